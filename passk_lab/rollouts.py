@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -88,16 +88,32 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
     """
     if not isinstance(rollouts, pd.DataFrame):
         raise ValueError(f"{source}: expected a pandas DataFrame, got {type(rollouts).__name__}")
-    missing = [name for name in _REQUIRED if name not in rollouts.columns]
-    if missing:
-        have = ", ".join(map(str, rollouts.columns)) or "none"
-        raise ValueError(
-            f"{source}: required column {missing[0]!r} is missing (columns: {have}); rename the "
-            "column that holds it, or convert the file with a column mapping"
-        )
+    _require_columns([str(name) for name in rollouts.columns], source)
     repeated = rollouts.columns[rollouts.columns.duplicated()]
     if len(repeated):
         raise ValueError(f"{source}: column {repeated[0]!r} occurs twice; rename one of them")
+    table = _typed(rollouts, source)
+    if "sample_id" not in table.columns:
+        group = [name for name in _IDENTITY if name in table.columns]
+        table["sample_id"] = (
+            table.groupby(group, observed=True, dropna=False, sort=False).cumcount().astype("int64")
+        )
+    codes, _ = _group_codes([table[name] for name in _IDENTITY if name in table.columns])
+    _refuse_duplicates(codes, source, lambda row: _describe(table, row))
+    return table
+
+
+def _require_columns(names: Sequence[str], source: str) -> None:
+    for required in _REQUIRED:
+        if required not in names:
+            raise ValueError(
+                f"{source}: required column {required!r} is missing (columns: "
+                f"{', '.join(names) or 'none'}); rename the column that holds it, or convert the "
+                "file with a column mapping"
+            )
+
+
+def _typed(rollouts: pd.DataFrame, source: str) -> pd.DataFrame:
     table = rollouts.reset_index(drop=True).copy(deep=False)
     for name, default in DEFAULTS.items():
         if name not in table.columns:
@@ -114,13 +130,6 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
         if name in table.columns:
             table[name] = _as_floats(table[name], name, source)
     _check_ranges(table, source)
-    if "sample_id" not in table.columns:
-        group = [name for name in _IDENTITY if name in table.columns]
-        table["sample_id"] = (
-            table.groupby(group, observed=True, dropna=False, sort=False).cumcount().astype("int64")
-        )
-    codes, _ = _group_codes([table[name] for name in _IDENTITY if name in table.columns])
-    _refuse_duplicates(codes, source, lambda row: _describe(table, row))
     return table
 
 
@@ -354,7 +363,7 @@ def _read_raw(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
             return pd.read_csv(
                 path,
                 sep=separator,
-                dtype={n: "str" for n in _STRINGS},
+                dtype=dict.fromkeys(_STRINGS, "str"),
                 usecols=None if wanted is None else (lambda n: n in wanted),
                 keep_default_na=False,
                 na_values=[""],
@@ -382,7 +391,7 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
     try:
         # Binary lines: text mode would also split at the line separators inside JSON strings.
         with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):  # noqa: B007 (named in the error)
+            for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
                 record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
@@ -464,15 +473,21 @@ def write_rollouts(
         with atomic_write(path) as temporary:
             pq.write_table(arrow, temporary, compression="zstd", row_group_size=_BATCH_ROWS)
     elif name.endswith((".jsonl", ".jsonl.gz")):
-        with atomic_write(path) as temporary:
-            # A fixed time stamp: the same rollouts give the same bytes.
-            opener = gzip.GzipFile(temporary, "wb", mtime=0) if name.endswith(".gz") else None
-            with opener or open(temporary, "wb") as file:
-                for record in table.to_dict(orient="records"):
-                    clean = {k: _plain(v) for k, v in record.items()}
-                    file.write(json.dumps(clean, ensure_ascii=False).encode() + b"\n")
+        with atomic_write(path) as temporary, _open_jsonl(temporary, name) as file:
+            for record in table.to_dict(orient="records"):
+                clean = {k: _plain(v) for k, v in record.items()}
+                file.write(json.dumps(clean, ensure_ascii=False).encode() + b"\n")
     else:
         raise ValueError(f"{path}: unknown ending; write to .parquet, .jsonl or .jsonl.gz")
+
+
+def _open_jsonl(path: Path, name: str) -> IO[bytes]:
+    if name.endswith(".gz"):
+        # No file name and no time stamp inside: the same rollouts give the same bytes.
+        packed = gzip.GzipFile("", "wb", fileobj=open(path, "wb"), mtime=0)  # noqa: SIM115
+        packed.myfileobj = packed.fileobj  # so that closing it closes the file
+        return cast(IO[bytes], packed)
+    return open(path, "wb")
 
 
 def _plain(value: Any) -> Any:
@@ -559,6 +574,7 @@ def counts(
             return counts(read_rollouts(path), by, modes)
         with _open_parquet(path) as file:
             names = file.schema_arrow.names
+        _require_columns(names, source)
         batches = _parquet_batches(path, names, by, modes)
     by = list(by)
     for name in by:
@@ -571,7 +587,7 @@ def counts(
         raise ValueError(
             f"{source}: column 'answer' is missing; modes need the canonical form of each answer"
         )
-    return _count_batches(batches, by, modes, source, streamed=not isinstance(rollouts, pd.DataFrame))
+    return _count_batches(batches, by, modes, source)
 
 
 def _parquet_batches(
@@ -580,9 +596,151 @@ def _parquet_batches(
     wanted = {*_REQUIRED, *_IDENTITY, *by} | ({"answer"} if modes is not False else set())
     keep = [name for name in names if name in wanted]
     labels = [n for n in keep if n in ("problem_id", "run", "split", "answer")]
+    row = 0
     try:
-        file = pq.ParquetFile(path, read_dictionary=labels)
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=keep):
-            yield _to_pandas(pa.Table.from_batches([batch]))
+        with pq.ParquetFile(path, read_dictionary=labels) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=keep):
+                where = f"{path} (rows from {row} on)" if row else str(path)
+                yield _typed(_to_pandas(pa.Table.from_batches([batch])), where)
+                row += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: parquet data is damaged ({error})") from error
+
+
+class _Levels:
+    """Number a column's distinct values, in the same way over all batches."""
+
+    def __init__(self) -> None:
+        self.codes: dict[Any, int] = {}
+        self.chunks: list[npt.NDArray[np.int32]] = []
+
+    def add(self, column: pd.Series) -> None:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            local, values = column.cat.codes.to_numpy(), column.cat.categories
+        else:
+            local, values = pd.factorize(column, use_na_sentinel=True)
+        # The last entry stands for a missing value, which pandas codes as -1.
+        known = np.array(
+            [self.codes.setdefault(value, len(self.codes)) for value in values] + [-1], np.int32
+        )
+        self.chunks.append(known[local])
+
+    def finish(self) -> npt.NDArray[np.int32]:
+        codes = np.concatenate(self.chunks) if self.chunks else np.zeros(0, np.int32)
+        self.chunks = [codes]
+        return codes
+
+    def values(self) -> npt.NDArray[np.object_]:
+        values = np.empty(len(self.codes), dtype=object)
+        values[:] = list(self.codes)
+        return values
+
+
+def _combine(
+    codes: Sequence[npt.NDArray[Any]], sizes: Sequence[int]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Number the combinations of several codes; the second value bounds the numbers."""
+    key, space = codes[0].astype(np.int64), max(sizes[0], 1)
+    for code, size in zip(codes[1:], sizes[1:], strict=True):
+        if space * max(size, 1) >= 1 << 62:
+            key, present = pd.factorize(key)
+            key, space = key.astype(np.int64), len(present)
+        key = key * max(size, 1) + code
+        space *= max(size, 1)
+    return key, space
+
+
+def _group_codes(columns: Sequence[pd.Series]) -> tuple[npt.NDArray[np.int64], int]:
+    levels = []
+    for column in columns:
+        level = _Levels()
+        level.add(column)
+        levels.append(level)
+    return _combine_levels(levels)
+
+
+def _combine_levels(levels: Sequence[_Levels]) -> tuple[npt.NDArray[np.int64], int]:
+    # A missing value (code -1) takes the number 0.
+    return _combine(
+        [level.finish() + np.int32(1) for level in levels], [len(lv.codes) + 1 for lv in levels]
+    )
+
+
+def _dense(
+    key: npt.NDArray[np.int64], space: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each row its group's place, and for each group its first row."""
+    if space <= max(4 * len(key), 1 << 16):
+        first = np.full(space, -1, np.int64)
+        first[key[::-1]] = np.arange(len(key) - 1, -1, -1)
+        present = np.flatnonzero(first >= 0)
+        place = np.empty(space, np.int64)
+        place[present] = np.arange(len(present))
+        return place[key], first[present]
+    group, present = pd.factorize(key)
+    first = np.empty(len(present), np.int64)
+    first[group[::-1]] = np.arange(len(key) - 1, -1, -1)
+    return group.astype(np.int64), first
+
+
+def _count_batches(
+    batches: Iterable[pd.DataFrame], by: list[str], modes: bool, source: str
+) -> pd.DataFrame:
+    groups = [*by, "problem_id"]
+    levels: dict[str, _Levels] = {}
+    correct_chunks: list[npt.NDArray[np.bool_]] = []
+    for batch in batches:
+        names = dict.fromkeys([*groups, *(n for n in _IDENTITY if n in batch.columns)])
+        for name in [*names, "answer"] if modes else names:
+            levels.setdefault(name, _Levels()).add(batch[name])
+        correct_chunks.append(batch["correct"].to_numpy())
+    correct = np.concatenate(correct_chunks) if correct_chunks else np.zeros(0, bool)
+    if not len(correct):
+        raise ValueError(f"{source}: the table holds no rollouts")
+    answer = levels.pop("answer").finish() if modes else None
+    if "sample_id" in levels:
+        codes, _ = _combine_levels([levels[n] for n in _IDENTITY if n in levels])
+
+        def describe(row: int) -> str:
+            cells = ((n, levels[n]) for n in _IDENTITY if n in levels)
+            return ", ".join(f"{n}={lv.values()[lv.finish()[row]]!r}" for n, lv in cells)
+
+        _refuse_duplicates(codes, source, describe)
+        del codes
+    key, space = _combine_levels([levels[name] for name in groups])
+    group, first = _dense(key, space)
+    table = pd.DataFrame(index=range(len(first)))
+    for name in groups:
+        values = levels[name].values()
+        code = levels[name].finish()[first]
+        column = pd.Series(values[code], dtype=object).where(code >= 0)
+        table[name] = column.astype(_STRING) if name in _STRINGS else column.infer_objects()
+    table["n_samples"] = np.bincount(group, minlength=len(first)).astype(np.int64)
+    table["n_correct"] = np.bincount(group[correct], minlength=len(first)).astype(np.int64)
+    if answer is not None:
+        lost = correct & (answer < 0)
+        if lost.any():
+            raise ValueError(
+                f"{source}: column 'answer', row {_first(lost)}: a correct rollout has no answer, "
+                "so its mode is unknown; fill in its canonical answer, or drop the column to "
+                "leave out the metrics of modes"
+            )
+        table["mode_counts"] = _mode_counts(group, answer, answer >= 0, len(first))
+        table["correct_mode_counts"] = _mode_counts(group, answer, correct, len(first))
+    return table.sort_values(groups, kind="stable", ignore_index=True)
+
+
+def _mode_counts(
+    group: npt.NDArray[np.int64],
+    answer: npt.NDArray[np.int32],
+    keep: npt.NDArray[np.bool_],
+    n_groups: int,
+) -> npt.NDArray[np.object_]:
+    n_answers = int(answer.max(initial=0)) + 1
+    key, size = np.unique(group[keep] * n_answers + answer[keep], return_counts=True)
+    owner = key // n_answers
+    order = np.lexsort((-size, owner))
+    parts = np.split(size[order].astype(np.int64), np.searchsorted(owner, np.arange(1, n_groups)))
+    cells = np.empty(n_groups, dtype=object)
+    cells[:] = parts
+    return cells
