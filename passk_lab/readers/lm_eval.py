@@ -1,0 +1,470 @@
+"""lm-evaluation-harness: the ``samples_*.jsonl`` files that ``--log_samples`` writes.
+
+A line is one document under one filter. ``doc_id`` (after the task's name, which is in the file's
+name) becomes ``problem_id``, ``resps`` the ``text``, ``filtered_resps`` the ``answer``
+("[invalid]", what the regex filter says for "nothing found", is a missing answer) and the metric
+named by ``metric`` becomes ``correct``. ``temperature`` comes from the generation arguments;
+``run`` and ``seed`` (the torch seed) from the ``results_*.json`` beside the file. A document with
+several filters or metrics needs ``filter`` and ``metric``.
+
+**Tasks with ``repeats`` above 1.** lm-eval keeps all responses but grades a document *once*: it
+grades what the filters leave. The option ``repeats`` says what to make of that:
+
+- ``"graded"`` (default): one rollout a response, if there is a grade for each. That is so with one
+  response, and with a task whose own ``process_results`` gives a list with a number a response.
+  Everything else is refused, for which response was right is not in the file.
+- ``"filtered"``: one rollout a document, the answer that lm-eval graded (the first one with
+  ``take_first``, the majority's with ``majority_vote``). The other responses are left out.
+- ``"counts"``: the metric is a share over all responses that the filter kept: ``pass@k``
+  (humaneval, mbpp), or ``exact_match`` after ``take_first_k``, which lm-eval averages. The share
+  says how many were right, not which: the table has that many correct rollouts and neither text
+  nor answer. It is good for pass@k and its relatives, not for modes.
+- ``"regrade"``: grade every response here, by exact match of its answer with ``target``. The answer
+  is what ``answer_pattern`` finds first in the response (default: the filtered responses where
+  there is one for each, otherwise the whole response; for the last match begin the pattern with
+  ``(?s).*``), the target what ``target_pattern`` finds first in ``target`` (default: all of it).
+  This must reproduce lm-eval's own grade of every document; otherwise the task grades in another
+  way, and the file is refused.
+
+Likelihood tasks (multiple choice) give one rollout a document without text and answer: nothing was
+sampled. ``--predict_only`` files hold no grade and can only be regraded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import pandas as pd
+
+from passk_lab.readers._repeats import (
+    compile_pattern,
+    correct_from_share,
+    first_match,
+    share_correct,
+)
+from passk_lab.rollouts import escape_surrogates, iter_jsonl, validate_rollouts
+
+__all__ = ["read_lm_eval", "source_files"]
+
+Repeats = Literal["graded", "filtered", "counts", "regrade"]
+
+_FIELDS = ("doc_id", "target", "arguments", "resps", "filtered_resps")
+# Older versions list no metrics: there every field that is not one of these is a metric.
+_NO_METRIC = {*_FIELDS, "doc", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
+_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl(\.gz)?")
+_NOTHING_FOUND = "[invalid]"
+
+
+class _File(NamedTuple):
+    path: Path
+    run: str | None
+    task: str | None
+    seed: int | None
+
+
+class _Options(NamedTuple):
+    repeats: Repeats
+    threshold: float
+    answer_pattern: re.Pattern[str] | None
+    target_pattern: re.Pattern[str] | None
+
+
+def read_lm_eval(
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    metric: str | None = None,
+    filter: str | None = None,
+    repeats: Repeats = "graded",
+    answer_pattern: str | None = None,
+    target_pattern: str | None = None,
+    threshold: float = 1.0,
+    merge_reruns: bool = False,
+) -> pd.DataFrame:
+    r"""Read lm-eval's samples, one file or an output folder with several tasks and models.
+
+    Parameters
+    ----------
+    path : path
+        A ``samples_*.jsonl`` (also ``.jsonl.gz``), or a folder, which is searched with its
+        subfolders.
+    task : str, optional
+        Read only this task of a folder.
+    metric, filter : str, optional
+        Which metric and filter of the task; needed where there are several.
+    repeats : {"graded", "filtered", "counts", "regrade"}
+        What to do with several responses to a document, see above.
+    answer_pattern, target_pattern : str, optional
+        Regular expressions for ``repeats="regrade"``; the first group, or all of the match.
+    threshold : float
+        A grade is correct from here on. Grades other than 0 and 1 are kept in ``score``.
+    merge_reruns : bool
+        Several files of the same model and task are further samples of the same documents.
+        Default: they are refused, for they may differ in settings.
+
+    Returns
+    -------
+    DataFrame
+        The validated rollouts, with ``task``, ``metric`` and ``filter``.
+
+    Raises
+    ------
+    ValueError
+        Not this format; a broken line; several metrics or filters and none chosen; responses
+        without a grade of their own; a regrade that contradicts lm-eval's grade.
+    FileNotFoundError
+        No such file or folder.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> row = {"doc_id": 0, "target": "4", "arguments": {}, "resps": [["It is 4", "It is 5"]],
+    ...        "filtered_resps": ["It is 4"], "filter": "none", "metrics": ["exact_match"],
+    ...        "exact_match": 0.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "samples_sums_2026-01-01T10-00-00.jsonl")
+    ...     _ = file.write_text(json.dumps(row | {"filtered_resps": ["4"], "exact_match": 1.0}))
+    ...     table = read_lm_eval(file, repeats="regrade", answer_pattern=r"\d+")
+    >>> table[["problem_id", "sample_id", "answer", "correct"]]
+      problem_id  sample_id answer  correct
+    0     sums/0          0      4     True
+    1     sums/0          1      5    False
+    """
+    if repeats not in get_args(Repeats):
+        raise ValueError(f"repeats={repeats!r} is not one of {', '.join(get_args(Repeats))}")
+    if repeats != "regrade" and (answer_pattern or target_pattern):
+        raise ValueError("answer_pattern and target_pattern are only used with repeats='regrade'")
+    options = _Options(
+        repeats,
+        threshold,
+        compile_pattern(answer_pattern, "answer_pattern"),
+        compile_pattern(target_pattern, "target_pattern"),
+    )
+    files = [_describe(file, Path(path)) for file in source_files(path)]
+    if task is not None:
+        known = sorted({file.task for file in files if file.task is not None})
+        files = [file for file in files if file.task == task]
+        if not files:
+            raise ValueError(f"{path}: no samples of task {task!r} (tasks: {', '.join(known)})")
+    if not merge_reruns:
+        _refuse_reruns(files, path)
+    seen: Counter[tuple[str | None, str]] = Counter()
+    rollouts: list[dict[str, Any]] = []
+    for file in files:
+        for rollout in _read_file(file, metric, filter, options):
+            key = (file.run, rollout["problem_id"])
+            rollouts.append(rollout | {"sample_id": seen[key]})
+            seen[key] += 1
+    table = pd.DataFrame.from_records(rollouts)
+    if table["score"].dropna().isin([0.0, 1.0]).all():
+        del table["score"]
+    for name in ("run", "task", "seed", "temperature", "answer", "text"):
+        if table[name].isna().all():
+            del table[name]
+    return validate_rollouts(table, str(path))
+
+
+def source_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the samples files that `read_lm_eval` reads for a file or folder."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("samples_*") if _NAME.fullmatch(file.name))
+    if not files:
+        raise ValueError(
+            f"{path}: no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and "
+            "--output_path"
+        )
+    return files
+
+
+def _describe(file: Path, asked: Path) -> _File:
+    name = _NAME.fullmatch(file.name)
+    if name is None:
+        return _File(file, None, None, None)
+    run = file.parent.name if asked.is_dir() and file.parent != asked else None
+    seed = None
+    # With --output_path x.json the results are in x_<date>.json.
+    for results in file.parent.glob(f"*_{name['date']}.json"):
+        try:
+            content = json.loads(results.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{results}: not valid JSON ({error}); mend or remove it") from error
+        if isinstance(content, dict):
+            run = content.get("model_name") or run
+            config = content.get("config")
+            seed = config.get("torch_seed") if isinstance(config, dict) else None
+    return _File(file, run, name["task"], seed if isinstance(seed, int) else None)
+
+
+def _refuse_reruns(files: list[_File], path: str | os.PathLike[str]) -> None:
+    first: dict[tuple[str | None, str | None], Path] = {}
+    for file in files:
+        earlier = first.setdefault((file.run, file.task), file.path)
+        if earlier != file.path:
+            raise ValueError(
+                f"{path}: task {file.task!r} of model {file.run!r} was run more than once "
+                f"({earlier.name}, {file.path.name}); name one file, or take each as further "
+                "samples with merge_reruns=True"
+            )
+
+
+def _read_file(
+    file: _File, metric: str | None, filter: str | None, options: _Options
+) -> Iterator[dict[str, Any]]:
+    rows = []
+    for number, row in enumerate(iter_jsonl(file.path), start=1):
+        missing = [name for name in _FIELDS if name not in row]
+        if missing:
+            raise ValueError(
+                f"{file.path}, record {number}: no lm-eval sample, {', '.join(missing)} missing "
+                f"(expected {', '.join(_FIELDS)} and the metrics)"
+            )
+        row.pop("doc", None)
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{file.path}: the file holds no samples")
+    filters = list(dict.fromkeys(str(row.get("filter", "none")) for row in rows))
+    chosen_filter = _choose(filter, filters, "filter", file.path)
+    rows = [row for row in rows if str(row.get("filter", "none")) == chosen_filter]
+    metrics = list(dict.fromkeys(name for row in rows for name in _metrics(row)))
+    ungraded = metrics == ["bypass"]
+    if ungraded and options.repeats != "regrade":
+        raise ValueError(
+            f"{file.path}: written with --predict_only, so nothing is graded; "
+            "repeats='regrade' grades by exact match with the target"
+        )
+    chosen_metric = None if ungraded else _choose(metric, metrics, "metric", file.path)
+    for row in rows:
+        where = f"{file.path}, doc_id {row['doc_id']} (filter {chosen_filter!r})"
+        if chosen_metric is not None and chosen_metric not in row:
+            raise ValueError(f"{where}: metric {chosen_metric!r} is missing")
+        name = str(row["doc_id"]) if file.task is None else f"{file.task}/{row['doc_id']}"
+        common = {
+            "run": file.run,
+            "problem_id": name,
+            "task": file.task,
+            "filter": chosen_filter,
+            "metric": "regraded exact match" if options.repeats == "regrade" else chosen_metric,
+            "seed": file.seed,
+            "temperature": _temperature(row["arguments"]),
+        }
+        for rollout in _rollouts(row, chosen_metric, options, where):
+            yield common | rollout
+
+
+def _metrics(row: Mapping[str, Any]) -> list[str]:
+    listed = row.get("metrics")
+    return [name for name in row if name not in _NO_METRIC] if listed is None else list(listed)
+
+
+def _choose(asked: str | None, known: list[str], what: str, path: Path) -> str:
+    if asked is None and len(known) == 1:
+        return known[0]
+    if asked in known:
+        return asked
+    if not known:
+        raise ValueError(f"{path}: the samples have no {what}")
+    problem = f"several {what}s" if asked is None else f"no {what} {asked!r}"
+    raise ValueError(f"{path}: {problem}; choose {what}= one of {', '.join(map(repr, known))}")
+
+
+def _temperature(arguments: Any) -> float | None:
+    request = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
+    settings = request.get("arg_1") if isinstance(request, dict) else None
+    if not isinstance(settings, dict):
+        return None
+    if settings.get("do_sample") is False:
+        return 0.0
+    value = settings.get("temperature")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _rollouts(
+    row: Mapping[str, Any], metric: str | None, options: _Options, where: str
+) -> list[dict[str, Any]]:
+    texts, kept = _responses(row, where)
+    value = None if metric is None else row[metric]
+    if options.repeats == "regrade":
+        return _regraded(row, texts, kept, metric, options, where)
+    if options.repeats == "counts":
+        n, n_correct = _count(texts, kept, value, metric or "", where)
+        return [_rollout(float(i < n_correct), options) for i in range(n)]
+    if isinstance(value, list):
+        if len(value) not in (len(texts), len(kept)) or not texts:
+            raise ValueError(
+                f"{where}: metric {metric!r} is {_short(value)}, which is not one number for each "
+                f"of the {len(texts)} responses; choose another metric"
+            )
+        if options.repeats == "filtered":
+            raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
+        grades = [_number(entry, metric, where) for entry in value]
+        n = len(grades)
+        return [
+            _rollout(
+                grade,
+                options,
+                kept[i] if len(kept) == n else None,
+                texts[i] if len(texts) == n else None,
+            )
+            for i, grade in enumerate(grades)
+        ]
+    if len(texts) > 1 and options.repeats == "graded":
+        raise ValueError(
+            f"{where}: {len(texts)} responses but one value of {metric!r}, so lm-eval's file "
+            "doesn't say which response is correct. repeats='filtered' takes the one answer that "
+            "was graded; 'counts' takes a share over all responses (pass@k, exact_match after "
+            "take_first_k); 'regrade' grades each response by exact match with the target"
+        )
+    if len(kept) > 1:
+        raise ValueError(
+            f"{where}: the filter left {len(kept)} answers and {metric!r} is one number for all of "
+            "them; use repeats='counts' or 'regrade'"
+        )
+    text = texts[0] if len(texts) == 1 else None
+    answer = kept[0] if texts and len(kept) == 1 else None
+    return [_rollout(_number(value, metric, where), options, answer, text)]
+
+
+def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
+    """Give the sampled texts and what the filter left of them; both empty for likelihoods."""
+    resps, filtered = row["resps"], row["filtered_resps"]
+    if not (
+        isinstance(resps, list)
+        and isinstance(filtered, list)
+        and filtered
+        and all(isinstance(request, list) and request for request in resps)
+    ):
+        raise ValueError(f"{where}: resps and filtered_resps must be lists with a list a request")
+    if len(resps) != 1 or not all(isinstance(text, str) for text in resps[0]):
+        return [], []
+    kept = filtered[0] if isinstance(filtered[0], list) else [filtered[0]]
+    return resps[0], [str(answer) for answer in kept]
+
+
+def _rollout(
+    grade: float, options: _Options, answer: str | None = None, text: str | None = None
+) -> dict[str, Any]:
+    correct = grade >= options.threshold
+    if answer == _NOTHING_FOUND and not correct:
+        answer = None
+    return {
+        "correct": correct,
+        "score": grade,
+        "answer": answer if answer is None else escape_surrogates(answer),
+        "text": text if text is None else escape_surrogates(text),
+    }
+
+
+def _number(value: Any, metric: str | None, where: str) -> float:
+    # numpy's booleans and small floats are written as strings.
+    if isinstance(value, str):
+        value = {"True": 1.0, "False": 0.0}.get(value, value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if number != number:
+        raise ValueError(
+            f"{where}: metric {metric!r} is {_short(value)}, not a number; choose another metric"
+        )
+    return number
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _order(metric: str) -> int:
+    """Give the k of "pass@k"; any other share counts single responses."""
+    name = re.fullmatch(r"pass@(\d+)", metric)
+    return int(name[1]) if name else 1
+
+
+def _count(
+    texts: list[str], kept: list[str], value: Any, metric: str, where: str
+) -> tuple[int, int]:
+    if isinstance(value, list):
+        raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
+    if len(texts) > 1 and len(kept) == 1:
+        raise ValueError(
+            f"{where}: the filter left one of {len(texts)} responses, so {metric!r} is no share "
+            "over them; use repeats='filtered' or 'regrade'"
+        )
+    n = max(len(kept), 1)
+    try:
+        return n, correct_from_share(_number(value, metric, where), n, _order(metric))
+    except ValueError as error:
+        raise ValueError(f"{where}, metric {metric!r}: {error}") from error
+
+
+def _regraded(
+    row: Mapping[str, Any],
+    texts: list[str],
+    kept: list[str],
+    metric: str | None,
+    options: _Options,
+    where: str,
+) -> list[dict[str, Any]]:
+    if not texts:
+        raise ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
+    target = first_match(options.target_pattern, str(row["target"]))
+    if target is None:
+        raise ValueError(
+            f"{where}: target_pattern finds nothing in the target {_short(row['target'])}"
+        )
+    aligned = len(kept) == len(texts)
+    answers: list[str | None]
+    if options.answer_pattern is None and aligned:
+        answers = list(kept)
+    else:
+        answers = [first_match(options.answer_pattern, text) for text in texts]
+    grades = [float(answer == target) for answer in answers]
+    if not aligned and any(
+        answer not in answers and not (answer == _NOTHING_FOUND and None in answers)
+        for answer in kept
+    ):
+        raise ValueError(
+            f"{where}: lm-eval's filter left {_short(kept)}, and answer_pattern finds "
+            f"{_short(answers)}; give the pattern of the task's regex filter"
+        )
+    if metric is not None:
+        _check_regrade(row[metric], metric, kept, grades, aligned, target, options, where)
+    return [
+        _rollout(grade, options, answer, text)
+        for grade, answer, text in zip(grades, answers, texts, strict=True)
+    ]
+
+
+def _check_regrade(
+    value: Any,
+    metric: str,
+    kept: list[str],
+    grades: list[float],
+    aligned: bool,
+    target: str,
+    options: _Options,
+    where: str,
+) -> None:
+    if isinstance(value, list):
+        raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
+    reported = _number(value, metric, where)
+    if aligned:
+        expected = share_correct(len(grades), int(sum(grades)), _order(metric))
+    else:
+        expected = sum(answer == target for answer in kept) / len(kept)
+    if abs(expected - reported) > 1e-6:
+        raise ValueError(
+            f"{where}: exact match with the target gives {expected:g} where lm-eval's {metric!r} "
+            f"is {reported:g}, so the task grades in another way (answers {_short(kept)}, target "
+            f"{_short(target)}); set answer_pattern and target_pattern to what it compares"
+        )
