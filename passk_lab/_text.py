@@ -1,0 +1,92 @@
+"""Untrusted names and texts made safe to show: in a terminal, a page, a figure, a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+__all__ = ["csv_safe", "shorten", "visible"]
+
+# C0 and C1 controls, delete, line separators, lone surrogates, noncharacters, and the marks that
+# reorder or hide the text around them.
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ufffe\uffff\ud800-\udfff]"
+)
+_HIDDEN_IN_LINES = re.compile(_HIDDEN.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+# Also after blanks, for spreadsheets cut them off; tab and return, for some start a formula there.
+_FORMULA = re.compile("[\t\r]|\\s*[=+\\-@＝＋－＠]")
+
+
+def visible(text: str, lines: bool = False) -> str:
+    r"""Spell out every character that is invisible or steers a terminal.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    lines : bool
+        Keep line feeds and tabs, for a text of several lines.
+
+    Returns
+    -------
+    str
+        Printable text that UTF-8 can hold.
+
+    Examples
+    --------
+    >>> print(visible("base\x1b[2J\r\n"))
+    base\x1b[2J\x0d\x0a
+    >>> print(visible("left\u202eright"))
+    left\u202eright
+    """
+    return (_HIDDEN_IN_LINES if lines else _HIDDEN).sub(_spell, text)
+
+
+def _spell(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut the middle out of a long name: checkpoints tend to differ at their ends.
+
+    Examples
+    --------
+    >>> shorten("qwen-math-lr1e6-step000400", 15)
+    'qwen-ma…p000400'
+    """
+    if len(text) <= width:
+        return text
+    head = width // 2
+    return f"{text[:head]}…{text[len(text) - (width - head - 1) :]}"
+
+
+def csv_safe(table: pd.DataFrame) -> pd.DataFrame:
+    r"""Guard text cells against being run as formulas by a spreadsheet.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Any table.
+
+    Returns
+    -------
+    DataFrame
+        A copy in which text that starts like a formula (``= + - @``, a tab or a return) has a
+        leading apostrophe, and hidden characters are spelled out. Numbers stay as they are.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": ["=1+1", "base"], "difference": [-0.5, 0.25]})
+    >>> print(csv_safe(table).to_csv(index=False, lineterminator="\n"), end="")
+    run,difference
+    '=1+1,-0.5
+    base,0.25
+    """
+    return table.map(lambda cell: _guard(cell) if isinstance(cell, str) else cell)
+
+
+def _guard(cell: str) -> str:
+    return visible(f"'{cell}" if _FORMULA.match(cell) else cell, lines=True)
