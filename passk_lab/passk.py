@@ -10,7 +10,7 @@ The probability that pass@k misses, 1 - pass@k, has no function of its own: it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -301,7 +301,7 @@ def _check_counts(
         _refuse(k > n, "k", k, rule)
 
 
-def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: int | Sequence[int]) -> Any:
+def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Accuracy of best-of-k: the chance that the highest-scored of k samples is correct.
 
     Exact over all k-subsets by order statistics; of samples with equal scores, each is as likely
@@ -344,7 +344,7 @@ def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: int | Sequence[i
     return _expect_top(_mean_of_ties(ranked, np.take_along_axis(marks, order, axis=-1)), k)
 
 
-def max_at_k(scores: npt.ArrayLike, k: int | Sequence[int]) -> Any:
+def max_at_k(scores: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """max@k: the expected highest score among k samples, exact over all k-subsets.
 
     Parameters
@@ -399,7 +399,7 @@ def _mean_of_ties(ranked: Floats, marks: npt.NDArray[Any]) -> Floats:
     return mean[group].reshape(ranked.shape)
 
 
-def _expect_top(ranked: Floats, k: int | Sequence[int]) -> Any:
+def _expect_top(ranked: Floats, k: npt.ArrayLike) -> Any:
     """Mean over k-subsets of the value at the subset's highest rank."""
     n = ranked.shape[-1]
     draws = np.atleast_1d(whole_numbers(k, "k"))
@@ -414,7 +414,7 @@ def _expect_top(ranked: Floats, k: int | Sequence[int]) -> Any:
 def maj_at_k(
     mode_counts: npt.ArrayLike,
     mode_correct: npt.ArrayLike,
-    k: int | Sequence[int],
+    k: npt.ArrayLike,
     *,
     n_samples: int | None = None,
     method: Literal["auto", "exact", "sample"] = "auto",
