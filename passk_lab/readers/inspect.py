@@ -1,0 +1,364 @@
+"""Inspect (``inspect_ai``): its eval logs, one rollout a sample and epoch.
+
+JSON logs (``--log-format json``) are read as they are. The default ``.eval`` logs are read through
+the ``inspect_ai`` package, or turned into JSON first with ``inspect log convert``.
+
+``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``, ``epoch``
+(from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's ``answer`` the
+``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over ``choices[0].logprobs``
+``logprob``; temperature and seed come from the generation configuration. Where the model answered
+in several turns, all of these describe the last output.
+
+The score named by ``scorer`` becomes ``correct``: "C" is 1, "P" 0.5, "I" and "N" 0; true and false,
+yes and no, and numbers are taken as Inspect takes them; any other text is refused (Inspect counts
+it as 0). A scorer that gives a dictionary needs ``key``. Reductions over epochs are not read: the
+table holds every epoch.
+
+Samples without a score (an error, a score of NaN, an invalidated sample) are refused unless
+``unscored`` says what they are. A log that did not finish is refused unless ``incomplete`` is true;
+one that a retry finished (the same task id in the same folder) is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from passk_lab.rollouts import escape_surrogates, validate_rollouts
+
+__all__ = ["read_inspect", "source_files"]
+
+Unscored = Literal["refuse", "drop", "incorrect"]
+
+_WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+_LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+
+
+def read_inspect(
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    scorer: str | None = None,
+    key: str | None = None,
+    threshold: float = 1.0,
+    unscored: Unscored = "refuse",
+    incomplete: bool = False,
+    merge_reruns: bool = False,
+) -> pd.DataFrame:
+    """Read one Inspect log, or a log folder with several tasks and models.
+
+    Parameters
+    ----------
+    path : path
+        A ``.json`` or ``.eval`` log, or a folder, which is searched with its subfolders.
+    task : str, optional
+        Read only this task of a folder.
+    scorer : str, optional
+        Which scorer; needed where there are several.
+    key : str, optional
+        Which entry of a score that is a dictionary.
+    threshold : float
+        A score is correct from here on: 0.5 counts partial credit ("P") as correct. Scores other
+        than 0 and 1 are kept in ``score``.
+    unscored : {"refuse", "drop", "incorrect"}
+        What to do with samples without a score.
+    incomplete : bool
+        Read the samples of evaluations that failed, were cancelled or are still running.
+    merge_reruns : bool
+        Several logs of the same model and task are further samples of the same problems.
+        Default: they are refused, for they may differ in settings.
+
+    Returns
+    -------
+    DataFrame
+        The validated rollouts, with ``task`` and ``scorer``; with ``unscored="incorrect"`` also
+        ``error``, why there is no score.
+
+    Raises
+    ------
+    ValueError
+        No Inspect log; several scorers or keys and none chosen; samples without a score; an
+        evaluation that did not finish; an ``.eval`` log without ``inspect_ai``.
+    FileNotFoundError
+        No such file or folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> sample = {"id": 1, "output": {"completion": "It is 4"}}
+    >>> log = {"status": "success", "eval": {"task": "sums", "model": "mockllm/model"},
+    ...        "samples": [sample | {"epoch": 1, "scores": {"match": {"value": "C"}}},
+    ...                    sample | {"epoch": 2, "scores": {"match": {"value": "I"}}}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "log.json").write_text(json.dumps(log))
+    ...     table = read_inspect(folder)
+    >>> table[["run", "problem_id", "sample_id", "correct"]]
+                 run problem_id  sample_id  correct
+    0  mockllm/model     sums/1          0     True
+    1  mockllm/model     sums/1          1    False
+    """
+    if unscored not in get_args(Unscored):
+        raise ValueError(f"unscored={unscored!r} is not one of {', '.join(get_args(Unscored))}")
+    logs = [(file, _load(file)) for file in source_files(path)]
+    if task is not None:
+        known = sorted({str(log["eval"]["task"]) for _, log in logs})
+        logs = [(file, log) for file, log in logs if log["eval"]["task"] == task]
+        if not logs:
+            raise ValueError(f"{path}: no log of task {task!r} (tasks: {', '.join(known)})")
+    logs = _current(logs)
+    if not incomplete:
+        _refuse_unfinished(logs)
+    if not merge_reruns:
+        _refuse_reruns(logs, path)
+    rollouts: list[dict[str, Any]] = []
+    taken: dict[tuple[str, str], int] = {}
+    for file, log in logs:
+        offset = dict(taken)
+        for rollout in _read_log(file, log, scorer, key, unscored):
+            problem = (rollout["run"], rollout["problem_id"])
+            rollout["sample_id"] += offset.get(problem, 0)
+            taken[problem] = max(taken.get(problem, 0), rollout["sample_id"] + 1)
+            rollouts.append(rollout)
+    if not rollouts:
+        raise ValueError(f"{path}: no samples with a score")
+    table = pd.DataFrame.from_records(rollouts)
+    table.insert(3, "correct", table["score"].fillna(-float("inf")) >= threshold)
+    if table["score"].dropna().isin([0.0, 1.0]).all():
+        del table["score"]
+    optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
+    return validate_rollouts(
+        table.drop(columns=[name for name in optional if table[name].isna().all()]), str(path)
+    )
+
+
+def source_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the logs that `read_inspect` reads for a file or folder."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    # Inspect's own notes about a folder.
+    notes = ("eval-set.json", "listing.json", "logs.json")
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix in (".json", ".eval")
+        and file.name not in notes
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not files:
+        raise ValueError(f"{path}: no Inspect logs (.json or .eval) here")
+    return files
+
+
+def _load(file: Path) -> dict[str, Any]:
+    log = _load_eval(file) if file.suffix == ".eval" else _load_json(file)
+    spec = log.get("eval") if isinstance(log, dict) else None
+    if not isinstance(spec, dict) or "task" not in spec or "model" not in spec:
+        raise ValueError(
+            f"{file}: no Inspect log (expected a JSON object with eval.task, eval.model, status "
+            "and samples)"
+        )
+    return log
+
+
+def _load_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{file}, line {error.lineno}: not valid JSON ({error.msg}); the file may have been "
+            "cut off while it was written"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 ({error.reason})") from error
+
+
+def _load_eval(file: Path) -> Any:
+    try:
+        from inspect_ai.log import read_eval_log
+    except ImportError as error:
+        raise ValueError(
+            f"{file}: .eval logs are read through the package inspect_ai; pip install inspect_ai, "
+            "or make a JSON log of it with: inspect log convert --to json --output-dir FOLDER FILE"
+        ) from error
+    try:
+        log = read_eval_log(str(file))
+    except Exception as error:  # whatever zipfile, zstd, pydantic or inspect_ai raise
+        raise ValueError(
+            f"{file}: inspect_ai can't read this log ({type(error).__name__}: {error}); the file "
+            "may have been cut off while it was written"
+        ) from error
+    large = {"events", "messages", "store", "attachments"}
+    return log.model_dump(mode="json", exclude={"samples": {"__all__": large}})
+
+
+def _current(logs: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+    """Leave out logs that a retry has superseded: a later one holds their samples again."""
+    latest: dict[Any, tuple[bool, str]] = {}
+    ranks = []
+    for file, log in logs:
+        spec = log["eval"]
+        identity = (spec.get("task_id") or file, spec["model"])
+        rank = (log.get("status") == "success", str(spec.get("created")))
+        ranks.append((identity, rank))
+        latest[identity] = max(latest.get(identity, rank), rank)
+    return [
+        entry
+        for entry, (identity, rank) in zip(logs, ranks, strict=True)
+        if rank == latest[identity]
+    ]
+
+
+def _refuse_unfinished(logs: list[tuple[Path, dict[str, Any]]]) -> None:
+    for file, log in logs:
+        if log.get("status") != "success":
+            raise ValueError(
+                f"{file}: the evaluation did not finish (status {log.get('status')!r}, "
+                f"{len(log.get('samples') or [])} samples logged); finish it with inspect "
+                "eval-retry, or read what is there with incomplete=True"
+            )
+
+
+def _refuse_reruns(logs: list[tuple[Path, dict[str, Any]]], path: str | os.PathLike[str]) -> None:
+    first: dict[tuple[str, str], Path] = {}
+    for file, log in logs:
+        spec = log["eval"]
+        earlier = first.setdefault((spec["model"], spec["task"]), file)
+        if earlier != file:
+            raise ValueError(
+                f"{path}: task {spec['task']!r} of model {spec['model']!r} was run more than once "
+                f"({earlier.name}, {file.name}); name one log, or take each as further samples "
+                "with merge_reruns=True"
+            )
+
+
+def _read_log(
+    file: Path, log: Mapping[str, Any], scorer: str | None, key: str | None, unscored: Unscored
+) -> list[dict[str, Any]]:
+    samples = log.get("samples")
+    if not samples:
+        raise ValueError(
+            f"{file}: the log holds no samples (was it written with --no-log-samples?)"
+        )
+    for number, sample in enumerate(samples):
+        missing = [name for name in ("id", "epoch", "output") if name not in sample]
+        if missing:
+            raise ValueError(f"{file}, sample {number}: {', '.join(missing)} missing")
+    known = list(dict.fromkeys(name for s in samples for name in s.get("scores") or {}))
+    scorer = _choose(scorer, known, "scorer", file)
+    spec = log["eval"]
+    settings = {
+        **((log.get("plan") or {}).get("config") or {}),
+        **(spec.get("model_generate_config") or {}),
+    }
+    rollouts, without = [], []
+    for sample in samples:
+        where = f"{file}, sample {sample['id']!r}, epoch {sample['epoch']}"
+        value, reason = _value(sample, scorer, key, where)
+        if reason is not None:
+            without.append(f"{sample['id']!r} epoch {sample['epoch']} ({reason})")
+            if unscored != "incorrect":
+                continue
+        rollouts.append(
+            {
+                "run": str(spec["model"]),
+                "problem_id": f"{spec['task']}/{sample['id']}",
+                "sample_id": int(sample["epoch"]) - 1,
+                "score": value,
+                "task": str(spec["task"]),
+                "scorer": scorer if key is None else f"{scorer}/{key}",
+                "answer": _text(((sample.get("scores") or {}).get(scorer) or {}).get("answer")),
+                **_output(sample["output"] or {}),
+                "temperature": settings.get("temperature"),
+                "seed": settings.get("seed"),
+                "error": _text(reason),
+            }
+        )
+    if without and unscored == "refuse":
+        raise ValueError(
+            f"{file}: {len(without)} of {len(samples)} samples have no score by {scorer!r}: "
+            f"{', '.join(without[:3])}{', ...' if len(without) > 3 else ''}. Leave them out with "
+            "unscored='drop', or count them as wrong with unscored='incorrect'"
+        )
+    return rollouts
+
+
+def _choose(asked: str | None, known: list[str], what: str, where: object) -> str:
+    if not known:
+        raise ValueError(f"{where}: no sample has a score; score it with: inspect score")
+    if asked is None and len(known) == 1:
+        return known[0]
+    if asked in known:
+        return asked
+    problem = f"several {what}s" if asked is None else f"no {what} {asked!r}"
+    raise ValueError(f"{where}: {problem}; choose {what}= one of {', '.join(map(repr, known))}")
+
+
+def _value(
+    sample: Mapping[str, Any], scorer: str, key: str | None, where: str
+) -> tuple[float | None, str | None]:
+    """Give the score, or None and why there is none."""
+    if sample.get("invalidation"):
+        return None, "invalidated"
+    score = (sample.get("scores") or {}).get(scorer)
+    if score is None:
+        error = sample.get("error") or {}
+        return None, error.get("message") or "not scored"
+    value = score.get("value")
+    if isinstance(value, dict):
+        value = value[_choose(key, list(value), "key", f"{where}, scorer {scorer!r}")]
+    elif key is not None:
+        raise ValueError(f"{where}: the score by {scorer!r} has no keys; leave out key={key!r}")
+    if value is None or value != value or value == "NaN":
+        return None, score.get("reason") or "unscored"
+    number = _number(value)
+    if number is None:
+        raise ValueError(
+            f"{where}: the score by {scorer!r} is {value!r}, which is neither C, P, I, N, true, "
+            "false nor a number; choose another scorer"
+        )
+    return number, None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        known = _WORDS.get(value, _LOWER_WORDS.get(value.lower()))
+        if known is not None:
+            return known
+    elif not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _output(output: Mapping[str, Any]) -> dict[str, Any]:
+    choices = output.get("choices") or [{}]
+    text = output.get("completion")
+    if text is None:
+        # Where the completion is not stored, the message has it, as text or in parts.
+        content = (choices[0].get("message") or {}).get("content")
+        if isinstance(content, list):
+            content = "".join(part.get("text") or "" for part in content)
+        text = content
+    tokens = (choices[0].get("logprobs") or {}).get("content")
+    # No output at all (the sample failed before the model answered) is not an empty answer.
+    return {
+        "text": _text(text) if output.get("choices") or text else None,
+        "n_tokens": (output.get("usage") or {}).get("output_tokens"),
+        "logprob": sum(token["logprob"] for token in tokens) if tokens else None,
+    }
+
+
+def _text(text: Any) -> str | None:
+    return None if text is None else escape_surrogates(str(text))
