@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -41,6 +41,7 @@ __all__ = [
     "plot_pass_rates",
     "save_figure",
     "style",
+    "write_figure",
 ]
 
 _NAME_WIDTH = 36
@@ -535,17 +536,33 @@ def save_figure(fig: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     paths = (stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg"))
     for path in paths:
         with atomic_write(path) as temporary:
-            _write(fig, temporary, path.suffix[1:])
+            write_figure(fig, temporary, path.suffix[1:])
     return paths
 
 
-def _write(fig: Figure, path: Path, kind: str) -> None:
+def write_figure(fig: Figure, file: Path | IO[bytes], kind: str) -> None:
+    """Write a figure's reproducible bytes; `save_figure` is the way to files that stay whole.
+
+    Parameters
+    ----------
+    fig : Figure
+    file : path or binary file
+    kind : {"png", "svg"}
+
+    Examples
+    --------
+    >>> import io
+    >>> buffer = io.BytesIO()
+    >>> write_figure(Figure(), buffer, "png")
+    >>> buffer.getvalue()[1:4]
+    b'PNG'
+    """
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     salt: Any = {"svg.hashsalt": "passk_lab", "svg.fonttype": "path"}
     with mpl.rc_context(salt), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the tables show it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        fig.savefig(path, format=kind, dpi=150, metadata=metadata)
+        fig.savefig(file, format=kind, dpi=150, metadata=metadata)
 
 
 def _check(table: pd.DataFrame, columns: tuple[str, ...]) -> None:

@@ -1,0 +1,896 @@
+"""One page that answers: did the training make the model better, or only narrower?
+
+`build_report` computes the curves, the paired comparisons and a verdict for each run, and writes
+figures (PNG, SVG), a tidy CSV beside each, ``summary.json`` and ``index.html``. The page stands
+alone: it loads nothing, runs no script, and treats every name and text of the rollouts as
+untrusted.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from passk_lab import plots
+from passk_lab._files import atomic_write
+from passk_lab._text import csv_safe, shorten, visible
+from passk_lab.compare import compare_runs
+from passk_lab.curves import default_ks, distinct_at_k_curve, pass_at_k_curve
+from passk_lab.passk import pass_at_k
+from passk_lab.rollouts import counts, read_rollouts, validate_rollouts
+from passk_lab.verdict import Change, Verdict, interval, verdict
+
+__all__ = [
+    "FigureFiles",
+    "Report",
+    "Section",
+    "build_report",
+    "load_counts",
+    "overview",
+    "worst_problems",
+]
+
+PathLike = str | os.PathLike[str]
+
+_TEXT_SHOWN = 1200
+_TEXT_PROBLEMS = 5
+_SAMPLES_SHOWN = 2
+
+
+@dataclass(frozen=True)
+class FigureFiles:
+    """A figure on disk and on the page: its title, stem, alternative text and CSV."""
+
+    title: str
+    stem: str
+    alt: str
+    note: str
+    csv: str
+    svg_light: str = field(repr=False)
+    svg_dark: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The tables, verdicts and figures of one split.
+
+    Attributes
+    ----------
+    split : str
+    curve : DataFrame
+        pass@k of every run, see `passk_lab.pass_at_k_curve`.
+    distinct : DataFrame or None
+        distinct@k over correct answers; None where answers aren't known.
+    rates : DataFrame
+        See `passk_lab.plots.pass_rates`.
+    differences, crossings, flattening, distinct_differences : DataFrame or None
+        See `passk_lab.compare_runs`; None without a baseline in this split.
+    worst : DataFrame or None
+        See `worst_problems`.
+    verdicts : tuple of Verdict
+    figures : tuple of FigureFiles
+    """
+
+    split: str
+    curve: pd.DataFrame
+    distinct: pd.DataFrame | None
+    rates: pd.DataFrame
+    differences: pd.DataFrame | None = None
+    crossings: pd.DataFrame | None = None
+    flattening: pd.DataFrame | None = None
+    distinct_differences: pd.DataFrame | None = None
+    worst: pd.DataFrame | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    figures: tuple[FigureFiles, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished report.
+
+    Attributes
+    ----------
+    baseline : str or None
+    sections : tuple of Section
+        One a split.
+    notes : tuple of str
+        What a reader should know about the data.
+    page, summary : Path
+        The HTML page and the numbers as JSON.
+    files : tuple of Path
+        Every file that was written.
+    """
+
+    baseline: str | None
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+    page: Path
+    summary: Path
+    files: tuple[Path, ...]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts of all splits."""
+        return tuple(v for section in self.sections for v in section.verdicts)
+
+
+def build_report(
+    rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
+    baseline: str | None = None,
+    *,
+    out: PathLike,
+    k: Sequence[int] | None = None,
+    run: str | None = None,
+    distinct: bool | None = None,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: int | None = 0,
+    n_worst: int = 10,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Compute everything and write the page with its figures and tables.
+
+    Parameters
+    ----------
+    rollouts : DataFrame, path or sequence of paths
+        The rollouts table. Parquet files are read only in the columns that are needed, and their
+        texts only for the problems that the page shows.
+    baseline : str, optional
+        The run to compare with. Without it the report describes each run and compares none.
+    out : path
+        Folder to write into; it is made if it is missing. Files in it of the same names are
+        replaced, each whole or not at all.
+    k : sequence of int, optional
+        Numbers of samples; default 1, 2, 4, ... up to each run's smallest number of samples.
+    run : str, optional
+        Name for files without a column ``run``.
+    distinct : bool, optional
+        Count distinct answers; default: where every file has the column ``answer``.
+    confidence : float
+        Coverage of the intervals.
+    n_resamples : int
+        Bootstrap replicates.
+    random_state : int, optional
+        Seed of the bootstrap; the same seed and data give the same bytes.
+    n_worst : int
+        Problems listed for each run.
+    progress : callable, optional
+        Called with a short text at each step.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        The table is refused, the baseline is no run (the runs are listed), or a k is too large.
+    OSError
+        The folder can't be written, or a file not be read.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> table = pd.DataFrame([
+    ...     {"run": run, "problem_id": str(i), "correct": rng.random() < rate}
+    ...     for run, rate in (("base", 0.3), ("tuned", 0.6)) for i in range(40) for _ in range(4)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = build_report(table, "base", out=folder, n_resamples=500)
+    ...     report.page.name, report.verdicts[0].label
+    ('index.html', 'better')
+    """
+    say = progress or (lambda _: None)
+    out = Path(out)
+    _check_writable(out)
+    say("counting samples")
+    table, notes = load_counts(rollouts, run=run, distinct=distinct)
+    runs = list(dict.fromkeys(table["run"]))
+    _check_baseline(baseline, runs)
+    if baseline is None:
+        hint = f"runs here: {', '.join(runs)}" if len(runs) > 1 else "add its rollouts first"
+        notes.append(
+            "No baseline was given, so nothing is compared. Name one with --baseline RUN "
+            f"(baseline=... in Python; {hint})."
+        )
+    elif len(runs) == 1:
+        notes.append("The baseline is the only run; add the rollouts of a run to compare.")
+    options: dict[str, Any] = {
+        "k": k,
+        "confidence": confidence,
+        "n_resamples": n_resamples,
+        "random_state": random_state,
+    }
+    splits = list(dict.fromkeys(table["split"]))
+    stems = _stems(splits)
+    sections = []
+    files: list[Path] = []
+    for split in splits:
+        rows = table[table["split"] == split].reset_index(drop=True)
+        say(f"curves and intervals, split {visible(split)}")
+        section = _section(rows, split, baseline, n_worst, options)
+        if baseline is not None and baseline not in set(rows["run"]):
+            notes.append(
+                f"Split {split!r} has no rollouts of the baseline, so nothing is compared."
+            )
+        say(f"figures, split {visible(split)}")
+        figures, written = _figures(section, runs, baseline, out, stems[split])
+        files += written
+        sections.append(replace(section, figures=figures))
+    say("page")
+    texts = _texts(rollouts, run, sections, baseline)
+    settings = {"confidence": confidence, "n_resamples": n_resamples, "seed": random_state}
+    summary = out / "summary.json"
+    _write_text(summary, _summary(sections, baseline, notes, settings))
+    page = out / "index.html"
+    _write_text(page, _page(sections, baseline, notes, settings, texts, runs))
+    return Report(baseline, tuple(sections), tuple(notes), page, summary, (*files, summary, page))
+
+
+def load_counts(
+    rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
+    run: str | None = None,
+    distinct: bool | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Count one or several files without reading their texts.
+
+    Parameters
+    ----------
+    rollouts : DataFrame, path or sequence of paths
+        As for `build_report`.
+    run : str, optional
+        Name for files without a column ``run``; with several files the default is each file's
+        stem.
+    distinct : bool, optional
+        As for `build_report`.
+
+    Returns
+    -------
+    table : DataFrame
+        As `passk_lab.counts` returns it, for all files together.
+    notes : list of str
+        What was done that a reader should know, such as training steps that were pooled.
+
+    Raises
+    ------
+    ValueError
+        A table is refused, or files repeat each other's rollouts.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"problem_id": ["a", "a"], "correct": [True, False]})
+    >>> load_counts(table)[0][["run", "n_samples", "n_correct"]]
+           run  n_samples  n_correct
+    0  default          2          1
+    """
+    if isinstance(rollouts, pd.DataFrame):
+        frame = rollouts if run is None or "run" in rollouts else rollouts.assign(run=run)
+        return counts(frame, modes=distinct), _pooled(frame)
+    files = _paths(rollouts)
+    parts = []
+    notes: list[str] = []
+    for file in files:
+        part, pooled = _count_file(file, _run_name(file, files, run), distinct)
+        parts.append(part)
+        notes += pooled
+    if any("mode_counts" not in part for part in parts):
+        if any("mode_counts" in part for part in parts):
+            notes.append(
+                "Not every file has the column 'answer', so distinct answers are left out."
+            )
+        parts = [part.drop(columns=["mode_counts", "correct_mode_counts"], errors="ignore")
+                 for part in parts]  # fmt: skip
+    table = pd.concat(parts, ignore_index=True)
+    if table.duplicated(["run", "split", "problem_id"]).any():
+        # A problem's samples lie in several files: only whole rows show whether any repeats.
+        columns = ["answer"] if "mode_counts" in table else []
+        table = counts(read_rollouts(files, columns, run), modes="mode_counts" in table)
+    return table, list(dict.fromkeys(notes))
+
+
+def _paths(rollouts: PathLike | Sequence[PathLike]) -> list[Path]:
+    paths = [rollouts] if isinstance(rollouts, str | os.PathLike) else list(rollouts)
+    if not paths:
+        raise ValueError("no rollouts file given")
+    return [Path(path) for path in paths]
+
+
+def _run_name(file: Path, files: Sequence[Path], run: str | None) -> str | None:
+    return run if run is not None or len(files) == 1 else file.name.split(".")[0]
+
+
+def _count_file(
+    file: Path, name: str | None, distinct: bool | None
+) -> tuple[pd.DataFrame, list[str]]:
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file")
+    if not _is_parquet(file):
+        frame = read_rollouts(file, ["answer"], name)
+        return counts(frame, modes=distinct), _pooled(frame)
+    table = counts(file, modes=distinct)
+    columns = pq.read_schema(file).names
+    if "run" not in columns and name is not None:
+        table["run"] = name
+    labels = [c for c in ("run", "step", "seed") if c in columns]
+    frame = pq.read_table(file, columns=labels).group_by(labels).aggregate([]).to_pandas()
+    return table, _pooled(frame if "run" in columns else frame.assign(run=name or "default"))
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.name.lower().endswith(".parquet")
+
+
+def _pooled(frame: pd.DataFrame) -> list[str]:
+    notes = []
+    run = frame["run"] if "run" in frame else pd.Series("default", index=frame.index)
+    for name, advice in (
+        ("step", "to tell the checkpoints apart, write the step into the column 'run'"),
+        ("seed", "the intervals treat them as one model"),
+    ):
+        if name not in frame:
+            continue
+        for label, values in frame.groupby(run, observed=True)[name]:
+            number = values.nunique()
+            if number > 1:
+                notes.append(f"Run {label!r} pools the rollouts of {number} {name}s; {advice}.")
+    return notes
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(
+            error.errno, f"can't write into {out} ({reason}); choose another folder"
+        ) from error
+
+
+def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
+    if baseline is None or baseline in runs:
+        return
+    close = difflib.get_close_matches(baseline, runs, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"no run is called {baseline!r}{hint} (runs: {', '.join(runs)})")
+
+
+def _section(
+    rows: pd.DataFrame,
+    split: str,
+    baseline: str | None,
+    n_worst: int,
+    options: Mapping[str, Any],
+) -> Section:
+    modes = "correct_mode_counts" in rows
+    rates = plots.pass_rates(rows)
+    rates.insert(1, "split", split)
+    section = Section(
+        split=split,
+        curve=pass_at_k_curve(rows, **options),
+        distinct=distinct_at_k_curve(rows, **options) if modes else None,
+        rates=rates,
+    )
+    runs = list(dict.fromkeys(rows["run"]))
+    if baseline not in runs or len(runs) == 1:
+        return section
+    assert baseline is not None
+    found = compare_runs(rows, baseline, **options)
+    spread = compare_runs(rows, baseline, metric="distinct_at_k", **options) if modes else None
+    worst = worst_problems(rows, baseline, n_worst, options["k"])
+    distinct_differences = None if spread is None else spread.differences
+    return replace(
+        section,
+        differences=found.differences,
+        crossings=found.crossings,
+        flattening=found.flattening,
+        distinct_differences=distinct_differences,
+        worst=worst,
+        verdicts=tuple(_verdicts(found.differences, distinct_differences, split, baseline)),
+    )
+
+
+def _verdicts(
+    differences: pd.DataFrame, distinct: pd.DataFrame | None, split: str, baseline: str
+) -> Iterable[Verdict]:
+    for run, rows in differences.groupby("run", sort=False):
+        changes = _changes(rows)
+        spread = [] if distinct is None else _changes(distinct[distinct["run"] == run])
+        yield verdict(
+            changes[0],
+            changes[-1] if len(changes) > 1 else None,
+            spread[-1] if spread else None,
+            run=str(run),
+            baseline=baseline,
+            split=split,
+        )
+
+
+def _changes(rows: pd.DataFrame) -> list[Change]:
+    columns = ["k", "baseline", "estimate", "difference", "low", "high", "n_problems"]
+    return [
+        Change(**{name: row[name] for name in columns})
+        for row in rows.sort_values("k").to_dict("records")
+    ]
+
+
+def worst_problems(
+    counts: pd.DataFrame,
+    baseline: str,
+    n: int = 10,
+    k: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """List the problems on which each run lost most against the baseline.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        From `passk_lab.counts`, of one split.
+    baseline : str
+        The run to compare with.
+    n : int
+        Problems a run; fewer where fewer got worse.
+    k : sequence of int, optional
+        Default: powers of two up to each problem's smaller number of samples, and that number.
+
+    Returns
+    -------
+    DataFrame
+        Columns run, split, problem_id, correct_baseline, n_baseline, correct, n_samples,
+        rate_baseline, rate, drop; with modes also distinct_baseline and distinct (numbers of
+        distinct correct answers). ``drop`` is the fall of the problem's pass@k, averaged over
+        the k: near 1 for a problem that the baseline always and the run never solves. Only
+        falls are listed, the largest first.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": ["base", "base", "rl", "rl"], "split": "id",
+    ...                       "problem_id": list("abab"), "n_samples": 2,
+    ...                       "n_correct": [2, 1, 0, 1]})
+    >>> worst_problems(table, "base")[["run", "problem_id", "drop"]]
+      run problem_id  drop
+    0  rl          a   1.0
+    """
+    keys = ["split", "problem_id"]
+    reference = counts[counts["run"] == baseline].drop(columns="run")
+    others = counts[counts["run"] != baseline]
+    both = others.merge(reference, on=keys, suffixes=("", "_baseline"), validate="many_to_one")
+    n_run, n_base = both["n_samples"].to_numpy(), both["n_samples_baseline"].to_numpy()
+    c_run, c_base = both["n_correct"].to_numpy(), both["n_correct_baseline"].to_numpy()
+    drop = np.zeros(len(both))
+    for fewest in np.unique(np.minimum(n_run, n_base)):
+        mine = np.minimum(n_run, n_base) == fewest
+        ks = np.array([q for q in (k or default_ks(int(fewest))) if q <= fewest])
+        curves = [pass_at_k(m[mine, None], c[mine, None], ks)
+                  for m, c in ((n_base, c_base), (n_run, c_run))]  # fmt: skip
+        drop[mine] = (curves[0] - curves[1]).mean(axis=1)
+    table = pd.DataFrame(
+        {
+            "run": both["run"],
+            "split": both["split"],
+            "problem_id": both["problem_id"],
+            "correct_baseline": c_base,
+            "n_baseline": n_base,
+            "correct": c_run,
+            "n_samples": n_run,
+            "rate_baseline": c_base / n_base,
+            "rate": c_run / n_run,
+            "drop": drop,
+        }
+    )
+    if "correct_mode_counts" in both:
+        table["distinct_baseline"] = both["correct_mode_counts_baseline"].map(len)
+        table["distinct"] = both["correct_mode_counts"].map(len)
+    table = table[table["drop"] > 0].sort_values(
+        ["run", "drop", "problem_id"], ascending=[True, False, True], kind="stable"
+    )
+    return table.groupby("run", sort=False).head(n).reset_index(drop=True)
+
+
+def overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
+    """Condense a split to one row a run, as the terminal and the page show it.
+
+    Parameters
+    ----------
+    section : Section
+    baseline : str, optional
+        Put first.
+
+    Returns
+    -------
+    DataFrame
+        Columns run, problems, then for the smallest, a middle and the largest k that all runs
+        have ``pass@k`` and, with answers, ``distinct@k`` for the largest: "estimate [low, high]".
+    """
+    shared = set.intersection(*(set(g["k"]) for _, g in section.curve.groupby("run")))
+    ks = sorted(shared)
+    picks = sorted({ks[0], ks[len(ks) // 2], ks[-1]}) if ks else []
+    runs = sorted(dict.fromkeys(section.curve["run"]), key=lambda name: name != baseline)
+    rows = []
+    for run in runs:
+        curve = section.curve[section.curve["run"] == run].set_index("k")
+        row: dict[str, Any] = {"run": run, "problems": int(curve["n_problems"].iloc[0])}
+        for k in picks:
+            row[f"pass@{k}"] = _cell(curve.loc[k], 3)
+        if section.distinct is not None and picks:
+            spread = section.distinct[section.distinct["run"] == run].set_index("k")
+            row[f"distinct@{picks[-1]}"] = _cell(spread.loc[picks[-1]], 2)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(row: pd.Series, digits: int) -> str:
+    return f"{row['estimate']:.{digits}f} {interval(row['low'], row['high'], digits)}"
+
+
+def _stems(splits: Sequence[str]) -> dict[str, str]:
+    """Give each split a distinct suffix for file names; a single split has none."""
+    if len(splits) == 1:
+        return {splits[0]: ""}
+    stems: dict[str, str] = {}
+    for split in splits:
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", split).strip("-")[:40] or "split"
+        number, unique = 2, stem
+        while unique.lower() in {s.lower() for s in stems.values()}:
+            unique = f"{stem}-{number}"
+            number += 1
+        stems[split] = unique
+    return {split: f"-{stem}" for split, stem in stems.items()}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A figure to draw: on given axes, with given styles."""
+
+    title: str
+    stem: str
+    note: str
+    alt: str
+    table: pd.DataFrame
+    draw: Callable[[Axes, Mapping[str, plots.MethodStyle]], Any]
+
+
+def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
+    curve, rates = section.curve, section.rates
+    yield _Plan(
+        "pass@k",
+        "pass_at_k",
+        "The share of problems that at least one of k samples solves; shaded: its interval.",
+        _alt_curve("pass@k", curve, "estimate"),
+        curve,
+        lambda ax, styles: plots.plot_pass_at_k(curve, ax, styles),
+    )
+    differences, crossings = section.differences, section.crossings
+    if differences is not None:
+        assert crossings is not None
+        yield _Plan(
+            f"Difference to {baseline}",
+            "differences",
+            "On the same problems. Above zero the run solves more than the baseline. A star marks "
+            "where the curves meet, with its interval.",
+            _alt_curve("pass@k minus the baseline's", differences, "difference")
+            + " "
+            + " ".join(_crossing_words(row) for row in crossings.to_dict("records")),
+            _with_crossings(differences, crossings),
+            lambda ax, styles: plots.plot_differences(differences, crossings, ax, styles),
+        )
+    distinct = section.distinct
+    if distinct is not None:
+        yield _Plan(
+            "Distinct correct answers",
+            "distinct_at_k",
+            "The number of different correct answers among k samples, mean over problems.",
+            _alt_curve("Distinct correct answers among k samples", distinct, "estimate"),
+            distinct,
+            lambda ax, styles: plots.plot_distinct_at_k(distinct, ax, styles),
+        )
+    yield _Plan(
+        "Pass rates of the problems",
+        "pass_rates",
+        "How many problems are never, sometimes and always solved.",
+        "Histogram of pass rates. " + " ".join(_alt_rates(rates)),
+        rates,
+        lambda ax, styles: plots.plot_pass_rates(rates, ax, styles),
+    )
+
+
+def _alt_curve(what: str, table: pd.DataFrame, column: str) -> str:
+    parts = []
+    for run, rows in table.groupby("run", sort=False):
+        ends = rows.sort_values("k").iloc[[0, -1]]
+        values = [f"{row[column]:.3g} at k={row['k']}" for row in ends.to_dict("records")]
+        parts.append(f"{run}: {', '.join(dict.fromkeys(values))}.")
+    return f"{what} by k. {' '.join(parts)}"
+
+
+def _alt_rates(rates: pd.DataFrame) -> Iterable[str]:
+    for run, rows in rates.groupby("run", sort=False):
+        problems = rows.set_index("bin")["problems"]
+        yield (
+            f"{run}: {problems['0']} of {problems.sum()} problems never solved, "
+            f"{problems['1']} always."
+        )
+
+
+def _crossing_words(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["k_cross"]):
+        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
+    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
+    return (
+        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
+        f"(interval {row['low']:.3g} to {high})."
+    )
+
+
+def _with_crossings(differences: pd.DataFrame, crossings: pd.DataFrame) -> pd.DataFrame:
+    columns = {"low": "k_cross_low", "high": "k_cross_high", "share": "k_cross_share"}
+    extra = crossings.rename(columns=columns).drop(columns="k_max")
+    return differences.merge(extra, on=["run", "split"], how="left", validate="many_to_one")
+
+
+def _figures(
+    section: Section, runs: Sequence[str], baseline: str | None, out: Path, suffix: str
+) -> tuple[tuple[FigureFiles, ...], list[Path]]:
+    figures = []
+    files: list[Path] = []
+    for plan in _plans(section, baseline):
+        stem = f"{plan.stem}{suffix}"
+        fig = _draw(plan, runs, baseline, dark=False)
+        png, svg = plots.save_figure(fig, out / stem)
+        csv = csv_safe(plan.table).to_csv(index=False, lineterminator="\n")
+        _write_text(out / f"{stem}.csv", csv)
+        files += [png, svg, out / f"{stem}.csv"]
+        light = base64.b64encode(svg.read_bytes()).decode()
+        dark = _svg(_draw(plan, runs, baseline, dark=True))
+        figures.append(FigureFiles(plan.title, stem, plan.alt, plan.note, csv, light, dark))
+    if section.worst is not None:
+        path = out / f"worst_problems{suffix}.csv"
+        _write_text(path, csv_safe(section.worst).to_csv(index=False, lineterminator="\n"))
+        files.append(path)
+    return tuple(figures), files
+
+
+def _draw(plan: _Plan, runs: Sequence[str], baseline: str | None, dark: bool) -> Figure:
+    with plots.style(dark):
+        fig = Figure()
+        plan.draw(fig.subplots(), plots.method_styles(runs, baseline, dark))
+    return fig
+
+
+def _svg(fig: Figure) -> str:
+    buffer = BytesIO()
+    plots.write_figure(fig, buffer, "svg")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _texts(
+    rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
+    run: str | None,
+    sections: Sequence[Section],
+    baseline: str | None,
+) -> pd.DataFrame:
+    """Read the texts of the problems that the page shows, and of no others."""
+    wanted = {
+        (row["split"], row["problem_id"])
+        for section in sections
+        if section.worst is not None
+        for row in section.worst.groupby("run").head(_TEXT_PROBLEMS).to_dict("records")
+    }
+    if not wanted:
+        return pd.DataFrame()
+    problems = sorted({problem for _, problem in wanted})
+    if isinstance(rollouts, pd.DataFrame):
+        tables = [validate_rollouts(rollouts if run is None or "run" in rollouts
+                                    else rollouts.assign(run=run))]  # fmt: skip
+    else:
+        files = _paths(rollouts)
+        tables = [_texts_of_file(f, _run_name(f, files, run), problems) for f in files]
+    shown = [
+        table[table["problem_id"].isin(problems)] for table in tables if "text" in table.columns
+    ]
+    return pd.concat(shown, ignore_index=True) if shown else pd.DataFrame()
+
+
+def _texts_of_file(file: Path, name: str | None, problems: Sequence[str]) -> pd.DataFrame:
+    if not _is_parquet(file):
+        return read_rollouts(file, ["text", "answer"], name)
+    schema = pq.read_schema(file)
+    if "text" not in schema.names:
+        return pd.DataFrame()
+    names = ("run", "split", "problem_id", "sample_id", "seed", "step", "correct", "answer", "text")
+    chosen = pc.field("problem_id").cast(pa.string()).isin(list(problems))
+    columns = [n for n in names if n in schema.names]
+    table = pq.read_table(file, columns=columns, filters=chosen).to_pandas(ignore_metadata=True)
+    if "run" not in table.columns and name is not None:
+        table["run"] = name
+    return validate_rollouts(table, str(file))
+
+
+def _samples(
+    texts: pd.DataFrame, split: str, problem: str, run: str, right_first: bool
+) -> list[dict[str, Any]]:
+    if not len(texts):
+        return []
+    mine = texts[
+        (texts["split"] == split) & (texts["problem_id"] == problem) & (texts["run"] == run)
+    ]
+    mine = mine[mine["text"].notna()].sort_values(
+        ["correct", "sample_id"], ascending=[not right_first, True], kind="stable"
+    )
+    return [
+        {
+            "correct": bool(row["correct"]),
+            "sample_id": int(row["sample_id"]),
+            "text": row["text"][:_TEXT_SHOWN],
+            "length": len(row["text"]),
+            "answer": shorten(str(row["answer"]), 120) if pd.notna(row.get("answer")) else None,
+        }
+        for row in mine.head(_SAMPLES_SHOWN).to_dict("records")
+    ]
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _summary(
+    sections: Sequence[Section],
+    baseline: str | None,
+    notes: Sequence[str],
+    settings: Mapping[str, Any],
+) -> str:
+    from passk_lab import __version__
+
+    def records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
+        if table is None:
+            return None
+        return [
+            {str(name): _plain(v) for name, v in row.items()} for row in table.to_dict("records")
+        ]
+
+    content = {
+        "passk_lab_version": __version__,
+        "baseline": baseline,
+        **settings,
+        "notes": list(notes),
+        "splits": [
+            {
+                "split": s.split,
+                "verdicts": [
+                    {
+                        "run": v.run,
+                        "label": v.label,
+                        "lost": v.lost,
+                        "sentence": v.sentence,
+                        "evidence": list(v.evidence),
+                        "cautions": list(v.cautions),
+                    }
+                    for v in s.verdicts
+                ],
+                "pass_at_k": records(s.curve),
+                "distinct_at_k": records(s.distinct),
+                "differences": records(s.differences),
+                "distinct_differences": records(s.distinct_differences),
+                "crossings": records(s.crossings),
+                "flattening": records(s.flattening),
+                "worst_problems": records(s.worst),
+            }
+            for s in sections
+        ],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    # JSON has neither NaN nor infinity.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _page(
+    sections: Sequence[Section],
+    baseline: str | None,
+    notes: Sequence[str],
+    settings: Mapping[str, Any],
+    texts: pd.DataFrame,
+    runs: Sequence[str],
+) -> str:
+    from passk_lab import __version__
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("passk_lab"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Every string that reaches the page passes here, whatever the template does with it.
+        finalize=lambda v: visible(v, lines=True) if type(v) is str else v,
+    )
+    css, _, _ = environment.loader.get_source(environment, "report.css")  # type: ignore[union-attr]
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        css=Markup(css),  # the project's own file
+        css_hash=digest,
+        version=__version__,
+        baseline=baseline,
+        notes=notes,
+        settings=settings,
+        n_runs=len(runs),
+        sections=[_section_view(s, baseline, texts) for s in sections],
+    )
+
+
+def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
+    table = overview(section, baseline)
+    return {
+        "split": section.split,
+        "verdicts": section.verdicts,
+        "columns": list(table.columns),
+        "rows": table.to_dict("records"),
+        "changes": _change_rows(section),
+        "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
+        "worst": _worst_view(section, baseline, texts),
+    }
+
+
+def _change_rows(section: Section) -> list[dict[str, Any]]:
+    if section.differences is None or section.crossings is None or section.flattening is None:
+        return []
+    rows = []
+    for crossing, flat in zip(
+        section.crossings.to_dict("records"), section.flattening.to_dict("records"), strict=True
+    ):
+        ratio = "n/a"
+        if np.isfinite(flat["ratio"]):
+            ratio = f"{flat['ratio']:.2f} {interval(flat['low'], flat['high'], 2)}"
+        rows.append(
+            {
+                "run": crossing["run"],
+                "crossing": _crossing_words(crossing).split(": ", 1)[-1],
+                "flattening": ratio,
+                "k_max": flat["k_max"],
+            }
+        )
+    return rows
+
+
+def _worst_view(
+    section: Section, baseline: str | None, texts: pd.DataFrame
+) -> list[dict[str, Any]]:
+    if section.worst is None or baseline is None:
+        return []
+    groups = []
+    for run, rows in section.worst.groupby("run", sort=False):
+        problems = rows.to_dict("records")
+        for place, row in enumerate(problems):
+            row["samples"] = []
+            if place < _TEXT_PROBLEMS:
+                where = (texts, section.split, row["problem_id"])
+                before = _samples(*where, baseline, right_first=True)
+                after = _samples(*where, str(run), right_first=False)
+                row["samples"] = [(baseline, s) for s in before] + [(run, s) for s in after]
+        groups.append({"run": run, "problems": problems, "distinct": "distinct" in rows})
+    return groups
