@@ -211,7 +211,7 @@ def _over_distinct(
     n = whole_numbers(n_samples, "n_samples")
     c = whole_numbers(n_correct, "n_correct")
     draws = whole_numbers(k, "k")
-    _check_counts(n, c, draws, beyond_n)
+    check_counts(n, c, draws, beyond_n)
     problems = np.broadcast_shapes(n.shape, c.shape)
     shape = np.broadcast_shapes(problems, draws.shape)
     if 0 in shape:
@@ -284,9 +284,13 @@ def _refuse(bad: npt.NDArray[np.bool_], name: str, values: npt.NDArray[Any], rul
         raise ValueError(f"{name}{where}={value} {rule}")
 
 
-def _check_counts(
-    n: npt.NDArray[np.int64], c: npt.NDArray[np.int64], k: npt.NDArray[np.int64], beyond_n: bool
+def check_counts(
+    n: npt.NDArray[np.int64],
+    c: npt.NDArray[np.int64],
+    k: npt.NDArray[np.int64],
+    beyond_n: bool = False,
 ) -> None:
+    """Refuse counts out of their range, naming the first one."""
     if not (n.size and c.size and k.size):
         return
     _refuse(n < 0, "n_samples", n, "must not be negative")
@@ -483,7 +487,7 @@ def maj_at_k(
     if counts.sum() > n:
         raise ValueError(f"mode_counts sum to {counts.sum()}, above n_samples={n}")
     draws = np.atleast_1d(whole_numbers(k, "k"))
-    _check_counts(np.array(n), np.array(0), draws, beyond_n=False)
+    check_counts(np.array(n), np.array(0), draws)
     if method not in ("auto", "exact", "sample"):
         raise ValueError(f"method={method!r} is none of 'auto', 'exact', 'sample'")
     keep = counts > 0

@@ -16,6 +16,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
@@ -154,17 +155,20 @@ def _as_strings(column: pd.Series, name: str, source: str, nullable: bool) -> pd
         return column
     if isinstance(column.dtype, pd.StringDtype):
         return column
-    values = column.astype(object)
-    if pd.api.types.is_float_dtype(column.dtype):
-        # Integers read through a float column (a missing value among them) keep their spelling.
-        values = values.map(lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)
-    text = values.map(lambda v: v if isinstance(v, str) else str(v), na_action="ignore")
-    try:
-        return text.astype(_STRING)
-    except UnicodeEncodeError:
+    values = column.to_numpy(object)
+    cells = [_spell(value) for value in values]
+    return pd.Series(cells, index=column.index, name=column.name, dtype=_STRING)
+
+
+def _spell(value: Any) -> Any:
+    if isinstance(value, str):
         # A lone surrogate (half of an emoji cut by a tokenizer) has no UTF-8 form; it is spelled
         # out as \udXXX so that nothing is lost and every later writer can store it.
-        return text.map(escape_surrogates, na_action="ignore").astype(_STRING)
+        return escape_surrogates(value)
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return np.nan
+    # Integers read through a float column (a missing value among them) keep their spelling.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def escape_surrogates(text: str) -> str:
@@ -227,7 +231,7 @@ def _as_integers(column: pd.Series, name: str, source: str, nullable: bool) -> p
             f"{source}: column {name!r}, row {row}: {column.iloc[row]!r} is not a whole number"
         )
     if missing.any():
-        return pd.Series(pd.array(numbers, dtype="Int64"), index=column.index, name=name)
+        return pd.Series(numbers, index=column.index, name=name).astype("Int64")
     return pd.Series(numbers.astype("int64"), index=column.index, name=name)
 
 
@@ -266,8 +270,11 @@ def _check_ranges(table: pd.DataFrame, source: str) -> None:
 
 
 def _describe(table: pd.DataFrame, row: int) -> str:
-    parts = [f"{name}={table[name].iloc[row]!r}" for name in _IDENTITY if name in table.columns]
-    return ", ".join(parts)
+    return _describe_cells({n: table[n].iloc[row] for n in _IDENTITY if n in table.columns})
+
+
+def _describe_cells(cells: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_plain(value)!r}" for name, value in cells.items())
 
 
 def _refuse_duplicates(codes: npt.NDArray[np.int64], source: str, describe: Any) -> None:
@@ -394,9 +401,12 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
-                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                record = json.loads(text)
                 if not isinstance(record, dict):
                     raise ValueError("expected a JSON object")
+                if "\\ud" in text.lower():
+                    record = _without_surrogates(record)
                 yield record
     except json.JSONDecodeError as error:
         raise ValueError(
@@ -409,6 +419,16 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{path}, after line {number}: broken gzip file ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: {error}") from error
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape_surrogates(value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {escape_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+    return value
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
@@ -481,13 +501,15 @@ def write_rollouts(
         raise ValueError(f"{path}: unknown ending; write to .parquet, .jsonl or .jsonl.gz")
 
 
-def _open_jsonl(path: Path, name: str) -> IO[bytes]:
-    if name.endswith(".gz"):
-        # No file name and no time stamp inside: the same rollouts give the same bytes.
-        packed = gzip.GzipFile("", "wb", fileobj=open(path, "wb"), mtime=0)  # noqa: SIM115
-        packed.myfileobj = packed.fileobj  # so that closing it closes the file
-        return cast(IO[bytes], packed)
-    return open(path, "wb")
+@contextmanager
+def _open_jsonl(path: Path, name: str) -> Iterator[IO[bytes]]:
+    with open(path, "wb") as raw:
+        if name.endswith(".gz"):
+            # No file name and no time stamp inside: the same rollouts give the same bytes.
+            with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+                yield cast(IO[bytes], packed)
+        else:
+            yield raw
 
 
 def _plain(value: Any) -> Any:
@@ -702,8 +724,8 @@ def _count_batches(
         codes, _ = _combine_levels([levels[n] for n in _IDENTITY if n in levels])
 
         def describe(row: int) -> str:
-            cells = ((n, levels[n]) for n in _IDENTITY if n in levels)
-            return ", ".join(f"{n}={lv.values()[lv.finish()[row]]!r}" for n, lv in cells)
+            known = ((n, levels[n]) for n in _IDENTITY if n in levels)
+            return _describe_cells({n: lv.values()[lv.finish()[row]] for n, lv in known})
 
         _refuse_duplicates(codes, source, describe)
         del codes
