@@ -139,7 +139,7 @@ def style(dark: bool = False) -> Iterator[None]:
         "figure.constrained_layout.use": True,
         "figure.dpi": 100,
         "figure.facecolor": paper,
-        "figure.figsize": (6.4, 4.4),
+        "figure.figsize": (5.6, 4.0),
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
         "font.size": 10,
         "grid.color": faint,
@@ -495,7 +495,7 @@ def plot_pass_rates(
         ax.set_xticks(range(len(PASS_RATE_BINS)), PASS_RATE_BINS)
         ax.grid(axis="x", visible=False)
         ax.set_ylim(bottom=0)
-        ax.set_xlabel("pass rate of a problem (share of its samples that are correct)")
+        ax.set_xlabel("pass rate of a problem (share of correct samples)")
         ax.set_ylabel("share of problems")
         _legend(ax, handles)
     return ax
@@ -651,8 +651,8 @@ def _legend(
     """Put the legend under the axes, where it covers no data, however many runs there are."""
     labels = [shorten(visible(run), _NAME_WIDTH) + (notes or {}).get(run, "") for run in handles]
     longest = max(map(len, labels))
-    # About 78 letters fit under a figure of 6.4 inch; a handle takes the place of six.
-    columns = max(1, min(len(labels), 5, int(78 / (longest + 6))))
+    # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
+    columns = max(1, min(len(labels), 5, int(66 / (longest + 6))))
     legend = ax.legend(
         list(handles.values()), [str(i) for i in range(len(labels))], ncols=columns,
         loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,

@@ -838,7 +838,7 @@ def _page(
         baseline=baseline,
         notes=notes,
         settings=settings,
-        n_runs=len(runs),
+        n_compared=len(runs) - (baseline is not None),
         sections=[_section_view(s, baseline, texts) for s in sections],
     )
 

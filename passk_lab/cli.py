@@ -1,0 +1,345 @@
+"""The command ``passk-lab``: one function a subcommand, each with its own arguments.
+
+Exit codes: 0 done; 1 a run lost something and ``--fail-if-narrower`` was given; 2 wrong input or
+usage; 130 interrupted; 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from passk_lab import __version__
+from passk_lab._text import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from passk_lab.report import Report
+
+__all__ = ["main"]
+
+_Subparsers = Any  # argparse keeps the type of add_subparsers() private
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        See the module's docstring.
+
+    Examples
+    --------
+    >>> main(["report", "nowhere.parquet", "--out", "report"])
+    2
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that can't show a character must not end the program.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Nobody reads on; without this, Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("passk-lab: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"passk-lab: error: {_message(error)}", file=sys.stderr)
+        return 2
+
+
+def _message(error: ValueError | OSError) -> str:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+        if error.filename is not None:
+            text = f"{error.filename}: {text}"
+    return visible(text, lines=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="passk-lab",
+        description="Did my training make the model better, or only narrower?",
+        epilog="Each command explains itself: passk-lab report --help",
+    )
+    parser.add_argument("--version", action="version", version=f"passk-lab {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for register in (_register_report, _register_convert):
+        register(commands)
+    return parser
+
+
+def _add(
+    commands: _Subparsers,
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    summary: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _register_report(commands: _Subparsers) -> None:
+    parser = _add(
+        commands,
+        "report",
+        _report,
+        "compare runs with a baseline: a table, figures, CSV files and one HTML page",
+        "  passk-lab report base.parquet tuned.parquet --baseline base --out report\n"
+        "  passk-lab report rollouts.parquet --baseline base --k 1,8,64 --out report\n"
+        "  passk-lab report rollouts.jsonl --run my-model --out report",
+    )
+    parser.add_argument(
+        "rollouts",
+        nargs="+",
+        type=Path,
+        metavar="ROLLOUTS",
+        help="rollouts files: .parquet, .jsonl, .jsonl.gz or .csv with the columns problem_id and "
+        "correct, and where there are any run, split, answer and text; a file without a column "
+        "run is named after itself where there are several",
+    )
+    parser.add_argument("--baseline", metavar="RUN", help="the run to compare the others with")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write into"
+    )
+    parser.add_argument(
+        "--k",
+        type=_numbers,
+        metavar="K,K,...",
+        help="numbers of samples, for example 1,8,64 (default: 1, 2, 4, ... up to all samples)",
+    )
+    parser.add_argument("--run", metavar="NAME", help="name for files without a column run")
+    parser.add_argument(
+        "--no-distinct",
+        dest="distinct",
+        action="store_false",
+        default=None,
+        help="leave out distinct answers, although there is a column answer",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=_share,
+        default=0.95,
+        metavar="C",
+        help="coverage of the intervals, between 0 and 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--n-resamples",
+        type=_positive,
+        default=10_000,
+        metavar="N",
+        help="bootstrap replicates (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_not_negative,
+        default=0,
+        metavar="N",
+        help="of the bootstrap; the same seed gives the same files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fail-if-narrower",
+        action="store_true",
+        help="exit with 1 if a run is narrower or worse: pass@k at the largest k or the distinct "
+        "correct answers fell, or pass@1 fell with nothing gained for it",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print neither progress nor the table")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from passk_lab.report import build_report
+
+    with _progress(options.quiet) as say:
+        report = build_report(
+            options.rollouts,
+            options.baseline,
+            out=options.out,
+            k=options.k,
+            run=options.run,
+            distinct=options.distinct,
+            confidence=options.confidence,
+            n_resamples=options.n_resamples,
+            random_state=options.seed,
+            progress=say,
+        )
+    if not options.quiet:
+        _print_report(report, Console(highlight=False, soft_wrap=False))
+    return int(options.fail_if_narrower and any(v.lost for v in report.verdicts))
+
+
+def _print_report(report: Report, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from passk_lab.report import overview
+
+    for section in report.sections:
+        table = overview(section, report.baseline)
+        title = f"split {section.split}" if len(report.sections) > 1 else None
+        grid = Table(title=None if title is None else Text(visible(title)), title_justify="left")
+        for name in table.columns:
+            grid.add_column(name, justify="left" if name == "run" else "right", overflow="fold")
+        for row in table.itertuples(index=False):
+            # Text, not markup: a name like "[red]" is only a name.
+            grid.add_row(*(Text(visible(str(cell))) for cell in row))
+        console.print(grid)
+        for v in section.verdicts:
+            console.print(Text(visible(f"{v.run}: {v.label}"), style="bold"))
+            for line in (v.sentence, *v.evidence, *(f"note: {c}" for c in v.cautions)):
+                console.print(Text(visible(f"  {line}")))
+        console.print()
+    for note in report.notes:
+        console.print(Text(visible(note)))
+    console.print(
+        Text(visible(f"Wrote {report.page} and {len(report.files) - 1} files beside it."))
+    )
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
+    """Show the step at work on standard error, where that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("starting") as status:
+        yield lambda step: status.update(Text(f"{step} ..."))
+
+
+def _register_convert(commands: _Subparsers) -> None:
+    from passk_lab.readers import FORMATS
+
+    width = max(map(len, FORMATS))
+    listing = "\n".join(f"  {name:<{width}}  {f.description}" for name, f in FORMATS.items())
+    parser = _add(
+        commands,
+        "convert",
+        _convert,
+        "turn another program's logs into a rollouts file",
+        "  passk-lab convert evalplus eval_results.json rollouts.parquet\n"
+        "  passk-lab convert lm-eval results/ rollouts.parquet --option metric=exact_match\n"
+        "  passk-lab convert plain mine.csv rollouts.parquet "
+        '--option columns=\'{"problem_id": "task"}\'\n\n'
+        f"formats:\n{listing}",
+    )
+    parser.add_argument("format", metavar="FORMAT", help="one of the formats below")
+    parser.add_argument("source", type=Path, metavar="IN", help="file or folder of that program")
+    parser.add_argument(
+        "target", type=Path, metavar="OUT", help="file to write: .parquet, .jsonl or .jsonl.gz"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help="an option of the format's reader; a value that is JSON (a number, true, a mapping) "
+        "is read as such; may be repeated",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from passk_lab.readers import convert
+
+    names = [name for name, _ in options.option]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"--option {repeated[0]} is given twice")
+    table = convert(options.format, options.source, options.target, **dict(options.option))
+    if not options.quiet:
+        print(
+            visible(
+                f"Wrote {options.target}: {len(table):,} rollouts of "
+                f"{table['problem_id'].nunique():,} problems."
+            )
+        )
+    return 0
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers like 1,8,64") from None
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{min(numbers)} must be at least 1")
+    return sorted(set(numbers))
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be between 0 and 1, for example 0.95")
+    return value
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} must be at least {least}")
+    return value
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _not_negative(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
+    try:
+        return name.replace("-", "_"), json.loads(value)
+    except json.JSONDecodeError:
+        return name.replace("-", "_"), value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
