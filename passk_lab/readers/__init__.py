@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Format", "convert", "options", "read", "reader", "stable_id"]
+__all__ = ["FORMATS", "Format", "convert", "grade", "options", "read", "reader", "stable_id"]
 
 PathLike = str | os.PathLike[str]
 
@@ -136,7 +136,8 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     path : path
         The file, or for some formats the folder, that the program wrote.
     **keywords
-        Options of the format's reader, see its docstring.
+        Options of the format's reader, see its docstring; and ``run=`` and ``split=``, names for
+        all rollouts of the file.
 
     Returns
     -------
@@ -164,16 +165,22 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     """
     function = reader(format)
     known = list(options(format))
+    labels = {n: keywords.pop(n) for n in ("run", "split") if n in keywords and n not in known}
     for name in keywords:
         if name not in known:
             raise ValueError(f"format {format!r} has no option {name!r}{_known(name, known)}")
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    return function(path, **keywords)
+    table = function(path, **keywords)
+    if not labels:
+        return table
+    from passk_lab.rollouts import validate_rollouts
+
+    return validate_rollouts(table.assign(**labels), str(path))
 
 
 def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) -> pd.DataFrame:
-    """Read another program's files and write them as a rollouts file.
+    r"""Read another program's files and write them as a rollouts file.
 
     Parameters
     ----------
@@ -185,7 +192,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
         The file to write, ``.parquet`` or ``.jsonl`` (``.jsonl.gz``). Its metadata (parquet
         only) notes format, options, and each source file's name, size in bytes and SHA-256.
     **keywords
-        Options of the format's reader.
+        As in `read`.
 
     Returns
     -------
@@ -206,7 +213,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     >>> from passk_lab.rollouts import read_metadata
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path, target = Path(folder, "mine.csv"), Path(folder, "mine.parquet")
-    ...     _ = path.write_text("task,correct\\na,1\\na,0\\n")
+    ...     _ = path.write_text("task,correct\na,1\na,0\n")
     ...     table = convert("plain", path, target, columns={"problem_id": "task"})
     ...     note = read_metadata(target)["converted_from"]
     >>> note["format"], note["options"], note["files"][0]["name"]
@@ -241,6 +248,51 @@ def stable_id(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
+    """Call a graded value correct from a threshold on.
+
+    Parameters
+    ----------
+    values : Series
+        Booleans, numbers, or either of them as text ("True", "1.0").
+    threshold : float
+        Smallest value that counts as correct.
+    source : str
+        How error messages call the file.
+
+    Returns
+    -------
+    Series of bool
+
+    Raises
+    ------
+    ValueError
+        A value is missing or no number; the message names column and row (0-based).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> grade(pd.Series([1.0, 0.5, -1.0]), 1.0, "table").tolist()
+    [True, False, False]
+    """
+    import pandas as pd
+
+    words = {"true": 1.0, "false": 0.0}
+    numbers = pd.to_numeric(
+        values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v),
+        errors="coerce",
+    ).astype("float64")
+    bad = numbers.isna().to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{source}: column {values.name!r}, row {row}: {values.iloc[row]!r} is no grade; "
+            "every rollout needs a number or true/false: grade it, drop its row or choose "
+            "another column"
+        )
+    return numbers >= threshold
+
+
 def _known(name: str, known: Sequence[str]) -> str:
     if not known:
         return "; it has no options"
@@ -269,23 +321,29 @@ def _fingerprint(file: Path, source: Path) -> dict[str, Any]:
 
 
 def _storable(table: pd.DataFrame) -> pd.DataFrame:
-    """Spell columns that have no Arrow type (a list here, a number there) as JSON text."""
+    """Spell columns that parquet has no type for (objects; a list here, a number there) as JSON."""
     import pandas as pd
     import pyarrow as pa
 
     from passk_lab.rollouts import escape_surrogates
 
-    def as_text(value: Any) -> str:
-        return escape_surrogates(
-            value if isinstance(value, str) else json.dumps(value, default=str)
-        )
+    def has_type(column: pd.Series) -> bool:
+        try:
+            # Objects would work only where all have a key in common.
+            return "struct" not in str(pa.array(column, from_pandas=True).type)
+        except (pa.ArrowException, UnicodeError, OverflowError):
+            return False
+
+    def spell(value: Any) -> str | None:
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return None
+        if isinstance(value, str):
+            return escape_surrogates(value)
+        return json.dumps(value, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
 
     table = table.copy(deep=False)
-    for name in table.columns[table.dtypes == object]:
-        try:
-            pa.array(table[name], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeError):
-            missing = [value is None or value is pd.NA or value != value for value in table[name]]
-            texts = [None if m else as_text(v) for m, v in zip(missing, table[name], strict=True)]
+    for name in table.columns:
+        if pd.api.types.is_object_dtype(table[name].dtype) and not has_type(table[name]):
+            texts = [spell(value) for value in table[name]]
             table[name] = pd.Series(texts, index=table.index, dtype="str")
     return table

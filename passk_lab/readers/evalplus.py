@@ -1,0 +1,157 @@
+"""EvalPlus (HumanEval+, MBPP+): the ``*_eval_results.json`` that ``evalplus.evaluate`` writes.
+
+Each sample has a status for the base tests and one for the extra ("plus") tests. As EvalPlus
+counts it, a sample is right on "plus" if it passes both. The failed tests' inputs are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from passk_lab.rollouts import iter_jsonl, validate_rollouts
+
+__all__ = ["read_evalplus", "source_files"]
+
+_PASS = "pass"
+_FIELDS = ("solution", "base_status", "plus_status")
+
+
+def read_evalplus(
+    path: str | os.PathLike[str], *, tests: Literal["plus", "base"] | None = None
+) -> pd.DataFrame:
+    """Read graded samples of EvalPlus.
+
+    Parameters
+    ----------
+    path : path
+        The results file; or the ``.jsonl`` samples file (or samples folder) that it belongs to.
+        Given a samples file, its further fields (temperature, raw text, ...) are added to the
+        table, and it is checked that these are the samples that were graded.
+    tests : {"plus", "base"}, optional
+        Which tests decide. Default: "plus" if the file has them, "base" if it was made with
+        ``--base-only``; the column ``tests`` says which it was.
+
+    Returns
+    -------
+    DataFrame
+        The rollouts table: ``problem_id`` (task_id), ``sample_id`` (order within the task),
+        ``correct``, ``text`` (solution), ``base_status``, ``plus_status``, ``tests``.
+
+    Raises
+    ------
+    ValueError
+        Not this format, a truncated file, no plus tests although asked for, or results of other
+        samples.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> row = {"solution": "f = abs", "base_status": "pass", "plus_status": "fail"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "samples_eval_results.json")
+    ...     _ = path.write_text(json.dumps({"eval": {"Toy/0": [row]}}))
+    ...     [read_evalplus(path, tests=t)["correct"].item() for t in ("plus", "base")]
+    [False, True]
+    """
+    if tests not in (None, "plus", "base"):
+        raise ValueError(f"tests={tests!r}: known are 'plus' and 'base'")
+    path = Path(path)
+    (results,) = source_files(path)
+    frame = pd.DataFrame.from_records(list(_samples(results)))
+    if frame.empty:
+        raise ValueError(f"{results}: the file holds no samples")
+    has_plus = frame["plus_status"].notna()
+    if tests is None:
+        tests = "plus" if has_plus.any() else "base"
+    if tests == "plus" and not has_plus.all():
+        task = frame["problem_id"][~has_plus].iloc[0]
+        raise ValueError(
+            f"{results}: {task}: no result of the plus tests (evaluated with --base-only); read "
+            "it with tests='base', or evaluate it again"
+        )
+    frame["correct"] = frame["base_status"] == _PASS
+    if tests == "plus":
+        frame["correct"] &= frame["plus_status"] == _PASS
+    frame["tests"] = tests
+    if path.is_file() and results != path:
+        frame = _add_fields(frame, path, results)
+    return validate_rollouts(frame, str(results))
+
+
+def source_files(path: Path) -> list[Path]:
+    """Give the results file: ``path`` itself, or the one that belongs to these samples."""
+    if path.is_dir():
+        results = path / "eval_results.json"
+    elif path.name.endswith(".jsonl"):
+        results = path.with_name(path.name.replace(".jsonl", "_eval_results.json"))
+    else:
+        return [path]
+    if not results.exists():
+        raise FileNotFoundError(
+            f"{path}: is not graded, for there is no {results.name}; run "
+            f"evalplus.evaluate --samples={path.name}"
+        )
+    return [results]
+
+
+def _samples(results: Path) -> Iterator[dict[str, Any]]:
+    try:
+        content = json.loads(results.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{results}: not valid JSON ({error}); the file may have been cut off while it was "
+            "written: evaluate again"
+        ) from error
+    tasks = content.get("eval") if isinstance(content, dict) else None
+    if not isinstance(tasks, dict):
+        raise ValueError(
+            f"{results}: no object 'eval'; this isn't a results file of EvalPlus, which has "
+            "date, hash and eval"
+        )
+    for task, samples in tasks.items():
+        if not isinstance(samples, list):
+            raise ValueError(
+                f"{results}: {task}: expected a list of samples with {', '.join(_FIELDS)}; early "
+                "versions of EvalPlus wrote another layout: evaluate again with a newer one"
+            )
+        for number, sample in enumerate(samples):
+            missing = [n for n in _FIELDS if not isinstance(sample, dict) or n not in sample]
+            if missing:
+                raise ValueError(
+                    f"{results}: {task}, sample {number}: no field {missing[0]!r}; EvalPlus "
+                    f"writes {', '.join(_FIELDS)}"
+                )
+            yield {
+                "problem_id": task,
+                "sample_id": number,
+                "text": sample["solution"],
+                "base_status": sample["base_status"],
+                "plus_status": sample["plus_status"],
+            }
+
+
+def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
+    """Add the samples file's further fields; EvalPlus keeps each task's samples in file order."""
+    samples = pd.DataFrame.from_records(list(iter_jsonl(path)))
+    matches = "task_id" in samples.columns and len(samples) == len(frame)
+    if matches:
+        samples = samples.rename(columns={n: f"{n}_sample" for n in frame.columns if n in samples})
+        samples = samples.rename(columns={"task_id": "problem_id"})
+        samples["sample_id"] = samples.groupby("problem_id").cumcount()
+        frame = frame.merge(samples, "left", ["problem_id", "sample_id"], indicator="_found")
+        matches = bool((frame.pop("_found") == "both").all())
+    if matches and "solution" in frame.columns:
+        given = frame.pop("solution")
+        matches = bool((given.isna() | (given == frame["text"])).all())
+    if not matches:
+        raise ValueError(
+            f"{results}: is not the grading of {path.name} as it is now (other samples, or "
+            "another number of them); evaluate the samples again, or read the results file itself"
+        )
+    return frame

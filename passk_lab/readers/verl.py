@@ -1,0 +1,174 @@
+"""verl: the dumps of ``trainer.rollout_data_dir`` and ``trainer.validation_data_dir``.
+
+One file a step, ``<step>.jsonl``; one line a rollout with ``input``, ``output``, ``gts``,
+``score``, ``step`` and whatever the reward function returned beside the score (``acc``, ``pred``,
+...). As verl does in its own metrics, ``acc`` decides what is correct where it is there, else
+``score``; and ``pred`` is the answer ("[INVALID]", what verl's graders say for "none found", is a
+missing answer).
+
+What the files don't hold: which data source a rollout belongs to, how it was sampled, and sessions
+that failed, which verl's newer trainer counts as wrong although it doesn't dump them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from passk_lab.readers import grade, stable_id
+from passk_lab.rollouts import iter_jsonl, validate_rollouts
+
+__all__ = ["read_verl", "source_files"]
+
+_FIELDS = ("input", "output", "score")
+_INVALID = "[INVALID]"
+# Reward functions name their values freely; these names mean something in the rollouts table.
+_TAKEN = (
+    *("problem_id", "sample_id", "run", "split", "seed", "correct", "text", "prompt"),
+    *("logprob", "n_tokens", "token_entropy", "temperature"),
+)
+
+
+def read_verl(
+    path: str | os.PathLike[str],
+    *,
+    metric: str | None = None,
+    threshold: float = 1.0,
+    problem_id: str | Sequence[str] | None = None,
+    answer: str | None = None,
+) -> pd.DataFrame:
+    """Read rollouts that verl dumped in training or validation.
+
+    Parameters
+    ----------
+    path : path
+        A dump folder, or one of its files.
+    metric : str, optional
+        The field that says what is correct. Default: ``acc`` if the file has it, else ``score``.
+    threshold : float
+        A rollout is correct if this field is at least ``threshold``.
+    problem_id : str or sequence of str, optional
+        The field, or the fields together, that tell problems apart. Default: ``input``, of which
+        `passk_lab.readers.stable_id` makes a short name.
+    answer : str, optional
+        The field with the canonical answer. Default: ``pred`` if the file has it.
+
+    Returns
+    -------
+    DataFrame
+        The rollouts table: ``problem_id``, ``sample_id`` (order within problem and step),
+        ``step``, ``correct``, ``score``, ``answer`` (where known), ``prompt`` (input), ``text``
+        (output), ``gts`` and all further fields. A further field whose name has another meaning
+        in the rollouts table is called ``verl_<name>``.
+
+    Raises
+    ------
+    ValueError
+        Not this format, a broken line, a missing grade, a ``.jsonl`` in the folder that is no
+        step's; or one input with several ground truths (the same question about different
+        pictures), for which ``problem_id`` must say what tells them apart.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> row = {"input": "2+3?", "output": "It is 5", "gts": "5", "score": -1.0, "acc": True}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "7.jsonl").write_text(json.dumps(row))
+    ...     read_verl(folder)[["step", "correct", "score", "text"]]
+       step  correct  score     text
+    0     7     True   -1.0  It is 5
+    """
+    path = Path(path)
+    files = source_files(path)
+    frames = [_read_file(file) for file in files]
+    frame = pd.concat(frames, ignore_index=True)
+    source = str(path)
+    metric = metric or ("acc" if "acc" in frame.columns else "score")
+    answer = answer or ("pred" if "pred" in frame.columns else None)
+    keys = [problem_id] if isinstance(problem_id, str) else list(problem_id or ["input"])
+    for name in (metric, *keys, *([answer] if answer else [])):
+        for file, part in zip(files, frames, strict=True):
+            if name not in part.columns:
+                have = ", ".join(map(str, part.columns))
+                raise ValueError(f"{file}: no field {name!r} (fields: {have})")
+    grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
+    made = {
+        "problem_id": _problems(frame, keys, source),
+        "correct": pd.concat(grades, ignore_index=True),
+        "prompt": frame["input"],
+        "text": frame["output"],
+    }
+    if answer:
+        made["answer"] = frame[answer].where(frame[answer] != _INVALID)
+    rest = frame.drop(columns=["input", "output"], errors="ignore")
+    rest = rest.rename(columns={name: f"verl_{name}" for name in (*_TAKEN, *made) if name in rest})
+    return validate_rollouts(pd.concat([pd.DataFrame(made), rest], axis=1), source)
+
+
+def source_files(path: Path) -> list[Path]:
+    """Give the file itself, or a folder's ``<step>.jsonl`` in the order of their steps."""
+    if not path.is_dir():
+        return [path]
+    files = list(path.glob("*.jsonl"))
+    for file in files:
+        if _step(file) is None:
+            raise ValueError(
+                f"{file}: verl names its dumps <step>.jsonl; take this file out of the folder, or "
+                "read it on its own"
+            )
+    if not files:
+        raise ValueError(
+            f"{path}: no <step>.jsonl in this folder; give the folder that "
+            "trainer.rollout_data_dir or trainer.validation_data_dir named"
+        )
+    return sorted(files, key=lambda file: _step(file) or 0)
+
+
+def _step(file: Path) -> int | None:
+    return int(file.stem) if re.fullmatch(r"[0-9]+", file.stem) else None
+
+
+def _read_file(file: Path) -> pd.DataFrame:
+    records: list[dict[str, Any]] = []
+    for number, record in enumerate(iter_jsonl(file), start=1):
+        for name in _FIELDS:
+            if name not in record:
+                raise ValueError(
+                    f"{file}, record {number}: no field {name!r}; this isn't a dump of verl, "
+                    f"which has {', '.join(_FIELDS)} (found: {', '.join(record)})"
+                )
+        records.append(record)
+    if not records:
+        raise ValueError(f"{file}: the file holds no rollouts; was verl stopped while it wrote?")
+    frame = pd.DataFrame.from_records(records)
+    if "step" not in frame.columns and _step(file) is not None:
+        frame["step"] = _step(file)
+    return frame
+
+
+def _problems(frame: pd.DataFrame, keys: list[str], source: str) -> pd.Series:
+    if keys == ["input"]:
+        problems = frame["input"].map(stable_id)
+        if "gts" in frame.columns:
+            truths = frame["gts"].map(_spell).groupby(problems.to_numpy()).nunique()
+            if (truths > 1).any():
+                prompt = frame["input"][(problems == truths.idxmax()).to_numpy()].iloc[0]
+                raise ValueError(
+                    f"{source}: one input with {truths.max()} ground truths ({prompt[:80]!r}): "
+                    "these are different problems; name what tells them apart, for example "
+                    "problem_id=['input', 'gts']"
+                )
+        return problems
+    if len(keys) == 1:
+        return frame[keys[0]]
+    return frame[keys].apply(lambda row: stable_id(_spell(list(row))), axis=1)
+
+
+def _spell(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
