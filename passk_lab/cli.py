@@ -195,36 +195,47 @@ def _report(options: argparse.Namespace) -> int:
             progress=say,
         )
     if not options.quiet:
-        _print_report(report, Console(highlight=False, soft_wrap=False))
+        # Not printed by rich itself, which ends the program where nobody reads on.
+        console = Console(highlight=False)
+        with console.capture() as capture:
+            _print_report(report, console)
+        sys.stdout.write(capture.get())
     return int(options.fail_if_narrower and any(v.lost for v in report.verdicts))
 
 
 def _print_report(report: Report, console: Console) -> None:
+    from rich import box
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     from passk_lab.report import overview
 
     for section in report.sections:
+        if len(report.sections) > 1:
+            console.print(Text(visible(f"Split: {section.split}"), style="bold underline"))
         table = overview(section, report.baseline)
-        title = f"split {section.split}" if len(report.sections) > 1 else None
-        grid = Table(title=None if title is None else Text(visible(title)), title_justify="left")
+        grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for name in table.columns:
-            grid.add_column(name, justify="left" if name == "run" else "right", overflow="fold")
+            if name == "run":
+                grid.add_column(name, overflow="fold", min_width=4)
+            else:
+                grid.add_column(name, justify="right", no_wrap=True)
         for row in table.itertuples(index=False):
             # Text, not markup: a name like "[red]" is only a name.
-            grid.add_row(*(Text(visible(str(cell))) for cell in row))
+            name, *cells = (visible(str(cell)) for cell in row)
+            grid.add_row(Text(name), *(Text(cell.replace(" ", "\n", 1)) for cell in cells))
         console.print(grid)
         for v in section.verdicts:
-            console.print(Text(visible(f"{v.run}: {v.label}"), style="bold"))
-            for line in (v.sentence, *v.evidence, *(f"note: {c}" for c in v.cautions)):
-                console.print(Text(visible(f"  {line}")))
+            tone = "red" if v.lost else "green" if v.label in ("better", "wider") else ""
+            console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
+            for line in (v.sentence, *v.evidence, *(f"Note: {c}." for c in v.cautions)):
+                console.print(Padding(Text(visible(line)), (0, 0, 0, 2), expand=False))
         console.print()
     for note in report.notes:
         console.print(Text(visible(note)))
-    console.print(
-        Text(visible(f"Wrote {report.page} and {len(report.files) - 1} files beside it."))
-    )
+    more = len(report.files) - 1
+    console.print(Text(visible(f"Wrote {report.page} and {more} files beside it.")))
 
 
 @contextlib.contextmanager

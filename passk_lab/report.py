@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import hashlib
 import json
 import math
 import os
@@ -22,19 +21,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_lab import plots
 from passk_lab._files import atomic_write
-from passk_lab._text import csv_safe, shorten, visible
+from passk_lab._page import TEXT_PROBLEMS, crossing_words, render_page
+from passk_lab._text import csv_safe, visible
 from passk_lab.compare import compare_runs
 from passk_lab.curves import default_ks, distinct_at_k_curve, pass_at_k_curve
 from passk_lab.passk import pass_at_k
@@ -49,13 +47,10 @@ __all__ = [
     "load_counts",
     "overview",
     "worst_problems",
+    "write_figures",
 ]
 
 PathLike = str | os.PathLike[str]
-
-_TEXT_SHOWN = 1200
-_TEXT_PROBLEMS = 5
-_SAMPLES_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -234,7 +229,7 @@ def build_report(
                 f"Split {split!r} has no rollouts of the baseline, so nothing is compared."
             )
         say(f"figures, split {visible(split)}")
-        figures, written = _figures(section, runs, baseline, out, stems[split])
+        figures, written = write_figures(section, runs, baseline, out=out, suffix=stems[split])
         files += written
         sections.append(replace(section, figures=figures))
     say("page")
@@ -243,7 +238,7 @@ def build_report(
     summary = out / "summary.json"
     _write_text(summary, _summary(sections, baseline, notes, settings))
     page = out / "index.html"
-    _write_text(page, _page(sections, baseline, notes, settings, texts, runs))
+    _write_text(page, render_page(sections, baseline, notes, settings, texts, runs))
     return Report(baseline, tuple(sections), tuple(notes), page, summary, (*files, summary, page))
 
 
@@ -591,7 +586,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
             "where the curves meet, with its interval.",
             _alt_curve("pass@k minus the baseline's", differences, "difference")
             + " "
-            + " ".join(_crossing_words(row) for row in crossings.to_dict("records")),
+            + " ".join(crossing_words(row) for row in crossings.to_dict("records")),
             _with_crossings(differences, crossings),
             lambda ax, styles: plots.plot_differences(differences, crossings, ax, styles),
         )
@@ -633,25 +628,46 @@ def _alt_rates(rates: pd.DataFrame) -> Iterable[str]:
         )
 
 
-def _crossing_words(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row["k_cross"]):
-        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
-    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
-    return (
-        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
-        f"(interval {row['low']:.3g} to {high})."
-    )
-
-
 def _with_crossings(differences: pd.DataFrame, crossings: pd.DataFrame) -> pd.DataFrame:
     columns = {"low": "k_cross_low", "high": "k_cross_high", "share": "k_cross_share"}
     extra = crossings.rename(columns=columns).drop(columns="k_max")
     return differences.merge(extra, on=["run", "split"], how="left", validate="many_to_one")
 
 
-def _figures(
-    section: Section, runs: Sequence[str], baseline: str | None, out: Path, suffix: str
+def write_figures(
+    section: Section,
+    runs: Sequence[str],
+    baseline: str | None = None,
+    *,
+    out: PathLike,
+    suffix: str = "",
 ) -> tuple[tuple[FigureFiles, ...], list[Path]]:
+    """Write a split's figures and tables, as the report does.
+
+    Parameters
+    ----------
+    section : Section
+        From a `Report`.
+    runs : sequence of str
+        All runs of the study, which keeps one style for a run over its splits.
+    baseline : str, optional
+    out : path
+        Folder to write into.
+    suffix : str
+        Added to each file's stem.
+
+    Returns
+    -------
+    figures : tuple of FigureFiles
+    files : list of Path
+        PNG, SVG and CSV of each figure, and the CSV of the worst problems.
+
+    Raises
+    ------
+    OSError
+        The folder can't be written.
+    """
+    out = Path(out)
     figures = []
     files: list[Path] = []
     for plan in _plans(section, baseline):
@@ -695,7 +711,7 @@ def _texts(
         (row["split"], row["problem_id"])
         for section in sections
         if section.worst is not None
-        for row in section.worst.groupby("run").head(_TEXT_PROBLEMS).to_dict("records")
+        for row in section.worst.groupby("run").head(TEXT_PROBLEMS).to_dict("records")
     }
     if not wanted:
         return pd.DataFrame()
@@ -725,29 +741,6 @@ def _texts_of_file(file: Path, name: str | None, problems: Sequence[str]) -> pd.
     if "run" not in table.columns and name is not None:
         table["run"] = name
     return validate_rollouts(table, str(file))
-
-
-def _samples(
-    texts: pd.DataFrame, split: str, problem: str, run: str, right_first: bool
-) -> list[dict[str, Any]]:
-    if not len(texts):
-        return []
-    mine = texts[
-        (texts["split"] == split) & (texts["problem_id"] == problem) & (texts["run"] == run)
-    ]
-    mine = mine[mine["text"].notna()].sort_values(
-        ["correct", "sample_id"], ascending=[not right_first, True], kind="stable"
-    )
-    return [
-        {
-            "correct": bool(row["correct"]),
-            "sample_id": int(row["sample_id"]),
-            "text": row["text"][:_TEXT_SHOWN],
-            "length": len(row["text"]),
-            "answer": shorten(str(row["answer"]), 120) if pd.notna(row.get("answer")) else None,
-        }
-        for row in mine.head(_SAMPLES_SHOWN).to_dict("records")
-    ]
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -808,89 +801,3 @@ def _plain(value: Any) -> Any:
         value = value.item()
     # JSON has neither NaN nor infinity.
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _page(
-    sections: Sequence[Section],
-    baseline: str | None,
-    notes: Sequence[str],
-    settings: Mapping[str, Any],
-    texts: pd.DataFrame,
-    runs: Sequence[str],
-) -> str:
-    from passk_lab import __version__
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("passk_lab"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Every string that reaches the page passes here, whatever the template does with it.
-        finalize=lambda v: visible(v, lines=True) if type(v) is str else v,
-    )
-    css, _, _ = environment.loader.get_source(environment, "report.css")  # type: ignore[union-attr]
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
-        css=Markup(css),  # the project's own file
-        css_hash=digest,
-        version=__version__,
-        baseline=baseline,
-        notes=notes,
-        settings=settings,
-        n_compared=len(runs) - (baseline is not None),
-        sections=[_section_view(s, baseline, texts) for s in sections],
-    )
-
-
-def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
-    table = overview(section, baseline)
-    return {
-        "split": section.split,
-        "verdicts": section.verdicts,
-        "columns": list(table.columns),
-        "rows": table.to_dict("records"),
-        "changes": _change_rows(section),
-        "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
-        "worst": _worst_view(section, baseline, texts),
-    }
-
-
-def _change_rows(section: Section) -> list[dict[str, Any]]:
-    if section.differences is None or section.crossings is None or section.flattening is None:
-        return []
-    rows = []
-    for crossing, flat in zip(
-        section.crossings.to_dict("records"), section.flattening.to_dict("records"), strict=True
-    ):
-        ratio = "n/a"
-        if np.isfinite(flat["ratio"]):
-            ratio = f"{flat['ratio']:.2f} {interval(flat['low'], flat['high'], 2)}"
-        rows.append(
-            {
-                "run": crossing["run"],
-                "crossing": _crossing_words(crossing).split(": ", 1)[-1],
-                "flattening": ratio,
-                "k_max": flat["k_max"],
-            }
-        )
-    return rows
-
-
-def _worst_view(
-    section: Section, baseline: str | None, texts: pd.DataFrame
-) -> list[dict[str, Any]]:
-    if section.worst is None or baseline is None:
-        return []
-    groups = []
-    for run, rows in section.worst.groupby("run", sort=False):
-        problems = rows.to_dict("records")
-        for place, row in enumerate(problems):
-            row["samples"] = []
-            if place < _TEXT_PROBLEMS:
-                where = (texts, section.split, row["problem_id"])
-                before = _samples(*where, baseline, right_first=True)
-                after = _samples(*where, str(run), right_first=False)
-                row["samples"] = [(baseline, s) for s in before] + [(run, s) for s in after]
-        groups.append({"run": run, "problems": problems, "distinct": "distinct" in rows})
-    return groups
