@@ -36,6 +36,7 @@ test: lint
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt -c $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --no-deps lm-eval==0.4.13
 	$(BIN)/python benchmarks/run.py
 
 clean:

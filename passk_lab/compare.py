@@ -30,9 +30,10 @@ class Comparison:
     Attributes
     ----------
     differences : DataFrame
-        Columns ``run, split, k, baseline, estimate, difference, low, high, p_value, n_problems``.
-        ``difference`` = estimate - baseline, with its interval; ``p_value`` is two-sided, for no
-        difference at this k alone.
+        Columns ``run, split, k, baseline, estimate, difference, low, high, band_low, band_high,
+        p_value, n_problems``. ``difference`` = estimate - baseline, with its interval at each k
+        alone; the band covers the differences at all these k at once; ``p_value`` is two-sided,
+        for no difference at this k alone.
     crossings : DataFrame
         Columns ``run, split, k_cross, low, high, share, k_max``. ``k_cross``: the last k (between
         whole numbers, on a log scale) where the curves meet; NaN if they don't up to ``k_max``.
@@ -119,6 +120,7 @@ def compare_runs(
         label = {"run": run, "split": split}
         gap = (ours - theirs)[:, at]
         low, high = percentiles(gap, confidence, len(names))
+        margin = _simultaneous_margin(gap, confidence)
         differences.append(
             pd.DataFrame(
                 {
@@ -129,6 +131,8 @@ def compare_runs(
                     "difference": (estimate - reference)[at],
                     "low": low,
                     "high": high,
+                    "band_low": (estimate - reference)[at] - margin,
+                    "band_high": (estimate - reference)[at] + margin,
                     "p_value": _p_value(gap),
                     "n_problems": len(names),
                 }
@@ -275,6 +279,14 @@ def _paired(
 
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
+
+
+def _simultaneous_margin(gap: Floats, confidence: float) -> Floats:
+    """Half widths of a band over all columns: the quantile of the largest studentised deviation."""
+    deviation = gap - gap.mean(axis=0)
+    spread = deviation.std(axis=0)
+    studentised = np.abs(deviation) / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.quantile(studentised.max(axis=1), confidence) * spread)
 
 
 def _p_value(gap: Floats) -> Floats:
