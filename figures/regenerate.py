@@ -16,12 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg")
-
-from passk_lab._files import atomic_write  # noqa: E402
-from passk_lab.report import build_report, write_figures  # noqa: E402
+from passk_lab._files import atomic_write
+from passk_lab.report import build_report, write_figures
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0

@@ -32,6 +32,7 @@ from passk_lab._text import shorten, visible
 __all__ = [
     "PASS_RATE_BINS",
     "MethodStyle",
+    "fit_legend",
     "method_colors",
     "method_styles",
     "pass_rates",
@@ -501,6 +502,31 @@ def plot_pass_rates(
     return ax
 
 
+def fit_legend(ax: Axes) -> None:
+    """Make a figure of one Axes taller by the rows of its legend, so that the data keep their room.
+
+    The plot functions do so with figures that they make themselves, never with a caller's.
+
+    Parameters
+    ----------
+    ax : Axes
+        From a plot function.
+
+    Examples
+    --------
+    >>> ax = Figure().subplots()
+    >>> ax.plot([0, 1], label="base"), ax.legend()  # doctest: +ELLIPSIS
+    ([...
+    >>> fit_legend(ax)
+    """
+    legend = ax.get_legend()
+    figure = ax.get_figure(root=True)
+    if legend is not None and figure is not None:
+        labels = [text.get_text() for text in legend.get_texts()]
+        rows = -(-len(labels) // _columns(labels))
+        figure.set_figheight(figure.get_figheight() + 0.2 * (rows - 1))
+
+
 def save_figure(fig: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write a figure as PNG (150 dpi) and SVG; the same figure gives the same bytes.
 
@@ -557,7 +583,8 @@ def write_figure(fig: Figure, file: Path | IO[bytes], kind: str) -> None:
     >>> buffer.getvalue()[1:4]
     b'PNG'
     """
-    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    blank = ["Software"] if kind == "png" else ["Date", "Creator", "Format", "Type"]
+    metadata = dict.fromkeys(blank)
     salt: Any = {"svg.hashsalt": "passk_lab", "svg.fonttype": "path"}
     with mpl.rc_context(salt), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the tables show it in full.
@@ -591,7 +618,9 @@ def _canvas(ax: Axes | None) -> Iterator[Axes]:
         yield ax
     else:
         with style():
-            yield plt.subplots()[1]
+            ax = plt.subplots()[1]
+            yield ax
+            fit_legend(ax)
 
 
 def _styles(
@@ -650,11 +679,8 @@ def _legend(
 ) -> Legend | None:
     """Put the legend under the axes, where it covers no data, however many runs there are."""
     labels = [shorten(visible(run), _NAME_WIDTH) + (notes or {}).get(run, "") for run in handles]
-    longest = max(map(len, labels))
-    # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
-    columns = max(1, min(len(labels), 5, int(66 / (longest + 6))))
     legend = ax.legend(
-        list(handles.values()), [str(i) for i in range(len(labels))], ncols=columns,
+        list(handles.values()), [str(i) for i in range(len(labels))], ncols=_columns(labels),
         loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,
         borderaxespad=0.0,
     )  # fmt: skip
@@ -663,6 +689,11 @@ def _legend(
         text.set_parse_math(False)
         text.set_text(label)
     return legend
+
+
+def _columns(labels: list[str]) -> int:
+    # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
+    return max(1, min(len(labels), 5, 66 // (max(map(len, labels)) + 6)))
 
 
 def _key(name: str) -> str:

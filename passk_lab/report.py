@@ -15,6 +15,7 @@ import math
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -222,12 +223,10 @@ def build_report(
     files: list[Path] = []
     for split in splits:
         rows = table[table["split"] == split].reset_index(drop=True)
+        if baseline is not None:
+            notes += _unpaired(rows, split, baseline)
         say(f"curves and intervals, split {visible(split)}")
         section = _section(rows, split, baseline, n_worst, options)
-        if baseline is not None and baseline not in set(rows["run"]):
-            notes.append(
-                f"Split {split!r} has no rollouts of the baseline, so nothing is compared."
-            )
         say(f"figures, split {visible(split)}")
         figures, written = write_figures(section, runs, baseline, out=out, suffix=stems[split])
         files += written
@@ -371,6 +370,22 @@ def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
     raise ValueError(f"no run is called {baseline!r}{hint} (runs: {', '.join(runs)})")
 
 
+def _unpaired(rows: pd.DataFrame, split: str, baseline: str) -> Iterable[str]:
+    """Say which runs have no counterpart in the baseline, wholly or for some problems."""
+    problems = {run: set(part["problem_id"]) for run, part in rows.groupby("run", sort=False)}
+    if baseline not in problems:
+        yield f"Split {split!r} has no rollouts of the baseline, so nothing is compared there."
+        return
+    reference = problems.pop(baseline)
+    for run, mine in problems.items():
+        alone = len(mine ^ reference)
+        if alone:
+            yield (
+                f"Run {run!r}, split {split!r}: {alone} problems that only the run or only the "
+                f"baseline has are left out; {len(mine & reference)} are compared."
+            )
+
+
 def _section(
     rows: pd.DataFrame,
     split: str,
@@ -391,8 +406,11 @@ def _section(
     if baseline not in runs or len(runs) == 1:
         return section
     assert baseline is not None
-    found = compare_runs(rows, baseline, **options)
-    spread = compare_runs(rows, baseline, metric="distinct_at_k", **options) if modes else None
+    with warnings.catch_warnings():
+        # Said in the report's notes, see _unpaired.
+        warnings.filterwarnings("ignore", message=".* problems that only one of the two has")
+        found = compare_runs(rows, baseline, **options)
+        spread = compare_runs(rows, baseline, metric="distinct_at_k", **options) if modes else None
     worst = worst_problems(rows, baseline, n_worst, options["k"])
     distinct_differences = None if spread is None else spread.differences
     return replace(
@@ -690,7 +708,9 @@ def write_figures(
 def _draw(plan: _Plan, runs: Sequence[str], baseline: str | None, dark: bool) -> Figure:
     with plots.style(dark):
         fig = Figure()
-        plan.draw(fig.subplots(), plots.method_styles(runs, baseline, dark))
+        ax = fig.subplots()
+        plan.draw(ax, plots.method_styles(runs, baseline, dark))
+        plots.fit_legend(ax)
     return fig
 
 
