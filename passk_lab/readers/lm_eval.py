@@ -243,8 +243,12 @@ def _read_file(
             "repeats='regrade' grades by exact match with the target"
         )
     chosen_metric = None if ungraded else _choose(metric, metrics, "metric", file.path)
+    seen = set()
     for row in rows:
         where = f"{file.path}, doc_id {row['doc_id']} (filter {chosen_filter!r})"
+        if str(row["doc_id"]) in seen:
+            raise ValueError(f"{where}: occurs twice in the file; keep one of them")
+        seen.add(str(row["doc_id"]))
         if chosen_metric is not None and chosen_metric not in row:
             raise ValueError(f"{where}: metric {chosen_metric!r} is missing")
         name = str(row["doc_id"]) if file.task is None else f"{file.task}/{row['doc_id']}"

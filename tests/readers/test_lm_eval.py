@@ -301,6 +301,8 @@ def test_broken_files(tmp_path):
     with pytest.raises(ValueError, match="record 1: no lm-eval sample, doc_id, target"):
         read_lm_eval(path)
     row = raw("toy_single")[0]
+    with pytest.raises(ValueError, match=r"doc_id 0 .*occurs twice"):
+        read_lm_eval(written(tmp_path, [row, row]))
     with pytest.raises(ValueError, match="must be lists"):
         read_lm_eval(written(tmp_path, [row | {"resps": "b"}]))
     rows = raw("toy_single")

@@ -1,0 +1,360 @@
+"""lighteval: the ``details_*.parquet`` files that ``--save-details`` writes.
+
+A row is one document. ``doc.task_name`` and ``doc.id`` together become ``problem_id``,
+``model_response.text`` (a list, one entry a response) the ``text``, and the metric named by
+``metric`` becomes ``correct``. ``run`` is the model's folder below ``details``; ``temperature`` and
+``seed`` come from the results file that belongs to it, where that is still in its place. lighteval
+keeps neither the extracted answers nor, with padded batches, how many tokens a response had.
+
+**Tasks with several responses.** lighteval gives a document *one* number a metric: ``avg@n``,
+``pass@k``, ``maj@n``, ``g-pass@k``. Which response was right is not in the file. The option
+``repeats`` says what to make of that:
+
+- ``"graded"`` (default): one rollout a document, where it has one response (or none: likelihood
+  tasks). Several responses are refused.
+- ``"counts"``: from ``avg@n`` or ``pass@k``, how many of the first n responses were right: the
+  table has that many correct rollouts and neither text nor answer. It is good for pass@k and its
+  relatives, not for modes. (``avg@n`` over partial credit is no share of correct responses, and is
+  refused where that shows.)
+- ``"regrade"``: grade every response here, by exact match of its answer with one of the golds. The
+  answer is what ``answer_pattern`` finds first in the response, after lighteval has removed
+  reasoning (default: all of it; for the last match begin the pattern with ``(?s).*``). With
+  ``avg@n`` or ``pass@k``, or one response, this must reproduce lighteval's number of every
+  document; otherwise the task grades in another way, and the file is refused. Other metrics
+  (``maj@n``) can't be checked like that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from passk_lab.readers._repeats import (
+    compile_pattern,
+    correct_from_share,
+    first_match,
+    share_correct,
+)
+from passk_lab.rollouts import validate_rollouts
+
+__all__ = ["read_lighteval", "source_files"]
+
+Repeats = Literal["graded", "counts", "regrade"]
+
+_NAME = re.compile(r"details_.+_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.parquet")
+_FIELDS = {
+    "doc": ("id", "task_name", "choices", "gold_index"),
+    "metric": (),
+    "model_response": ("text",),
+}
+
+
+class _Origin(NamedTuple):
+    run: str | None = None
+    temperature: float | None = None
+    seed: int | None = None
+
+
+class _Share(NamedTuple):
+    """A metric that is pass@k (k = 1: an average) over the first n responses."""
+
+    n: int
+    k: int
+
+
+def read_lighteval(
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    metric: str | None = None,
+    repeats: Repeats = "graded",
+    answer_pattern: str | None = None,
+    threshold: float = 1.0,
+    merge_reruns: bool = False,
+) -> pd.DataFrame:
+    """Read lighteval's details, one file or a folder with several tasks and models.
+
+    Parameters
+    ----------
+    path : path
+        A ``details_*.parquet``, or a folder, which is searched with its subfolders.
+    task : str, optional
+        Read only this task of a folder, with its few-shot number: ``"gsm8k|0"``.
+    metric : str, optional
+        Which metric; needed where there are several.
+    repeats : {"graded", "counts", "regrade"}
+        What to do with several responses to a document, see above.
+    answer_pattern : str, optional
+        Regular expression for ``repeats="regrade"``; the first group, or all of the match.
+    threshold : float
+        A grade is correct from here on. Grades other than 0 and 1 are kept in ``score``.
+    merge_reruns : bool
+        Several files of the same model and task are further samples of the same documents.
+        Default: they are refused, for they may differ in settings.
+
+    Returns
+    -------
+    DataFrame
+        The validated rollouts, with ``task`` and ``metric``.
+
+    Raises
+    ------
+    ValueError
+        Not this format, or a damaged file; several metrics and none chosen; responses without a
+        grade of their own; a regrade that contradicts lighteval's number.
+    FileNotFoundError
+        No such file or folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> doc = {"id": "0", "task_name": "sums|0", "choices": ["4"], "gold_index": 0}
+    >>> row = {"doc": doc, "metric": {"avg@n:n=2": 0.5}, "model_response": {"text": ["4", "5"]}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "details_sums_2026-01-01T10-00-00.parquet")
+    ...     pq.write_table(pa.Table.from_pylist([row]), file)
+    ...     table = read_lighteval(file, repeats="regrade")
+    >>> table[["problem_id", "sample_id", "answer", "correct"]]
+      problem_id  sample_id answer  correct
+    0   sums|0/0          0      4     True
+    1   sums|0/0          1      5    False
+    """
+    if repeats not in get_args(Repeats):
+        raise ValueError(f"repeats={repeats!r} is not one of {', '.join(get_args(Repeats))}")
+    if repeats != "regrade" and answer_pattern:
+        raise ValueError("answer_pattern is only used with repeats='regrade'")
+    pattern = compile_pattern(answer_pattern, "answer_pattern")
+    rollouts: list[dict[str, Any]] = []
+    first_file: dict[tuple[str | None, str], Path] = {}
+    taken: dict[tuple[str | None, str], int] = {}
+    tasks: set[str] = set()
+    for file in source_files(path):
+        origin = _origin(file)
+        rows = _rows(file)
+        tasks |= {row["doc"]["task_name"] for row in rows}
+        if task is not None:
+            rows = [row for row in rows if row["doc"]["task_name"] == task]
+        offset = dict(taken)
+        for name in dict.fromkeys(row["doc"]["task_name"] for row in rows):
+            earlier = first_file.setdefault((origin.run, name), file)
+            if earlier != file and not merge_reruns:
+                raise ValueError(
+                    f"{path}: task {name!r} of model {origin.run!r} was run more than once "
+                    f"({earlier.name}, {file.name}); name one file, or take each as further "
+                    "samples with merge_reruns=True"
+                )
+        for rollout in _read_rows(rows, file, metric, repeats, pattern):
+            key = (origin.run, rollout["problem_id"])
+            rollout["sample_id"] += offset.get(key, 0)
+            taken[key] = max(taken.get(key, 0), rollout["sample_id"] + 1)
+            rollouts.append(origin._asdict() | rollout)
+    if not rollouts:
+        known = ", ".join(sorted(tasks))
+        raise ValueError(f"{path}: no details of task {task!r} (tasks: {known})")
+    table = pd.DataFrame.from_records(rollouts)
+    table["correct"] = table["score"] >= threshold
+    if table["score"].isin([0.0, 1.0]).all():
+        del table["score"]
+    optional = ("run", "temperature", "seed", "answer", "text")
+    return validate_rollouts(
+        table.drop(columns=[name for name in optional if table[name].isna().all()]), str(path)
+    )
+
+
+def source_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the details files that `read_lighteval` reads for a file or folder."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("details_*") if _NAME.fullmatch(file.name))
+    if not files:
+        raise ValueError(
+            f"{path}: no details_<task>_<date>.parquet here; run lighteval with --save-details"
+        )
+    return files
+
+
+def _origin(file: Path) -> _Origin:
+    """Read what folders (details/<model>/<date>/) and the results file say about a run."""
+    name = _NAME.fullmatch(file.name)
+    parts = file.absolute().parts
+    if name is None or parts[-2] != name["date"] or "details" not in parts[:-3]:
+        return _Origin()
+    place = len(parts) - 1 - parts[::-1].index("details")
+    model = parts[place + 1 : -2]
+    results = Path(*parts[:place], "results", *model, f"results_{name['date']}.json")
+    settings: Any = {}
+    if results.exists():
+        try:
+            content = json.loads(results.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{results}: not valid JSON ({error}); mend or remove it") from error
+        for key in ("config_general", "model_config", "generation_parameters"):
+            content = content.get(key) if isinstance(content, dict) else None
+        settings = content or {}
+    return _Origin("/".join(model), settings.get("temperature"), settings.get("seed"))
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            _require_layout(parquet.schema_arrow, file)
+            response = parquet.schema_arrow.field("model_response").type
+            columns = [f"doc.{name}" for name in _FIELDS["doc"]]
+            columns += ["metric", "model_response.text"]
+            if response.get_field_index("text_post_processed") >= 0:
+                columns.append("model_response.text_post_processed")
+            rows: list[dict[str, Any]] = parquet.read(columns=columns).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{file}: not a readable parquet file ({error}); it may be truncated: write or copy "
+            "it again"
+        ) from error
+    if not rows:
+        raise ValueError(f"{file}: the file holds no documents")
+    return rows
+
+
+def _require_layout(schema: pa.Schema, file: Path) -> None:
+    for column, fields in _FIELDS.items():
+        place = schema.get_field_index(column)
+        kind = schema.field(place).type if place >= 0 else None
+        if kind is None or not pa.types.is_struct(kind):
+            raise ValueError(
+                f"{file}: no lighteval details (expected the nested columns "
+                f"{', '.join(_FIELDS)}; it has {', '.join(schema.names)})"
+                + ("; this older layout is not read" if "predictions" in schema.names else "")
+            )
+        for name in fields:
+            if kind.get_field_index(name) < 0:
+                raise ValueError(f"{file}: no lighteval details, {column}.{name} is missing")
+
+
+def _read_rows(
+    rows: list[dict[str, Any]],
+    file: Path,
+    metric: str | None,
+    repeats: Repeats,
+    pattern: re.Pattern[str] | None,
+) -> list[dict[str, Any]]:
+    rollouts = []
+    chosen: dict[str, str] = {}
+    seen = set()
+    for row in rows:
+        task, problem = row["doc"]["task_name"], f"{row['doc']['task_name']}/{row['doc']['id']}"
+        where = f"{file}, document {problem!r}"
+        if problem in seen:
+            raise ValueError(f"{where}: occurs twice in the file; keep one of them")
+        seen.add(problem)
+        if task not in chosen:
+            chosen[task] = _choose(metric, list(row["metric"] or {}), file, task)
+        name = chosen[task]
+        texts = row["model_response"]["text"] or []
+        grade = _number((row["metric"] or {}).get(name), name, where)
+        common = {"problem_id": problem, "task": task, "metric": name}
+        if repeats == "regrade":
+            common["metric"] = "regraded exact match"
+            parts = _regraded(row, texts, grade, name, pattern, where)
+        elif repeats == "counts":
+            parts = _counted(texts, grade, name, where)
+        elif len(texts) > 1:
+            raise ValueError(
+                f"{where}: {len(texts)} responses but one value of {name!r}, so lighteval's file "
+                "doesn't say which response is correct. repeats='counts' takes how many were "
+                "(avg@n, pass@k); 'regrade' grades each by exact match with the gold"
+            )
+        else:
+            parts = [{"score": grade, "answer": None, "text": texts[0] if texts else None}]
+        rollouts += [common | {"sample_id": i} | part for i, part in enumerate(parts)]
+    return rollouts
+
+
+def _choose(asked: str | None, known: list[str], file: Path, task: str) -> str:
+    if asked is None and len(known) == 1:
+        return known[0]
+    if asked in known:
+        return asked
+    problem = "several metrics" if asked is None else f"no metric {asked!r}"
+    raise ValueError(
+        f"{file}, task {task!r}: {problem}; choose metric= one of {', '.join(map(repr, known))}"
+    )
+
+
+def _number(value: Any, metric: str, where: str) -> float:
+    if not isinstance(value, int | float) or value != value:
+        raise ValueError(f"{where}: metric {metric!r} is {value!r}, not a number; choose another")
+    return float(value)
+
+
+def _share(metric: str, n_texts: int) -> _Share | None:
+    # Names are "avg@n:n=4", "pass@k:k=2&n=8" or "pass@k:k=1" (then n is the number of responses).
+    settings = {key: int(value) for key, value in re.findall(r"\b([kn])=(\d+)", metric)}
+    if re.match(r"avg@n\b", metric):
+        return _Share(settings.get("n", n_texts), 1)
+    if re.match(r"(\w+_)?pass@k\b", metric) and "k" in settings:
+        return _Share(settings.get("n", n_texts), settings["k"])
+    return None
+
+
+def _counted(texts: list[str], grade: float, metric: str, where: str) -> list[dict[str, Any]]:
+    share = _share(metric, len(texts))
+    if share is None:
+        raise ValueError(
+            f"{where}: {metric!r} doesn't say how many responses are correct; choose avg@n or "
+            "pass@k, or repeats='regrade'"
+        )
+    if len(texts) < share.n:
+        raise ValueError(f"{where}: {len(texts)} responses, but {metric!r} is over {share.n}")
+    try:
+        n_correct = correct_from_share(grade, share.n, share.k)
+    except ValueError as error:
+        raise ValueError(f"{where}, metric {metric!r}: {error}") from error
+    return [{"score": float(i < n_correct), "answer": None, "text": None} for i in range(share.n)]
+
+
+def _regraded(
+    row: Mapping[str, Any],
+    texts: list[str],
+    grade: float,
+    metric: str,
+    pattern: re.Pattern[str] | None,
+    where: str,
+) -> list[dict[str, Any]]:
+    if not texts:
+        raise ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
+    golds = _golds(row["doc"], where)
+    final = row["model_response"].get("text_post_processed") or texts
+    answers = [first_match(pattern, text) for text in final]
+    grades = [float(answer in golds) for answer in answers]
+    share = _Share(1, 1) if len(texts) == 1 else _share(metric, len(texts))
+    if share is not None and share.n <= len(texts):
+        expected = share_correct(share.n, int(sum(grades[: share.n])), share.k)
+        if abs(expected - grade) > 1e-6:
+            raise ValueError(
+                f"{where}: exact match with the golds {golds} gives {expected:g} where "
+                f"lighteval's {metric!r} is {grade:g}, so the task grades in another way; set "
+                "answer_pattern to what it compares"
+            )
+    return [
+        {"score": score, "answer": answer, "text": text}
+        for score, answer, text in zip(grades, answers, texts, strict=True)
+    ]
+
+
+def _golds(doc: Mapping[str, Any], where: str) -> list[str]:
+    index = doc["gold_index"]
+    choices = doc["choices"] or []
+    places = index if isinstance(index, list) else [index]
+    if not places or not all(isinstance(i, int) and 0 <= i < len(choices) for i in places):
+        raise ValueError(f"{where}: gold_index {index!r} points to none of {len(choices)} choices")
+    return [str(choices[i]) for i in places]
