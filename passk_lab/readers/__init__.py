@@ -11,18 +11,32 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
+
+# Not `import inspect`: once loaded, the submodule of that name takes its place here.
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Format", "convert", "grade", "options", "read", "reader", "stable_id"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "convert",
+    "frame_of",
+    "grade",
+    "options",
+    "read",
+    "reader",
+    "settle",
+    "stable_id",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -99,7 +113,7 @@ def reader(format: str) -> Callable[..., pd.DataFrame]:
     return cast("Callable[..., pd.DataFrame]", getattr(import_module(module), function))
 
 
-def options(format: str) -> dict[str, inspect.Parameter]:
+def options(format: str) -> dict[str, Parameter]:
     """List the keyword options of a format's reader.
 
     Parameters
@@ -122,8 +136,8 @@ def options(format: str) -> dict[str, inspect.Parameter]:
     >>> list(options("evalplus"))
     ['tests']
     """
-    parameters = inspect.signature(reader(format)).parameters
-    return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    parameters = signature(reader(format)).parameters
+    return {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
 
 
 def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
@@ -248,6 +262,51 @@ def stable_id(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make a table of JSON objects without bending their values.
+
+    Parameters
+    ----------
+    records : sequence of mappings
+        They need not have the same keys.
+
+    Returns
+    -------
+    DataFrame
+        A column with values of a single type has that type; any other keeps its values as they
+        are (where pandas would turn large integers beside a missing value into rounded floats).
+
+    Examples
+    --------
+    >>> frame_of([{"a": 1234567890123456789, "b": 1}, {"a": None, "b": 2}])["a"].iloc[0]
+    1234567890123456789
+    """
+    import pandas as pd
+
+    return settle(pd.DataFrame(records, dtype=object))
+
+
+def settle(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the object columns of `frame` that hold values of a single type this type.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = settle(pd.DataFrame({"a": [1, 2], "b": [1, None]}, dtype=object))
+    >>> frame.dtypes.astype(str).tolist()
+    ['int64', 'object']
+    """
+    import pandas as pd
+
+    frame = frame.copy(deep=False)
+    for name in frame.columns:
+        column = frame[name]
+        if pd.api.types.is_object_dtype(column.dtype) and len(set(map(type, column))) == 1:
+            with suppress(UnicodeError):  # a lone surrogate fits into no string column
+                frame[name] = column.infer_objects()
+    return frame
+
+
 def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
     """Call a graded value correct from a threshold on.
 
@@ -285,10 +344,11 @@ def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
     bad = numbers.isna().to_numpy()
     if bad.any():
         row = int(bad.argmax())
+        value = values.iloc[row]
+        found = "value is missing" if pd.isna(value) else f"{value!r} is no grade"
         raise ValueError(
-            f"{source}: column {values.name!r}, row {row}: {values.iloc[row]!r} is no grade; "
-            "every rollout needs a number or true/false: grade it, drop its row or choose "
-            "another column"
+            f"{source}: column {values.name!r}, row {row}: {found}; every rollout needs a number "
+            "or true/false: grade it, drop its row or choose another column"
         )
     return numbers >= threshold
 

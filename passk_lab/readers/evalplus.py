@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from passk_lab.readers import frame_of
 from passk_lab.rollouts import iter_jsonl, validate_rollouts
 
 __all__ = ["read_evalplus", "source_files"]
@@ -63,7 +64,7 @@ def read_evalplus(
         raise ValueError(f"tests={tests!r}: known are 'plus' and 'base'")
     path = Path(path)
     (results,) = source_files(path)
-    frame = pd.DataFrame.from_records(list(_samples(results)))
+    frame = frame_of(list(_samples(results)))
     if frame.empty:
         raise ValueError(f"{results}: the file holds no samples")
     has_plus = frame["plus_status"].notna()
@@ -138,7 +139,7 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
 
 def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
     """Add the samples file's further fields; EvalPlus keeps each task's samples in file order."""
-    samples = pd.DataFrame.from_records(list(iter_jsonl(path)))
+    samples = frame_of(list(iter_jsonl(path)))
     matches = "task_id" in samples.columns and len(samples) == len(frame)
     if matches:
         samples = samples.rename(columns={n: f"{n}_sample" for n in frame.columns if n in samples})

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from passk_lab.readers import frame_of
 from passk_lab.rollouts import iter_jsonl, validate_rollouts
 
 __all__ = ["read_human_eval", "source_files"]
@@ -68,7 +69,7 @@ def read_human_eval(
         _require(record, number, results)
     if results != path:
         _check_samples(records, results, path)
-    frame = pd.DataFrame.from_records(records).rename(columns=_NAMES)
+    frame = frame_of(records).rename(columns=_NAMES)
     if answer == "text":
         frame["answer"] = frame["text"].map(str.strip)
     return validate_rollouts(frame, str(results))

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab.readers import grade, stable_id
+from passk_lab.readers import frame_of, grade, stable_id
 from passk_lab.rollouts import iter_jsonl, validate_rollouts
 
 __all__ = ["read_verl", "source_files"]
@@ -146,7 +146,7 @@ def _read_file(file: Path) -> pd.DataFrame:
         records.append(record)
     if not records:
         raise ValueError(f"{file}: the file holds no rollouts; was verl stopped while it wrote?")
-    frame = pd.DataFrame.from_records(records)
+    frame = frame_of(records)
     if "step" not in frame.columns and _step(file) is not None:
         frame["step"] = _step(file)
     return frame

@@ -148,7 +148,10 @@ def test_missing_field(tmp_path, field):
 def test_missing_grade(tmp_path):
     written(tmp_path, [row(acc=1.0), row(acc=None)])
     written(tmp_path, [row(acc=1.0)], "2.jsonl")
-    with pytest.raises(ValueError, match=r"3\.jsonl: column 'acc', row 1: .* is no grade"):
+    with pytest.raises(ValueError, match=r"3\.jsonl: column 'acc', row 1: value is missing"):
+        read_verl(tmp_path)
+    written(tmp_path, [row(acc=1.0), row(acc="maybe")])
+    with pytest.raises(ValueError, match=r"3\.jsonl: column 'acc', row 1: 'maybe' is no grade"):
         read_verl(tmp_path)
 
 

@@ -1,0 +1,199 @@
+"""TRL: the ``completions_<step>.parquet`` that GRPOTrainer writes with ``log_completions=True``.
+
+They lie in ``<output_dir>/completions``, one a logging step, one row a completion: ``step``,
+``prompt``, ``completion``, a column a reward function, columns that reward functions logged
+(``log_extra``), and ``advantage``. Prompt and completion are text or lists of messages. RLOO,
+SDPO and SDFT trainers of TRL 1.16 write no such files; DistillationTrainer's have no reward.
+
+Three habits of TRL to know of. A file holds the *latest generation batch*: with ``logging_steps``
+above 1 the batches between are not on disk. With ``steps_per_generation`` (or ``num_iterations``)
+above gradient accumulation one batch serves several steps, and is logged again at each: see
+``repeated``. And completions of an evaluation go into the same batch, and the same file, as the
+training's: TRL leaves nothing by which to tell them apart, so evaluate without
+``log_completions``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from passk_lab.readers import grade, stable_id
+from passk_lab.rollouts import _open_parquet, _read_parquet, _to_pandas, validate_rollouts
+
+__all__ = ["read_trl", "source_files"]
+
+_FIELDS = ("step", "prompt", "completion", "advantage")
+_NAME = re.compile(r"completions_([0-9]+)\.parquet")
+# Reward functions and logged columns are named freely; these mean something in the rollouts table.
+_TAKEN = (
+    *("problem_id", "sample_id", "run", "split", "seed", "correct", "answer", "text", "score"),
+    *("logprob", "n_tokens", "token_entropy", "temperature"),
+)
+
+
+def read_trl(
+    path: str | os.PathLike[str],
+    *,
+    reward: str | None = None,
+    threshold: float = 1.0,
+    answer: str | None = None,
+    repeated: Literal["refuse", "drop", "keep"] = "refuse",
+) -> pd.DataFrame:
+    """Read completions that TRL logged while it trained.
+
+    Parameters
+    ----------
+    path : path
+        A ``completions`` folder, the output folder it lies in, or one parquet file.
+    reward : str, optional
+        The column that says what is correct. Needed where there are several columns of floats,
+        for TRL doesn't mark which of them are rewards.
+    threshold : float
+        A completion is correct if its reward is at least ``threshold``.
+    answer : str, optional
+        The column with the canonical answer, if a reward function logged it
+        (``log_extra("parsed", [...])``).
+    repeated : {"refuse", "drop", "keep"}
+        What to do if a file holds the very completions of the file before it. Either they are the
+        same rollouts, used for another step ("drop" reads them once, at their first step), or the
+        model gave the same texts again ("keep").
+
+    Returns
+    -------
+    DataFrame
+        The rollouts table: ``problem_id`` (`passk_lab.readers.stable_id` of the prompt),
+        ``sample_id`` (order within problem and step), ``step``, ``correct``, ``score`` (the
+        reward), ``prompt``, ``text``, ``advantage``, and all reward and logged columns; one whose
+        name has another meaning in the rollouts table is called ``trl_<name>``. Of messages,
+        ``text`` is the content if there is one, otherwise all of them as JSON; ``prompt`` is JSON.
+
+    Raises
+    ------
+    ValueError
+        Not this format, a truncated file, no or several possible rewards, a missing reward,
+        completions that are logged repeatedly.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> frame = pd.DataFrame({"step": [5, 5], "prompt": ["2+3?"] * 2, "completion": ["5", "6"],
+    ...                       "exact": [1.0, 0.0], "advantage": [0.7, -0.7]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frame.to_parquet(Path(folder, "completions_00005.parquet"))
+    ...     read_trl(folder)[["step", "sample_id", "correct", "score", "text"]]
+       step  sample_id  correct  score text
+    0     5          0     True    1.0    5
+    1     5          1    False    0.0    6
+    """
+    if repeated not in ("refuse", "drop", "keep"):
+        raise ValueError(f"repeated={repeated!r}: known are 'refuse', 'drop' and 'keep'")
+    path = Path(path)
+    parts: list[pd.DataFrame] = []
+    before: pd.DataFrame | None = None
+    for file in source_files(path):
+        part = _read_file(file)
+        if part.empty:  # logged before the first completions, by an evaluation or an early end
+            continue
+        again = before is not None and part.drop(columns="step").equals(before)
+        before = part.drop(columns="step")
+        if again and repeated == "refuse":
+            raise ValueError(
+                f"{file}: holds the very completions of the file before it. If they were used for "
+                "several steps (steps_per_generation, num_iterations) read them with "
+                "repeated='drop'; if the model really gave them again, with repeated='keep'"
+            )
+        if again and repeated == "drop":
+            continue
+        parts.append(_rollouts(part, reward, threshold, answer, str(file)))
+    if not parts:
+        raise ValueError(f"{path}: no completions were logged")
+    return validate_rollouts(pd.concat(parts, ignore_index=True), str(path))
+
+
+def source_files(path: Path) -> list[Path]:
+    """Give the file itself, or a folder's ``completions_<step>.parquet`` in order of steps."""
+    if not path.is_dir():
+        return [path]
+    folders = [path, path / "completions"]
+    found = {f: _NAME.fullmatch(f.name) for folder in folders for f in folder.glob("*.parquet")}
+    steps = {file: int(match[1]) for file, match in found.items() if match}
+    if not steps:
+        raise ValueError(
+            f"{path}: no completions_<step>.parquet in this folder; train with log_completions=True"
+        )
+    return sorted(steps, key=lambda file: (steps[file], file))
+
+
+def _read_file(file: Path) -> pd.DataFrame:
+    with _open_parquet(file) as parquet:
+        names = parquet.schema_arrow.names
+        missing = [name for name in _FIELDS if name not in names]
+        if missing:
+            raise ValueError(
+                f"{file}: no column {missing[0]!r}; this isn't a completions file of TRL's "
+                f"GRPOTrainer, which has {', '.join(_FIELDS)} and a column a reward function "
+                f"(columns: {', '.join(names)})"
+            )
+        table = _read_parquet(parquet, names, file)
+    frame = _to_pandas(table)
+    prompts, completions = (table[name].to_pylist() for name in ("prompt", "completion"))
+    for name, cells in (("prompt", prompts), ("completion", completions)):
+        for row, cell in enumerate(cells):
+            if not isinstance(cell, str | list):
+                raise ValueError(
+                    f"{file}: column {name!r}, row {row}: {cell!r} is neither text nor a list of "
+                    "messages"
+                )
+    frame["prompt"] = [p if isinstance(p, str) else _spell(p) for p in prompts]
+    frame["completion"] = [_text(c) for c in completions]
+    return frame
+
+
+def _text(completion: str | list[dict[str, Any]]) -> str:
+    if isinstance(completion, str):
+        return completion
+    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
+        return str(completion[0]["content"])
+    return _spell(completion)
+
+
+def _spell(messages: list[dict[str, Any]]) -> str:
+    """Write messages as JSON; parquet fills keys that other messages have with None."""
+    clean = [{k: v for k, v in message.items() if v is not None} for message in messages]
+    return json.dumps(clean, ensure_ascii=False, sort_keys=True)
+
+
+def _rollouts(
+    part: pd.DataFrame, reward: str | None, threshold: float, answer: str | None, source: str
+) -> pd.DataFrame:
+    own = [name for name in part.columns if name not in _FIELDS]
+    rewards = [name for name in own if pd.api.types.is_float_dtype(part[name].dtype)]
+    if reward is None:
+        if len(rewards) != 1:
+            raise ValueError(
+                f"{source}: {'several columns' if rewards else 'no column'} could be the reward"
+                f"{' (' + ', '.join(rewards) + ')' if rewards else ''}; choose one with reward=..."
+            )
+        reward = rewards[0]
+    for name, option in ((reward, "reward"), (answer, "answer")):
+        if name is not None and name not in own:
+            raise ValueError(
+                f"{source}: no column {name!r} for {option}; it has {', '.join(own) or 'none'}"
+            )
+    made = {
+        "problem_id": part["prompt"].map(stable_id),
+        "correct": grade(part[reward], threshold, source),
+        "score": part[reward],
+        "text": part["completion"],
+    }
+    if answer is not None:
+        made["answer"] = part[answer]
+    rest = part.drop(columns="completion")
+    rest = rest.rename(columns={name: f"trl_{name}" for name in _TAKEN if name in rest})
+    return pd.concat([pd.DataFrame(made), rest], axis=1)

