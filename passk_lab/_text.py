@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["csv_safe", "shorten", "visible"]
 
@@ -79,6 +81,7 @@ def csv_safe(table: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"run": ["=1+1", "base"], "difference": [-0.5, 0.25]})
     >>> print(csv_safe(table).to_csv(index=False, lineterminator="\n"), end="")
     run,difference
