@@ -53,6 +53,8 @@ __all__ = [
 
 PathLike = str | os.PathLike[str]
 
+_TEXT_BATCH = 1 << 13  # rows: texts are large
+
 
 @dataclass(frozen=True)
 class FigureFiles:
@@ -755,9 +757,19 @@ def _texts_of_file(file: Path, name: str | None, problems: Sequence[str]) -> pd.
     if "text" not in schema.names:
         return pd.DataFrame()
     names = ("run", "split", "problem_id", "sample_id", "seed", "step", "correct", "answer", "text")
-    chosen = pc.field("problem_id").cast(pa.string()).isin(list(problems))
     columns = [n for n in names if n in schema.names]
-    table = pq.read_table(file, columns=columns, filters=chosen).to_pandas(ignore_metadata=True)
+    wanted = pa.array(list(problems), pa.string())
+    parts = [schema.empty_table().select(columns)]
+    with pq.ParquetFile(file) as parquet:
+        # Row groups without a wanted problem are never decoded, the others batch by batch.
+        for group in range(parquet.num_row_groups):
+            ids = parquet.read_row_group(group, columns=["problem_id"])["problem_id"]
+            if not pc.any(pc.is_in(ids.cast(pa.string()), wanted)).as_py():
+                continue
+            for batch in parquet.iter_batches(_TEXT_BATCH, [group], columns):
+                chosen = pc.is_in(batch["problem_id"].cast(pa.string()), wanted)
+                parts.append(pa.Table.from_batches([batch.filter(chosen)]))
+    table = pa.concat_tables(parts).to_pandas(ignore_metadata=True)
     if "run" not in table.columns and name is not None:
         table["run"] = name
     return validate_rollouts(table, str(file))
