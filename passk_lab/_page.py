@@ -84,7 +84,7 @@ def _change_rows(section: Section) -> list[dict[str, Any]]:
         rows.append(
             {
                 "run": crossing["run"],
-                "crossing": crossing_words(crossing).split(": ", 1)[-1],
+                "crossing": crossing_words(crossing).removeprefix(f"{crossing['run']}: "),
                 "flattening": ratio,
                 "k_max": flat["k_max"],
             }
@@ -114,6 +114,8 @@ def _worst_view(
 def crossing_words(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["k_cross"]):
         return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
+    if row["low"] <= 1 and row["high"] >= row["k_max"]:
+        return f"{row['run']}: whether and where the curves meet is not clear."
     high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
     return (
         f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "

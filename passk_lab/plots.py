@@ -303,7 +303,7 @@ def _plot_curve(
     with _canvas(ax) as ax:
         styles = _styles(curve, styles, ax)
         for run, rows in _runs(curve, styles):
-            _band(ax, rows, "estimate", styles[run])
+            _band(ax, rows, "estimate", styles[run], curve["run"].nunique())
         _log2_axis(ax, curve["k"])
         _legend(ax, {run: _handle(styles[run]) for run, _ in _runs(curve, styles)})
     return ax
@@ -323,8 +323,9 @@ def plot_differences(
         Columns run, k, difference, low, high, as ``compare_runs(...).differences``; rows of
         one split.
     crossings : DataFrame, optional
-        Columns run, k_cross, low, high, as ``compare_runs(...).crossings``. Each crossing is
-        marked on the zero line together with its interval.
+        Columns run, k_cross, low, high, k_max, as ``compare_runs(...).crossings``. Each crossing is
+        marked on the zero line together with its interval, except where the interval covers
+        every k, for then the data don't say where the curves meet.
     ax, styles
         As for `plot_pass_at_k`.
 
@@ -347,31 +348,40 @@ def plot_differences(
     """
     _check(differences, ("run", "k", "difference", "low", "high"))
     if crossings is not None and len(crossings):
-        _check(crossings, ("run", "k_cross", "low", "high"))
+        _check(crossings, ("run", "k_cross", "low", "high", "k_max"))
     with _canvas(ax) as ax:
         styles = _styles(differences, styles, ax)
         ink = ax.spines["left"].get_edgecolor()
         ax.axhline(0, color=ink, linewidth=1.1, zorder=1.5)
         for run, rows in _runs(differences, styles):
-            _band(ax, rows, "difference", styles[run])
+            _band(ax, rows, "difference", styles[run], differences["run"].nunique())
         _log2_axis(ax, differences["k"])
         entries: dict[str, Line2D] = {
             run: _handle(styles[run]) for run, _ in _runs(differences, styles)
         }
         notes = {}
-        if crossings is not None:
-            found = crossings[crossings["run"].isin(list(entries)) & crossings["k_cross"].notna()]
-            for place, row in enumerate(found.to_dict("records")):
-                _crossing(ax, row, styles[row["run"]], place, len(found))
-                notes[row["run"]] = _crossing_note(row)
+        for place, row in enumerate(_determined(differences, crossings)):
+            _crossing(ax, row, styles[row["run"]], place)
+            notes[row["run"]] = _crossing_note(row)
         _legend(ax, entries, notes)
         ax.set_ylabel("pass@k minus baseline (paired)")
     return ax
 
 
-def _crossing(ax: Axes, row: dict[Any, Any], look: MethodStyle, place: int, total: int) -> None:
-    # Several crossings near each other are set apart by a few points of height.
-    shift = (place - (total - 1) / 2) * 9
+def _determined(differences: pd.DataFrame, crossings: pd.DataFrame | None) -> list[dict[Any, Any]]:
+    if crossings is None or not len(crossings):
+        return []
+    found = []
+    for row in crossings[crossings["k_cross"].notna()].to_dict("records"):
+        k = differences.loc[differences["run"] == row["run"], "k"]
+        if len(k) and not (row["low"] <= k.min() and row["high"] >= k.max()):
+            found.append(row)
+    return found
+
+
+def _crossing(ax: Axes, row: dict[Any, Any], look: MethodStyle, place: int) -> None:
+    # Several crossings near each other are set apart: 0, then a few points up and down.
+    shift = (place + 1) // 2 * 9 * (-1) ** place
     at = mpl.transforms.offset_copy(
         ax.transData, fig=ax.get_figure(root=True), y=shift, units="points"
     )
@@ -387,9 +397,10 @@ def _crossing(ax: Axes, row: dict[Any, Any], look: MethodStyle, place: int, tota
 
 
 def _crossing_note(row: dict[Any, Any]) -> str:
-    note = f", meets baseline at k ≈ {row['k_cross']:.3g}"
+    note = f"meets baseline at k ≈ {row['k_cross']:.3g}"
     if pd.notna(row["low"]) and pd.notna(row["high"]):
-        note += f" [{row['low']:.3g}, {row['high']:.3g}]"
+        high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f">{row['k_max']}"
+        note += f" [{row['low']:.3g}, {high}]"
     return note
 
 
@@ -485,13 +496,15 @@ def plot_pass_rates(
         groups = list(_runs(rates, styles))
         width = 0.84 / len(groups)
         paper = ax.get_facecolor()
+        # Thin bars have no room for hatching.
+        hatched = int(len(groups) <= 4)
         handles: dict[str, Any] = {}
         for index, (run, rows) in enumerate(groups):
             shares = rows.set_index("bin")["share"].reindex(list(PASS_RATE_BINS)).to_numpy(float)
             left = np.arange(len(PASS_RATE_BINS)) - 0.42 + index * width
             handles[run] = ax.bar(
                 left, shares, width, align="edge", label="", color=styles[run].color,
-                edgecolor=paper, linewidth=0.6, hatch=styles[run].hatch,
+                edgecolor=paper, linewidth=0.6, hatch=hatched * styles[run].hatch,
             )  # fmt: skip
         ax.set_xticks(range(len(PASS_RATE_BINS)), PASS_RATE_BINS)
         ax.grid(axis="x", visible=False)
@@ -523,7 +536,8 @@ def fit_legend(ax: Axes) -> None:
     figure = ax.get_figure(root=True)
     if legend is not None and figure is not None:
         labels = [text.get_text() for text in legend.get_texts()]
-        rows = -(-len(labels) // _columns(labels))
+        lines = len(labels) + sum("\n" in label for label in labels)
+        rows = -(-lines // _columns(labels))
         figure.set_figheight(figure.get_figheight() + 0.2 * (rows - 1))
 
 
@@ -644,11 +658,13 @@ def _runs(
             yield run, rows
 
 
-def _band(ax: Axes, rows: pd.DataFrame, column: str, look: MethodStyle) -> None:
+def _band(ax: Axes, rows: pd.DataFrame, column: str, look: MethodStyle, n_runs: int) -> None:
+    # The more bands lie over each other, the fainter each.
+    alpha = min(0.18, 0.7 / n_runs)
     rows = rows.sort_values("k")
     k = rows["k"].to_numpy(float)
     ax.fill_between(k, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
-                    color=look.color, alpha=0.18, linewidth=0, zorder=1.8)  # fmt: skip
+                    color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
     ax.plot(k, rows[column].to_numpy(float), color=look.color, linestyle=look.linestyle,
             marker=look.marker, markeredgewidth=0, zorder=3)  # fmt: skip
 
@@ -678,7 +694,10 @@ def _legend(
     ax: Axes, handles: Mapping[str, Any], notes: Mapping[str, str] | None = None
 ) -> Legend | None:
     """Put the legend under the axes, where it covers no data, however many runs there are."""
-    labels = [shorten(visible(run), _NAME_WIDTH) + (notes or {}).get(run, "") for run in handles]
+    labels = [
+        "\n".join(filter(None, (shorten(visible(run), _NAME_WIDTH), (notes or {}).get(run))))
+        for run in handles
+    ]
     legend = ax.legend(
         list(handles.values()), [str(i) for i in range(len(labels))], ncols=_columns(labels),
         loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,
@@ -693,7 +712,8 @@ def _legend(
 
 def _columns(labels: list[str]) -> int:
     # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
-    return max(1, min(len(labels), 5, 66 // (max(map(len, labels)) + 6)))
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    return max(1, min(len(labels), 5, 66 // (longest + 6)))
 
 
 def _key(name: str) -> str:

@@ -203,7 +203,7 @@ def build_report(
     _check_writable(out)
     say("counting samples")
     table, notes = load_counts(rollouts, run=run, distinct=distinct)
-    runs = list(dict.fromkeys(table["run"]))
+    runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
     _check_baseline(baseline, runs)
     if baseline is None:
         hint = f"runs here: {', '.join(runs)}" if len(runs) > 1 else "add its rollouts first"
@@ -603,7 +603,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
             f"Difference to {baseline}",
             "differences",
             "On the same problems. Above zero the run solves more than the baseline. A star marks "
-            "where the curves meet, with its interval.",
+            "where the curves meet, with its interval, if the data tell.",
             _alt_curve("pass@k minus the baseline's", differences, "difference")
             + " "
             + " ".join(crossing_words(row) for row in crossings.to_dict("records")),

@@ -166,8 +166,8 @@ def verdict(
     lost = label == "worse" or signs[1] < 0 or signs[2] < 0
     cautions = []
     few = first.n_problems < MIN_PROBLEMS
-    unclear = [("pass", c) for c in (first, last) if c is not None and c.direction == 0]
-    vague = [c for _, c in unclear if not c.reach <= RESOLUTION + 1e-9]
+    unclear = [c for c in (first, last) if c is not None and c.direction == 0]
+    vague = [c for c in unclear if not c.reach <= RESOLUTION + 1e-9]
     if few:
         label, lost = _TOO_FEW, False
         cautions.append(
@@ -176,10 +176,10 @@ def verdict(
         )
     elif label == "no clear change" and vague:
         label = _TOO_FEW
-    for change in vague:
+    if vague:
+        reach = " and ".join(f"up to {c.reach:.2f} in pass@{c.k}" for c in vague)
         cautions.append(
-            f"pass@{change.k}: a change of up to {change.reach:.2f} can't be excluded; more "
-            "problems make the interval narrower"
+            f"a change of {reach} can't be excluded; more problems make the intervals narrower"
         )
     if last is None:
         cautions.append(

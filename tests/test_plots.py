@@ -44,7 +44,7 @@ def differences(runs) -> pd.DataFrame:
 
 
 def crossings(run, at=2.5, low=1.5, high=6.0) -> pd.DataFrame:
-    return pd.DataFrame([{"run": run, "k_cross": at, "low": low, "high": high, "share": 1.0}])
+    return pd.DataFrame([{"run": run, "k_cross": at, "low": low, "high": high, "k_max": 16}])
 
 
 def rates(runs, n=10) -> pd.DataFrame:
@@ -184,17 +184,22 @@ class TestDifferences:
         assert any(list(line.get_xdata()) == [1.5, 6.0] for line in flat)
         color = plots.method_colors(["sdsd"])["sdsd"]
         assert to_hex(stars[0].get_color()) == color
-        assert legend_names(ax) == ["grpo", "sdsd, meets baseline at k ≈ 2.5 [1.5, 6]"]
+        assert legend_names(ax) == ["grpo", "sdsd\nmeets baseline at k ≈ 2.5 [1.5, 6]"]
 
     def test_no_crossing_no_star(self):
         ax = plots.plot_differences(differences(["sdsd"]), crossings("sdsd", *[np.nan] * 3))
         assert not [line for line in ax.get_lines() if line.get_marker() == "*"]
         assert legend_names(ax) == ["sdsd"]
 
+    def test_no_star_where_the_interval_covers_every_k(self):
+        ax = plots.plot_differences(differences(["sdsd"]), crossings("sdsd", 4.0, 1.0, np.inf))
+        assert not [line for line in ax.get_lines() if line.get_marker() == "*"]
+
     def test_interval_beyond_the_last_k_stays_inside(self):
         ax = plots.plot_differences(differences(["sdsd"]), crossings("sdsd", 8.0, 2.0, np.inf))
         last = ax.get_xlim()[1]
         assert max(np.max(line.get_xdata()) for line in ax.get_lines()) <= last
+        assert legend_names(ax) == ["sdsd\nmeets baseline at k ≈ 8 [2, >16]"]
         ax.figure.canvas.draw()
 
 
@@ -276,7 +281,8 @@ def test_hostile_names(kind, name, tmp_path):
     assert root.tag.endswith("svg")
     assert not [e for e in root.iter() if e.tag.endswith("script")]
     assert len(legend_names(ax)) == 2
-    assert all(len(text) < 100 and text.isprintable() for text in legend_names(ax))
+    assert all(len(text) < 100 for text in legend_names(ax))
+    assert all(text.replace("\n", "").isprintable() for text in legend_names(ax))
 
 
 def test_nothing_is_cut_off(tmp_path):

@@ -156,7 +156,7 @@ class TestVerdict:
         found = verdict(self.change(0, width=width), self.change(0, 64))
         if width > 0.05:
             assert found.label == "too few problems to tell"
-            assert any("0.06 can't be excluded" in c for c in found.cautions)
+            assert any("up to 0.06 in pass@1 can't be excluded" in c for c in found.cautions)
         else:
             assert found.label == "no clear change"
 
