@@ -603,7 +603,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
             f"Difference to {baseline}",
             "differences",
             "On the same problems. Above zero the run solves more than the baseline. A star marks "
-            "where the curves meet, with its interval, if the data tell.",
+            "where the curves meet, with its interval; there is none where that is unclear.",
             _alt_curve("pass@k minus the baseline's", differences, "difference")
             + " "
             + " ".join(crossing_words(row) for row in crossings.to_dict("records")),
