@@ -38,7 +38,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 RandomState = int | np.random.Generator | None
 
-_BLOCK = 1 << 22  # numbers held at once: 32 MB
+_BLOCK = 1 << 18  # numbers held at once: 2 MB, so that a block stays in the processor's cache
 
 
 def bootstrap_mean(
@@ -97,7 +97,8 @@ def bootstrap_replicates(
 
     Problems with equal rows are interchangeable, so their joint weight is drawn as one
     multinomial count: with n samples a problem there are at most n + 1 different rows, however
-    many problems there are. The rest is a matrix product.
+    many problems there are. Where too many rows differ, problems are drawn one by one and counted.
+    The rest is a matrix product.
 
     Parameters
     ----------
@@ -119,14 +120,22 @@ def bootstrap_replicates(
     if n_resamples < 1:
         raise ValueError(f"n_resamples={n_resamples} must be at least 1")
     rng = np.random.default_rng(random_state)
+    size = len(array)
     rows, repeats = _distinct_rows(array)
-    share = repeats / len(array)
+    grouped = 16 * len(rows) <= size  # below that, single draws are as quick
+    if not grouped:
+        rows = array
     result = np.empty((n_resamples, array.shape[1]))
     block = max(1, _BLOCK // len(rows))
     for start in range(0, n_resamples, block):
         part = slice(start, min(start + block, n_resamples))
-        weights = rng.multinomial(len(array), share, size=part.stop - part.start)
-        result[part] = (weights @ rows) / len(array)
+        height = part.stop - part.start
+        if grouped:
+            weights = rng.multinomial(size, repeats / size, size=height)
+        else:
+            drawn = rng.integers(0, size, (height, size)) + size * np.arange(height)[:, None]
+            weights = np.bincount(drawn.ravel(), minlength=height * size).reshape(height, size)
+        result[part] = (weights @ rows) / size
     return result
 
 
@@ -208,7 +217,7 @@ def nested_bootstrap(
         shift[mine] = table[c[mine]] - _binomial_weights(m, c[mine] / max(m, 1)) @ table
     p = c / np.maximum(n, 1)
     replicates = np.empty((n_resamples, len(ks)))
-    block = max(1, _BLOCK // (len(n) * len(ks)))
+    block = max(1, 8 * _BLOCK // (len(n) * len(ks)))
     for start in range(0, n_resamples, block):
         size = min(block, n_resamples - start)
         chosen = rng.integers(0, len(n), size=(size, len(n)))
