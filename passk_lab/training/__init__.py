@@ -1,0 +1,1 @@
+"""Train small models on a task: base model, sampling, losses, methods. Needs ``[train]``."""
