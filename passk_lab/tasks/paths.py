@@ -172,8 +172,9 @@ class PathTask:
     wrong, wrong_after_demo : float
         Probability of a mistake without and with a demonstration.
     demo_share, waypoint_share : float
-        Share of documents with a demonstration, with a waypoint. (Where no node can be a waypoint
-        because all correct paths visit the same nodes, the document has none.)
+        Share of documents with a demonstration, with a waypoint. (A graph with two correct paths
+        or more always has a node that some but not all of them visit: where they first part, one
+        takes a node that the other lacks or skips one. Graphs with one path get no waypoint.)
     n_concepts : int
         Number of concepts that are spread over the nodes of a graph, as evenly as possible.
     context_length : int
@@ -468,6 +469,7 @@ class PathTask:
         row = [token for token in np.asarray(tokens, dtype=np.int64).tolist() if token != PAD]
         try:
             asked, begins = row.index(QUESTION), row.index(ANSWER)
+            row, generated = row[: begins + 1], row[begins + 1 :]
             edges = [
                 divmod(code - FIRST_NODE - self.max_nodes, self.max_nodes) for code in row[1:asked]
             ]
@@ -478,11 +480,11 @@ class PathTask:
                 shown = row[row.index(DEMO) + 1 : row.index(DEMO_END)]
                 demo = self.decode([*shown, EOS])
             prompt = PathPrompt(tuple(edges), start, goal, waypoint)
-            if self.encode(prompt, demo) != row[: begins + 1]:
+            if self.encode(prompt, demo) != row:
                 raise ValueError("not in the order of a prompt")
         except (ValueError, IndexError) as error:
             raise ValueError(f"tokens: not a document of this task ({error})") from error
-        return PathDocument(prompt, demo, self.decode(row[begins + 1 :]))
+        return PathDocument(prompt, demo, self.decode(generated))
 
     # Answers ------------------------------------------------------------------------------
 

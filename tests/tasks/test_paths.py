@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from passk_lab.tasks._path_documents import EOS, favourites, spoil
+from passk_lab.tasks._path_documents import DEMO, DEMO_END, EOS, favourites, spoil
 from passk_lab.tasks._path_graphs import enumerate_paths, random_graphs
 from passk_lab.tasks.paths import STYLES, PathPrompt, PathTask, _draw_waypoints
 
@@ -179,6 +179,7 @@ def test_correct_answers_are_exactly_what_the_verifier_accepts():
         assert all(is_right(prompt, nodes_of(answer)) for answer in answers)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=13), st.lists(st.integers(0, 165)))
 def test_answer_round_trip(nodes, rest):
     answer = "-".join(map(str, nodes))
@@ -189,6 +190,7 @@ def test_answer_round_trip(nodes, rest):
     assert TASK.decode(tokens[:-1]) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 165), max_size=16))
 def test_decode_never_raises_and_is_canonical(tokens):
     answer = TASK.decode(tokens)
@@ -211,6 +213,7 @@ answers = st.lists(st.integers(0, 11), min_size=1, max_size=12).map(
 )
 
 
+@settings(deadline=None)
 @given(prompts, st.none() | answers, answers, st.integers(0, 5))
 def test_document_round_trip(prompt, demo, answer, n_pad):
     tokens = TASK.encode(prompt, demo) + TASK.encode_answer(answer) + [TASK.pad_id] * n_pad
@@ -230,6 +233,11 @@ def test_tokens_that_are_no_document(spoiler):
     }[spoiler]
     with pytest.raises(ValueError, match="tokens: not a document"):
         TASK.decode_document(tokens)
+
+
+def test_a_generated_answer_may_be_nonsense():
+    document = TASK.decode_document([*TASK.encode(FAN), DEMO, 12, DEMO_END, EOS])
+    assert (document.prompt, document.demo, document.answer) == (FAN, None, None)
 
 
 def test_concepts():
@@ -433,7 +441,7 @@ def test_masks():
     for index, row in enumerate(tokens):
         demo = TASK.decode_document(row).demo
         extra = masks["paths"].mask[index] & ~masks["answer"].mask[index]
-        shown = [] if demo is None else [*TASK.encode_answer(demo)[:-1], 8]
+        shown = [] if demo is None else [*TASK.encode_answer(demo)[:-1], DEMO_END]
         assert row[extra].tolist() == shown
         assert not (masks["answer"].mask[index] & ~masks["paths"].mask[index]).any()
 
@@ -449,8 +457,7 @@ def test_frequencies(seed):
     assert within(with_demo.sum(), len(with_demo), TASK.wrong_after_demo)
     without = documents.wrong[~documents.demo]
     assert within(without.sum(), len(without), TASK.wrong)
-    # Hardly any graph has paths that all visit the same nodes, so the share is all but exact.
-    assert within(documents.waypoint.sum(), n, TASK.waypoint_share, sigmas=5.5)
+    assert within(documents.waypoint.sum(), n, TASK.waypoint_share)
 
 
 def test_waypoints_are_uniform_over_the_nodes_that_qualify():
@@ -461,7 +468,7 @@ def test_waypoints_are_uniform_over_the_nodes_that_qualify():
         rows = table.paths[table.offsets[graph] : table.offsets[graph + 1]].tolist()
         count = Counter(node for row in rows for node in row if node >= 0)
         options = sorted(node for node, paths in count.items() if paths < len(rows))
-        assert waypoint in (options or [-1])
+        assert waypoint in options
         if len(options) == 4:
             position.append(options.index(waypoint))
     assert len(position) > 300
@@ -650,11 +657,8 @@ def test_waypoint(min_paths):
 
 
 def test_waypoint_says_when_it_is_impossible():
-    # Both paths visit 0, 1, 2 and 3.
-    ring = PathPrompt(((0, 1), (0, 2), (1, 2), (2, 1), (1, 3), (2, 3)), 0, 3)
-    assert TASK.waypoint(replace(ring, edges=ring.edges[:4] + ring.edges[5:]), 0) is not None
-    both = PathPrompt(((0, 1), (1, 2), (2, 3)), 0, 3)
-    assert TASK.waypoint(both, 0) is None
+    assert TASK.waypoint(PathPrompt(((0, 1), (1, 2), (2, 3)), 0, 3), 0) is None
+    assert TASK.waypoint(FAN, 0, min_paths=5) is None
     with pytest.raises(ValueError, match="has a waypoint already"):
         TASK.waypoint(replace(FAN, waypoint=2))
 
