@@ -167,7 +167,7 @@ def test_broadcasting():
         (n, c, np.array([1, 4, 8])[:, None]),  # k on an axis between those of the problems
         (n[:, :, 0], c[:, :, 0], [1, 2, 8]),  # the common case: problems down, k across
         (n, c, rng.integers(1, 8, (5, 1, 3))),  # k beside each problem
-        (20, c, 4),
+        (40, c, 4),
         (n, 3, [[1], [2]]),
     ]
     for args in shapes:

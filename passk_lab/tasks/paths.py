@@ -311,7 +311,7 @@ class PathTask:
         others = [_steps(_nodes(answer)) for answer in self.correct_answers(prompt)]
         removable = [
             edge
-            for edge in _steps(_nodes(path))
+            for edge in pairwise(_nodes(path))
             if sum(edge not in other for other in others) >= min_paths
         ]
         if not removable:

@@ -419,6 +419,7 @@ def kl_penalty(
     >>> kl_penalty(torch.tensor([[-1.0]]), torch.tensor([[-2.0]]), torch.tensor([[1]]))
     tensor([[0.3679]])
     """
+    mask = _mask(mask, logprob=logprob, ref_logprob=ref_logprob)
     return sampled_divergence(logprob, ref_logprob, mask, estimator, "direct", reduction, length)
 
 

@@ -541,7 +541,7 @@ def test_divergences_are_not_negative_and_zero_at_equality(seed, kind, top_k, sc
     values = divergence(student, teacher, mask, *kind, top_k=top_k)
     exact = {"rtol": 0, "atol": 1e-12 if top_k is None else 2e-7}  # the least tail of the top-k
     assert (values >= -exact["atol"]).all()
-    if top_k is None:
+    if top_k is None and scale < 5:  # sharper ones can agree to the last digit
         assert (values[mask] > 0).all()
     # A shift of the logits is no change; at equality the gradient is zero as well.
     same = (student + 3).requires_grad_()
@@ -796,7 +796,11 @@ TOKENS = torch.zeros(B, T, dtype=torch.long)
         (lambda: full_sequence(FLAT, FLAT, MASK, FLAT[0]), "baseline has shape"),
         (lambda: sampled_divergence(FLAT, FLAT, MASK, "k4"), "known: k1, k2, k3"),
         (lambda: sampled_divergence(FLAT, FLAT, MASK, "k1", "no"), "known: score, direct"),
-        (lambda: kl_penalty(FLAT, FLAT[1:], MASK), "teacher_logprob has shape"),
+        (lambda: kl_penalty(FLAT, FLAT[1:], MASK), "ref_logprob has shape"),
+        (
+            lambda: sampled_divergence(FLAT, FLAT[1:], MASK),
+            "teacher_logprob has shape",
+        ),
         (
             lambda: policy_gradient_loss(FLAT, FLAT, torch.zeros(3), MASK),
             "advantages has 3 rows but mask has 2",
