@@ -192,7 +192,7 @@ class PathTask:
     >>> task = PathTask()
     >>> prompt = task.sample(1, 0)[0]
     >>> task.correct_answers(prompt)
-    ['9-2', '9-4-3-6-7-2', '9-7-2']
+    ['4-6-5', '4-6-10-9-5', '4-6-11-10-9-5']
     """
 
     n_nodes: int = 9
