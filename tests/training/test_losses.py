@@ -659,6 +659,11 @@ def test_forbidden_tokens():
         values = divergence(x, pair[1], mask, "jsd")
         assert (values <= math.log(2)).all()
         assert torch.isfinite(gradient(values.sum(), x)[0]).all()
+    # The student forbids everything that the teacher's top-k keeps.
+    x = teacher.masked_fill(teacher >= teacher.topk(2).values[..., 1:], -INF).requires_grad_()
+    values = divergence(x, teacher, mask, "jsd", top_k=2, support="teacher")
+    assert (values <= math.log(2)).all()
+    assert torch.isfinite(gradient(values.sum(), x)[0]).all()
 
 
 # --- advantages and rewards ------------------------------------------------------------------
@@ -670,10 +675,12 @@ def test_policy_gradient_clips_as_ppo():
     mask = torch.ones(1, 4, dtype=torch.bool)
     zeros = torch.zeros(1, 4)
     for advantage, values, moves in (
-        (1.0, [-0.5, -0.9, -1.1, -1.2], [1, 1, 1, 0]),
+        (1.0, [-0.5, -0.9, -1.1, -1.5], [1, 1, 1, 0]),
         (-1.0, [0.8, 0.9, 1.1, 2.0], [0, 1, 1, 1]),
     ):
-        loss = policy_gradient_loss(logprob, zeros, torch.tensor([advantage]), mask, reduction=None)
+        loss = policy_gradient_loss(
+            logprob, zeros, torch.tensor([advantage]), mask, clip=(0.2, 0.5), reduction=None
+        )
         torch.testing.assert_close(loss, torch.tensor([values]))
         slope = gradient(loss.sum(), logprob)[0]
         torch.testing.assert_close(slope, -advantage * ratio * torch.tensor([moves]))
