@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# From here on, six terms of Stirling's series are exact in double precision.
+# From here on, five terms of Stirling's series are exact to 1e-16.
 _STIRLING_FROM = 16
 
 
@@ -46,8 +46,8 @@ def log_ratio(n: Floats, c: Floats, k: Floats) -> Floats:
     result = _stirling(n, c, k, a)
     if a.min() >= _STIRLING_FROM:
         return result
-    small = (a < _STIRLING_FROM) & (a > -1)
-    result[a <= -1] = -np.inf
+    np.copyto(result, -np.inf, where=a <= -1)
+    small = np.unravel_index(np.flatnonzero((a < _STIRLING_FROM) & (a > -1)), a.shape)
     n, c, k, a = (v[small] for v in np.broadcast_arrays(n, c, k, a))
     taken = np.minimum(k, np.ceil(_STIRLING_FROM - a))
     i = np.arange(1, _STIRLING_FROM + 2)[:, None]
@@ -62,11 +62,15 @@ def log_ratio(n: Floats, c: Floats, k: Floats) -> Floats:
 def _stirling(n: Floats, c: Floats, k: Floats, a: Floats) -> Floats:
     # Lifted to where the series holds; results for smaller a are meaningless and replaced above.
     a, b, d = (np.maximum(v, _STIRLING_FROM) for v in (a, n - c, n - k))
-    value = np.log1p(c * k / (a * n))
+    value = c * k
+    value /= a * n
+    np.log1p(value, out=value)
     value *= a + 0.5
     value -= k * np.log1p(c / b)
     value -= c * np.log1p(k / d)
-    value += (_delta(b) - _delta(np.maximum(n, _STIRLING_FROM))) + _delta(d) - _delta(a)
+    value -= _delta(a)
+    value += _delta(b) - _delta(np.maximum(n, _STIRLING_FROM))
+    value += _delta(d)
     return np.minimum(value, 0.0, out=value)
 
 
@@ -74,10 +78,13 @@ def _delta(x: Floats) -> Floats:
     """Stirling's remainder: log Γ(x+1) - [(x + 1/2) log x - x + log(2π)/2], for x >= 16."""
     r = 1.0 / x
     s = r * r
-    series = -691 / 360360 * s + 1 / 1188
-    for coefficient in (-1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
-        series = series * s + coefficient
-    return series * r
+    series = s * (1 / 1188)
+    for coefficient in (-1 / 1680, 1 / 1260, -1 / 360):
+        series += coefficient
+        series *= s
+    series += 1 / 12
+    series *= r
+    return series
 
 
 _SMALL_DELTA = np.array(

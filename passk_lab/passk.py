@@ -230,8 +230,9 @@ def _over_distinct(
         # is fastest with the long axis last.
         ks = draws.reshape(-1, 1).astype(np.float64)
         table = kernel(n_once.astype(np.float64), c_once.astype(np.float64), ks)
-        result = table.take(place, axis=1).reshape([shape[axis] for axis in along + down])
-        result = result.transpose(np.argsort(along + down)).reshape(shape)
+        rows = np.ascontiguousarray(table.T).take(place, axis=0)
+        result = rows.reshape([shape[axis] for axis in down + along])
+        result = result.transpose(np.argsort(down + along)).reshape(shape)
     return float(result) if ndim == 0 else result
 
 
@@ -239,9 +240,12 @@ def _distinct_pairs(
     n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The distinct (n, c), and for each pair (flat) its place among them."""
-    n, c = (v.ravel() for v in np.broadcast_arrays(n, c))
     lowest, width = n.min(), c.max() + 1
-    key = (n - lowest) * width + c
+    if n.size == 1:
+        key = c.ravel()
+    else:
+        n, c = np.broadcast_arrays(n, c)
+        key = ((n - lowest) * width + c).ravel()
     space = int((n.max() - lowest + 1) * width)
     if space > 4 * len(key) + 1024:
         distinct, place = np.unique(key, return_inverse=True)
