@@ -41,6 +41,7 @@ INTERVALS: dict[str, tuple[Interval, bool]] = {
     ),
     "analytic": (lambda n, c, k, rng: analytic_interval(n, c, k), False),
     "bayes": (lambda n, c, k, rng: bayes_interval(n, c, k), False),
+    "bayes, uniform prior": (lambda n, c, k, rng: bayes_interval(n, c, k, (1, 1)), False),
 }
 
 
@@ -138,8 +139,9 @@ hopeless.
 How to read it: the bootstrap holds its level from about 100 problems on, and down to 20 unless
 nearly all the successes come from a few problems; there every interval built on the observed
 spread is too short, because the rare problem that matters may not be in the sample. The nested
-bootstrap is a little wider. Bayesian intervals hold their level only as far as the prior (uniform
-here) resembles the problems: with hopeless problems and few samples it pulls the curve up.
+bootstrap is a little wider. Bayesian intervals with the fitted prior hold their level; with a prior
+that does not resemble the problems (uniform here) every problem is shifted the same way, and the
+more problems there are, the more surely the interval misses.
 
 ## Paired comparison
 

@@ -17,7 +17,7 @@ function                the mean over ...                      what varies
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -288,7 +288,7 @@ def bayes_interval(
     n_samples: npt.ArrayLike,
     n_correct: npt.ArrayLike,
     k: npt.ArrayLike,
-    prior: tuple[float, float] = (1.0, 1.0),
+    prior: tuple[float, float] | Literal["fitted"] = "fitted",
     confidence: float = 0.95,
 ) -> tuple[Floats, Floats]:
     """Credible interval of the mean pass@k over exactly these problems.
@@ -302,8 +302,11 @@ def bayes_interval(
     ----------
     n_samples, n_correct : array_like of int, shape (n_problems,)
     k : int or array_like of int, shape (n_k,)
-    prior : (float, float)
-        As for `passk_lab.bayes_pass_at_k`.
+    prior : (float, float) or "fitted"
+        a and b; "fitted" takes the Beta law under which these counts are most likely (empirical
+        Bayes, `passk_lab.extrapolate.fit_beta_binomial`), or Jeffreys' (0.5, 0.5) where the counts
+        determine none. A prior that is not like the problems shifts every problem the same way,
+        and an average over many problems does not forgive that: see docs/coverage.md.
     confidence : float
 
     Returns
@@ -314,15 +317,15 @@ def bayes_interval(
     --------
     No correct sample among ten does not mean impossible:
 
-    >>> low, high = bayes_interval([10], [0], 1)
+    >>> low, high = bayes_interval([10], [0], 1, prior=(1, 1))
     >>> round(float(low), 4), round(float(high), 4)
     (0.0023, 0.2849)
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} must lie between 0 and 1")
     n, c, ks = _counts(n_samples, n_correct, k)
-    hit = np.reshape(bayes_pass_at_k(n[:, None], c[:, None], ks, prior), (len(n), len(ks)))
-    a, b = prior
+    a, b = _fitted_prior(n, c) if isinstance(prior, str) else prior
+    hit = np.reshape(bayes_pass_at_k(n[:, None], c[:, None], ks, (a, b)), (len(n), len(ks)))
     total, success = (a + b + n - 1)[:, None], (a + c)[:, None].astype(float)
     # E (1-p)^2k - (E (1-p)^k)², from logarithms that keep their digits.
     once, twice = (log_ratio(total + m, success, m) for m in np.outer((1.0, 2.0), ks))
@@ -334,6 +337,16 @@ def bayes_interval(
     low = special.betaincinv(*shape, (1 - confidence) / 2)
     high = special.betaincinv(*shape, (1 + confidence) / 2)
     return (low, high) if np.ndim(k) else (low[0], high[0])
+
+
+def _fitted_prior(n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> tuple[float, float]:
+    from passk_lab.extrapolate import fit_beta_binomial  # it builds on the curves, and they on us
+
+    if len(n) > 1 and n.max() > 1:
+        fit = fit_beta_binomial(n, c)
+        if fit.limit is None:
+            return fit.alpha, fit.beta
+    return 0.5, 0.5
 
 
 def _binomial_weights(n: int, p: Floats) -> Floats:

@@ -91,7 +91,7 @@ def test_bayes_interval_has_the_posterior_moments(n_problems, tolerance):
     draws = 1 - (1 - np.random.default_rng(0).beta(1 + c, 1 + n - c, (200_000, len(n)))) ** k
     mean = draws.mean(axis=1)
     assert bayes_pass_at_k(n, c, k).mean() == pytest.approx(mean.mean(), abs=2e-3)
-    low, high = bayes_interval(n, c, k)
+    low, high = bayes_interval(n, c, k, prior=(1, 1))
     concentration = mean.mean() * (1 - mean.mean()) / mean.var() - 1
     matched = stats.beta(mean.mean() * concentration, (1 - mean.mean()) * concentration)
     assert (low, high) == pytest.approx(tuple(matched.ppf([0.025, 0.975])), abs=2e-3)
@@ -100,8 +100,17 @@ def test_bayes_interval_has_the_posterior_moments(n_problems, tolerance):
 
 @pytest.mark.parametrize("k", [1, 64, 1000])
 def test_bayes_interval_of_large_n_is_finite(k):
-    low, high = bayes_interval([1000] * 5, [0, 1, 500, 999, 1000], k)
-    assert 0 < low < high <= 1
+    for prior in ((1, 1), "fitted"):
+        low, high = bayes_interval([1000] * 5, [0, 1, 500, 999, 1000], k, prior)
+        assert 0 < low < high <= 1
+
+
+@pytest.mark.parametrize("c", [[0, 0, 0], [20, 20, 20], [0, 20, 20], [7, 7, 7], [7]])
+def test_bayes_interval_without_a_fitted_prior(c):
+    """Counts that determine no prior (none, all, no spread) still give an honest interval."""
+    low, high = bayes_interval([20] * len(c), c, 2)
+    assert 0 <= low < high <= 1
+    assert (low, high) == bayes_interval([20] * len(c), c, 2, prior=(0.5, 0.5))
 
 
 def test_nested_bootstrap_is_centred_and_wider():
@@ -194,8 +203,19 @@ def test_coverage_of_the_posterior(k):
     """Accuracies come from the prior: then a credible interval covers with its own level."""
 
     def bayes(n, c, rng):
-        return bayes_interval(n, c, k)
+        return bayes_interval(n, c, k, prior=(1, 1))
 
     share = coverage(bayes, lambda rng: rng.random(30), 16, k, None, 2000, 0)
     print(f"bayes: k={k}: {share:.3f}")
     assert 0.935 <= share <= 0.965
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 8])
+def test_coverage_with_a_fitted_prior(k):
+    def bayes(n, c, rng):
+        return bayes_interval(n, c, k)
+
+    share = coverage(bayes, lambda rng: rng.beta(0.5, 1, 100), 16, k, None, 500, 0)
+    print(f"bayes, fitted prior: k={k}: {share:.3f}")
+    assert 0.91 <= share <= 0.98
