@@ -136,12 +136,15 @@ Beta(0.5, 1), a benchmark of mixed difficulty, or Beta(0.1, 2), where most probl
 hopeless.
 
 {markdown(single_curves())}
-How to read it: the bootstrap holds its level from about 100 problems on, and down to 20 unless
-nearly all the successes come from a few problems; there every interval built on the observed
-spread is too short, because the rare problem that matters may not be in the sample. The nested
-bootstrap is a little wider. Bayesian intervals with the fitted prior hold their level; with a prior
-that does not resemble the problems (uniform here) every problem is shifted the same way, and the
-more problems there are, the more surely the interval misses.
+How to read it: the bootstrap holds its level from about 100 problems on, and with 20 unless few
+problems carry the result: rare successes at k = 1, rare failures at the largest k. There the
+problem that matters may not be in the sample, and every interval built on the observed spread is
+too short. The nested bootstrap is a little wider and mends part of that. The analytic interval is
+wide where successes are rare, for it does not take "no success in n samples" for certainty.
+Bayesian intervals with the fitted prior are a few percent short at large k, as the prior's own
+uncertainty is left out. With a prior that does not resemble the problems (uniform here) every
+problem is shifted the same way, and the more problems there are, the more surely the interval
+misses.
 
 ## Paired comparison
 
