@@ -1,0 +1,421 @@
+"""Running a causal language model: prompts once, then answers after their keys and values.
+
+A `Decoder` continues prompts token by token. `SlabDecoder` works with any transformers model;
+`LlamaDecoder` computes the same function for the Llama architecture in fewer and larger steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+from transformers.models.llama.modeling_llama import rotate_half
+
+__all__ = [
+    "Decoder",
+    "LlamaDecoder",
+    "Prefix",
+    "SlabDecoder",
+    "logits_after",
+    "logits_alone",
+    "padded",
+    "run_prompts",
+    "start_decoding",
+]
+
+# On a CPU, so that a layer's intermediate values stay in the processor's cache.
+_TOKENS_AT_ONCE = 512
+_MOST_ROWS = 32  # of a block: more share more, but attend to more keys that are masked
+
+
+def padded(
+    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device, left: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Tokens [B, T] and mask [B, T] of sequences of unequal length."""
+    longest = max(len(sequence) for sequence in sequences)
+    tokens = torch.full((len(sequences), longest), pad_id)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        columns = slice(longest - len(sequence), None) if left else slice(len(sequence))
+        tokens[row, columns] = torch.tensor(sequence)
+        mask[row, columns] = True
+    return tokens.to(device), mask.to(device)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the model keeps of G prompts, left padded to P."""
+
+    cache: DynamicCache
+    mask: Tensor  # [G, P]
+    lengths: Tensor  # [G]
+    logits: Tensor  # [G, V], of the token that follows
+
+
+def run_prompts(model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int) -> Prefix:
+    """Run prompts through the model, all at once."""
+    tokens, mask = padded(prompts, pad_id, model.device, left=True)
+    cache = DynamicCache(config=model.config)
+    logits = _forward(model, tokens, mask, _positions(mask), cache, n_logits=1)
+    return Prefix(cache, mask, mask.sum(dim=1), logits[:, 0])
+
+
+def logits_after(
+    model: PreTrainedModel, prefix: Prefix, source: Tensor, tokens: Tensor, mask: Tensor
+) -> Tensor:
+    """Logits [B, T, V] of answers, each after the prompt ``source`` of ``prefix``."""
+    first = prefix.logits[source][:, None]
+    n_more = tokens.shape[1] - 1
+    if n_more == 0:
+        return first
+    seen = torch.cat([prefix.mask[source], mask[:, :-1]], dim=1)
+    positions = prefix.lengths[source][:, None] + torch.arange(n_more, device=tokens.device)
+    cache = _selected(prefix.cache, source)
+    more = _forward(model, tokens[:, :-1], seen, positions, cache, n_logits=n_more)
+    return torch.cat([first, more], dim=1)
+
+
+def logits_alone(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    tokens: Tensor,
+    mask: Tensor,
+    pad_id: int,
+) -> Tensor:
+    """Logits [B, T, V] of answers, each run together with its own prompt."""
+    before, before_mask = padded(prompts, pad_id, model.device, left=True)
+    sequence = torch.cat([before, tokens[:, :-1]], dim=1)
+    seen = torch.cat([before_mask, mask[:, :-1]], dim=1)
+    return _forward(model, sequence, seen, _positions(seen), None, n_logits=tokens.shape[1])
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _forward(
+    model: PreTrainedModel,
+    tokens: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    cache: DynamicCache | None,
+    n_logits: int,
+) -> Tensor:
+    """Logits [B, n_logits, V] of the last positions."""
+    accepted = inspect.signature(getattr(model, "_orig_mod", model).forward).parameters
+    options: dict[str, Any] = {"use_cache": cache is not None}
+    # transformers renamed the argument in 5.2x; the old name still works but warns.
+    options["cache" if "cache" in accepted else "past_key_values"] = cache
+    if "position_ids" in accepted:
+        options["position_ids"] = positions
+    if "logits_to_keep" in accepted:
+        options["logits_to_keep"] = n_logits
+    logits: Tensor = model(input_ids=tokens, attention_mask=mask.long(), **options).logits
+    return logits[:, -n_logits:]
+
+
+# ------------------------------------------------------------------ decoding token by token
+
+
+class Decoder(Protocol):
+    """R rows that continue prompts."""
+
+    first_logits: Tensor  # [R, V], of each row's first token
+    drop_share: float  # keep() is worth its cost once this share of the rows is to go
+
+    def step(self, token: Tensor) -> Tensor:
+        """Append a token [R] to each row; logits [R, V] of the one after it."""
+
+    def keep(self, index: Tensor) -> None:
+        """Keep these of the rows and drop the others."""
+
+
+def start_decoding(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int, room: int
+) -> Callable[[Tensor], Decoder]:
+    """Run prompts once, for any number of decoders; not for gradients.
+
+    Returns a function of ``source`` [R]: a decoder of R rows, row r of which continues prompt
+    ``source[r]`` by at most ``room`` tokens.
+    """
+    if type(model) is LlamaForCausalLM:
+        prefix = _run_prompts_llama(model, prompts, pad_id)
+        return lambda source: LlamaDecoder(model, prefix, source, room)
+    prefix = run_prompts(model, prompts, pad_id)
+    return lambda source: SlabDecoder(model, prefix, source, room)
+
+
+class SlabDecoder:
+    """Decoder for any model: transformers' forward, with a cache that is allocated once."""
+
+    drop_share = 0.2
+
+    def __init__(self, model: PreTrainedModel, prefix: Prefix, source: Tensor, room: int) -> None:
+        self.model = model
+        self.cache = _selected(prefix.cache, source, room)
+        before = prefix.mask[source]
+        self.mask = torch.cat([before, before.new_ones(len(source), room)], dim=1)
+        self.position = prefix.lengths[source]
+        self.n_keys = before.shape[1]
+        self.first_logits = prefix.logits[source]
+
+    def step(self, token: Tensor) -> Tensor:
+        """Append a token [R] to each row; logits [R, V] of the one after it."""
+        self.n_keys += 1
+        mask, position = self.mask[:, : self.n_keys], self.position[:, None]
+        logits = _forward(self.model, token[:, None], mask, position, self.cache, n_logits=1)
+        self.position = self.position + 1
+        return logits[:, 0]
+
+    def keep(self, index: Tensor) -> None:
+        """Keep these of the rows and drop the others."""
+        self.mask, self.position = self.mask[index], self.position[index]
+        self.cache.batch_select_indices(index)
+
+
+def _selected(cache: DynamicCache, source: Tensor, room: int = 0) -> DynamicCache:
+    """A cache for the rows ``source`` of another one, which stays as it is.
+
+    With ``room`` for more tokens, layers that would grow by concatenation become slabs, which
+    autograd can't follow.
+    """
+    chosen = copy.copy(cache)
+    chosen.layers = []
+    for layer in cache.layers:
+        if room and type(layer) is DynamicLayer:
+            chosen.layers.append(_Slab(layer, source, room))
+        else:
+            chosen.layers.append(copy.copy(layer))
+            chosen.layers[-1].batch_select_indices(source)
+    return chosen
+
+
+class _Slab(DynamicLayer):
+    """A layer's keys and values, in memory that is allocated once for all tokens to come."""
+
+    def __init__(self, layer: DynamicLayer, source: Tensor, room: int) -> None:
+        super().__init__()
+        self.slabs = [_with_room(x[source], room) for x in (layer.keys, layer.values)]
+        self.length = layer.keys.shape[-2]
+        self.dtype, self.device = layer.keys.dtype, layer.keys.device
+        self.is_initialized = True
+        self._show()
+
+    def _show(self) -> None:
+        self.keys, self.values = (slab[:, :, : self.length] for slab in self.slabs)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        for slab, new in zip(self.slabs, (key_states, value_states), strict=True):
+            slab[:, :, start : self.length] = new
+        self._show()
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.slabs = [slab[indices] for slab in self.slabs]
+        self._show()
+
+
+class LlamaDecoder:
+    """Decoder for the Llama architecture that runs every distinct beginning once.
+
+    Rows of one prompt that have drawn the same tokens so far are one node: they share what the
+    model computes, until they part. Attention runs over blocks. A block has the keys of a prompt
+    and then, step by step, those of the nodes that its rows went through; a mask lets each node see
+    the prompt and its own ancestors. So the rows of a block need one copy of the prompt and one
+    matrix product, where row by row the products would be too small to be fast.
+    """
+
+    drop_share = 0.0
+
+    def __init__(self, model: LlamaForCausalLM, prefix: Prefix, source: Tensor, room: int) -> None:
+        self.model = model
+        self.first_logits = prefix.logits[source]
+        prompt_of, self.node_of, n_rows = _blocks(source)  # at first, a block is its only node
+        self.block_of = torch.arange(len(prompt_of), device=source.device)
+        self.position = prefix.lengths[prompt_of]
+        self.slabs = [
+            [_with_room(x[prompt_of], room * n_rows) for x in (layer.keys, layer.values)]
+            for layer in prefix.cache.layers
+        ]
+        self.n_keys = prefix.mask.shape[1]
+        self.visible = pad(prefix.mask[prompt_of], (0, room * n_rows))  # [nodes, all keys]
+
+    def step(self, token: Tensor) -> Tensor:
+        """Append a token [R] to each row; logits [R, V] of the one after it."""
+        n_tokens, n_blocks = self.model.config.vocab_size, len(self.slabs[0][0])
+        # The new nodes are the distinct pairs of an old one and a token, in the order of blocks.
+        pair, self.node_of = (self.node_of * n_tokens + token).unique(return_inverse=True)
+        parent, token = pair // n_tokens, pair % n_tokens
+        self.block_of, self.position = self.block_of[parent], self.position[parent]
+        n_nodes_of = self.block_of.bincount(minlength=n_blocks)
+        n_slots = int(n_nodes_of.max())
+        nodes = torch.arange(len(pair), device=token.device)
+        slot = nodes - (n_nodes_of.cumsum(0) - n_nodes_of)[self.block_of]
+        start, self.n_keys = self.n_keys, self.n_keys + n_slots
+        self.visible = self.visible[parent]
+        self.visible[nodes, start + slot] = True
+        visible = self.visible.new_zeros(n_blocks, n_slots, self.n_keys)
+        visible[self.block_of, slot] = self.visible[:, : self.n_keys]
+        logits = _llama(
+            self.model,
+            token,
+            self.position,
+            place=(self.block_of, slot),
+            slabs=[[x[:, :, : self.n_keys] for x in both] for both in self.slabs],
+            start=start,
+            visible=visible,
+        )
+        self.position = self.position + 1
+        return logits[self.node_of]
+
+    def keep(self, index: Tensor) -> None:
+        """Keep these of the rows and drop the others."""
+        self.node_of = self.node_of[index]
+
+
+def _run_prompts_llama(
+    model: LlamaForCausalLM, prompts: Sequence[Sequence[int]], pad_id: int
+) -> Prefix:
+    """`run_prompts` for the Llama architecture, without work on padding; not for gradients."""
+    tokens, mask = padded(prompts, pad_id, model.device, left=True)
+    n_prompts, width = mask.shape
+    heads, head_dim = model.config.num_key_value_heads, model.model.layers[0].self_attn.head_dim
+    slabs = [
+        [model.model.norm.weight.new_zeros(n_prompts, heads, width, head_dim) for _ in range(2)]
+        for _ in model.model.layers
+    ]
+    causal = torch.ones(width, width, dtype=torch.bool, device=model.device).tril()
+    positions, logits = _positions(mask), []
+    at_once = n_prompts if tokens.is_cuda else max(1, _TOKENS_AT_ONCE // width)
+    for start in range(0, n_prompts, at_once):
+        part = slice(start, start + at_once)
+        real = mask[part].nonzero(as_tuple=True)
+        logits.append(
+            _llama(
+                model,
+                tokens[part][real],
+                positions[part][real],
+                place=real,
+                slabs=[[x[part] for x in pair] for pair in slabs],
+                start=0,
+                visible=causal & mask[part, None],
+                wanted=mask[part].sum(dim=1).cumsum(dim=0) - 1,  # each prompt's last
+            )
+        )
+    cache = DynamicCache()
+    for index, (keys, values) in enumerate(slabs):
+        cache.update(keys, values, index)
+    return Prefix(cache, mask, mask.sum(dim=1), torch.cat(logits))
+
+
+def _llama(
+    model: LlamaForCausalLM,
+    tokens: Tensor,
+    positions: Tensor,
+    place: tuple[Tensor, Tensor],
+    slabs: Sequence[Sequence[Tensor]],
+    start: int,
+    visible: Tensor,
+    wanted: Tensor | None = None,
+) -> Tensor:
+    """Run N tokens through a Llama: a list of tokens, where transformers takes a padded rectangle.
+
+    Only attention needs a rectangle, of B blocks of S slots.
+
+    Parameters
+    ----------
+    model : LlamaForCausalLM
+        Its own modules are called, attention excepted.
+    tokens, positions : Tensor [N], int64
+        The tokens and their positions in their sequences.
+    place : (Tensor [N], Tensor [N]), int64
+        Block and slot of each token.
+    slabs : sequence of (keys, values), one a layer
+        Each [B, heads, K, width]; those of the tokens are written to the columns from ``start`` on.
+    start : int
+        First column of the S new ones.
+    visible : Tensor [B, S, K], bool
+        Which columns each slot attends to.
+    wanted : Tensor [M], optional
+        The tokens whose logits are wanted, where these aren't all. The last layer needs no
+        queries of the others.
+
+    Returns
+    -------
+    Tensor [N or M, V]
+        Logits.
+    """
+    llama = model.model
+    x = llama.embed_tokens(tokens)
+    cos, sin = llama.rotary_emb(x, positions[:, None])
+    bias = torch.zeros_like(visible, dtype=x.dtype).masked_fill(~visible, float("-inf"))[:, None]
+    for layer, (keys, values) in zip(llama.layers, slabs, strict=True):
+        attention, heads = layer.self_attn, keys.shape[1]
+        normed = layer.input_layernorm(x)
+        # Queries, keys and values side by side: [N, heads of all three, width].
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        new = torch.cat([project(normed) for project in projections], dim=-1)
+        new = new.view(len(x), -1, attention.head_dim)
+        turned = new[:, :-heads]
+        new[:, :-heads] = turned * cos + rotate_half(turned) * sin
+        grid = new.new_zeros(len(visible), new.shape[1], visible.shape[1], attention.head_dim)
+        grid.transpose(1, 2)[place] = new
+        query, key, value = grid.tensor_split((-2 * heads, -heads), dim=1)
+        keys[:, :, start : start + visible.shape[1]] = key
+        values[:, :, start : start + visible.shape[1]] = value
+        read = scaled_dot_product_attention(
+            query,
+            keys,
+            values,
+            attn_mask=bias,
+            scale=attention.scaling,
+            enable_gqa=query.shape[1] != heads,
+        )
+        if wanted is not None and layer is llama.layers[-1]:
+            x, place = x[wanted], (place[0][wanted], place[1][wanted])
+        x = x + attention.o_proj(read.transpose(1, 2)[place].flatten(1))
+        x = x + layer.mlp(layer.post_attention_layernorm(x))
+    return model.lm_head(llama.norm(x))
+
+
+def _blocks(source: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Prompt of each block [B], block of each row [R], and the most rows of a block.
+
+    Blocks are numbered in the order of their first rows.
+    """
+    prompt_of: list[int] = []
+    n_rows_of: list[int] = []
+    open_block: dict[int, int] = {}
+    block_of = []
+    for prompt in source.tolist():
+        block = open_block.get(prompt)
+        if block is None or n_rows_of[block] == _MOST_ROWS:
+            block = open_block[prompt] = len(prompt_of)
+            prompt_of.append(prompt)
+            n_rows_of.append(0)
+        n_rows_of[block] += 1
+        block_of.append(block)
+    device = source.device
+    return (
+        torch.tensor(prompt_of, device=device),
+        torch.tensor(block_of, device=device),
+        max(n_rows_of),
+    )
+
+
+def _with_room(x: Tensor, room: int) -> Tensor:
+    """Copy keys or values [B, H, P, D] into new memory for ``room`` more tokens."""
+    slab = x.new_empty(*x.shape[:2], x.shape[2] + room, x.shape[3])
+    slab[:, :, : x.shape[2]] = x
+    return slab
