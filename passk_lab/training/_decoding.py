@@ -54,7 +54,7 @@ def padded(
 class Prefix:
     """What the model keeps of G prompts, left padded to P."""
 
-    cache: DynamicCache
+    cache: Any  # a DynamicCache
     mask: Tensor  # [G, P]
     lengths: Tensor  # [G]
     logits: Tensor  # [G, V], of the token that follows
@@ -181,7 +181,7 @@ class SlabDecoder:
         self.cache.batch_select_indices(index)
 
 
-def _selected(cache: DynamicCache, source: Tensor, room: int = 0) -> DynamicCache:
+def _selected(cache: Any, source: Tensor, room: int = 0) -> Any:
     """A cache for the rows ``source`` of another one, which stays as it is.
 
     With ``room`` for more tokens, layers that would grow by concatenation become slabs, which
@@ -201,16 +201,17 @@ def _selected(cache: DynamicCache, source: Tensor, room: int = 0) -> DynamicCach
 class _Slab(DynamicLayer):
     """A layer's keys and values, in memory that is allocated once for all tokens to come."""
 
-    def __init__(self, layer: DynamicLayer, source: Tensor, room: int) -> None:
+    def __init__(self, layer: Any, source: Tensor, room: int) -> None:
         super().__init__()
         self.slabs = [_with_room(x[source], room) for x in (layer.keys, layer.values)]
         self.length = layer.keys.shape[-2]
         self.dtype, self.device = layer.keys.dtype, layer.keys.device
         self.is_initialized = True
-        self._show()
+        self.keys, self.values = self._filled()
 
-    def _show(self) -> None:
-        self.keys, self.values = (slab[:, :, : self.length] for slab in self.slabs)
+    def _filled(self) -> tuple[Tensor, Tensor]:
+        keys, values = (slab[:, :, : self.length] for slab in self.slabs)
+        return keys, values
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -218,12 +219,12 @@ class _Slab(DynamicLayer):
         start, self.length = self.length, self.length + key_states.shape[-2]
         for slab, new in zip(self.slabs, (key_states, value_states), strict=True):
             slab[:, :, start : self.length] = new
-        self._show()
-        return self.keys, self.values
+        self.keys, self.values = filled = self._filled()
+        return filled
 
     def batch_select_indices(self, indices: Tensor) -> None:
         self.slabs = [slab[indices] for slab in self.slabs]
-        self._show()
+        self.keys, self.values = self._filled()
 
 
 class LlamaDecoder:
@@ -300,13 +301,13 @@ def _run_prompts_llama(
     at_once = n_prompts if tokens.is_cuda else max(1, _TOKENS_AT_ONCE // width)
     for start in range(0, n_prompts, at_once):
         part = slice(start, start + at_once)
-        real = mask[part].nonzero(as_tuple=True)
+        row, column = mask[part].nonzero(as_tuple=True)
         logits.append(
             _llama(
                 model,
-                tokens[part][real],
-                positions[part][real],
-                place=real,
+                tokens[part][row, column],
+                positions[part][row, column],
+                place=(row, column),
                 slabs=[[x[part] for x in pair] for pair in slabs],
                 start=0,
                 visible=causal & mask[part, None],

@@ -123,11 +123,12 @@ def build_model(config: ModelConfig, seed: int) -> LlamaForCausalLM:
         eos_token_id=config.eos_id,
         bos_token_id=None,
         dtype="float32",
-        attn_implementation="sdpa",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(llama).float().eval()
+        model = LlamaForCausalLM(llama)
+    model.set_attn_implementation("sdpa")
+    return model.float().eval()
 
 
 def load_model(
@@ -188,7 +189,8 @@ def load_model(
         options["gguf_file"] = gguf_file
         if hasattr(quantization_config, "GgufConfig"):  # older versions always unpack
             options["quantization_config"] = quantization_config.GgufConfig(dequantize=True)
-    model, report = AutoModelForCausalLM.from_pretrained(os.fspath(path_or_name), **options)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(os.fspath(path_or_name), **options)
+    model, report = loaded
     if report["missing_keys"]:
         raise ValueError(
             f"{path_or_name} lacks weights of its own config, and they would be random: "
