@@ -1,0 +1,336 @@
+"""Checks of the helpers in data/countdown/make.py and of the table that it made."""
+
+import ast
+import importlib.util
+import random
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from passk_lab.rollouts import counts, read_metadata, read_rollouts
+
+FOLDER = Path(__file__).parent.parent / "data" / "countdown"
+ROLLOUTS = FOLDER / "rollouts.parquet"
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("countdown_make", FOLDER / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _load()
+
+
+def canonical(text):
+    return make.canonical(make.parse_expression(text))
+
+
+def test_needs_neither_torch_nor_reasoning_gym():
+    assert not {"torch", "transformers", "reasoning_gym"} & set(vars(make))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("4 + 5 - 3", "4 + 5 - 3"),
+        (" 4+5-3.", "4+5-3"),
+        ("(1 + 7) * 3 = 24", "(1 + 7) * 3"),
+        ("2 * 6\nThat makes 12.", "2 * 6"),
+        ("\n\n-1 + 5", "-1 + 5"),
+        ("12", "12"),
+        ("The answer is 4 + 5", None),
+        ("4 × 5", None),
+        ("4 + 5 – 3", None),
+        ("(4 + 5", None),
+        ("= 3 + 4", None),
+        ("", None),
+        ("   ", None),
+    ],
+)
+def test_extraction(text, answer):
+    assert make.extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2**9",
+        "7//2",
+        "2(3)",
+        "(2)(3)",
+        "()",
+        "+3",
+        "3 4",
+        "007",
+        "12345",
+        "1.5",
+        "1e3",
+        "1_0",
+        "~3",
+        "3!",
+        "1,2",
+        "x",
+        "３ + 4",
+        "3 +\n4",
+        "3 + 4\n",
+        "1 +" * 40 + " 1",
+        "__import__('os').system('true')",
+        "(lambda: 1)()",
+    ],
+)
+def test_grammar_refuses(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert make.parse_expression(text) is None
+
+
+@pytest.mark.parametrize(
+    ("same", "form"),
+    [
+        (["3 + 4*2", "(2*4) + 3", "(3) + ((4*2))"], "3 + 2*4"),
+        (["9 - (4 - 1)", "9 - 4 + 1", "1 + 9 - 4", "-4 + 9 + 1", "1 - (4 - 9)"], "1 + 9 - 4"),
+        (["8/(4/2)", "8/4*2", "2*8/4", "2/4*8", "2/(4/8)"], "2*8/4"),
+        (["8/4/2", "8/(4*2)", "8/(2*4)"], "8/2/4"),
+        (["(7 - 3)*2", "2*(7 - 3)", "-2*(3 - 7)", "2*(-3 + 7)", "-(3 - 7)*2"], "2*(7 - 3)"),
+        (["(2 - 5)*(1 - 3)", "(3 - 1)*(5 - 2)"], "(3 - 1)*(5 - 2)"),
+        (["9 - (3 - 5)*2", "9 + (5 - 3)*2"], "9 + 2*(5 - 3)"),
+        (["3 - 7", "-7 + 3", "-(7 - 3)"], "3 - 7"),
+        (["2*(3 - 7)", "-2*(7 - 3)"], "-2*(7 - 3)"),
+        (["-3 - 5", "-(5 + 3)"], "-3 - 5"),
+        (["8/(3 - 8/3)", "-8/(8/3 - 3)"], "8/(3 - 8/3)"),
+        (["4/(5 - 5)*2", "2*4/(5 - 5)"], "2*4/(5 - 5)"),
+        (["9 + 2*(5 - 5)", "9 - 2*(5 - 5)"], "9 + 2*(5 - 5)"),
+    ],
+)
+def test_one_form_for_one_solution(same, form):
+    assert {canonical(text) for text in same} == {form}
+    assert canonical(form) == form
+
+
+def test_different_solutions_stay_apart():
+    # All are 4, with different operations or numbers in different places.
+    forms = ["2*2", "2 + 2", "4*1", "4/1", "2*2*1", "2*2/1", "2 + 2*1", "(2 + 2)*1", "8/2", "7 - 3"]
+    assert len({canonical(text) for text in forms}) == len(forms)
+
+
+def _trees(leaves):
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.builds(
+                lambda left, op, right: ast.BinOp(left, op(), right),
+                inner,
+                st.sampled_from([ast.Add, ast.Sub, ast.Mult, ast.Div]),
+                inner,
+            )
+            | st.builds(lambda operand: ast.UnaryOp(ast.USub(), operand), inner)
+        ),
+        max_leaves=6,
+    )
+
+
+TREES = _trees(st.integers(1, 9).map(ast.Constant))
+
+
+def _rearranged(node, rng):
+    """Rewrite at random by the laws that keep a solution what it is."""
+    if isinstance(node, ast.Constant):
+        return node
+    if isinstance(node, ast.UnaryOp):
+        return ast.UnaryOp(ast.USub(), _rearranged(node.operand, rng))
+    left, right, op = _rearranged(node.left, rng), _rearranged(node.right, rng), node.op
+    negative = ast.UnaryOp(ast.USub(), right)
+    if isinstance(op, ast.Add):
+        choices = [ast.BinOp(right, op, left), ast.BinOp(left, ast.Sub(), negative)]
+        if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Add | ast.Sub):
+            choices.append(ast.BinOp(ast.BinOp(left, op, right.left), right.op, right.right))
+    elif isinstance(op, ast.Sub):
+        choices = [
+            ast.BinOp(negative, ast.Add(), left),
+            ast.UnaryOp(ast.USub(), ast.BinOp(right, op, left)),
+        ]
+    elif isinstance(op, ast.Mult):
+        choices = [
+            ast.BinOp(right, op, left),
+            ast.BinOp(ast.UnaryOp(ast.USub(), left), op, negative),
+        ]
+        if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult | ast.Div):
+            choices.append(ast.BinOp(ast.BinOp(left, op, right.left), right.op, right.right))
+    else:
+        choices = [ast.BinOp(ast.UnaryOp(ast.USub(), left), op, negative)]
+        if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Div):
+            swapped = ast.BinOp(right.right, ast.Div(), right.left)
+            choices.append(ast.BinOp(left, ast.Mult(), swapped))
+    return rng.choice([ast.BinOp(left, op, right), *choices])
+
+
+@given(TREES, st.integers())
+def test_rearranging_keeps_the_form(tree, seed):
+    other = _rearranged(tree, random.Random(seed))
+    assert make.canonical(other) == make.canonical(tree)
+
+
+@given(TREES)
+def test_the_form_keeps_value_and_numbers(tree):
+    form = make.canonical(tree)
+    again = ast.parse(form, mode="eval").body
+    assert make.canonical(again) == form
+
+    def leaves(node):
+        return sorted(n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+
+    assert leaves(again) == leaves(tree)
+    try:
+        value = make.evaluate(tree)
+    except ZeroDivisionError:
+        assume(False)
+    assert make.evaluate(again) == value
+
+
+@pytest.mark.parametrize(("n", "n_expressions"), [(2, 6), (3, 68), (4, 1170)])
+def test_one_form_for_each_rational_function(n, n_expressions):
+    """With unrelated large primes for leaves, equal values are equal functions (OEIS A140606)."""
+    leaves = tuple(ast.Constant(prime) for prime in (1009, 2503, 5003, 9001)[:n])
+    pairs = {(make.canonical(tree), value) for tree, value in make._expressions(leaves)}
+    assert len(pairs) == n_expressions
+    assert len({form for form, _ in pairs}) == len({value for _, value in pairs}) == len(pairs)
+
+
+def test_solutions_of_a_known_game():
+    assert make.solutions([3, 1, 2], 6) == {"1 + 2 + 3", "1*2*3", "2*3/1"}
+    assert make.solutions([1, 1], 5) == set()
+    # The well-known hard one: 8 / (3 - 8/3) is the only way.
+    assert make.solutions([3, 3, 8, 8], 24) == {"8/(3 - 8/3)"}
+
+
+@given(st.permutations([1, 4, 6]), st.integers(1, 30))
+def test_solutions_are_right_in_any_order(numbers, target):
+    found = make.solutions(numbers, target)
+    assert found == make.solutions([1, 4, 6], target)
+    assert all(make.evaluate(make.parse_expression(text)) == target for text in found)
+
+
+class Games(list):
+    """Stands in for reasoning-gym's data set."""
+
+    def score_answer(self, answer, entry):
+        if answer is None:
+            return 0.01
+        facts = entry["metadata"]
+        right = make.evaluate(make.parse_expression(answer)) == facts["target"]
+        return 1.0 if right else 0.05
+
+
+def games(*problems):
+    return Games({"metadata": {"numbers": list(n), "target": t}} for n, t in problems)
+
+
+def test_problems_are_chosen_by_solutions_and_never_twice():
+    example = make.EXAMPLES[0]
+    data = games(
+        (example[0], example[1]),  # shown in the prompt
+        ((1, 2, 3), 6),
+        ((3, 1, 2), 6),  # the same in another order
+        ((7, 8, 9), 24),  # one solution
+        ((1, 4, 6), 10),
+    )
+    chosen = make.choose_problems(data, make.Settings(n_problems=2, min_solutions=3))
+    assert [p.index for p in chosen] == [1, 4]
+    assert [p.name for p in chosen] == ["make 6 from 1 2 3", "make 10 from 1 4 6"]
+    with pytest.raises(ValueError, match="only 2 of 3 problems found; lower --problems"):
+        make.choose_problems(data, make.Settings(n_problems=3, min_solutions=3))
+
+
+def test_examples_of_the_prompt_are_right():
+    for numbers, target, text in make.EXAMPLES:
+        tree = make.parse_expression(text)
+        assert make.evaluate(tree) == target
+        used = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+        assert sorted(used) == sorted(numbers)
+
+
+def test_grading():
+    data = games(((1, 4, 6), 10))
+    problem = make.choose_problems(data, make.Settings(n_problems=1))[0]
+    samples = [make.Sample([5, 2], -1.5, 0.5), make.Sample([7], -3.0, 1.0), make.Sample([7], -3, 1)]
+    table = make.grade(problem, samples, ["6 + 4*1", "6 * 4", "no idea"], data)
+    assert table["correct"].tolist() == [True, False, False]
+    assert table["answer"].tolist()[:2] == ["6 + 1*4", "4*6"]
+    assert table["answer"].isna().tolist() == [False, False, True]
+    assert table["score"].tolist() == [1.0, 0.05, 0.01]
+    assert table["n_tokens"].tolist() == [2, 1, 1]
+
+
+def test_sampling_seeds_differ_by_run_and_problem():
+    problems = [make.Problem(i, (1, 2, 3), 6, 3) for i in range(50)]
+    seeds = {
+        tuple(make.rollout_seed(make.Settings(seed=s), t, p))
+        for s in (0, 1)
+        for t in (0.6, 1.0)
+        for p in problems
+    }
+    assert len(seeds) == 200
+
+
+# The table itself
+
+
+@pytest.fixture(scope="module")
+def table():
+    return read_rollouts(ROLLOUTS)
+
+
+@pytest.fixture(scope="module")
+def note():
+    return read_metadata(ROLLOUTS)
+
+
+def test_table_is_complete(table, note):
+    config = note["config"]
+    assert set(table["problem_id"]) == set(note["problems"])
+    assert len(note["problems"]) == config["n_problems"]
+    sizes = counts(table)["n_samples"]
+    assert len(sizes) == config["n_problems"] * len(config["temperatures"])
+    assert (sizes == config["n_samples"]).all()
+    assert list(table.columns) == list(make.COLUMNS)
+    assert set(table["temperature"]) == set(config["temperatures"])
+    assert not table.drop(columns="answer").isna().any(axis=None)
+
+
+def test_grades_agree_with_exact_arithmetic(table, note):
+    """The verifier works in floating point on text; here each answer is looked up among all."""
+    solved = {
+        name: make.solutions(facts["numbers"], facts["target"])
+        for name, facts in note["problems"].items()
+    }
+    assert {name: len(forms) for name, forms in solved.items()} == {
+        name: facts["n_solutions"] for name, facts in note["problems"].items()
+    }
+    expected = [a in solved[p] for p, a in zip(table["problem_id"], table["answer"], strict=True)]
+    assert table["correct"].tolist() == expected
+    assert ((table["score"] == 1) == table["correct"]).all()
+
+
+def test_answers_follow_from_the_text(table):
+    answers = [make.extract_answer(text) for text in table["text"]]
+    forms = [None if a is None else canonical(a) for a in answers]
+    assert table["answer"].astype(object).where(table["answer"].notna(), None).tolist() == forms
+
+
+def test_probabilities_are_possible(table, note):
+    assert (table["logprob"] < 0).all()
+    assert table["n_tokens"].between(1, note["config"]["max_new_tokens"]).all()
+    assert (table["token_entropy"] > 0).all()
+    # E[-logprob] is the expected sum of the tokens' entropies, so their means are near.
+    for _, run in table.groupby("run"):
+        difference = -run["logprob"] - run["token_entropy"] * run["n_tokens"]
+        error = difference.groupby(run["problem_id"]).mean()
+        assert abs(error.mean()) < 4 * error.std() / np.sqrt(len(error))
