@@ -108,8 +108,8 @@ def pretrain(
     from passk_lab.training.loop import log_metrics
 
     torch.manual_seed(config.seed)
-    model: torch.nn.Module = build_model(model_config, config.seed)
-    model.to(device)
+    model = build_model(model_config, config.seed)
+    torch.nn.Module.to(model, device)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.learning_rate,
