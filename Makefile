@@ -14,6 +14,7 @@ help:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25' # several times as fast as older ones
 
 $(VENV)/.core: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet -e . -c $(CONSTRAINTS)
