@@ -33,7 +33,7 @@ __all__ = [
 
 # On a CPU, so that a layer's intermediate values stay in the processor's cache.
 _TOKENS_AT_ONCE = 512
-_MOST_ROWS = 32  # of a block: more share more, but attend to more keys that are masked
+_MOST_ROWS = 64  # of a block: more share more, but attend to more keys that are masked
 
 
 def padded(
@@ -203,7 +203,7 @@ class _Slab(DynamicLayer):
 
     def __init__(self, layer: Any, source: Tensor, room: int) -> None:
         super().__init__()
-        self.slabs = [_with_room(x[source], room) for x in (layer.keys, layer.values)]
+        self.slabs = [_with_room(x, source, room) for x in (layer.keys, layer.values)]
         self.length = layer.keys.shape[-2]
         self.dtype, self.device = layer.keys.dtype, layer.keys.device
         self.is_initialized = True
@@ -246,7 +246,7 @@ class LlamaDecoder:
         self.block_of = torch.arange(len(prompt_of), device=source.device)
         self.position = prefix.lengths[prompt_of]
         self.slabs = [
-            [_with_room(x[prompt_of], room * n_rows) for x in (layer.keys, layer.values)]
+            [_with_room(x, prompt_of, room * n_rows) for x in (layer.keys, layer.values)]
             for layer in prefix.cache.layers
         ]
         self.n_keys = prefix.mask.shape[1]
@@ -415,8 +415,8 @@ def _blocks(source: Tensor) -> tuple[Tensor, Tensor, int]:
     )
 
 
-def _with_room(x: Tensor, room: int) -> Tensor:
-    """Copy keys or values [B, H, P, D] into new memory for ``room`` more tokens."""
-    slab = x.new_empty(*x.shape[:2], x.shape[2] + room, x.shape[3])
-    slab[:, :, : x.shape[2]] = x
+def _with_room(x: Tensor, source: Tensor, room: int) -> Tensor:
+    """Rows ``source`` of keys or values [B, H, P, D], in memory for ``room`` more tokens."""
+    slab = x.new_empty(len(source), x.shape[1], x.shape[2] + room, x.shape[3])
+    slab[:, :, : x.shape[2]] = x.index_select(0, source)
     return slab

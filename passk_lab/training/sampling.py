@@ -291,7 +291,8 @@ def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, 
     target = uniform[:, None] * cumulative[:, -1:]
     # Right: a token of probability 0 is never picked. The clamp only concerns NaN, reported later.
     token = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    return token[:, 0], logprobs.gather(-1, token)[:, 0], torch.special.entr(probabilities).sum(-1)
+    entropy = -(probabilities * logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
+    return token[:, 0], logprobs.gather(-1, token)[:, 0], entropy
 
 
 # ------------------------------------------------------------------ rows and batches
