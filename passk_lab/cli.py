@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"passk-lab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for register in (_register_report, _register_convert):
+    for register in (_register_report, _register_convert, _register_train):
         register(commands)
     return parser
 
@@ -300,6 +300,68 @@ def _convert(options: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _register_train(commands: _Subparsers) -> None:
+    parser = _add(
+        commands,
+        "train",
+        _train,
+        "train a small model with every method from one base and save the rollouts",
+        "  passk-lab train --suite paths --out lab\n"
+        "  passk-lab train --suite paths --out lab --runs sdsd,grpo --seeds 0,1,2\n"
+        "  passk-lab train --suite paths --out lab --base-only\n\n"
+        "An interrupted command goes on where it was. Needs the extra [train].",
+    )
+    parser.add_argument("--suite", required=True, metavar="NAME", help="the experiment: paths")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and rollouts"
+    )
+    parser.add_argument(
+        "--base",
+        type=Path,
+        metavar="DIR",
+        help="folder of a base's checkpoints (default: DIR/base, pre-trained if it is missing)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=lambda text: text.split(","),
+        metavar="RUN,RUN,...",
+        help="runs to train (default: all of the suite)",
+    )
+    parser.add_argument(
+        "--seeds", type=_seeds, metavar="N,N,...", help="seeds (default: those of the suite)"
+    )
+    parser.add_argument(
+        "--base-only", action="store_true", help="pre-train and measure the base, nothing else"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _train(options: argparse.Namespace) -> int:
+    try:
+        from passk_lab.training.suite import SUITES, base_report, make_base, run_suite
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"training needs {error.name}; install the extra: pip install 'passk-lab[train]'"
+        ) from error
+    if options.suite not in SUITES:
+        raise ValueError(f"suite {options.suite!r} is unknown; the known ones: {', '.join(SUITES)}")
+    suite = SUITES[options.suite]
+    base = make_base(suite, options.base or options.out / "base", progress=not options.quiet)
+    if options.base_only:
+        print(base_report(suite, base).round(3).to_string())
+        return 0
+    files = run_suite(
+        suite, base, options.out, options.runs, options.seeds, progress=not options.quiet
+    )
+    if not options.quiet:
+        print(visible(f"Wrote {len(files)} files of rollouts into {options.out / 'rollouts'}."))
+    return 0
+
+
+def _seeds(text: str) -> list[int]:
+    return [_not_negative(part) for part in text.split(",")]
 
 
 def _numbers(text: str) -> list[int]:

@@ -25,8 +25,15 @@ __all__ = ["PretrainConfig", "pretrain"]
 class Documents(Protocol):
     """What a task's ``documents`` returns: tokens [n, L] and a mask of those to predict."""
 
-    tokens: Any
-    mask: Any
+    @property
+    def tokens(self) -> Any:
+        """Right-padded rows."""
+        ...
+
+    @property
+    def mask(self) -> Any:
+        """True where a token is to be predicted."""
+        ...
 
 
 class DocumentTask(Task[Any], Protocol):

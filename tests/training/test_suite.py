@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from passk_lab import read_rollouts  # noqa: E402
+from passk_lab.cli import main  # noqa: E402
+from passk_lab.rollouts import read_metadata  # noqa: E402
+from passk_lab.training import suite as suites  # noqa: E402
+from passk_lab.training.evaluate import answer_logprobs  # noqa: E402
+from passk_lab.training.loop import TrainConfig  # noqa: E402
+from passk_lab.training.methods import METHODS  # noqa: E402
+from passk_lab.training.pretrain import PretrainConfig  # noqa: E402
+
+TINY = suites.Suite(
+    pretrain=PretrainConfig(steps=3, batch_size=8, warmup=1),
+    runs={
+        name: TrainConfig(name, prompts_per_step=2, group_size=2, save_every=1)
+        for name in ("sdsd", "grpo")
+    },
+    steps=(1, 2),
+    seeds=(0, 1),
+    n_problems=6,
+    n_samples=4,
+    d_model=32,
+    n_layers=2,
+    n_heads=2,
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return suites.make_base(TINY, tmp_path_factory.mktemp("base"), progress=False)
+
+
+def test_every_method_has_a_run():
+    trained = {config.method.split("/")[0] for config in suites.SUITES["paths"].runs.values()}
+    assert trained == set(METHODS)
+    assert all(name == c.method for name, c in suites.SUITES["paths"].runs.items())
+
+
+def test_prompts_of_every_split(base):
+    prompts = suites.evaluation_prompts(TINY, base, suites.ALL_SPLITS)
+    again = suites.evaluation_prompts(TINY, base, suites.ALL_SPLITS)
+    for split, made in prompts.items():
+        assert [p.problem_id for p in made] == [p.problem_id for p in again[split]]
+        assert all(p.problem_id.startswith(split) for p in made)
+    for usual, blocked in zip(prompts["id"], prompts["ood-blocked"], strict=True):
+        answers = TINY.task.correct_answers(usual)
+        favourite = answers[int(np.argmax(answer_logprobs(base, TINY.task, usual, answers)))]
+        assert not TINY.task.verify(blocked, favourite)
+    with pytest.raises(ValueError, match="'ood-harder' is none of"):
+        suites.evaluation_prompts(TINY, base, ["ood-harder"])
+
+
+def test_a_suite_writes_every_run_and_resumes(base, tmp_path, monkeypatch):
+    files = suites.run_suite(TINY, base, tmp_path, progress=False)
+    assert [f.stem for f in files] == [
+        "base-0", "base-1", "sdsd-0", "grpo-0", "sdsd-1", "grpo-1",
+    ]  # fmt: skip
+    table = read_rollouts(files)
+    assert set(table["run"]) == {"base", "sdsd", "grpo"}
+    last = table[(table["run"] == "sdsd") & (table["step"] == 2) & (table["seed"] == 1)]
+    assert set(last["split"]) == set(suites.ALL_SPLITS)
+    assert (last.groupby("problem_id").size() == 4).all()
+    assert read_metadata(files[2])["train"]["method"] == "sdsd"
+    before = {f: f.read_bytes() for f in files}
+    files[2].unlink()
+    monkeypatch.setattr(suites, "tqdm", lambda jobs, **_: jobs)
+    suites.run_suite(TINY, base, tmp_path, progress=False)
+    first, second = read_rollouts(files[2]), table[(table["run"] == "sdsd") & (table["seed"] == 0)]
+    assert first.equals(second.reset_index(drop=True)[first.columns])
+    for file in files[:2] + files[3:]:
+        assert file.read_bytes() == before[file]
+
+
+def test_unknown_runs_are_refused(base, tmp_path):
+    with pytest.raises(ValueError, match="'ppo' is unknown; the known ones: sdsd, grpo"):
+        suites.run_suite(TINY, base, tmp_path, runs=["ppo"])
+
+
+def test_base_report(base):
+    found = suites.base_report(replace(TINY, n_samples=64), base)
+    assert 0 <= found["pass@1"] <= found["pass@64"] <= 1
+    assert found["effective_paths"] >= 1
+    assert found["demo_exact_given_demo"] > found["demo_exact"]
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(suites.SUITES, "paths", TINY)
+    monkeypatch.chdir(tmp_path)
+    call = ["train", "--suite", "paths", "--out", "lab", "--quiet"]
+    assert main([*call, "--runs", "grpo", "--seeds", "0"]) == 0
+    assert (tmp_path / "lab" / "rollouts" / "grpo-0.parquet").exists()
+    assert main([*call, "--runs", "ppo"]) == 2
+    assert "the known ones" in capsys.readouterr().err
+    assert main(["train", "--suite", "chess", "--out", "lab"]) == 2
