@@ -321,7 +321,7 @@ def _register_train(commands: _Subparsers) -> None:
         "--base",
         type=Path,
         metavar="DIR",
-        help="folder of a base's checkpoints (default: DIR/base, pre-trained if it is missing)",
+        help="a saved base, data/paths/base for one (default: DIR/base, pre-trained if missing)",
     )
     parser.add_argument(
         "--runs",

@@ -25,7 +25,7 @@ from passk_lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.training.evaluate import answer_logprobs, evaluate, follows_demonstration
 from passk_lab.training.loop import TrainConfig, train
 from passk_lab.training.methods import LossOptions
-from passk_lab.training.model import ModelConfig, count_parameters
+from passk_lab.training.model import ModelConfig, count_parameters, load_model
 from passk_lab.training.pretrain import PretrainConfig, pretrain
 
 __all__ = ["SUITES", "Suite", "base_report", "evaluation_prompts", "make_base", "run_suite"]
@@ -108,8 +108,39 @@ SUITES: dict[str, Suite] = {"paths": Suite(runs=_runs())}
 def make_base(
     suite: Suite, folder: Path, device: str = "cpu", progress: bool = True
 ) -> PreTrainedModel:
-    """Pre-train the base, or load it where ``folder`` holds it already."""
-    return pretrain(suite.task, suite.model, suite.pretrain, folder, device, progress)
+    """Pre-train the base, or load it where ``folder`` holds it already.
+
+    Parameters
+    ----------
+    suite : Suite
+    folder : Path
+        A saved model (with ``config.json``), or a folder for the checkpoints of pre-training,
+        which goes on from the newest one.
+    device : str
+    progress : bool
+
+    Returns
+    -------
+    PreTrainedModel
+
+    Raises
+    ------
+    ValueError
+        The saved model has another vocabulary or a shorter context than the task.
+    """
+    if not (folder / "config.json").exists():
+        return pretrain(suite.task, suite.model, suite.pretrain, folder, device, progress)
+    base = load_model(folder, device=device)
+    for name, needed, has in (
+        ("tokens", suite.task.vocab_size, base.config.vocab_size),
+        ("positions", suite.task.context_length, base.config.max_position_embeddings),
+    ):
+        if has < needed:
+            raise ValueError(
+                f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base of "
+                "this suite"
+            )
+    return base
 
 
 def evaluation_prompts(

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ torch = pytest.importorskip("torch")
 from passk_lab import read_rollouts  # noqa: E402
 from passk_lab.cli import main  # noqa: E402
 from passk_lab.rollouts import read_metadata  # noqa: E402
+from passk_lab.tasks.paths import PathTask  # noqa: E402
 from passk_lab.training import suite as suites  # noqa: E402
 from passk_lab.training.evaluate import answer_logprobs  # noqa: E402
 from passk_lab.training.loop import TrainConfig  # noqa: E402
 from passk_lab.training.methods import METHODS  # noqa: E402
 from passk_lab.training.pretrain import PretrainConfig  # noqa: E402
 
+SHIPPED = Path(__file__).parent.parent.parent / "data" / "paths" / "base"
 TINY = suites.Suite(
     pretrain=PretrainConfig(steps=3, batch_size=8, warmup=1),
     runs={
@@ -79,6 +82,29 @@ def test_a_suite_writes_every_run_and_resumes(base, tmp_path, monkeypatch):
 def test_unknown_runs_are_refused(base, tmp_path):
     with pytest.raises(ValueError, match="'ppo' is unknown; the known ones: sdsd, grpo"):
         suites.run_suite(TINY, base, tmp_path, runs=["ppo"])
+
+
+def test_a_saved_base_is_loaded(base, tmp_path):
+    base.save_pretrained(tmp_path / "saved")
+    again = suites.make_base(TINY, tmp_path / "saved")
+    assert all(
+        torch.equal(a, b) for a, b in zip(base.parameters(), again.parameters(), strict=True)
+    )
+    with pytest.raises(ValueError, match="the task needs"):
+        suites.make_base(replace(TINY, task=PathTask(max_nodes=14)), tmp_path / "saved")
+
+
+@pytest.mark.slow
+def test_the_shipped_base_is_what_its_readme_says():
+    """Quick form of the measurement: the targets of the experiment hold for the shipped weights."""
+    suite = replace(suites.SUITES["paths"], n_samples=64)
+    base = suites.make_base(suite, SHIPPED)
+    found = suites.base_report(suite, base, n_prompts=40)
+    assert 0.3 <= found["pass@1"] <= 0.6
+    assert found["pass@64"] > 0.9
+    assert found["effective_paths"] >= 3
+    # A demonstration raises its own path's probability about as Bayes' rule says.
+    assert found["demo_model_given_demo"] - found["demo_model"] > 0.25
 
 
 def test_base_report(base):
