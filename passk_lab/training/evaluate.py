@@ -12,8 +12,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from passk_lab.tasks.base import Task
-from passk_lab.training.losses import token_logprob
-from passk_lab.training.sampling import sample, score
+from passk_lab.training.grading import sample_and_grade
+from passk_lab.training.sampling import score
 
 __all__ = ["answer_logprobs", "evaluate", "follows_demonstration"]
 
@@ -60,25 +60,16 @@ def evaluate(
         generator = torch.Generator().manual_seed(
             int(np.random.SeedSequence([seed, step, start]).generate_state(1)[0])
         )
-        drawn = sample(
-            model,
-            [task.encode(prompt) for prompt in chunk],
-            n_samples,
-            task.max_answer_tokens,
-            task.eos_id,
-            task.pad_id,
-            temperature=temperature,
-            generator=generator,
+        drawn, answers, correct = sample_and_grade(
+            model, task, chunk, n_samples, temperature, generator
         )
-        answers = [task.decode(tokens) for tokens in drawn.answers()]
-        owners = [prompt for prompt in chunk for _ in range(n_samples)]
         n_tokens = drawn.mask.sum(1)
         parts.append(
             pd.DataFrame(
                 {
-                    "problem_id": [prompt.problem_id for prompt in owners],
+                    "problem_id": np.repeat([p.problem_id for p in chunk], n_samples),
                     "sample_id": np.tile(np.arange(n_samples), len(chunk)),
-                    "correct": [task.verify(p, a) for p, a in zip(owners, answers, strict=True)],
+                    "correct": correct.ravel(),
                     "answer": pd.array(answers, dtype="str"),
                     "logprob": np.minimum(drawn.logprob.sum(1).cpu().numpy(), 0.0),
                     "n_tokens": n_tokens.cpu().numpy(),
@@ -103,13 +94,9 @@ def answer_logprobs(
     """Exact log-probability of each answer, its end token included, with or without a demo."""
     context = task.encode(prompt, demo)
     tokens = [task.encode_answer(answer) for answer in answers]
-    width = max(map(len, tokens))
-    padded = torch.tensor([row + [task.pad_id] * (width - len(row)) for row in tokens])
-    mask = torch.tensor([[i < len(row) for i in range(width)] for row in tokens])
     with torch.no_grad():
-        logits = score(model, [context] * len(tokens), tokens, task.pad_id, return_logits=True)
-    values = token_logprob(logits.cpu(), padded, mask).double()
-    return np.asarray((values * mask).sum(1).numpy())
+        values = score(model, [context] * len(tokens), tokens, task.pad_id)
+    return np.asarray(values.double().sum(1).cpu().numpy())
 
 
 def follows_demonstration(

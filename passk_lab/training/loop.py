@@ -25,8 +25,8 @@ from transformers import PreTrainedModel
 
 from passk_lab.tasks.base import Task
 from passk_lab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from passk_lab.training.grading import sample_and_grade
 from passk_lab.training.methods import Batch, LossOptions, get_method
-from passk_lab.training.sampling import sample
 
 __all__ = ["Interrupted", "TrainConfig", "log_metrics", "rollout_batch", "train"]
 
@@ -182,23 +182,9 @@ def rollout_batch(
     rng = np.random.default_rng([config.seed, step])
     prompts = task.sample(config.prompts_per_step, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    samples = sample(
-        student,
-        [task.encode(prompt) for prompt in prompts],
-        config.group_size,
-        task.max_answer_tokens,
-        task.eos_id,
-        task.pad_id,
-        temperature=config.temperature,
-        generator=generator,
+    samples, answers, correct = sample_and_grade(
+        student, task, prompts, config.group_size, config.temperature, generator
     )
-    answers = [task.decode(tokens) for tokens in samples.answers()]
-    correct = np.array(
-        [
-            task.verify(prompts[row // config.group_size], answer)
-            for row, answer in enumerate(answers)
-        ]
-    ).reshape(len(prompts), config.group_size)
     return Batch(
         task, prompts, samples, answers, correct, student, teacher, base, rng, config.options
     )

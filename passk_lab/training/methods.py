@@ -150,7 +150,7 @@ LossFunction = Callable[[Batch], Tensor]
 
 @dataclass(frozen=True)
 class Method:
-    """A loss, and whether it needs a correct rollout in a group to learn from it."""
+    """A loss, and what it is in a few words."""
 
     loss: LossFunction
     summary: str
