@@ -249,10 +249,13 @@ def log_metrics(folder: Path, record: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if line and json.loads(line)["step"] < record["step"]]
-    with open(path, "w" if len(kept) < len(lines) else "a") as file:
-        if len(kept) < len(lines):
-            file.writelines(line + "\n" for line in kept)
+    kept = len(lines)
+    # Steps ascend, so what is to be replaced stands at the end.
+    while kept and json.loads(lines[kept - 1])["step"] >= record["step"]:
+        kept -= 1
+    with open(path, "w" if kept < len(lines) else "a") as file:
+        if kept < len(lines):
+            file.writelines(line + "\n" for line in lines[:kept])
         file.write(json.dumps(record) + "\n")
 
 
