@@ -333,6 +333,9 @@ def _register_train(commands: _Subparsers) -> None:
         "--seeds", type=_seeds, metavar="N,N,...", help="seeds (default: those of the suite)"
     )
     parser.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="processes side by side (default 1)"
+    )
+    parser.add_argument(
         "--base-only", action="store_true", help="pre-train and measure the base, nothing else"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -353,7 +356,7 @@ def _train(options: argparse.Namespace) -> int:
         print(base_report(suite, base).round(3).to_string())
         return 0
     files = run_suite(
-        suite, base, options.out, options.runs, options.seeds, progress=not options.quiet
+        suite, base, options.out, options.runs, options.seeds, options.jobs, not options.quiet
     )
     if not options.quiet:
         print(visible(f"Wrote {len(files)} files of rollouts into {options.out / 'rollouts'}."))

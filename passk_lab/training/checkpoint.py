@@ -19,7 +19,8 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -332,9 +333,24 @@ def _plain(model: nn.Module) -> Any:
     return getattr(model, "_orig_mod", model)
 
 
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Keep transformers' progress bar of writing one small file out of ours."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _save_model(model: nn.Module, folder: Path) -> None:
     if hasattr(_plain(model), "save_pretrained"):
-        _plain(model).save_pretrained(folder, max_shard_size="1TB")
+        with _no_bar():
+            _plain(model).save_pretrained(folder, max_shard_size="1TB")
     else:
         folder.mkdir()
         save_model(_plain(model), str(folder / "model.safetensors"))

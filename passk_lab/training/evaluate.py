@@ -15,7 +15,7 @@ from passk_lab.tasks.base import Task
 from passk_lab.training.grading import sample_and_grade
 from passk_lab.training.sampling import score
 
-__all__ = ["answer_logprobs", "evaluate", "follows_demonstration"]
+__all__ = ["answer_logprobs", "correct_answer_policy", "evaluate", "follows_demonstration"]
 
 
 def evaluate(
@@ -97,6 +97,40 @@ def answer_logprobs(
     with torch.no_grad():
         values = score(model, [context] * len(tokens), tokens, task.pad_id)
     return np.asarray(values.double().sum(1).cpu().numpy())
+
+
+def correct_answer_policy(
+    model: PreTrainedModel, task: Task[Any], prompts: Sequence[Any]
+) -> pd.DataFrame:
+    """Exact probability of every correct answer to each prompt, where a task can list them.
+
+    From these, accuracy, pass@k, distinct@k and gap slopes follow without sampling noise.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    task : Task
+    prompts : sequence of prompts
+
+    Returns
+    -------
+    DataFrame
+        Columns ``problem_id``, ``answer`` and ``logprob`` (nats, the end token included), one row
+        a correct answer, in the order of the prompts.
+    """
+    problems, answers, contexts, tokens = [], [], [], []
+    for prompt in prompts:
+        context = task.encode(prompt)
+        for answer in task.correct_answers(prompt):
+            problems.append(prompt.problem_id)
+            answers.append(answer)
+            contexts.append(context)
+            tokens.append(task.encode_answer(answer))
+    with torch.no_grad():
+        values = score(model, contexts, tokens, task.pad_id).double().sum(1)
+    return pd.DataFrame(
+        {"problem_id": problems, "answer": answers, "logprob": values.clamp(max=0.0).cpu().numpy()}
+    )
 
 
 def follows_demonstration(

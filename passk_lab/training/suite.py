@@ -1,13 +1,23 @@
 """The path-finding experiment: one base, every method from it, rollouts of all of them.
 
-A suite's folder holds ``base/`` (checkpoints of the base), ``runs/<method>-<seed>/`` (checkpoints
-and metrics of each training run) and ``rollouts/<method>-<seed>.parquet``. What is there already
-is not made again, so an interrupted suite goes on where it was.
+A suite's folder holds
+
+- ``base/``: checkpoints of the base,
+- ``sweep/``: one file a learning rate that was tried; ``sweep.csv``: all of them,
+- ``runs/<run>-<seed>/``: checkpoints and metrics of each training run,
+- ``rollouts/<run>-<seed>.parquet``: its sampled answers (a rollouts table),
+- ``policies/<run>-<seed>.parquet``: its exact probabilities of every correct answer.
+
+What is there already is not made again, so an interrupted suite goes on where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import multiprocessing
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +28,47 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from passk_lab._files import atomic_write
 from passk_lab.diversity.functional import hill_number
 from passk_lab.passk import pass_at_k
 from passk_lab.rollouts import counts, write_rollouts
 from passk_lab.tasks.paths import PathPrompt, PathTask
-from passk_lab.training.evaluate import answer_logprobs, evaluate, follows_demonstration
+from passk_lab.training.evaluate import (
+    answer_logprobs,
+    correct_answer_policy,
+    evaluate,
+    follows_demonstration,
+)
 from passk_lab.training.loop import TrainConfig, train
 from passk_lab.training.methods import LossOptions
 from passk_lab.training.model import ModelConfig, count_parameters, load_model
 from passk_lab.training.pretrain import PretrainConfig, pretrain
 
-__all__ = ["SUITES", "Suite", "base_report", "evaluation_prompts", "make_base", "run_suite"]
+__all__ = [
+    "SUITES",
+    "Suite",
+    "base_report",
+    "evaluation_prompts",
+    "make_base",
+    "run_suite",
+    "sweep_learning_rates",
+]
 
-# Prompts of an evaluation come from seeds that no training step uses.
+# Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
 _PROMPT_SEED = 1_000_003
+_VALIDATION_SEED = 1_000_033
+
+
+# Authors keep to their styles, and who shows a correct solution seldom errs in the next one: a
+# demonstration says much about both the path and its correctness.
+PATHS = PathTask(
+    min_paths=5,
+    max_paths=12,
+    style_shares=(0.4, 0.2, 0.2, 0.2),
+    follow=0.95,
+    wrong=0.4,
+    wrong_after_demo=0.03,
+)
 
 
 @dataclass(frozen=True)
@@ -45,21 +82,35 @@ class Suite:
     runs : mapping of str to TrainConfig
         Name in the column ``run`` -> how it is trained; the seed is filled in.
     steps : tuple of int
-        Training steps at which the runs are evaluated, the last one on every split.
+        Training steps after which answers are sampled on every split.
+    policy_steps : tuple of int
+        Training steps after which the exact probabilities of the correct answers are kept, those
+        of ``steps`` among them.
     seeds : tuple of int
     n_problems, n_samples : int
         Size of an evaluation, for each split.
+    learning_rates : tuple of float
+        Those that the sweep tries, the same for every run.
+    rate_of : mapping of str to str
+        Runs that aren't swept -> the run whose learning rate they take.
+    sweep_steps, sweep_seed : int
+        Length and seed of the sweep's runs; the seed is none of ``seeds``.
     d_model, n_layers, n_heads : int
         Shape of the model.
     """
 
-    task: PathTask = field(default_factory=lambda: PathTask(min_paths=5, max_paths=12, follow=0.8))
+    task: PathTask = field(default_factory=lambda: PATHS)
     pretrain: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=2_400))
     runs: Mapping[str, TrainConfig] = field(default_factory=dict)
     steps: tuple[int, ...] = (20, 60, 120)
+    policy_steps: tuple[int, ...] = tuple(range(20, 121, 20))
     seeds: tuple[int, ...] = (0, 1, 2)
     n_problems: int = 200
     n_samples: int = 128
+    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4)
+    rate_of: Mapping[str, str] = field(default_factory=dict)
+    sweep_steps: int = 120
+    sweep_seed: int = 1_000
     d_model: int = 128
     n_layers: int = 4
     n_heads: int = 4
@@ -237,15 +288,57 @@ def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = Non
     )
 
 
+def sweep_learning_rates(
+    suite: Suite,
+    base: PreTrainedModel,
+    folder: Path,
+    runs: Sequence[str] | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Try every learning rate of the suite, measured on prompts that nothing else uses.
+
+    Parameters
+    ----------
+    suite : Suite
+    base : PreTrainedModel
+    folder : Path
+    runs : sequence of str, optional
+        The runs whose learning rates are needed; default all of the suite. Runs that share one
+        (``suite.rate_of``) are swept once.
+    jobs : int
+        Processes side by side.
+    progress : bool
+
+    Returns
+    -------
+    DataFrame
+        One row a run and rate: ``run, learning_rate, seed, step, pass@1, pass@64,
+        effective_paths`` (exact, on the validation prompts) and ``chosen``: the rate with the
+        highest pass@1. Also written to ``sweep.csv``.
+    """
+    names = dict.fromkeys(suite.rate_of.get(n, n) for n in _known(suite, runs))
+    tried = [(name, rate) for name in names for rate in suite.learning_rates]
+    work = [(_try_rate, (suite, folder, *one)) for one in tried if not _tried(folder, *one).exists()]
+    _do(work, base, jobs, "sweep", progress)
+    table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
+    best = table.groupby("run")["pass@1"].transform("max")
+    table["chosen"] = table["pass@1"] == best
+    with atomic_write(folder / "sweep.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    return table
+
+
 def run_suite(
     suite: Suite,
     base: PreTrainedModel,
     folder: Path,
     runs: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    jobs: int = 1,
     progress: bool = True,
 ) -> list[Path]:
-    """Train and evaluate runs from one base; what is done already is passed over.
+    """Sweep, train and evaluate runs from one base; what is done already is passed over.
 
     Parameters
     ----------
@@ -256,6 +349,8 @@ def run_suite(
         Names among ``suite.runs``; default all.
     seeds : sequence of int, optional
         Default: the suite's.
+    jobs : int
+        Processes side by side, each with its share of the processor's cores.
     progress : bool
 
     Returns
@@ -268,62 +363,150 @@ def run_suite(
     ValueError
         A run is unknown; the message lists the known ones.
     """
+    names = _known(suite, runs)
+    seeds = suite.seeds if seeds is None else seeds
+    swept = sweep_learning_rates(suite, base, folder, names, jobs, progress)
+    rates = swept[swept["chosen"]].groupby("run")["learning_rate"].first()
+    prompts = evaluation_prompts(suite, base, ALL_SPLITS)
+    wanted = [("base", seed, 0.0) for seed in seeds]
+    wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for seed in seeds for n in names]
+    work = [
+        (_train_and_evaluate, (suite, folder, prompts, *one))
+        for one in wanted
+        if not _file(folder, "rollouts", *one[:2]).exists()
+    ]
+    _do(work, base, jobs, "suite", progress)
+    return [_file(folder, "rollouts", *one[:2]) for one in wanted]
+
+
+def _known(suite: Suite, runs: Sequence[str] | None) -> list[str]:
     names = list(suite.runs) if runs is None else list(runs)
     for name in names:
         if name not in suite.runs:
             raise ValueError(f"run {name!r} is unknown; the known ones: {', '.join(suite.runs)}")
-    prompts = evaluation_prompts(suite, base, ALL_SPLITS)
-    seeds = suite.seeds if seeds is None else seeds
-    files = []
-    jobs = [("base", seed) for seed in seeds] + [(name, s) for s in seeds for name in names]
-    for name, seed in tqdm(jobs, desc="suite", disable=not progress):
-        target = folder / "rollouts" / f"{name.replace('/', '-')}-{seed}.parquet"
-        files.append(target)
-        if target.exists():
-            continue
-        parts = []
-        note: dict[str, Any] = {"suite": asdict(suite.task), "seed": seed, "run": name}
-        if name == "base":
-            parts = [_evaluate(base, suite, prompts, name, seed, 0, ALL_SPLITS)]
-        else:
-            config = replace(suite.runs[name], seed=seed)
-            note["train"] = asdict(config)
-            for step in suite.steps:
-                splits = ALL_SPLITS if step == suite.steps[-1] else ("id",)
-                model = train(
-                    suite.task,
-                    base,
-                    replace(config, steps=step),
-                    folder / "runs" / f"{name.replace('/', '-')}-{seed}",
-                    progress=False,
-                )
-                parts.append(_evaluate(model, suite, prompts, name, seed, step, splits))
-        note["torch"] = torch.__version__
-        note["device"] = str(base.device)
-        write_rollouts(pd.concat(parts, ignore_index=True), target, note)
-    return files
+    return names
 
 
-def _evaluate(
-    model: PreTrainedModel,
+def _file(folder: Path, kind: str, run: str, seed: int) -> Path:
+    return folder / kind / f"{run.replace('/', '-')}-{seed}.parquet"
+
+
+def _tried(folder: Path, run: str, rate: float) -> Path:
+    return folder / "sweep" / f"{run.replace('/', '-')}-{rate:g}.json"
+
+
+def _try_rate(
+    base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate: float
+) -> None:
+    """Train with one learning rate and measure it on the validation prompts."""
+    target = _tried(folder, name, rate)
+    config = replace(
+        suite.runs[name], steps=suite.sweep_steps, learning_rate=rate, seed=suite.sweep_seed
+    )
+    model = train(suite.task, base, config, target.with_suffix(""), progress=False)
+    prompts = suite.task.sample(suite.n_problems, np.random.default_rng(_VALIDATION_SEED))
+    record = {"run": name, "learning_rate": rate, "seed": config.seed, "step": config.steps}
+    record |= policy_summary(correct_answer_policy(model, suite.task, prompts))
+    with atomic_write(target) as temporary:
+        temporary.write_text(json.dumps(record))
+
+
+def policy_summary(policy: pd.DataFrame) -> dict[str, float]:
+    """Accuracy, pass@64 and effective correct paths from exact probabilities, mean over problems.
+
+    Examples
+    --------
+    >>> policy = pd.DataFrame({"problem_id": ["a", "a"], "logprob": np.log([0.25, 0.25])})
+    >>> {name: round(value, 3) for name, value in policy_summary(policy).items()}
+    {'pass@1': 0.5, 'pass@64': 1.0, 'effective_paths': 2.0}
+    """
+    p = np.exp(policy["logprob"])
+    problem = policy["problem_id"]
+    accuracy = p.groupby(problem).sum().clip(upper=1.0)
+    return {
+        "pass@1": float(accuracy.mean()),
+        "pass@64": float((1 - (1 - accuracy) ** 64).mean()),
+        "effective_paths": float((accuracy**2 / (p**2).groupby(problem).sum()).mean()),
+    }
+
+
+def _train_and_evaluate(
+    base: PreTrainedModel,
     suite: Suite,
+    folder: Path,
     prompts: Mapping[str, Sequence[PathPrompt]],
-    run: str,
+    name: str,
     seed: int,
-    step: int,
-    splits: Sequence[str],
-) -> pd.DataFrame:
-    parts = [
-        evaluate(
-            model,
-            suite.task,
-            prompts[split],
-            suite.n_samples,
-            run=run,
-            split=split,
-            seed=seed,
-            step=step,
-        )
-        for split in splits
-    ]
-    return pd.concat(parts, ignore_index=True)
+    rate: float,
+) -> None:
+    """Train one run with one seed, and write its rollouts and its exact policies."""
+    note: dict[str, Any] = {"task": asdict(suite.task), "run": name, "seed": seed}
+    rollouts, policies = [], []
+    steps = suite.policy_steps
+    if name == "base":
+        steps = (0,)
+    else:
+        config = replace(suite.runs[name], seed=seed, learning_rate=rate)
+        note["train"] = asdict(config)
+    for step in steps:
+        if name == "base":
+            model = base
+        else:
+            run_folder = _file(folder, "runs", name, seed).with_suffix("")
+            model = train(suite.task, base, replace(config, steps=step), run_folder, progress=False)
+            model.eval()
+        sampled = step in suite.steps or name == "base"
+        for split in ALL_SPLITS if sampled else ("id",):
+            at = {"run": name, "split": split, "seed": seed, "step": step}
+            exact = correct_answer_policy(model, suite.task, prompts[split])
+            policies.append(exact.assign(**at))
+            if sampled:
+                drawn = evaluate(model, suite.task, prompts[split], suite.n_samples, **at)
+                rollouts.append(drawn)
+    note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
+    note["device"] = str(base.device)
+    with atomic_write(_file(folder, "policies", name, seed)) as temporary:
+        pd.concat(policies, ignore_index=True).to_parquet(temporary, compression="zstd")
+    # Last, for this file says that the run is done.
+    write_rollouts(
+        pd.concat(rollouts, ignore_index=True), _file(folder, "rollouts", name, seed), note
+    )
+
+
+# --- processes side by side ----------------------------------------------------------------------
+
+Work = tuple[Callable[..., None], tuple[Any, ...]]
+_worker: dict[str, PreTrainedModel] = {}
+
+
+def _do(work: Sequence[Work], base: PreTrainedModel, jobs: int, label: str, progress: bool) -> None:
+    with tqdm(total=len(work), desc=label, disable=not progress) as bar:
+        for _ in _done(work, base, jobs):
+            bar.update()
+
+
+def _done(work: Sequence[Work], base: PreTrainedModel, jobs: int) -> Iterator[None]:
+    if jobs == 1 or len(work) < 2:
+        for function, arguments in work:
+            yield function(base, *arguments)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    # Not forked: threads of the parent, PyTorch's among them, wouldn't survive it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_worker, (base, threads)) as pool:
+        futures = [pool.submit(_in_worker, *one) for one in work]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker(base: PreTrainedModel, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _worker["base"] = base
+
+
+def _in_worker(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    function(_worker["base"], *arguments)

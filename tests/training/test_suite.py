@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -21,9 +22,13 @@ TINY = suites.Suite(
     pretrain=PretrainConfig(steps=3, batch_size=8, warmup=1),
     runs={
         name: TrainConfig(name, prompts_per_step=2, group_size=2, save_every=1)
-        for name in ("sdsd", "grpo")
+        for name in ("sdsd", "grpo", "grpo/kl")
     },
-    steps=(1, 2),
+    steps=(2,),
+    policy_steps=(1, 2),
+    learning_rates=(1e-4, 1e-3),
+    rate_of={"grpo/kl": "grpo"},
+    sweep_steps=1,
     seeds=(0, 1),
     n_problems=6,
     n_samples=4,
@@ -58,25 +63,61 @@ def test_prompts_of_every_split(base):
         suites.evaluation_prompts(TINY, base, ["ood-harder"])
 
 
-def test_a_suite_writes_every_run_and_resumes(base, tmp_path, monkeypatch):
+def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
     files = suites.run_suite(TINY, base, tmp_path, progress=False)
     assert [f.stem for f in files] == [
-        "base-0", "base-1", "sdsd-0", "grpo-0", "sdsd-1", "grpo-1",
+        "base-0", "base-1",
+        "sdsd-0", "grpo-0", "grpo-kl-0", "sdsd-1", "grpo-1", "grpo-kl-1",
     ]  # fmt: skip
     table = read_rollouts(files)
-    assert set(table["run"]) == {"base", "sdsd", "grpo"}
+    assert set(table["run"]) == {"base", "sdsd", "grpo", "grpo/kl"}
     last = table[(table["run"] == "sdsd") & (table["step"] == 2) & (table["seed"] == 1)]
     assert set(last["split"]) == set(suites.ALL_SPLITS)
     assert (last.groupby("problem_id").size() == 4).all()
     assert read_metadata(files[2])["train"]["method"] == "sdsd"
     before = {f: f.read_bytes() for f in files}
     files[2].unlink()
-    monkeypatch.setattr(suites, "tqdm", lambda jobs, **_: jobs)
-    suites.run_suite(TINY, base, tmp_path, progress=False)
+    suites.run_suite(TINY, base, tmp_path, progress=False, jobs=2)
     first, second = read_rollouts(files[2]), table[(table["run"] == "sdsd") & (table["seed"] == 0)]
     assert first.equals(second.reset_index(drop=True)[first.columns])
     for file in files[:2] + files[3:]:
         assert file.read_bytes() == before[file]
+
+    # The exact probabilities agree with what was sampled, at every step that was asked for.
+    policy = pd.read_parquet(tmp_path / "policies" / "sdsd-0.parquet")
+    assert set(policy.loc[policy["split"] == "id", "step"]) == {1, 2}
+    assert set(policy["split"]) == set(suites.ALL_SPLITS)
+    drawn = first.dropna(subset="answer").merge(
+        policy, on=["run", "split", "seed", "step", "problem_id", "answer"], suffixes=("", "_exact")
+    )
+    assert np.allclose(drawn["logprob"], drawn["logprob_exact"], atol=1e-3)
+
+    # The learning rate is the sweep's.
+    sweep = pd.read_csv(tmp_path / "sweep.csv")
+    assert set(sweep["run"]) == {"sdsd", "grpo"} and len(sweep) == 4
+    best = sweep.loc[sweep.groupby("run")["pass@1"].idxmax()].set_index("run")["learning_rate"]
+    for name, file in zip(("sdsd", "grpo", "grpo/kl"), files[2:5], strict=True):
+        used = read_metadata(file)["train"]["learning_rate"]
+        assert used == pytest.approx(best[name.split("/")[0]])
+
+
+def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
+    """Two processes with one thread each against one process with one thread."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = suites.run_suite(TINY, base, tmp_path / "one", ["grpo"], [0], progress=False)
+        torch.set_num_threads(2)
+        two = suites.run_suite(TINY, base, tmp_path / "two", ["grpo"], [0], jobs=2, progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert read_rollouts(one).equals(read_rollouts(two))
+
+
+def test_a_failing_worker_is_heard(base, tmp_path):
+    broken = replace(TINY, n_samples=0)
+    with pytest.raises(ValueError, match="n_per_prompt"):
+        suites.run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
 
 
 def test_unknown_runs_are_refused(base, tmp_path):

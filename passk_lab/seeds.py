@@ -1,0 +1,286 @@
+"""Curves and differences of methods that were trained with several seeds.
+
+A method's value is the mean over its training seeds and over problems, and both vary: another
+seed would have trained another model, other problems would have been easier or harder. As every
+seed is evaluated on the same problems, the bootstrap resamples the two independently (crossed, not
+nested). Of S seeds it draws S - 1 with replacement, which makes the variance of their mean the
+unbiased one, s^2 / S; drawing all S would miss a third of it at S = 3 [1]_.
+
+.. [1] J. N. K. Rao and C. F. J. Wu, Resampling inference with complex survey data, JASA 83 (1988).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.curves import problem_values
+from passk_lab.intervals import percentiles
+from passk_lab.rollouts import MAIN_KEYS, PathLike
+
+__all__ = [
+    "crossed_bootstrap",
+    "seed_curve",
+    "seed_differences",
+    "seed_replicates",
+    "seed_values",
+]
+
+Floats = npt.NDArray[np.float64]
+RandomState = int | np.random.Generator | None
+
+
+def seed_replicates(
+    values: npt.ArrayLike,
+    problem_weights: npt.ArrayLike,
+    rng: np.random.Generator,
+) -> Floats:
+    """Means over resampled seeds and given weights of the problems.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_seeds, n_problems, n_columns)
+    problem_weights : array_like, shape (n_resamples, n_problems)
+        Each row sums to 1; the same for runs that are compared, which pairs them.
+    rng : Generator
+        Draws the seeds.
+
+    Returns
+    -------
+    array, shape (n_resamples, n_columns)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    weights = np.asarray(problem_weights, dtype=np.float64)
+    n_seeds = len(values)
+    drawn = max(n_seeds - 1, 1)
+    shares = rng.multinomial(drawn, np.full(n_seeds, 1 / n_seeds), size=len(weights)) / drawn
+    replicates = np.zeros((len(weights), values.shape[2]))
+    for share, of_seed in zip(shares.T, values, strict=True):
+        replicates += share[:, None] * (weights @ of_seed)
+    return replicates
+
+
+def crossed_bootstrap(
+    values: npt.ArrayLike,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    random_state: RandomState = None,
+) -> tuple[Floats, Floats]:
+    """Interval of the mean over seeds and problems.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_seeds, n_problems, n_columns)
+        With one seed, only the problems vary.
+    n_resamples : int
+    confidence : float
+    random_state : int, Generator or None
+
+    Returns
+    -------
+    low, high : array, shape (n_columns,)
+
+    Raises
+    ------
+    ValueError
+        The array has another number of axes, no entry or a missing one.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).normal(size=(3, 100, 1))
+    >>> low, high = crossed_bootstrap(values, random_state=0)
+    >>> bool(low[0] < values.mean() < high[0])
+    True
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 3 or not values.size:
+        raise ValueError(
+            f"values must have the axes seed, problem and column, got the shape {values.shape}"
+        )
+    if np.isnan(values).any():
+        raise ValueError("values holds NaN; every seed needs a value for every problem")
+    rng = np.random.default_rng(random_state)
+    weights = _problem_weights(values.shape[1], n_resamples, rng)
+    return percentiles(seed_replicates(values, weights, rng), confidence, values.shape[1])
+
+
+def _problem_weights(n_problems: int, n_resamples: int, rng: np.random.Generator) -> Floats:
+    uniform = np.full(n_problems, 1 / n_problems)
+    return rng.multinomial(n_problems, uniform, size=n_resamples) / n_problems
+
+
+def seed_values(
+    rollouts: pd.DataFrame | PathLike,
+    metric: str = "pass_at_k",
+    k: int | Sequence[int] | None = None,
+    by: Sequence[str] = MAIN_KEYS,
+    **options: Any,
+) -> dict[tuple[Any, ...], tuple[npt.NDArray[np.object_], npt.NDArray[np.int64], Floats]]:
+    """Compute a metric of each seed and problem.
+
+    Parameters
+    ----------
+    rollouts, metric, k, **options
+        As for `passk_lab.metric_curve`; the table needs the column ``seed``.
+    by : sequence of str
+        Columns that tell curves apart, ``seed`` not among them.
+
+    Returns
+    -------
+    dict
+        Group -> problems [P], k [K] and values [S, P, K].
+
+    Raises
+    ------
+    ValueError
+        The seeds of a group were evaluated on different problems; the message names one.
+    """
+    if "seed" in by:
+        raise ValueError("by holds 'seed', over which these functions average; leave it out")
+    gathered: dict[tuple[Any, ...], list[Any]] = {}
+    for found in problem_values(rollouts, metric, k, [*by, "seed"], **options):
+        gathered.setdefault(found.group[:-1], []).append(found)
+    stacked = {}
+    for group, seeds in gathered.items():
+        first = seeds[0]
+        for other in seeds[1:]:
+            odd = set(first.problem_id) ^ set(other.problem_id)
+            if odd:
+                raise ValueError(
+                    f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in problem "
+                    f"{min(odd)!r}; evaluate every seed on the same problems"
+                )
+            if not np.array_equal(first.k, other.k):
+                raise ValueError(f"the seeds of {group} have different numbers of samples; give k")
+        stacked[group] = first.problem_id, first.k, np.stack([s.values for s in seeds])
+    return stacked
+
+
+def seed_curve(
+    rollouts: pd.DataFrame | PathLike,
+    metric: str = "pass_at_k",
+    k: int | Sequence[int] | None = None,
+    by: Sequence[str] = MAIN_KEYS,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: RandomState = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Mean of a metric over seeds and problems, with the interval of `crossed_bootstrap`.
+
+    Parameters
+    ----------
+    rollouts, metric, k, by, confidence, n_resamples, random_state, **options
+        As for `passk_lab.metric_curve`; the table needs the column ``seed``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, k, estimate, low, high, n_problems, n_seeds``.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"problem_id": list("aabb") * 2, "seed": [0] * 4 + [1] * 4,
+    ...                       "correct": [True, False, True, True, False, False, True, True]})
+    >>> seed_curve(table, k=1, random_state=0)[["run", "k", "estimate", "n_seeds"]]
+           run  k  estimate  n_seeds
+    0  default  1     0.625        2
+    """
+    rng = np.random.default_rng(random_state)
+    parts = []
+    for group, (problems, ks, values) in seed_values(rollouts, metric, k, by, **options).items():
+        low, high = crossed_bootstrap(values, n_resamples, confidence, rng)
+        parts.append(
+            pd.DataFrame(
+                {
+                    **dict(zip(by, group, strict=True)),
+                    "k": ks,
+                    "estimate": values.mean(axis=(0, 1)),
+                    "low": low,
+                    "high": high,
+                    "n_problems": len(problems),
+                    "n_seeds": len(values),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def seed_differences(
+    values: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: RandomState = None,
+) -> pd.DataFrame:
+    """Difference and ratio of every run to a baseline, paired by problem.
+
+    Parameters
+    ----------
+    values : mapping of str to array_like, shape (n_seeds, n_problems, n_columns)
+        A run's values; the problems are the same, in the same order. The number of seeds may
+        differ.
+    baseline : str
+        A key of ``values``.
+    confidence, n_resamples, random_state
+        As for `crossed_bootstrap`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, column, estimate, difference, low, high, ratio, ratio_low, ratio_high``;
+        the ratio is that of the means.
+
+    Raises
+    ------
+    ValueError
+        The baseline is missing; numbers of problems or columns differ.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> values = {"base": rng.random((3, 50, 1)), "sdsd": 1 + rng.random((3, 50, 1))}
+    >>> seed_differences(values, "base", random_state=0)[["run", "column"]].values.tolist()
+    [['sdsd', 0]]
+    """
+    arrays = {run: np.asarray(array, dtype=np.float64) for run, array in values.items()}
+    if baseline not in arrays:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(arrays)}")
+    shape = arrays[baseline].shape[1:]
+    for run, array in arrays.items():
+        if array.shape[1:] != shape:
+            raise ValueError(f"{run}: shape {array.shape}, but {baseline} has {shape} a seed")
+    rng = np.random.default_rng(random_state)
+    weights = _problem_weights(shape[0], n_resamples, rng)
+    base_mean = arrays[baseline].mean(axis=(0, 1))
+    base_drawn = seed_replicates(arrays[baseline], weights, rng)
+    parts = []
+    for run, array in arrays.items():
+        if run == baseline:
+            continue
+        mean = array.mean(axis=(0, 1))
+        drawn = seed_replicates(array, weights, rng)
+        low, high = percentiles(drawn - base_drawn, confidence, shape[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio_low, ratio_high = percentiles(drawn / base_drawn, confidence, shape[0])
+            ratio = mean / base_mean
+        parts.append(
+            pd.DataFrame(
+                {
+                    "run": run,
+                    "column": np.arange(shape[1]),
+                    "estimate": mean,
+                    "difference": mean - base_mean,
+                    "low": low,
+                    "high": high,
+                    "ratio": ratio,
+                    "ratio_low": ratio_low,
+                    "ratio_high": ratio_high,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
