@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 from passk_lab._files import atomic_write
 from passk_lab.diversity.functional import hill_number
 from passk_lab.passk import pass_at_k
+from passk_lab.policies import policy_summary
 from passk_lab.rollouts import counts, write_rollouts
 from passk_lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.training.evaluate import (
@@ -82,10 +83,11 @@ class Suite:
     runs : mapping of str to TrainConfig
         Name in the column ``run`` -> how it is trained; the seed is filled in.
     steps : tuple of int
-        Training steps after which answers are sampled on every split.
+        Training steps after which answers are sampled in distribution, and after the last one on
+        every split.
     policy_steps : tuple of int
-        Training steps after which the exact probabilities of the correct answers are kept, those
-        of ``steps`` among them.
+        Training steps after which the exact probabilities of the correct answers are kept, in
+        distribution and, at those of ``steps``, which are among them, on every split.
     seeds : tuple of int
     n_problems, n_samples : int
         Size of an evaluation, for each split.
@@ -102,14 +104,14 @@ class Suite:
     task: PathTask = field(default_factory=lambda: PATHS)
     pretrain: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=2_400))
     runs: Mapping[str, TrainConfig] = field(default_factory=dict)
-    steps: tuple[int, ...] = (20, 60, 120)
-    policy_steps: tuple[int, ...] = tuple(range(20, 121, 20))
+    steps: tuple[int, ...] = (60, 240)
+    policy_steps: tuple[int, ...] = (20, 60, 100, 140, 180, 240)
     seeds: tuple[int, ...] = (0, 1, 2)
     n_problems: int = 200
     n_samples: int = 128
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4)
     rate_of: Mapping[str, str] = field(default_factory=dict)
-    sweep_steps: int = 120
+    sweep_steps: int = 240
     sweep_seed: int = 1_000
     d_model: int = 128
     n_layers: int = 4
@@ -130,30 +132,42 @@ class Suite:
 
 
 def _runs() -> dict[str, TrainConfig]:
+    """Every method, and variants that tell what matters, the main ones first."""
     anchored = LossOptions(kl_coef=0.1)
-    return {
-        "sdsd": TrainConfig("sdsd"),
-        "sdsd/frozen": TrainConfig("sdsd/frozen", teacher="frozen"),
-        "sdsd/live": TrainConfig("sdsd/live", teacher="live"),
-        "sdsd-forward": TrainConfig("sdsd-forward"),
-        "sdsd-jsd": TrainConfig("sdsd-jsd"),
-        "sdsd-uniform": TrainConfig("sdsd-uniform"),
-        "sdsd-centred": TrainConfig("sdsd-centred"),
-        "grpo": TrainConfig("grpo"),
-        "grpo/kl": TrainConfig("grpo/kl", options=anchored),
-        "rloo": TrainConfig("rloo"),
-        "rft": TrainConfig("rft"),
-        "rl-modulated": TrainConfig("rl-modulated"),
-        "srpo": TrainConfig("srpo"),
-        "mara": TrainConfig("mara", options=anchored),
-        "pkpo": TrainConfig("pkpo"),
-        "control-other": TrainConfig("control-other"),
-        "control-wrong": TrainConfig("control-wrong"),
-        "control-none": TrainConfig("control-none"),
+    options: dict[str, dict[str, Any]] = {
+        "sdsd": {},
+        "grpo": {},
+        "grpo/kl": {"options": anchored},
+        "sdsd/live": {"teacher": "live"},
+        "sdsd/frozen": {"teacher": "frozen"},
+        "sdsd-uniform": {},
+        "sdsd-centred": {},
+        "mara": {"options": anchored},
+        "srpo": {},
+        "rl-modulated": {},
+        "rloo": {},
+        "rft": {},
+        "pkpo": {},
+        "sdsd-forward": {},
+        "sdsd-jsd": {},
+        "control-other": {},
+        "control-wrong": {},
+        "control-none": {},
     }
+    return {name: TrainConfig(name, prompts_per_step=8, **o) for name, o in options.items()}
 
 
-SUITES: dict[str, Suite] = {"paths": Suite(runs=_runs())}
+# What a variant or a control is compared with decides its learning rate, too.
+_RATE_OF = {
+    "grpo/kl": "grpo",
+    "sdsd/live": "sdsd",
+    "sdsd/frozen": "sdsd",
+    "control-other": "sdsd",
+    "control-wrong": "sdsd",
+    "control-none": "sdsd",
+}
+
+SUITES: dict[str, Suite] = {"paths": Suite(runs=_runs(), rate_of=_RATE_OF)}
 
 
 def make_base(
@@ -313,13 +327,15 @@ def sweep_learning_rates(
     Returns
     -------
     DataFrame
-        One row a run and rate: ``run, learning_rate, seed, step, pass@1, pass@64,
-        effective_paths`` (exact, on the validation prompts) and ``chosen``: the rate with the
-        highest pass@1. Also written to ``sweep.csv``.
+        One row a run and rate: ``run, learning_rate, seed, step``, what
+        `passk_lab.policies.policy_summary` gives on the validation prompts, and ``chosen``: the
+        rate with the highest pass@1. Also written to ``sweep.csv``.
     """
     names = dict.fromkeys(suite.rate_of.get(n, n) for n in _known(suite, runs))
     tried = [(name, rate) for name in names for rate in suite.learning_rates]
-    work = [(_try_rate, (suite, folder, *one)) for one in tried if not _tried(folder, *one).exists()]
+    work = [
+        (_try_rate, (suite, folder, *one)) for one in tried if not _tried(folder, *one).exists()
+    ]
     _do(work, base, jobs, "sweep", progress)
     table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
     best = table.groupby("run")["pass@1"].transform("max")
@@ -369,7 +385,7 @@ def run_suite(
     rates = swept[swept["chosen"]].groupby("run")["learning_rate"].first()
     prompts = evaluation_prompts(suite, base, ALL_SPLITS)
     wanted = [("base", seed, 0.0) for seed in seeds]
-    wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for seed in seeds for n in names]
+    wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for n in names for seed in seeds]
     work = [
         (_train_and_evaluate, (suite, folder, prompts, *one))
         for one in wanted
@@ -395,9 +411,7 @@ def _tried(folder: Path, run: str, rate: float) -> Path:
     return folder / "sweep" / f"{run.replace('/', '-')}-{rate:g}.json"
 
 
-def _try_rate(
-    base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate: float
-) -> None:
+def _try_rate(base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate: float) -> None:
     """Train with one learning rate and measure it on the validation prompts."""
     target = _tried(folder, name, rate)
     config = replace(
@@ -409,25 +423,6 @@ def _try_rate(
     record |= policy_summary(correct_answer_policy(model, suite.task, prompts))
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(record))
-
-
-def policy_summary(policy: pd.DataFrame) -> dict[str, float]:
-    """Accuracy, pass@64 and effective correct paths from exact probabilities, mean over problems.
-
-    Examples
-    --------
-    >>> policy = pd.DataFrame({"problem_id": ["a", "a"], "logprob": np.log([0.25, 0.25])})
-    >>> {name: round(value, 3) for name, value in policy_summary(policy).items()}
-    {'pass@1': 0.5, 'pass@64': 1.0, 'effective_paths': 2.0}
-    """
-    p = np.exp(policy["logprob"])
-    problem = policy["problem_id"]
-    accuracy = p.groupby(problem).sum().clip(upper=1.0)
-    return {
-        "pass@1": float(accuracy.mean()),
-        "pass@64": float((1 - (1 - accuracy) ** 64).mean()),
-        "effective_paths": float((accuracy**2 / (p**2).groupby(problem).sum()).mean()),
-    }
 
 
 def _train_and_evaluate(
@@ -458,9 +453,8 @@ def _train_and_evaluate(
         sampled = step in suite.steps or name == "base"
         for split in ALL_SPLITS if sampled else ("id",):
             at = {"run": name, "split": split, "seed": seed, "step": step}
-            exact = correct_answer_policy(model, suite.task, prompts[split])
-            policies.append(exact.assign(**at))
-            if sampled:
+            policies.append(_policy(model, suite.task, prompts[split]).assign(**at))
+            if sampled and (split == "id" or step == steps[-1]):
                 drawn = evaluate(model, suite.task, prompts[split], suite.n_samples, **at)
                 rollouts.append(drawn)
     note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
@@ -471,6 +465,17 @@ def _train_and_evaluate(
     write_rollouts(
         pd.concat(rollouts, ignore_index=True), _file(folder, "rollouts", name, seed), note
     )
+
+
+def _policy(model: PreTrainedModel, task: PathTask, prompts: Sequence[PathPrompt]) -> pd.DataFrame:
+    """Exact probabilities of the correct answers, and bit by bit which concepts they visit."""
+    policy = correct_answer_policy(model, task, prompts)
+    by_name = {prompt.problem_id: prompt for prompt in prompts}
+    policy["concepts"] = [
+        sum(1 << concept for concept in task.concepts_of(by_name[problem], answer))
+        for problem, answer in zip(policy["problem_id"], policy["answer"], strict=True)
+    ]
+    return policy
 
 
 # --- processes side by side ----------------------------------------------------------------------
