@@ -40,6 +40,8 @@ __all__ = [
     "plot_distinct_at_k",
     "plot_pass_at_k",
     "plot_pass_rates",
+    "plot_progress",
+    "plot_tradeoff",
     "save_figure",
     "style",
     "write_figure",
@@ -73,6 +75,17 @@ _WINE = _Pair("#882255", "#d4608f")
 _INDIGO = _Pair("#332288", "#9a8cf0")
 _OLIVE = _Pair("#7d7d1e", "#c3c356")
 
+# Variants of a method keep near its hue; controls are grey.
+_NAVY = _Pair("#003f73", "#7ab8f0")
+_BRICK = _Pair("#8f2f00", "#ff9a66")
+_PEACH = _Pair("#e39263", "#ffc9a3")
+_TEAL = _Pair("#2a8c82", "#6fd0c5")
+_ROSE = _Pair("#cc6677", "#f0a3b0")
+_FOREST = _Pair("#0b5c2b", "#55c07a")
+_ASH = _Pair("#8a8f96", "#9aa0a8")
+_SLATE = _Pair("#6a7480", "#b8bfc7")
+_MIST = _Pair("#a9afb6", "#7f868e")
+
 # The order in which names that aren't known take them: neighbours are far apart in hue.
 _FREE = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _INDIGO, _SKY, _WINE, _OLIVE)
 _KNOWN = {
@@ -86,6 +99,15 @@ _KNOWN = {
     "sdsd-uniform": _WINE,
     "sdsd-centred": _INDIGO,
     "rl-modulated": _OLIVE,
+    "grpo/kl": _NAVY,
+    "sdsd/live": _BRICK,
+    "sdsd/frozen": _PEACH,
+    "mara": _TEAL,
+    "srpo": _ROSE,
+    "pkpo": _FOREST,
+    "control-other": _ASH,
+    "control-wrong": _SLATE,
+    "control-none": _MIST,
 }
 _ALIASES = {"baseline": "base", "sdsd-centered": "sdsd-centred"}
 _SHAPES: dict[_Pair, tuple[Any, str, str]] = {
@@ -99,6 +121,15 @@ _SHAPES: dict[_Pair, tuple[Any, str, str]] = {
     _SKY: ((0, (1, 1)), "<", "||||"),
     _WINE: ((0, (7, 2)), ">", "\\\\--"),
     _OLIVE: ((0, (4, 1, 1, 1)), "h", "////--"),
+    _NAVY: ((0, (6, 1.5)), "p", "//"),
+    _BRICK: ((0, (8, 1.5, 1, 1.5)), "d", "\\\\"),
+    _PEACH: ((0, (2, 1)), "8", "\\\\.."),
+    _TEAL: ((0, (9, 3)), "H", "xx"),
+    _ROSE: ((0, (3, 1, 1, 1)), "*", "++"),
+    _FOREST: ((0, (1, 2)), "D", "--"),
+    _ASH: ((0, (4, 2)), "1", ".."),
+    _SLATE: ((0, (2, 2)), "2", "||"),
+    _MIST: ((0, (1, 1.5)), "3", "oo"),
 }
 
 _INK = _Pair("#22262b", "#e6e8eb")
@@ -306,6 +337,117 @@ def _plot_curve(
             _band(ax, rows, "estimate", styles[run], curve["run"].nunique())
         _log2_axis(ax, curve["k"])
         _legend(ax, {run: _handle(styles[run]) for run, _ in _runs(curve, styles)})
+    return ax
+
+
+def plot_progress(
+    progress: pd.DataFrame,
+    ax: Axes | None = None,
+    styles: Mapping[str, MethodStyle] | None = None,
+) -> Axes:
+    """Draw a metric against training steps with its shaded interval, one line a run.
+
+    Parameters
+    ----------
+    progress : DataFrame
+        Columns run, step, estimate, low, high; rows of one split.
+    ax, styles
+        As for `plot_pass_at_k`.
+
+    Returns
+    -------
+    Axes
+        Name the metric with ``set_ylabel``.
+
+    Raises
+    ------
+    ValueError
+        As for `plot_pass_at_k`.
+
+    Examples
+    --------
+    >>> progress = pd.DataFrame({"run": "grpo", "step": [0, 10], "estimate": [0.5, 0.7],
+    ...                          "low": [0.4, 0.6], "high": [0.6, 0.8]})
+    >>> plot_progress(progress).get_xlabel()
+    'training step (updates)'
+    >>> plt.close("all")
+    """
+    _check(progress, ("run", "step", "estimate", "low", "high"))
+    with _canvas(ax) as ax:
+        styles = _styles(progress, styles, ax)
+        for run, rows in _runs(progress, styles):
+            _band(ax, rows, "estimate", styles[run], progress["run"].nunique(), x="step")
+        ax.set_xlabel("training step (updates)")
+        _legend(ax, {run: _handle(styles[run]) for run, _ in _runs(progress, styles)})
+    return ax
+
+
+def plot_tradeoff(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    ax: Axes | None = None,
+    styles: Mapping[str, MethodStyle] | None = None,
+    lines: bool = False,
+) -> Axes:
+    """Draw one quantity of each checkpoint against another, so that equal ones can be compared.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns run, step and those named by ``x`` and ``y``; one row a checkpoint. Where the
+        columns "<x> low", "<x> high", "<y> low" and "<y> high" exist, each run's last
+        checkpoint is drawn with these intervals.
+    x, y : str
+        Columns to draw.
+    ax, styles
+        As for `plot_pass_at_k`.
+    lines : bool
+        Join the checkpoints of a run in the order of their steps; the last one is drawn large.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        As for `plot_pass_at_k`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": "grpo", "step": [1, 2], "pass@1": [0.5, 0.6],
+    ...                       "coverage@64": [0.7, 0.6]})
+    >>> plot_tradeoff(table, "pass@1", "coverage@64", lines=True).get_ylabel()
+    'coverage@64'
+    >>> plt.close("all")
+    """
+    _check(table, ("run", "step", x, y))
+    limits = [f"{name} {side}" for name in (x, y) for side in ("low", "high")]
+    with _canvas(ax) as ax:
+        styles = _styles(table, styles, ax)
+        handles = {}
+        for run, rows in _runs(table, styles):
+            look = styles[run]
+            rows = rows.sort_values("step")
+            joined = {"linestyle": look.linestyle, "linewidth": 1.5} if lines else {"linestyle": ""}
+            ax.plot(rows[x], rows[y], marker=look.marker, markersize=4.0 if lines else 6.0,
+                    color=look.color, alpha=0.85, zorder=3, **joined)  # fmt: skip
+            end = rows.iloc[-1:]
+            if lines:
+                ax.plot(end[x], end[y], marker=look.marker, markersize=9, color=look.color,
+                        markeredgecolor=ax.get_facecolor(), zorder=4)  # fmt: skip
+            if set(limits) <= set(table.columns):
+                spans = [
+                    np.abs(end[[f"{name} low", f"{name} high"]].to_numpy().T - end[name].to_numpy())
+                    for name in (x, y)
+                ]
+                ax.errorbar(end[x], end[y], xerr=spans[0], yerr=spans[1], color=look.color,
+                            linewidth=1.0, capsize=2, zorder=2)  # fmt: skip
+            handles[run] = _handle(look)
+        ax.set_xlabel(x)
+        ax.set_ylabel(y)
+        _legend(ax, handles)
     return ax
 
 
@@ -658,14 +800,16 @@ def _runs(
             yield run, rows
 
 
-def _band(ax: Axes, rows: pd.DataFrame, column: str, look: MethodStyle, n_runs: int) -> None:
+def _band(
+    ax: Axes, rows: pd.DataFrame, column: str, look: MethodStyle, n_runs: int, x: str = "k"
+) -> None:
     # The more bands lie over each other, the fainter each.
     alpha = min(0.18, 0.7 / n_runs)
-    rows = rows.sort_values("k")
-    k = rows["k"].to_numpy(float)
-    ax.fill_between(k, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
+    rows = rows.sort_values(x)
+    at = rows[x].to_numpy(float)
+    ax.fill_between(at, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
                     color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
-    ax.plot(k, rows[column].to_numpy(float), color=look.color, linestyle=look.linestyle,
+    ax.plot(at, rows[column].to_numpy(float), color=look.color, linestyle=look.linestyle,
             marker=look.marker, markeredgewidth=0, zorder=3)  # fmt: skip
 
 

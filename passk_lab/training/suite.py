@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 from passk_lab._files import atomic_write
 from passk_lab.diversity.functional import hill_number
 from passk_lab.passk import pass_at_k
-from passk_lab.policies import policy_summary
+from passk_lab.policies import policy_summary, policy_values
 from passk_lab.rollouts import counts, write_rollouts
 from passk_lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.training.evaluate import (
@@ -328,8 +328,9 @@ def sweep_learning_rates(
     -------
     DataFrame
         One row a run and rate: ``run, learning_rate, seed, step``, what
-        `passk_lab.policies.policy_summary` gives on the validation prompts, and ``chosen``: the
-        rate with the highest pass@1. Also written to ``sweep.csv``.
+        `passk_lab.policies.policy_summary` gives on the validation prompts, ``pass@1_error`` (its
+        standard error over problems) and ``chosen``: the smallest rate whose pass@1 is within one
+        standard error of the best. Also written to ``sweep.csv``.
     """
     names = dict.fromkeys(suite.rate_of.get(n, n) for n in _known(suite, runs))
     tried = [(name, rate) for name in names for rate in suite.learning_rates]
@@ -338,8 +339,7 @@ def sweep_learning_rates(
     ]
     _do(work, base, jobs, "sweep", progress)
     table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
-    best = table.groupby("run")["pass@1"].transform("max")
-    table["chosen"] = table["pass@1"] == best
+    table["chosen"] = table.groupby("run", group_keys=False)[list(table.columns)].apply(_chosen)
     with atomic_write(folder / "sweep.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     return table
@@ -395,6 +395,13 @@ def run_suite(
     return [_file(folder, "rollouts", *one[:2]) for one in wanted]
 
 
+def _chosen(tried: pd.DataFrame) -> pd.Series:
+    """Breiman's rule of one standard error: the most careful rate that isn't clearly worse."""
+    best = tried.loc[tried["pass@1"].idxmax()]
+    good = tried["pass@1"] >= best["pass@1"] - best["pass@1_error"]
+    return tried["learning_rate"] == tried.loc[good, "learning_rate"].min()
+
+
 def _known(suite: Suite, runs: Sequence[str] | None) -> list[str]:
     names = list(suite.runs) if runs is None else list(runs)
     for name in names:
@@ -419,8 +426,11 @@ def _try_rate(base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate
     )
     model = train(suite.task, base, config, target.with_suffix(""), progress=False)
     prompts = suite.task.sample(suite.n_problems, np.random.default_rng(_VALIDATION_SEED))
+    policy = correct_answer_policy(model, suite.task, prompts)
+    solved = policy_values(policy, "pass_at_k", 1, by=())[()][2][0, :, 0]
     record = {"run": name, "learning_rate": rate, "seed": config.seed, "step": config.steps}
-    record |= policy_summary(correct_answer_policy(model, suite.task, prompts))
+    record |= policy_summary(policy)
+    record["pass@1_error"] = float(solved.std(ddof=1) / np.sqrt(len(solved)))
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(record))
 

@@ -96,10 +96,15 @@ def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
     sweep = pd.read_csv(tmp_path / "sweep.csv")
     assert set(sweep["run"]) == {"sdsd", "grpo"}
     assert len(sweep) == 4
-    best = sweep.loc[sweep.groupby("run")["pass@1"].idxmax()].set_index("run")["learning_rate"]
-    for name, file in zip(("sdsd", "grpo", "grpo/kl"), files[2::2], strict=True):
-        used = read_metadata(file)["train"]["learning_rate"]
-        assert used == pytest.approx(best[name.split("/")[0]])
+    for name, tried in sweep.groupby("run"):
+        best = tried.loc[tried["pass@1"].idxmax()]
+        good = tried[tried["pass@1"] >= best["pass@1"] - best["pass@1_error"]]
+        rate = good["learning_rate"].min()
+        assert tried.loc[tried["chosen"], "learning_rate"].tolist() == [rate]
+        used = [
+            read_metadata(f)["train"]["learning_rate"] for f in files if f.stem.startswith(name)
+        ]
+        assert used == [pytest.approx(rate)] * len(used)
 
 
 def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
