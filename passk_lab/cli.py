@@ -338,11 +338,17 @@ def _register_train(commands: _Subparsers) -> None:
     parser.add_argument(
         "--base-only", action="store_true", help="pre-train and measure the base, nothing else"
     )
+    parser.add_argument(
+        "--map",
+        action="store_true",
+        help="train the main methods under other authors, teachers and penalties instead",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
 def _train(options: argparse.Namespace) -> int:
     try:
+        from passk_lab.training.map import run_map
         from passk_lab.training.suite import SUITES, base_report, make_base, run_suite
     except ModuleNotFoundError as error:
         raise ValueError(
@@ -354,6 +360,11 @@ def _train(options: argparse.Namespace) -> int:
     base = make_base(suite, options.base or options.out / "base", progress=not options.quiet)
     if options.base_only:
         print(base_report(suite, base).round(3).to_string())
+        return 0
+    if options.map:
+        files = run_map(base, options.out / "map", options.seeds, options.jobs, not options.quiet)
+        if not options.quiet:
+            print(visible(f"Wrote {len(files)} files of policies into {options.out / 'map'}."))
         return 0
     files = run_suite(
         suite, base, options.out, options.runs, options.seeds, options.jobs, not options.quiet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -87,6 +88,7 @@ def pretrain(
     folder: Path,
     device: str = "cpu",
     progress: bool = True,
+    start_from: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """Train on fresh documents until ``config.steps``; resume where ``folder`` left off.
 
@@ -102,6 +104,8 @@ def pretrain(
     device : str
     progress : bool
         Show a progress bar.
+    start_from : PreTrainedModel, optional
+        Carry a trained model on (it stays as it is) instead of starting from random weights.
 
     Returns
     -------
@@ -115,7 +119,10 @@ def pretrain(
     from passk_lab.training.loop import log_metrics
 
     torch.manual_seed(config.seed)
-    model = build_model(model_config, config.seed)
+    if start_from is None:
+        model = build_model(model_config, config.seed)
+    else:
+        model = copy.deepcopy(start_from).requires_grad_(True)
     torch.nn.Module.to(model, device)
     optimizer = torch.optim.AdamW(
         model.parameters(),

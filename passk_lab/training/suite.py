@@ -90,9 +90,9 @@ class Suite:
         distribution and, at those of ``steps``, which are among them, on every split.
     seeds : tuple of int
     n_problems, n_samples : int
-        Size of an evaluation, for each split.
+        Size of an evaluation, for each split; without samples, exact probabilities alone are kept.
     learning_rates : tuple of float
-        Those that the sweep tries, the same for every run.
+        Those that the sweep tries, the same for every run; a single one is taken as it is.
     rate_of : mapping of str to str
         Runs that aren't swept -> the run whose learning rate they take.
     sweep_steps, sweep_seed : int
@@ -372,7 +372,7 @@ def run_suite(
     Returns
     -------
     list of Path
-        The rollouts files, the base's first.
+        The rollouts files (without samples, those of the policies), the base's first.
 
     Raises
     ------
@@ -381,18 +381,22 @@ def run_suite(
     """
     names = _known(suite, runs)
     seeds = suite.seeds if seeds is None else seeds
-    swept = sweep_learning_rates(suite, base, folder, names, jobs, progress)
-    rates = swept[swept["chosen"]].groupby("run")["learning_rate"].first()
+    if len(suite.learning_rates) > 1:
+        swept = sweep_learning_rates(suite, base, folder, names, jobs, progress)
+        rates = dict(swept.loc[swept["chosen"], ["run", "learning_rate"]].to_numpy())
+    else:
+        rates = dict.fromkeys(suite.runs, suite.learning_rates[0])
     prompts = evaluation_prompts(suite, base, ALL_SPLITS)
     wanted = [("base", seed, 0.0) for seed in seeds]
     wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for n in names for seed in seeds]
     work = [
         (_train_and_evaluate, (suite, folder, prompts, *one))
         for one in wanted
-        if not _file(folder, "rollouts", *one[:2]).exists()
+        if not _file(folder, "policies", *one[:2]).exists()
     ]
     _do(work, base, jobs, "suite", progress)
-    return [_file(folder, "rollouts", *one[:2]) for one in wanted]
+    kind = "rollouts" if suite.n_samples else "policies"
+    return [_file(folder, kind, *one[:2]) for one in wanted]
 
 
 def _chosen(tried: pd.DataFrame) -> pd.Series:
@@ -464,17 +468,19 @@ def _train_and_evaluate(
         for split in ALL_SPLITS if sampled else ("id",):
             at = {"run": name, "split": split, "seed": seed, "step": step}
             policies.append(_policy(model, suite.task, prompts[split]).assign(**at))
-            if sampled and (split == "id" or step == steps[-1]):
+            if suite.n_samples and sampled and (split == "id" or step == steps[-1]):
                 drawn = evaluate(model, suite.task, prompts[split], suite.n_samples, **at)
                 rollouts.append(drawn)
     note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
     note["device"] = str(base.device)
-    with atomic_write(_file(folder, "policies", name, seed)) as temporary:
-        pd.concat(policies, ignore_index=True).to_parquet(temporary, compression="zstd")
+    if rollouts:
+        target = _file(folder, "rollouts", name, seed)
+        write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
     # Last, for this file says that the run is done.
-    write_rollouts(
-        pd.concat(rollouts, ignore_index=True), _file(folder, "rollouts", name, seed), note
-    )
+    with atomic_write(_file(folder, "policies", name, seed)) as temporary:
+        table = pd.concat(policies, ignore_index=True)
+        table.attrs = {"passk_lab": note}
+        table.to_parquet(temporary, compression="zstd")
 
 
 def _policy(model: PreTrainedModel, task: PathTask, prompts: Sequence[PathPrompt]) -> pd.DataFrame:
