@@ -1,0 +1,1 @@
+"""What a demonstration-conditioned teacher does to the student: optima, slopes, sources of bias."""
