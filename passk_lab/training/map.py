@@ -23,6 +23,7 @@ __all__ = ["AUTHORS", "CONDITIONS", "run_map"]
 
 AUTHORS: dict[str, PathTask] = {
     "main": PATHS,
+    "freer-authors": replace(PATHS, follow=0.8),
     "weak-demonstrations": replace(PATHS, follow=0.6, wrong_after_demo=0.2),
     "even-authors": replace(PATHS, style_shares=(0.25, 0.25, 0.25, 0.25)),
     "unequal-authors": replace(PATHS, style_shares=(0.7, 0.1, 0.1, 0.1)),
@@ -44,6 +45,7 @@ CONDITIONS: dict[str, dict[str, TrainConfig]] = {
         "grpo/kl-0.3": _config("grpo/kl-0.3", options=LossOptions(kl_coef=0.3)),
         "sdsd/trust-1": _config("sdsd/trust-1", options=LossOptions(trust=1.0)),
     },
+    "freer-authors": _BOTH,
     "weak-demonstrations": _BOTH,
     "even-authors": _BOTH,
     "unequal-authors": _BOTH,
@@ -89,7 +91,7 @@ def run_map(
         A condition is unknown; the message lists the known ones.
     """
     suite = suite or Suite(
-        n_samples=0, steps=(240,), policy_steps=(120, 240), learning_rates=(1e-4,)
+        n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140), learning_rates=(1e-4,)
     )
     files = []
     for name in CONDITIONS if conditions is None else conditions:

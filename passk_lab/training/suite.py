@@ -329,8 +329,8 @@ def sweep_learning_rates(
     DataFrame
         One row a run and rate: ``run, learning_rate, seed, step``, what
         `passk_lab.policies.policy_summary` gives on the validation prompts, ``pass@1_error`` (its
-        standard error over problems) and ``chosen``: the smallest rate whose pass@1 is within one
-        standard error of the best. Also written to ``sweep.csv``.
+        standard error over problems) and ``chosen``: the rate with the highest pass@1. Also
+        written to ``sweep.csv``.
     """
     names = dict.fromkeys(suite.rate_of.get(n, n) for n in _known(suite, runs))
     tried = [(name, rate) for name in names for rate in suite.learning_rates]
@@ -339,7 +339,7 @@ def sweep_learning_rates(
     ]
     _do(work, base, jobs, "sweep", progress)
     table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
-    table["chosen"] = table.groupby("run", group_keys=False)[list(table.columns)].apply(_chosen)
+    table["chosen"] = table["pass@1"] == table.groupby("run")["pass@1"].transform("max")
     with atomic_write(folder / "sweep.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     return table
@@ -397,13 +397,6 @@ def run_suite(
     _do(work, base, jobs, "suite", progress)
     kind = "rollouts" if suite.n_samples else "policies"
     return [_file(folder, kind, *one[:2]) for one in wanted]
-
-
-def _chosen(tried: pd.DataFrame) -> pd.Series:
-    """Breiman's rule of one standard error: the most careful rate that isn't clearly worse."""
-    best = tried.loc[tried["pass@1"].idxmax()]
-    good = tried["pass@1"] >= best["pass@1"] - best["pass@1_error"]
-    return tried["learning_rate"] == tried.loc[good, "learning_rate"].min()
 
 
 def _known(suite: Suite, runs: Sequence[str] | None) -> list[str]:
