@@ -1,0 +1,365 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+
+from passk_lab.teacher.optimum import expected_pcmi, rl_optimum, self_distillation_optimum
+from passk_lab.teacher.slopes import (
+    COUNT_ESTIMATORS,
+    count_slope,
+    count_slope_table,
+    gap_slope,
+    mode_changes,
+    paired_counts,
+    paired_logprobs,
+    predicted_slope,
+    slope_table,
+)
+
+
+def exact_modes(slope=1.7, n_problems=12, seed=0, noise=0.0):
+    """Problems with 1 to 6 correct modes; the first has 1."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for problem in range(n_problems):
+        n = 1 if problem == 0 else rng.integers(2, 7)
+        before = np.log(rng.dirichlet(np.ones(n + 1)))[:n]
+        raised = slope * before + noise * rng.normal(size=n)
+        after = raised - np.log(np.exp(raised).sum()) + np.log(0.9)
+        rows += [(f"p{problem}", f"m{i}", before[i], after[i]) for i in range(n)]
+    return pd.DataFrame(rows, columns=["problem_id", "answer", "logprob_before", "logprob_after"])
+
+
+def value(table, comparison, quantity="slope", estimator=None):
+    rows = table[(table["comparison"] == comparison) & (table["quantity"] == quantity)]
+    if estimator:
+        rows = rows[rows["estimator"] == estimator]
+    (row,) = rows.to_dict("records")
+    return row
+
+
+def test_slope_of_a_power_is_its_exponent():
+    modes = exact_modes(1.7)
+    table = slope_table(modes, n_resamples=300, random_state=0)
+    trained = value(table, "trained")
+    assert trained["estimate"] == pytest.approx(1.7, abs=1e-12)
+    assert trained["low"] == pytest.approx(1.7) == trained["high"]
+    assert (trained["n_problems"], trained["n_left_out"]) == (11, 1)
+    assert trained["n_modes"] == len(modes) - 1
+    for control in ("null", "ideal_rl"):
+        assert value(table, control)["estimate"] == pytest.approx(1, abs=1e-12)
+        assert value(table, control, "kl")["estimate"] == pytest.approx(0, abs=1e-12)
+    kl = value(table, "trained", "kl")
+    assert kl["n_problems"] == 12
+    assert 0 < kl["low"] < kl["estimate"] < kl["high"]
+    before = value(table, "trained", "effective_before")["estimate"]
+    after = value(table, "trained", "effective_after")["estimate"]
+    assert after < before == value(table, "null", "effective_after")["estimate"]
+
+
+def test_slope_equals_a_regression_with_dummies():
+    modes = exact_modes(1.3, noise=0.4)
+    rng = np.random.default_rng(1)
+    weight = rng.uniform(0.5, 2, len(modes))
+    x, y = modes["logprob_before"].to_numpy(), modes["logprob_after"].to_numpy()
+    design = np.column_stack([x, pd.get_dummies(modes["problem_id"]).to_numpy(float)])
+    root = np.sqrt(weight)
+    expected = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0][0]
+    assert gap_slope(x, y, modes["problem_id"], weight) == pytest.approx(expected, abs=1e-10)
+    table = slope_table(modes.assign(weight=weight), n_resamples=10, random_state=0)
+    assert value(table, "trained")["estimate"] == pytest.approx(expected, abs=1e-10)
+
+
+def test_ideal_rl_keeps_ratios_and_self_distillation_is_as_predicted():
+    base = np.array([0.30, 0.18, 0.12, 0.40])
+    raised = base * np.exp(2 * np.eye(4)[:3])
+    pcmi = np.log(raised / raised.sum(axis=1, keepdims=True) / base).T
+    demos = base[:3] / 0.6
+    tilt = expected_pcmi(pcmi, demos)
+    distilled = self_distillation_optimum(base, pcmi, demos)
+    modes = pd.DataFrame(
+        {
+            "problem_id": "x",
+            "answer": list("abcd"),
+            "correct": [True, True, True, False],
+            "logprob_before": np.log(base),
+            "logprob_after": np.log(distilled),
+            "tilt": tilt,
+        }
+    )
+    table = slope_table(modes)
+    assert value(table, "trained")["estimate"] == pytest.approx(1.66, abs=0.005)
+    assert value(table, "predicted")["estimate"] == pytest.approx(
+        value(table, "trained")["estimate"], abs=1e-12
+    )
+    assert value(table, "predicted", "kl")["estimate"] == pytest.approx(
+        value(table, "trained", "kl")["estimate"], abs=1e-12
+    )
+    assert predicted_slope(np.log(base[:3]), tilt[:3], list("xxx")) == pytest.approx(
+        1.6603, abs=1e-4
+    )
+    # A single problem has no interval.
+    assert np.isnan(value(table, "trained")["low"])
+    modes["logprob_after"] = np.log(rl_optimum(base, [1, 1, 1, 0], 0.3))
+    assert value(slope_table(modes), "trained")["estimate"] == pytest.approx(1, abs=1e-12)
+
+
+def test_interval_covers_the_slope_over_problems():
+    rng = np.random.default_rng(3)
+    hits = 0
+    for trial in range(100):
+        modes = exact_modes(1.5, n_problems=30, seed=trial, noise=0.8)
+        row = value(slope_table(modes, n_resamples=300, random_state=rng), "trained")
+        hits += row["low"] <= 1.5 <= row["high"]
+    assert 0.88 <= hits / 100 <= 0.99
+
+
+def test_lost_modes_are_counted_and_give_no_nan():
+    modes = exact_modes(1.2)
+    modes.loc[1, "logprob_after"] = -np.inf
+    table = slope_table(modes, n_resamples=50, random_state=0)
+    trained = value(table, "trained")
+    assert trained["n_lost"] == 1
+    assert trained["estimate"] == pytest.approx(1.2)
+    assert np.isfinite(value(table, "trained", "kl")["estimate"])
+    changes = mode_changes(modes)
+    assert changes["n_lost"].tolist()[:3] == [0, 1, 0]
+    assert np.isnan(changes["slope"][0])
+    assert changes["slope"].to_numpy()[2:] == pytest.approx(1.2)
+    # A problem all of whose modes were lost has no law among them.
+    modes.loc[0, "logprob_after"] = -np.inf
+    gone = mode_changes(modes)
+    assert np.isnan(gone["kl"][0])
+    row = value(slope_table(modes, n_resamples=50, random_state=0), "trained", "kl")
+    assert (row["n_problems"], row["n_left_out"]) == (11, 1)
+    # A mode that the base couldn't give is infinitely far.
+    modes = exact_modes(1.2)
+    modes.loc[1, "logprob_before"] = -np.inf
+    assert mode_changes(modes)["kl"][1] == np.inf
+
+
+def test_equally_likely_modes_have_no_slope():
+    third = np.log([1 / 3] * 3)
+    assert np.isnan(gap_slope(third, np.log([0.5, 0.3, 0.2]), list("aaa")))
+    modes = pd.DataFrame({"problem_id": "a", "logprob_before": third, "logprob_after": third})
+    assert value(slope_table(modes), "trained")["n_left_out"] == 1
+    assert np.isnan(count_slope([5, 5], [3, 1], ["a", "a"]))
+
+
+def counts(slope, n_samples, seed, n_problems=40, n_modes=8):
+    """All answers correct, as in the simulation of the theory notes."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for problem in range(n_problems):
+        p = rng.dirichlet(np.ones(n_modes))
+        after = p**slope / np.sum(p**slope)
+        drawn = [rng.multinomial(n_samples, law) for law in (p, after, p)]
+        rows += [(f"p{problem}", f"m{i}", *row) for i, row in enumerate(zip(*drawn, strict=True))]
+    return pd.DataFrame(rows, columns=["problem_id", "answer", "before", "after", "null"])
+
+
+@pytest.mark.parametrize("slope", [0.6, 1.0, 2.0])
+def test_likelihood_finds_what_a_numerical_maximum_finds(slope):
+    table = counts(slope, 30, seed=1, n_problems=9)
+
+    def loss(lam):
+        total = 0.0
+        for _, part in table.groupby("problem_id"):
+            p = (part["before"] + 0.5) / (part["before"] + 0.5).sum()
+            total -= np.sum(part["after"] * np.log(p**lam / np.sum(p**lam)))
+        return total
+
+    best = optimize.minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-9})
+    ours = count_slope(table["before"], table["after"], table["problem_id"])
+    assert ours == pytest.approx(best.x, abs=1e-6)
+
+
+def test_bootstrap_equals_refitting_resampled_problems():
+    table = counts(1.5, 40, seed=2, n_problems=5)
+    from passk_lab.teacher.slopes import _likelihood, _read_counts
+
+    n, m, code = _read_counts(table["before"], table["after"], table["problem_id"])
+    weights = np.array([[2.0, 0, 1, 0, 2], [1, 1, 1, 1, 1], [0, 5, 0, 0, 0]])
+    found = _likelihood(n, m, code, 0.5).maximum(weights)
+    for row, lam in zip(weights, found, strict=True):
+        parts = [
+            table[table["problem_id"] == f"p{i}"].assign(problem_id=f"{i}.{copy}")
+            for i, times in enumerate(row.astype(int))
+            for copy in range(times)
+        ]
+        again = pd.concat(parts)
+        assert lam == pytest.approx(
+            count_slope(again["before"], again["after"], again["problem_id"]), abs=1e-9
+        )
+
+
+def test_likelihood_is_least_biased():
+    """The order of the estimators in the theory notes, at 64 samples a side."""
+    found = {name: [] for name in COUNT_ESTIMATORS}
+    for seed in range(12):
+        table = count_slope_table(counts(2.0, 64, seed), n_resamples=2, random_state=seed)
+        for name in COUNT_ESTIMATORS:
+            found[name].append(value(table, "trained", estimator=name)["estimate"])
+    bias = {name: abs(np.mean(values) - 2) for name, values in found.items()}
+    assert bias["multinomial"] < 0.3
+    assert bias["multinomial"] < min(bias[name] for name in COUNT_ESTIMATORS[1:])
+    assert np.mean(found["ols_plus_half"]) < 1.6
+
+
+@pytest.mark.parametrize("second_sample", [True, False])
+def test_controls_on_counts(second_sample):
+    table = counts(2.0, 256, seed=4)
+    if not second_sample:
+        table = table.drop(columns="null")
+    result = count_slope_table(table, n_resamples=200, random_state=0)
+    trained = value(result, "trained", estimator="multinomial")
+    assert trained["low"] < 2.05
+    assert trained["low"] > 1.6
+    for control in ("null", "ideal_rl"):
+        row = value(result, control, estimator="multinomial")
+        assert row["estimate"] == pytest.approx(1, abs=0.08)
+        assert row["n_problems"] == 40
+        assert value(result, control, "kl")["estimate"] < (0.05 if second_sample else 0.08)
+    # KL of the normalised square from Dirichlet(1, ..., 1) over 8 modes: 0.136 on average.
+    assert value(result, "trained", "kl")["estimate"] == pytest.approx(0.136, abs=0.03)
+    assert value(result, "trained", "effective_after")["estimate"] < (
+        value(result, "trained", "effective_before")["estimate"] - 1
+    )
+    assert result.equals(count_slope_table(table, n_resamples=200, random_state=0))
+
+
+def test_problems_without_slope_are_counted_in_counts():
+    table = pd.DataFrame(
+        {
+            "problem_id": list("aabcd"),
+            "answer": ["x", "y", "x", None, "x"],
+            "before": [9, 3, 5, 0, 4],
+            "after": [10, 1, 7, 0, 0],
+        }
+    )
+    result = count_slope_table(table, n_resamples=20, random_state=0)
+    row = value(result, "trained", estimator="multinomial")
+    assert (row["n_problems"], row["n_left_out"], row["n_modes"]) == (1, 3, 2)
+    kl = value(result, "trained", "kl")
+    assert (kl["n_problems"], kl["n_left_out"]) == (2, 2)
+
+
+def test_extreme_counts_have_an_infinite_slope():
+    assert count_slope([8, 2], [10, 0], ["a", "a"]) == np.inf
+    assert count_slope([8, 2], [0, 10], ["a", "a"]) == -np.inf
+    table = pd.DataFrame(
+        {"problem_id": list("aabb"), "answer": list("xyxy"), "before": [8, 2] * 2,
+         "after": [10, 0, 9, 0]}
+    )  # fmt: skip
+    row = value(count_slope_table(table, ["multinomial"], n_resamples=20), "trained")
+    assert row["estimate"] == row["low"] == row["high"] == np.inf
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.generate], database=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 3)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_counts(rows, seed):
+    before, after, problem = (np.array(column) for column in zip(*rows, strict=True))
+    ours = count_slope(before, after, problem)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    again = count_slope(before[order], after[order], problem[order])
+    assert (np.isnan(ours) and np.isnan(again)) or ours == pytest.approx(again, abs=1e-8)
+    table = pd.DataFrame(
+        {"problem_id": problem, "answer": np.arange(len(rows)), "before": before, "after": after}
+    )
+    result = count_slope_table(table, n_resamples=5, random_state=0)
+    assert (result["n_problems"] + result["n_left_out"] == len(set(problem.tolist()))).all()
+
+
+def test_counts_from_rollouts():
+    before = pd.DataFrame(
+        {
+            "problem_id": list("aaabb"),
+            "correct": [True, True, False, False, False],
+            "answer": ["x", "y", "w", None, "w"],
+        }
+    )
+    after = before.assign(answer=["x", "z", "w", "w", "w"])
+    table = paired_counts(before, after)
+    assert table[["problem_id", "before", "after"]].values.tolist() == [
+        ["a", 1, 1],
+        ["a", 1, 0],
+        ["a", 0, 1],
+        ["b", 0, 0],
+    ]
+    assert table["answer"].isna().tolist() == [False, False, False, True]
+    with pytest.raises(ValueError, match="problem 'b' is in one table only"):
+        paired_counts(before, after[after["problem_id"] == "a"])
+    with pytest.raises(ValueError, match="'answer', row 0: a correct rollout has no answer"):
+        paired_counts(before.assign(answer=None), after)
+    with pytest.raises(ValueError, match="column 'answer' is missing"):
+        paired_counts(before.drop(columns="answer"), after)
+
+
+def test_logprobs_side_by_side():
+    before = pd.DataFrame(
+        {"problem_id": list("baa"), "answer": list("xyx"), "logprob": [-1.0, -2.0, -3.0]}
+    )
+    after = before.iloc[::-1].assign(logprob=[-0.3, -0.2, -0.1])
+    both = paired_logprobs(before, after)
+    assert both["logprob_before"].tolist() == [-1, -2, -3]
+    assert both["logprob_after"].tolist() == [-0.1, -0.2, -0.3]
+    with pytest.raises(ValueError, match="answer 'x' of problem 'b' is in 'before' only"):
+        paired_logprobs(before, after.iloc[:2])
+    with pytest.raises(ValueError, match="before: row 3: answer 'x' of problem 'b' occurs twice"):
+        paired_logprobs(pd.concat([before, before]), after)
+    with pytest.raises(ValueError, match="column 'logprob' is missing"):
+        paired_logprobs(before, after.drop(columns="logprob"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logprob_after": 0.5}, "column 'logprob_after', row 0: 0.5 is no log-probability"),
+        ({"logprob_before": np.nan}, "column 'logprob_before', row 0: nan"),
+        ({"logprob_null": 1.0}, "column 'logprob_null', row 0"),
+        ({"tilt": np.inf}, "column 'tilt', row 0: inf is no tilt"),
+        ({"answer": "x"}, "row 3: answer 'x' of problem 'p1' occurs twice|row 2"),
+        ({"weight": 0.0}, r"weights\[0\] is 0.0"),
+        ({"correct": False}, "no correct mode"),
+        ({"logprob_before": -np.inf}, "gives none of the modes of problem"),
+        ({"problem_id": None}, "missing"),
+    ],
+)
+def test_bad_modes_are_refused(change, message):
+    modes = exact_modes(n_problems=3).assign(**change)
+    if change.get("problem_id", 1) is None:
+        modes["answer"] = np.arange(len(modes)).astype(str)
+    with pytest.raises(ValueError, match=message):
+        slope_table(modes)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: slope_table(pd.DataFrame({"problem_id": ["a"]})), "'logprob_before' is missing"),
+        (lambda: gap_slope([-1.0], [-1.0, -2.0], ["a"]), "log_after 2"),
+        (lambda: gap_slope([-1.0], [-1.0], ["a", "b"]), "problem has shape"),
+        (lambda: gap_slope([[-1.0]], [-1.0], ["a"]), "must have shape"),
+        (lambda: gap_slope([-1.0], [np.nan], ["a"]), r"log_after\[0\] is nan"),
+        (lambda: gap_slope([-1.0], [-1.0], ["a"], [1, 2]), "weights has shape"),
+        (lambda: count_slope([1, -1], [1, 1], ["a", "a"]), r"before\[1\] is -1"),
+        (lambda: count_slope([1, 1], [1], ["a", "a"]), "but after 1"),
+        (lambda: count_slope([], [], []), "must have shape"),
+        (lambda: count_slope([1, 0.5], [1, 1], ["a", "a"]), "before"),
+        (lambda: count_slope([1, 1], [1, 1], ["a", "a"], smoothing=0), "smoothing=0"),
+        (lambda: count_slope_table(counts(1, 5, 0), ["ols"]), "estimator 'ols' is none of"),
+        (lambda: count_slope_table(counts(1, 5, 0).assign(answer="x")), "occurs twice"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
