@@ -248,7 +248,6 @@ def test_properties_of_any_world(seed, divergence):
     best = q @ OBJECTIVES[divergence](ours.prob, teachers)
     for other in [*rng.dirichlet(np.ones(6), size=20), *teachers]:
         assert best <= q @ OBJECTIVES[divergence](other, teachers) + 1e-12
-    # A factor of a demonstration's likelihoods cancels under reverse KL only.
     order = rng.permutation(6)
     again = distillation_optimum(np.log(teachers[:, order]), q, divergence)
     assert again.prob == pytest.approx(ours.prob[order], abs=1e-10)
