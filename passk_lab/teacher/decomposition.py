@@ -775,39 +775,38 @@ def _problems(
     if drop_self:
         pairs.loc[pairs["sample_id"] == pairs["demo_id"], "pcmi"] = np.nan
     pairs = pairs.loc[pairs["pcmi"].notna() & pairs["demo_answer"].notna()]
-    grouped = {str(name): part for name, part in known.groupby("problem_id")}
-    for name, part in pairs.groupby("problem_id", sort=False):
-        # First over demonstrations, then over rollouts: each rollout counts alike.
-        each = _means(part, ["correct", "sample_id", "answer", "demo_answer"])
-        right, wrong = each[each["correct"]], each[~each["correct"]]
-        if not len(right):
-            continue
-        modes = sorted(right["answer"].unique())
-        demo_modes = sorted(right["demo_answer"].unique())
-        cells = _means(right, ["answer", "demo_answer"])
+    # First over demonstrations, then over rollouts: each rollout counts alike.
+    each = _means(pairs, ["problem_id", "correct", "sample_id", "answer", "demo_answer"])
+    cells = _means(each[each["correct"]], ["problem_id", "answer", "demo_answer"])
+    wrong = _nested(_means(each[~each["correct"]], ["problem_id", "demo_answer"]), "pcmi")
+    scored = pairs[pairs["correct"]].drop_duplicates(["problem_id", "sample_id"])
+    bases = _nested(_means(scored.assign(pcmi=scored["logprob"]), ["problem_id", "answer"]), "pcmi")
+    solved = known[known["correct"]]
+    counts = _tallies(solved)
+    eligible = _tallies(known[known["answer"].notna()]) if allow_incorrect_demos else counts
+    for label, part in cells.groupby("problem_id", sort=False):
+        name = str(label)
+        modes = sorted(part["answer"].unique())
+        demo_modes = sorted(part["demo_answer"].unique())
         matrix = np.full((len(modes), len(demo_modes)), np.nan)
         at = (
-            pd.Index(modes).get_indexer(cells["answer"]),
-            pd.Index(demo_modes).get_indexer(cells["demo_answer"]),
+            pd.Index(modes).get_indexer(part["answer"]),
+            pd.Index(demo_modes).get_indexer(part["demo_answer"]),
         )
-        matrix[at] = cells["pcmi"]
-        base = part[part["correct"]].drop_duplicates("sample_id").groupby("answer")["logprob"]
+        matrix[at] = part["pcmi"]
         incorrect = None
-        if len(wrong):
-            means = _means(wrong, ["demo_answer"]).set_index("demo_answer")["pcmi"]
-            incorrect = means.reindex(demo_modes).to_numpy(float)
-        mine = grouped[str(name)]
-        solved = mine[mine["correct"]]
-        may = mine[mine["answer"].notna()] if allow_incorrect_demos else solved
+        if name in wrong:
+            incorrect = np.array([wrong[name].get(mode, np.nan) for mode in demo_modes])
+        log_base = np.array([bases[name][mode] for mode in modes])
         yield _Problem(
-            str(name),
+            name,
             modes,
             demo_modes,
             matrix,
-            base.mean().reindex(modes).to_numpy(float),
+            log_base,
             incorrect,
-            _tally(solved["answer"]),
-            _tally(may["answer"]),
+            counts[name],
+            eligible[name],
         )
 
 
@@ -819,9 +818,18 @@ def _means(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return table[keys].iloc[first].assign(pcmi=total / size).reset_index(drop=True)
 
 
-def _tally(answers: pd.Series) -> dict[str, int]:
-    counts = answers.value_counts()
-    return dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
+def _nested(table: pd.DataFrame, column: str) -> dict[str, dict[str, Any]]:
+    """Values of a column by problem and answer, the first two columns."""
+    result: dict[str, dict[str, Any]] = {}
+    keys = (table.iloc[:, at].tolist() for at in (0, 1))
+    for problem, answer, value in zip(*keys, table[column].tolist(), strict=True):
+        result.setdefault(problem, {})[answer] = value
+    return result
+
+
+def _tallies(rollouts: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    counted = rollouts.groupby(["problem_id", "answer"]).size().rename("n").reset_index()
+    return _nested(counted, "n")
 
 
 def _parts(problem: _Problem, matrix: Floats) -> Decomposition:

@@ -193,13 +193,13 @@ class _Likelihood:
     def informative(self) -> npt.NDArray[np.bool_]:
         return (np.minimum.reduceat(self.logs, self.starts) < 0) & (self.total > 0)
 
-    def maximum(self, weights: Floats) -> Floats:
-        """Best λ of each row of weights, shape (n_rows,)."""
+    def maximum(self, weights: Floats, start: float = 1.0) -> Floats:
+        """Best λ of each row of weights, shape (n_rows,), looked for from a first guess."""
         result = np.empty(len(weights))
         height = max(1, _BLOCK // max(len(self.logs), 1))
-        for start in range(0, len(weights), height):
-            part = slice(start, start + height)
-            result[part] = self._newton(weights[part])
+        for first in range(0, len(weights), height):
+            part = slice(first, first + height)
+            result[part] = self._newton(weights[part], start)
         return result
 
     def _slope(self, lam: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -221,10 +221,10 @@ class _Likelihood:
         sizes = np.diff(np.append(self.starts, len(self.logs)))
         return np.repeat(-np.minimum.reduceat(self.logs, self.starts), sizes)
 
-    def _newton(self, weights: Floats) -> Floats:
+    def _newton(self, weights: Floats, start: float) -> Floats:
         low = np.full(len(weights), -_LARGEST_SLOPE)
         high = np.full(len(weights), _LARGEST_SLOPE)
-        lam = np.ones(len(weights))
+        lam = np.full(len(weights), start)
         for _ in range(100):
             first, second = self._slope(lam, weights)
             low, high = np.where(first > 0, lam, low), np.where(first > 0, high, lam)
@@ -232,7 +232,7 @@ class _Likelihood:
             new = lam + step
             # The likelihood is concave, so that the bracket can only shrink.
             new = np.where((new > low) & (new < high) & (second < 0), new, (low + high) / 2)
-            done = np.abs(new - lam) <= 1e-12 * (1 + np.abs(lam))
+            done = np.abs(new - lam) <= 1e-10 * (1 + np.abs(lam))
             lam = new
             if done.all():
                 break
@@ -681,7 +681,7 @@ def _of_likelihood(
     if size > 1:
         weights = np.zeros((n_resamples, len(some)))
         weights[:, some] = rng.multinomial(size, np.full(size, 1 / size), size=n_resamples)
-        drawn = likelihood.maximum(weights)
+        drawn = likelihood.maximum(weights, estimate if np.isfinite(estimate) else 1.0)
         result["low"], result["high"] = _ends(drawn, confidence, size)
     return result
 
@@ -774,12 +774,19 @@ def _half(counts: Ints, code: Ints, rng: np.random.Generator) -> Ints:
 
 
 def _redrawn(null: Ints, after: Ints, code: Ints, rng: np.random.Generator) -> Ints:
-    """Draw as many rollouts as there are after training, in the proportions of the base's."""
+    """Draw as many rollouts as there are after training, in the proportions of the base's.
+
+    Without replacement, after as many copies of all as fit in: drawing with it would add noise
+    to that of the base's rollouts.
+    """
     drawn = np.zeros_like(null)
     for rows in _rows_of(code):
-        total = null[rows].sum()
+        total = int(null[rows].sum())
         if total:
-            drawn[rows] = rng.multinomial(int(after[rows].sum()), null[rows] / total)
+            copies, rest = divmod(int(after[rows].sum()), total)
+            drawn[rows] = copies * null[rows] + rng.multivariate_hypergeometric(
+                null[rows], rest, method="marginals"
+            )
     return drawn
 
 
