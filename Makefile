@@ -1,5 +1,6 @@
 # make figures   a virtual env with the light core, then every figure from data/
 # make test      everything the tests need, then lint, types and tests
+# make notebooks executes the notebooks in place (some minutes)
 # make bench     speed as ratios against peers in one run
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lint bench clean
+.PHONY: help figures test lint notebooks bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -34,6 +35,18 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
+
+define EXECUTE
+import nbclient, nbformat, pathlib
+for path in sorted(pathlib.Path("notebooks").glob("*.ipynb")):
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, record_timing=False).execute()
+    nbformat.write(notebook, path)
+endef
+export EXECUTE
+
+notebooks: $(VENV)/.dev
+	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/python -c "$$EXECUTE"
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt -c $(CONSTRAINTS)
