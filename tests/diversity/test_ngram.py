@@ -296,6 +296,7 @@ def test_zstd(monkeypatch):
         ("مَرْحَبًا بكم", ["مَرْحَبًا", "بكم"]),
         ("東京タワーへ行く。", [*"東京タワーへ行く。"]),
         ("GPU用の4つ", ["GPU", "用", "の", "4", "つ"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
         ("한국어 문장", ["한국어", "문장"]),
         ("ที่นี่", ["ที่", "นี่"]),
         ("x_1=3.5", ["x_1", "=", "3", ".", "5"]),
@@ -304,6 +305,13 @@ def test_zstd(monkeypatch):
 )
 def test_words_of_any_script(text, expected):
     assert tokenize("words")(text) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(codec="ascii"), max_size=30))
+def test_the_quick_way_for_ascii_agrees(text):
+    # A letter beyond ASCII, apart from the rest, forces the full pattern.
+    assert tokenize("words")(text + " é") == [*tokenize("words")(text), "é"]
 
 
 def test_scripts_without_spaces_are_compared_within_sentences():
