@@ -359,6 +359,23 @@ def test_two_answers_of_any_styles_rest_at_equality():
     assert not inner[0].stable
 
 
+def test_losers_whose_styles_overlap_die_slowly():
+    prior, styles, h, eta, t = (
+        np.array([0.8, 0.2]),
+        np.array([[0.9, 0.1], [0.3, 0.7]]),
+        0.9,
+        0.6,
+        4000,
+    )
+    path = self_distillation_trajectory(StyleWorld(prior, styles, h), t, weight=eta)
+    first, second = (prior[:, None] * styles / (prior @ styles)).T
+    chi = np.sum((second - first) ** 2 / first)
+    rate = eta * (h * chi - np.log1p(h * chi))
+    # Over the second half, where the start and terms of second order matter little.
+    steps = np.diff(1 / path.prob[[t // 2, t], 0, 1]) / (t / 2)
+    assert steps == pytest.approx(rate, rel=0.02)
+
+
 def test_where_every_policy_is_fixed():
     (only,) = fixed_points(CopyWorld([0.5, 0.3, 0.2], 0.0))
     assert only.prob == pytest.approx([0.5, 0.3, 0.2])
