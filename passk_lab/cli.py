@@ -339,6 +339,9 @@ def _register_train(commands: _Subparsers) -> None:
         "--base-only", action="store_true", help="pre-train and measure the base, nothing else"
     )
     parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, ... (default: cuda where there is one)"
+    )
+    parser.add_argument(
         "--map",
         action="store_true",
         help="train the main methods under other authors, teachers and penalties instead",
@@ -348,6 +351,8 @@ def _register_train(commands: _Subparsers) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     try:
+        import torch
+
         from passk_lab.training.map import run_map
         from passk_lab.training.suite import SUITES, base_report, make_base, run_suite
     except ModuleNotFoundError as error:
@@ -357,7 +362,8 @@ def _train(options: argparse.Namespace) -> int:
     if options.suite not in SUITES:
         raise ValueError(f"suite {options.suite!r} is unknown; the known ones: {', '.join(SUITES)}")
     suite = SUITES[options.suite]
-    base = make_base(suite, options.base or options.out / "base", progress=not options.quiet)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    base = make_base(suite, options.base or options.out / "base", device, not options.quiet)
     if options.base_only:
         print(base_report(suite, base).round(3).to_string())
         return 0

@@ -58,7 +58,9 @@ class TrainConfig:
     save_every : int
         Steps between checkpoints.
     autocast : bool
-        Run the models in bfloat16 (on a GPU).
+        Run the models in bfloat16 in the loss (on a GPU); sampling stays in float32.
+    compile : bool
+        Compile the models' forward pass with `torch.compile`, for any shapes.
     """
 
     method: str = "sdsd"
@@ -75,6 +77,7 @@ class TrainConfig:
     seed: int = 0
     save_every: int = 20
     autocast: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         get_method(self.method)
@@ -128,6 +131,9 @@ def train(
     average = copy.deepcopy(base) if config.teacher == "ema" else None
     teacher = {"frozen": base, "ema": average, "live": student}[config.teacher]
     assert teacher is not None
+    if config.compile:
+        for module in {id(m): m for m in (base, student, teacher)}.values():
+            module.compile(dynamic=True)  # in place: the parameters keep their names
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=0.0)
     # The number of steps is no part of the run's identity: a finished run can be carried on.
     identity = {key: value for key, value in asdict(config).items() if key != "steps"}

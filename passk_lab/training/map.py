@@ -23,15 +23,15 @@ __all__ = ["AUTHORS", "CONDITIONS", "run_map"]
 
 AUTHORS: dict[str, PathTask] = {
     "main": PATHS,
-    "freer-authors": replace(PATHS, follow=0.8),
-    "weak-demonstrations": replace(PATHS, follow=0.6, wrong_after_demo=0.2),
+    "freer-authors": replace(PATHS, follow=0.6),
+    "fallible-after-demonstration": replace(PATHS, wrong_after_demo=0.1),
     "even-authors": replace(PATHS, style_shares=(0.25, 0.25, 0.25, 0.25)),
     "unequal-authors": replace(PATHS, style_shares=(0.7, 0.1, 0.1, 0.1)),
 }
 
 
 def _config(name: str, **options: object) -> TrainConfig:
-    return replace(TrainConfig(name, prompts_per_step=8), **options)  # type: ignore[arg-type]
+    return replace(TrainConfig(name, prompts_per_step=8, ema_rate=0.01), **options)  # type: ignore[arg-type]
 
 
 _BOTH = {
@@ -41,12 +41,11 @@ _BOTH = {
 # What the main suite trains itself isn't trained again.
 CONDITIONS: dict[str, dict[str, TrainConfig]] = {
     "main": {
-        "sdsd/ema-0.01": _config("sdsd/ema-0.01", ema_rate=0.01),
         "grpo/kl-0.3": _config("grpo/kl-0.3", options=LossOptions(kl_coef=0.3)),
         "sdsd/trust-1": _config("sdsd/trust-1", options=LossOptions(trust=1.0)),
     },
     "freer-authors": _BOTH,
-    "weak-demonstrations": _BOTH,
+    "fallible-after-demonstration": _BOTH,
     "even-authors": _BOTH,
     "unequal-authors": _BOTH,
 }

@@ -55,6 +55,7 @@ def test_conditions_change_one_thing():
         for name, config in runs.items():
             twin = suite[name if name in suite else name.split("/")[0]]
             assert config.prompts_per_step == twin.prompts_per_step
+            assert config.ema_rate == twin.ema_rate
             assert config.group_size == twin.group_size
     with pytest.raises(ValueError, match="'chess' is unknown; the known ones: main"):
         maps.run_map(None, None, conditions=["chess"])  # type: ignore[arg-type]
