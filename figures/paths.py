@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_lab import counts
@@ -22,7 +21,13 @@ from passk_lab.plots import (
     style,
 )
 from passk_lab.policies import policy_curve, policy_values
-from passk_lab.seeds import crossed_bootstrap, seed_curve, seed_differences, seed_values
+from passk_lab.seeds import (
+    crossed_bootstrap,
+    matched_differences,
+    seed_curve,
+    seed_differences,
+    seed_values,
+)
 
 MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/live", "sdsd-uniform", "mara")
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -54,21 +59,28 @@ def draw(data: Path, figures: Path) -> list[Path]:
             "entropy-paths": entropy_figure(counted, entropy, last),
             "ood-paths": out_of_distribution(final),
             "tradeoff-paths": tradeoff(policies),
+            "map-paths": map_figure(policies, pd.read_parquet(data / "map.parquet")),
         }.items():
             files += save_figure(figure, figures / name)
             plt.close(figure)
             table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
             files.append(figures / f"{name}.csv")
-    found = findings(final, policies, entropy, last)
-    found.to_csv(figures / "findings-paths.csv", index=False, float_format="%.6g")
-    return [*files, figures / "findings-paths.csv"]
+    for name, table in {
+        "findings-paths": findings(final, policies, entropy, last),
+        "matched-paths": matched(policies),
+    }.items():
+        table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
+        files.append(figures / f"{name}.csv")
+    return files
 
 
 def with_start(table: pd.DataFrame) -> pd.DataFrame:
-    """Let the base, which takes no steps, stand at every step of the others, too."""
+    """Start every run at the base, and let the base stand beside it at every step."""
     base = table[table["run"] == "base"]
+    runs = [run for run in table["run"].unique() if run != "base"]
     steps = sorted(set(table["step"]) - {0})
-    return pd.concat([table, *(base.assign(step=step) for step in steps)], ignore_index=True)
+    starts = [base.assign(run=run) for run in runs]
+    return pd.concat([table, *starts, *(base.assign(step=s) for s in steps)], ignore_index=True)
 
 
 def token_entropy(rollouts: Path) -> pd.DataFrame:
@@ -185,6 +197,86 @@ def tradeoff(policies: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
+CONDITIONS = {
+    ("main", "sdsd/frozen", "grpo/kl"): "teacher: the base, frozen",
+    ("main", "sdsd", "grpo/kl"): "main setting: teacher follows at 0.01",
+    ("main", "sdsd/ema-0.05", "grpo/kl"): "teacher follows at 0.05",
+    ("main", "sdsd/live", "grpo/kl"): "teacher: the student, live",
+    ("main", "sdsd/trust-1", "grpo/kl"): "SDSD with KL to the base, weight 1",
+    ("main", "sdsd", "grpo"): "GRPO without KL",
+    ("main", "sdsd", "grpo/kl-0.3"): "GRPO with KL 0.3 instead of 0.1",
+    ("freer-authors", "sdsd", "grpo/kl"): "demonstrations say less: follow 0.6",
+    ("fallible-after-demonstration", "sdsd", "grpo/kl"): "1 in 10 errs after a demonstration",
+    ("even-authors", "sdsd", "grpo/kl"): "authors equally frequent",
+    ("unequal-authors", "sdsd", "grpo/kl"): "one author in 0.7 of the documents",
+}
+
+
+def map_figure(policies: pd.DataFrame, mapped: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Where self-distillation narrows: one condition changed at a time."""
+    last = int(mapped["step"].max())
+    rows = []
+    everything = pd.concat([policies.assign(condition="main"), with_starts(mapped, policies)])
+    everything = everything[(everything["split"] == "id") & (everything["step"] <= last)]
+    for (condition, run, other), label in CONDITIONS.items():
+        part = everything[everything["condition"] == condition]
+        part = part[part["run"].isin([run, other])]
+        steps = sorted(
+            set(part.loc[part["run"] == run, "step"]) & set(part.loc[part["run"] == other, "step"])
+        )
+        part = part[part["step"].isin(steps)]
+        accuracy = trajectories(part, "pass_at_k", 1)
+        coverage = trajectories(part, "coverage_at_k", 64)
+        ends = {r: x[:, :, -1:] for r, x in accuracy.items()}
+        end = seed_differences(ends, other, n_resamples=N_RESAMPLES, random_state=SEED).iloc[0]
+        target = common_target(accuracy[run], accuracy[other])
+        equal = matched_differences(accuracy, coverage, other, target, random_state=SEED).iloc[0]
+        rows.append(
+            {
+                "condition": label,
+                "run": run,
+                "baseline": other,
+                "step": steps[-1],
+                "pass@1": end["estimate"],
+                "difference": end["difference"],
+                "difference low": end["low"],
+                "difference high": end["high"],
+                **{name: equal[name] for name in ("target", "reached")},
+                "ratio": equal["ratio"],
+                "ratio low": equal["ratio_low"],
+                "ratio high": equal["ratio_high"],
+            }
+        )
+    table = pd.DataFrame(rows)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
+    at = np.arange(len(table))[::-1]
+    color = method_styles(["sdsd"])["sdsd"].color
+    for ax, name, none in zip(axes, ("difference", "ratio"), (0, 1), strict=True):
+        middle = table[name].to_numpy()
+        spans = np.abs(table[[f"{name} low", f"{name} high"]].to_numpy().T - middle)
+        ax.axvline(none, color="black", linewidth=1)
+        ax.errorbar(middle, at, xerr=spans, fmt="^", color=color, capsize=3)
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(at, table["condition"])
+    axes[0].set_xlabel("pass@1 of SDSD minus pass@1 of GRPO")
+    axes[1].set_xlabel("coverage@64 of SDSD / of GRPO")
+    axes[0].set_title(f"Accuracy after {last} updates")
+    axes[1].set_title("Correct paths covered at equal accuracy")
+    return figure, table
+
+
+def with_starts(mapped: pd.DataFrame, policies: pd.DataFrame) -> pd.DataFrame:
+    """Start every run of the map at the base of its condition."""
+    parts = []
+    for condition, part in mapped.groupby("condition", observed=True):
+        source = policies if condition == "main" else part
+        base = source[(source["run"] == "base") & (source["step"] == 0)]
+        runs = [run for run in part["run"].unique() if run != "base"]
+        starts = [base.assign(run=run, condition=condition) for run in runs]
+        parts += [part[part["run"] != "base"], *starts]
+    return pd.concat(parts, ignore_index=True)
+
+
 def findings(
     final: pd.DataFrame, policies: pd.DataFrame, entropy: pd.DataFrame, last: int
 ) -> pd.DataFrame:
@@ -219,6 +311,39 @@ def findings(
     return pd.concat(parts, ignore_index=True)
 
 
+def matched(policies: pd.DataFrame) -> pd.DataFrame:
+    """Every run against both kinds of GRPO where they are equally accurate."""
+    usual = policies[policies["split"] == "id"]
+    accuracy = trajectories(usual, "pass_at_k", 1)
+    parts = []
+    for other in ("grpo", "grpo/kl"):
+        target = {run: common_target(x, accuracy[other]) for run, x in accuracy.items()}
+        for metric, k in (("coverage_at_k", 64), ("distinct_at_k", 64), ("effective_answers", 1)):
+            found = matched_differences(
+                accuracy, trajectories(usual, metric, k), other, target, random_state=SEED
+            )
+            found.insert(0, "metric", metric.replace("_at_k", f"@{k}"))
+            found.insert(1, "baseline", other)
+            parts.append(found)
+    return pd.concat(parts, ignore_index=True)
+
+
+def common_target(one: np.ndarray, other: np.ndarray) -> float:
+    """Nine tenths of the way from the base to the best accuracy that both reach."""
+    means = [x.mean(axis=(0, 1)) for x in (one, other)]
+    start = means[0][0]
+    return float(start + 0.9 * (min(m.max() for m in means) - start))
+
+
+def trajectories(policies: pd.DataFrame, metric: str, k: int) -> dict[str, np.ndarray]:
+    """Values [seeds, problems, steps] of each run but the base."""
+    steps: dict[str, list[np.ndarray]] = {}
+    for (run, _, _), (_, _, values) in policy_values(policies, metric, k, BY).items():
+        if run != "base":
+            steps.setdefault(run, []).append(values)
+    return {run: np.concatenate(parts, axis=2) for run, parts in steps.items()}
+
+
 def compared(values: dict[str, np.ndarray], split: str, metric: str) -> pd.DataFrame:
     """Estimate with interval, and the difference and ratio to the base, GRPO and SDSD."""
     rows = []
@@ -250,8 +375,3 @@ def select(table: pd.DataFrame, split: str, runs: Sequence[str] = MAIN) -> pd.Da
     """Rows of one split and of some runs, in their order."""
     part = table[(table["split"] == split) & table["run"].isin(runs)]
     return part.sort_values("run", key=lambda names: names.map(list(runs).index), kind="stable")
-
-
-def legend_outside(ax: Axes) -> None:
-    """Move a legend to the right of the Axes."""
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -133,6 +133,8 @@ def policy_values(
     if ks.ndim != 1 or not len(ks) or ks.min() < 1:
         raise ValueError("k must be a number of at least 1 or a non-empty sequence of such numbers")
     stacked: dict[tuple[Any, ...], Any] = {}
+    # As objects: a categorical column would sort by its categories.
+    table = table.assign(problem_id=table["problem_id"].astype(object))
     for key, part in table.groupby([*by, "seed"], sort=True, observed=True):
         part = part.sort_values("problem_id", kind="stable")
         problems, starts = np.unique(part["problem_id"].to_numpy(object), return_index=True)

@@ -24,6 +24,7 @@ from passk_lab.rollouts import MAIN_KEYS, PathLike
 
 __all__ = [
     "crossed_bootstrap",
+    "matched_differences",
     "seed_curve",
     "seed_differences",
     "seed_replicates",
@@ -284,3 +285,123 @@ def seed_differences(
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def matched_differences(
+    accuracy: Mapping[str, npt.ArrayLike],
+    quantity: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    target: float | Mapping[str, float],
+    confidence: float = 0.95,
+    n_resamples: int = 2_000,
+    random_state: RandomState = None,
+) -> pd.DataFrame:
+    """Compare a quantity between training runs where they have the same accuracy.
+
+    Each run is followed from its start to where its mean accuracy first reaches the target, with
+    straight lines between checkpoints, and its quantity is read off there. The bootstrap does the
+    same with resampled seeds and problems, the problems being those of the baseline's replicate.
+
+    Parameters
+    ----------
+    accuracy, quantity : mapping of str to array_like, shape (n_seeds, n_problems, n_checkpoints)
+        Of each run, in the order of its training.
+    baseline : str
+        A key of both.
+    target : float or mapping of str to float
+        The accuracy at which to compare, for all runs or for each.
+    confidence, n_resamples, random_state
+        As for `crossed_bootstrap`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, target, estimate, baseline_estimate, difference, low, high, ratio,
+        ratio_low, ratio_high, reached``. ``reached`` is the share of replicates in which both
+        runs reach the target; the interval is over these, and missing where they are fewer than
+        ``confidence`` of all. Estimates are missing where a run doesn't reach the target.
+
+    Raises
+    ------
+    ValueError
+        The baseline is missing; the shapes of a run's arrays, or the numbers of problems, differ.
+
+    Examples
+    --------
+    >>> accuracy = {"grpo": [[[0.4, 0.8]]], "sdsd": [[[0.4, 0.8]]]}
+    >>> coverage = {"grpo": [[[0.9, 0.7]]], "sdsd": [[[0.9, 0.3]]]}
+    >>> found = matched_differences(accuracy, coverage, "grpo", 0.6, n_resamples=10)
+    >>> found[["run", "estimate", "baseline_estimate"]].round(3)
+        run  estimate  baseline_estimate
+    0  sdsd       0.6                0.8
+    """
+    xs = {run: np.asarray(array, dtype=np.float64) for run, array in accuracy.items()}
+    ys = {run: np.asarray(array, dtype=np.float64) for run, array in quantity.items()}
+    if baseline not in xs:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(xs)}")
+    n_problems = xs[baseline].shape[1]
+    for run, x in xs.items():
+        if run not in ys or ys[run].shape != x.shape or x.ndim != 3:
+            raise ValueError(f"{run}: accuracy and quantity must have the same three axes")
+        if x.shape[1] != n_problems:
+            raise ValueError(f"{run}: {x.shape[1]} problems, but {baseline} has {n_problems}")
+    rng = np.random.default_rng(random_state)
+    weights = _problem_weights(n_problems, n_resamples, rng)
+    # Accuracy and quantity side by side, so that they are resampled together.
+    drawn = {
+        run: seed_replicates(np.concatenate([x, ys[run]], axis=2), weights, rng)
+        for run, x in xs.items()
+    }
+    rows = []
+    for run in xs:
+        if run == baseline:
+            continue
+        at = target[run] if isinstance(target, Mapping) else float(target)
+        mine, other = (
+            _read_off(xs[r].mean((0, 1))[None], ys[r].mean((0, 1))[None], at)[0]
+            for r in (run, baseline)
+        )
+        replicates = [
+            _read_off(drawn[r][:, : xs[r].shape[2]], drawn[r][:, xs[r].shape[2] :], at)
+            for r in (run, baseline)
+        ]
+        both = np.isfinite(replicates[0]) & np.isfinite(replicates[1])
+        row = {
+            "run": run,
+            "target": at,
+            "estimate": mine,
+            "baseline_estimate": other,
+            "difference": mine - other,
+            "low": np.nan,
+            "high": np.nan,
+            "ratio": mine / other if other else np.nan,
+            "ratio_low": np.nan,
+            "ratio_high": np.nan,
+            "reached": both.mean(),
+        }
+        if both.mean() >= confidence and np.isfinite(row["difference"]):
+            pair = np.column_stack([r[both] for r in replicates])
+            ratio = (
+                pair[:, 0] / pair[:, 1] if (pair[:, 1] > 0).all() else np.full(len(pair), np.nan)
+            )
+            low, high = percentiles(
+                np.column_stack([pair[:, 0] - pair[:, 1], ratio]), confidence, n_problems
+            )
+            row |= {"low": low[0], "high": high[0], "ratio_low": low[1], "ratio_high": high[1]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _read_off(x: Floats, y: Floats, target: float) -> Floats:
+    """Value of y where x first reaches the target along the last axis; NaN where it doesn't."""
+    above = x >= target
+    first = above.argmax(axis=1)
+    rows = np.arange(len(x))
+    before = np.maximum(first - 1, 0)
+    x0, x1 = x[rows, before], x[rows, first]
+    step = np.where(x1 > x0, x1 - x0, 1.0)
+    share = np.where(first > 0, (target - x0) / step, 0.0)
+    value = y[rows, before] + share * (y[rows, first] - y[rows, before])
+    # A start that is above the target already was never at it.
+    reached = above.any(axis=1) & ((first > 0) | (x[:, 0] == target))
+    return np.where(reached, value, np.nan)

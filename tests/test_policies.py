@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from passk_lab.policies import policy_curve, policy_summary, policy_values
+from passk_lab.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
 
 
 def table(seeds=(0,), problems=("a", "b")):
@@ -65,6 +65,17 @@ def test_extreme_probabilities():
     assert values[0].tolist() == [1.0, 1.0]
     assert values[1, 1] == pytest.approx(2**40 * np.exp(-50), rel=1e-6)
     assert policy_values(policies, "effective_answers", 1, by=())[()][2][0, :, 0].tolist() == [1, 1]
+
+
+def test_categorical_problems_in_any_order():
+    policies = table(seeds=(0, 1))
+    shuffled = policies.sample(frac=1, random_state=0)
+    shuffled["problem_id"] = pd.Categorical(shuffled["problem_id"], categories=["b", "a"])
+    for metric in POLICY_METRICS:
+        ours = policy_values(policies, metric, [1, 3])["sdsd", "id"]
+        other = policy_values(shuffled, metric, [1, 3])["sdsd", "id"]
+        assert other[0].tolist() == ours[0].tolist()
+        assert other[2] == pytest.approx(ours[2], abs=1e-12)
 
 
 def test_curve_and_summary():

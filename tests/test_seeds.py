@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from passk_lab.curves import pass_at_k_curve
-from passk_lab.seeds import crossed_bootstrap, seed_curve, seed_differences, seed_values
+from passk_lab.seeds import (
+    crossed_bootstrap,
+    matched_differences,
+    seed_curve,
+    seed_differences,
+    seed_values,
+)
 
 
 def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
@@ -78,6 +84,28 @@ def test_differences_are_paired_by_problem():
     assert found.loc["grpo", "ratio_low"] > 1.9
 
 
+def test_matched_differences():
+    rng = np.random.default_rng(0)
+    problem = 0.05 * rng.normal(size=(3, 80, 1))
+    steps = np.linspace(0, 1, 5)
+    accuracy = 0.4 + 0.4 * steps + problem
+    slow = 0.4 + 0.2 * steps + problem
+    quantity = {"grpo": 0.9 - 0.2 * steps + problem, "sdsd": 0.9 - 0.4 * steps + problem}
+    found = matched_differences({"grpo": accuracy, "sdsd": slow}, quantity, "grpo", 0.55)
+    row = found.iloc[0]
+    # grpo has 0.55 at 3/8 of its way, sdsd at 3/4.
+    assert row["baseline_estimate"] == pytest.approx(0.9 - 0.2 * 3 / 8, abs=0.02)
+    assert row["estimate"] == pytest.approx(0.9 - 0.4 * 3 / 4, abs=0.03)
+    assert row["low"] < row["difference"] < row["high"] < 0
+    assert row["ratio_low"] < row["ratio"] < row["ratio_high"] < 1
+    assert row["reached"] == 1
+    # A target that one of them never reaches, and one below the start.
+    for target in (0.7, 0.3):
+        beyond = matched_differences({"grpo": accuracy, "sdsd": slow}, quantity, "grpo", target)
+        assert beyond[["difference", "low", "high"]].isna().all(axis=None)
+        assert beyond["reached"].item() == 0
+
+
 def test_bad_input():
     rollouts = table()
     with pytest.raises(ValueError, match="leave it out"):
@@ -90,5 +118,11 @@ def test_bad_input():
         crossed_bootstrap(np.full((1, 2, 1), np.nan))
     with pytest.raises(ValueError, match="baseline 'x' is none of a"):
         seed_differences({"a": np.zeros((1, 2, 1))}, "x")
+    zeros = np.zeros((1, 2, 3))
+    with pytest.raises(ValueError, match="the same three axes"):
+        matched_differences({"a": zeros, "b": zeros}, {"a": zeros}, "a", 0.5)
+    wide = np.zeros((1, 4, 3))
+    with pytest.raises(ValueError, match="b: 4 problems, but a has 2"):
+        matched_differences({"a": zeros, "b": wide}, {"a": zeros, "b": wide}, "a", 0.5)
     with pytest.raises(ValueError, match="b: shape"):
         seed_differences({"a": np.zeros((1, 2, 1)), "b": np.zeros((1, 3, 1))}, "a")

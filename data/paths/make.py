@@ -45,6 +45,7 @@ def compact(rollouts: pd.DataFrame) -> pd.DataFrame:
 def write(tables: list[pd.DataFrame], path: Path, note: dict[str, object]) -> None:
     """Write tables as parquet with narrow types and dictionaries."""
     narrow = {
+        "condition": pa.dictionary(pa.int8(), pa.string()),
         "run": pa.dictionary(pa.int8(), pa.string()),
         "split": pa.dictionary(pa.int8(), pa.string()),
         "problem_id": pa.dictionary(pa.int16(), pa.string()),
@@ -82,6 +83,10 @@ def main() -> None:
     write([compact(read_rollouts(file)) for file in files], HERE / "rollouts.parquet", note)
     policies = [pd.read_parquet(lab / "policies" / file.name) for file in files]
     write([p.sort_values(["split", "step"]) for p in policies], HERE / "policies.parquet", note)
+    conditions = sorted((lab / "map").glob("*/policies/*.parquet"))
+    mapped = [pd.read_parquet(f).assign(condition=f.parent.parent.name) for f in conditions]
+    if mapped:
+        write([p.sort_values(["split", "step"]) for p in mapped], HERE / "map.parquet", note)
     with atomic_write(HERE / "sweep.csv") as temporary:
         temporary.write_bytes((lab / "sweep.csv").read_bytes())
 
