@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"passk-lab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for register in (_register_report, _register_convert, _register_train):
+    for register in (_register_report, _register_convert, _register_train, _register_score):
         register(commands)
     return parser
 
@@ -378,6 +378,151 @@ def _train(options: argparse.Namespace) -> int:
     if not options.quiet:
         print(visible(f"Wrote {len(files)} files of rollouts into {options.out / 'rollouts'}."))
     return 0
+
+
+def _register_score(commands: _Subparsers) -> None:
+    parser = _add(
+        commands,
+        "score",
+        _score,
+        "score rollouts with and without demonstrations, for the teacher's bias",
+        "  passk-lab score rollouts.parquet --model my-model --prompts prompts.jsonl "
+        "--out scores.parquet\n"
+        "  passk-lab score rollouts.parquet --run base --model my-model \\\n"
+        "      --prompts prompts.jsonl --template opsd --rollouts 16 --demos 8 --out scores.parquet\n"
+        "  passk-lab score data/paths/rollouts.parquet --run base --split id --seed 0 \\\n"
+        "      --model data/paths/base --suite paths --out scores.parquet\n\n"
+        "Demonstrations are correct rollouts of the same problem. Needs the extra [train].",
+    )
+    parser.add_argument("file", type=Path, metavar="ROLLOUTS", help="a rollouts file")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="PATH",
+        help="folder or hub name of the model to score with",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="JSONL, CSV or Parquet with problem_id and prompt, the text that the model was given",
+    )
+    source.add_argument(
+        "--suite", metavar="NAME", help="the rollouts are those of a suite's evaluation: paths"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="scores to write, a .parquet file"
+    )
+    for name, kind in (("run", str), ("split", str), ("seed", int), ("step", int)):
+        parser.add_argument(
+            f"--{name}", type=kind, metavar="VALUE", help=f"take rollouts of this {name} only"
+        )
+    parser.add_argument(
+        "--template",
+        default="sdpo",
+        metavar="NAME",
+        help="how a demonstration is shown: sdpo, opsd, or a format with {prompt} and {demo} "
+        "(default: sdpo)",
+    )
+    parser.add_argument("--text", metavar="COLUMN", help="column of the output (default: text)")
+    parser.add_argument(
+        "--no-chat", action="store_true", help="don't use the tokenizer's chat template"
+    )
+    parser.add_argument(
+        "--rollouts", type=_positive, metavar="N", help="at most so many rollouts of a problem"
+    )
+    parser.add_argument(
+        "--demos", type=_positive, metavar="N", help="at most so many demonstrations of a problem"
+    )
+    parser.add_argument(
+        "--tokens", action="store_true", help="also write the log-probability of each token"
+    )
+    parser.add_argument("--device", metavar="NAME", help="default: cuda where there is one")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _score(options: argparse.Namespace) -> int:
+    try:
+        import torch
+        from transformers import AutoTokenizer
+
+        from passk_lab.training.model import load_model
+        from passk_lab.training.suite import ALL_SPLITS, SUITES, evaluation_prompts
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"scoring needs {error.name}; install the extra: pip install 'passk-lab[train]'"
+        ) from error
+    import pandas as pd
+
+    from passk_lab._files import atomic_write
+    from passk_lab.rollouts import read_rollouts
+    from passk_lab.teacher.pcmi import Encoder, TaskEncoder, TextEncoder, read_prompts, score
+
+    if options.out.suffix != ".parquet":
+        raise ValueError(f"{options.out}: scores are written as .parquet; choose such a name")
+    table = read_rollouts(options.file)
+    for name in ("run", "split", "seed", "step"):
+        value = getattr(options, name)
+        if value is not None:
+            if name not in table.columns or not (table[name] == value).any():
+                raise ValueError(f"{options.file}: no rollout has {name} {value!r}")
+            table = table[table[name] == value]
+        elif name in table.columns and (table[name] != table[name].iloc[0]).any():
+            some = ", ".join(map(str, table[name].unique()[:4]))
+            raise ValueError(f"{options.file}: several values of {name} ({some}); give --{name}")
+    table = table.sort_values(["problem_id", "sample_id"], ignore_index=True)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(options.model, device=device)
+    encoder: Encoder
+    prompts: dict[str, Any]
+    if options.suite is not None:
+        if options.suite not in SUITES:
+            known = ", ".join(SUITES)
+            raise ValueError(f"suite {options.suite!r} is unknown; the known ones: {known}")
+        suite = SUITES[options.suite]
+        encoder, text = TaskEncoder(suite.task), options.text or "answer"
+        splits = [s for s in ALL_SPLITS if s in set(table["split"])]
+        made = evaluation_prompts(suite, model, splits)
+        prompts = {p.problem_id: p for split in made.values() for p in split}
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(options.model)
+        chat = False if options.no_chat else None
+        encoder, text = TextEncoder(tokenizer, options.template, chat=chat), options.text or "text"
+        prompts = read_prompts(options.prompts)
+    table = _first_of_each(table, options.rollouts)
+    demos = _first_of_each(table[table["correct"] & table[text].notna()], options.demos)
+    scores = score(
+        model,
+        prompts,
+        table,
+        demos,
+        encoder=encoder,
+        text=text,
+        tokens=options.tokens,
+        progress=not options.quiet,
+    )
+    with atomic_write(options.out) as temporary:
+        scores.to_parquet(temporary, compression="zstd")
+    if not options.quiet:
+        shown = scores[["problem_id", "demo_id"]].drop_duplicates()
+        left = table["problem_id"].nunique() - shown["problem_id"].nunique()
+        print(
+            visible(
+                f"Wrote {len(scores)} pairs of {shown['problem_id'].nunique()} problems with "
+                f"{len(shown)} demonstrations into {options.out}."
+                + (f" {left} problems have no correct rollout to show." if left else "")
+            )
+        )
+        gain = pd.Series(scores["logprob_given_demo"] - scores["logprob"])
+        print(
+            f"Mean PCMI: {gain.mean():.3f} nats; largest {gain.max():.3f}, least {gain.min():.3f}."
+        )
+    return 0
+
+
+def _first_of_each(table: Any, n: int | None) -> Any:
+    return table if n is None else table.groupby("problem_id", sort=False).head(n)
 
 
 def _seeds(text: str) -> list[int]:

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from passk_lab.rollouts import validate_rollouts
+from passk_lab.rollouts import PathLike, iter_jsonl, validate_rollouts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from passk_lab.tasks.base import Task
 
-__all__ = ["TEMPLATES", "Encoder", "TaskEncoder", "TextEncoder", "score"]
+__all__ = ["TEMPLATES", "Encoder", "TaskEncoder", "TextEncoder", "read_prompts", "score"]
 
 TEMPLATES = {
     # Hübotter et al., arXiv 2601.20802; the wording of their configuration and of TRL's trainer.
@@ -157,6 +158,48 @@ class TextEncoder:
         """Tokens of a rollout and the end token."""
         tokens = list(self.tokenizer(rollout, add_special_tokens=False)["input_ids"])
         return [*tokens, self.tokenizer.eos_token_id] if self.end else tokens
+
+
+def read_prompts(path: PathLike) -> dict[str, str]:
+    """Read the prompts of problems from a file.
+
+    Parameters
+    ----------
+    path : path
+        ``.parquet``, ``.csv``, ``.jsonl`` or ``.jsonl.gz`` with ``problem_id`` and ``prompt``.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError
+        The ending is unknown, a column or a prompt is missing, or a problem has two prompts.
+    """
+    name = Path(path).name.lower()
+    if name.endswith(".parquet"):
+        table = pd.read_parquet(path)
+    elif name.endswith(".csv"):
+        table = pd.read_csv(path, dtype=str)
+    elif name.endswith((".jsonl", ".jsonl.gz")):
+        table = pd.DataFrame(list(iter_jsonl(path)))
+    else:
+        raise ValueError(f"{path}: unknown ending; give a .parquet, .csv, .jsonl or .jsonl.gz file")
+    for column in ("problem_id", "prompt"):
+        if column not in table.columns:
+            raise ValueError(
+                f"{path}: column {column!r} is missing; add it or rename the right one"
+            )
+    missing = table["prompt"].isna().to_numpy()
+    if missing.any():
+        raise ValueError(f"{path}: column 'prompt', row {int(np.argmax(missing))}: no prompt")
+    table = table.astype({"problem_id": str}).drop_duplicates(["problem_id", "prompt"])
+    twice = table["problem_id"].duplicated().to_numpy()
+    if twice.any():
+        problem = table["problem_id"].iloc[int(np.argmax(twice))]
+        raise ValueError(f"{path}: problem {problem!r} has two different prompts; keep one")
+    return dict(zip(table["problem_id"], table["prompt"].astype(str), strict=True))
 
 
 def score(

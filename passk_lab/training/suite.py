@@ -493,7 +493,7 @@ def _train_and_evaluate(
             model.eval()
         sampled = step in suite.steps or name == "base"
         for split in ALL_SPLITS if sampled else ("id",):
-            at = {"run": name, "split": split, "seed": seed, "step": step}
+            at: dict[str, Any] = {"run": name, "split": split, "seed": seed, "step": step}
             policies.append(_policy(model, suite.task, prompts[split]).assign(**at))
             if suite.n_samples and sampled and (split == "id" or step == steps[-1]):
                 drawn = evaluate(model, suite.task, prompts[split], suite.n_samples, **at)

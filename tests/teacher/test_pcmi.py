@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,17 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from passk_lab.cli import main  # noqa: E402
 from passk_lab.tasks.paths import PathTask  # noqa: E402
 from passk_lab.teacher.decomposition import checked_scores  # noqa: E402
-from passk_lab.teacher.pcmi import TEMPLATES, TaskEncoder, TextEncoder, score  # noqa: E402
+from passk_lab.teacher.pcmi import (  # noqa: E402
+    TEMPLATES,
+    TaskEncoder,
+    TextEncoder,
+    read_prompts,
+    score,
+)
+from passk_lab.training import suite as suites  # noqa: E402
 from passk_lab.training.evaluate import answer_logprobs, evaluate  # noqa: E402
 from passk_lab.training.model import ModelConfig, build_model, load_model  # noqa: E402
 
@@ -154,3 +163,63 @@ def test_bad_templates(tokenizer):
         TextEncoder(tokenizer, chat=True)
     with pytest.raises(ValueError, match="needs a chat template"):
         TextEncoder(tokenizer, system="be brief")
+
+
+def test_read_prompts(tmp_path):
+    wanted = {"1": "solve x", "b": "solve y"}
+    table = pd.DataFrame({"problem_id": ["1", "b", "b"], "prompt": ["solve x", *["solve y"] * 2]})
+    table.to_parquet(tmp_path / "p.parquet")
+    table.to_csv(tmp_path / "p.csv", index=False)
+    table.to_json(tmp_path / "p.jsonl", orient="records", lines=True)
+    for ending in ("parquet", "csv", "jsonl"):
+        assert read_prompts(tmp_path / f"p.{ending}") == wanted
+    table.assign(prompt=["a", "b", "c"]).to_csv(tmp_path / "two.csv", index=False)
+    with pytest.raises(ValueError, match="'b' has two different prompts"):
+        read_prompts(tmp_path / "two.csv")
+    table.assign(prompt=["a", None, "c"]).to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(ValueError, match="row 1: no prompt"):
+        read_prompts(tmp_path / "none.csv")
+    table[["prompt"]].to_csv(tmp_path / "bare.csv", index=False)
+    with pytest.raises(ValueError, match="'problem_id' is missing"):
+        read_prompts(tmp_path / "bare.csv")
+    with pytest.raises(ValueError, match="unknown ending"):
+        read_prompts(tmp_path / "p.txt")
+
+
+def test_command_on_the_suite(tmp_path, monkeypatch, capsys):
+    tiny = replace(suites.SUITES["paths"], n_problems=3)
+    monkeypatch.setitem(suites.SUITES, "paths", tiny)
+    base = load_model(SHIPPED)
+    made = suites.evaluation_prompts(tiny, base)["id"]
+    parts = [evaluate(base, tiny.task, made, 8, run="base", seed=seed) for seed in (0, 1)]
+    pd.concat(parts).to_parquet(tmp_path / "rollouts.parquet")
+    call = ["score", str(tmp_path / "rollouts.parquet"), "--model", str(SHIPPED)]
+    call += ["--suite", "paths", "--out", str(tmp_path / "scores.parquet")]
+    assert main(call) == 2
+    assert "give --seed" in capsys.readouterr().err
+    assert main([*call, "--seed", "1", "--demos", "2", "--quiet"]) == 0
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    shown = scores.groupby("problem_id")["demo_id"].nunique()
+    assert (shown <= 2).all()
+    checked_scores(scores, parts[1])
+    assert main([*call, "--seed", "7"]) == 2
+    assert "no rollout has seed 7" in capsys.readouterr().err
+
+
+def test_command_on_text(tmp_path, tokenizer, capsys):
+    tokenizer.chat_template = None
+    config = ModelConfig(vocab_size=16, context_length=64, d_model=32, n_layers=1, n_heads=2)
+    build_model(config, seed=0).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    pd.DataFrame(
+        {"problem_id": "a", "sample_id": [0, 1], "correct": [True, False], "text": ["x 2", "2"]}
+    ).to_parquet(tmp_path / "rollouts.parquet")
+    (tmp_path / "prompts.csv").write_text("problem_id,prompt\na,solve x\n")
+    call = ["score", str(tmp_path / "rollouts.parquet"), "--model", str(tmp_path / "model")]
+    call += ["--prompts", str(tmp_path / "prompts.csv"), "--out", str(tmp_path / "s.parquet")]
+    assert main([*call, "--template", "opsd", "--tokens"]) == 0
+    assert "Wrote 2 pairs of 1 problems with 1 demonstrations" in capsys.readouterr().out
+    scores = pd.read_parquet(tmp_path / "s.parquet")
+    assert [len(t) for t in scores["token_logprob"]] == [3, 2]
+    assert main([*call, "--template", "{demo}"]) == 2
+    assert "has no {prompt}" in capsys.readouterr().err
