@@ -389,7 +389,7 @@ def _register_score(commands: _Subparsers) -> None:
         "  passk-lab score rollouts.parquet --model my-model --prompts prompts.jsonl "
         "--out scores.parquet\n"
         "  passk-lab score rollouts.parquet --run base --model my-model \\\n"
-        "      --prompts prompts.jsonl --template opsd --rollouts 16 --demos 8 --out scores.parquet\n"
+        "      --prompts prompts.jsonl --template opsd --demos 8 --out scores.parquet\n"
         "  passk-lab score data/paths/rollouts.parquet --run base --split id --seed 0 \\\n"
         "      --model data/paths/base --suite paths --out scores.parquet\n\n"
         "Demonstrations are correct rollouts of the same problem. Needs the extra [train].",

@@ -45,7 +45,10 @@ TEMPLATES = {
 class Encoder(Protocol):
     """How problems, demonstrations and answers become tokens."""
 
-    pad_id: int
+    @property
+    def pad_id(self) -> int:
+        """Token for padding, which the model never reads."""
+        ...
 
     def context(self, prompt: Any, demo: str | None) -> list[int]:
         """Tokens of a prompt, with or without a demonstration, that an answer continues."""
