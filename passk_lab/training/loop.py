@@ -254,15 +254,24 @@ def log_metrics(folder: Path, record: Mapping[str, Any]) -> None:
     """Append one line to ``metrics.jsonl``; lines of steps that are run again are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    text = path.read_text() if path.exists() else ""
+    lines = text.splitlines()
     kept = len(lines)
-    # Steps ascend, so what is to be replaced stands at the end.
-    while kept and json.loads(lines[kept - 1])["step"] >= record["step"]:
+    # Steps ascend, so what is to be replaced stands at the end; so does a line cut short by a kill.
+    while kept and not _before(lines[kept - 1], record["step"]):
         kept -= 1
-    with open(path, "w" if kept < len(lines) else "a") as file:
-        if kept < len(lines):
+    whole = kept == len(lines) and text.endswith("\n")
+    with open(path, "a" if whole else "w") as file:
+        if not whole:
             file.writelines(line + "\n" for line in lines[:kept])
         file.write(json.dumps(record) + "\n")
+
+
+def _before(line: str, step: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] < step)
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return False
 
 
 @dataclass

@@ -121,6 +121,18 @@ def test_metrics_of_repeated_steps_are_replaced(tmp_path):
     assert metrics(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.1}]
 
 
+@pytest.mark.parametrize("cut", [3, 12, 20, 26])
+def test_a_line_cut_short_is_dropped(tmp_path, cut):
+    """A killed process leaves part of a line; what was whole before it stays."""
+    log_metrics(tmp_path, {"step": 1, "loss": 0.5})
+    whole = (tmp_path / "metrics.jsonl").read_text()
+    line = '{"step": 2, "loss": 0.25}'
+    (tmp_path / "metrics.jsonl").write_text(whole + line[:cut])
+    log_metrics(tmp_path, {"step": 3, "loss": 0.1})
+    kept = [{"step": 2, "loss": 0.25}] if cut > len(line) - 1 else []
+    assert metrics(tmp_path) == [{"step": 1, "loss": 0.5}, *kept, {"step": 3, "loss": 0.1}]
+
+
 def test_learning_rate():
     config = PretrainConfig(steps=1_000, warmup=100, learning_rate=1.0)
     rates = [learning_rate_at(step, config) for step in range(1_000)]
