@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import theory
+
 from passk_lab._files import atomic_write
 from passk_lab.report import build_report, write_figures
 
@@ -67,6 +69,15 @@ def regenerate(study: Study, figures: Path, report: Path) -> dict[str, Any]:
     }
 
 
+def regenerate_theory(figures: Path) -> dict[str, Any]:
+    """Draw the figures that need no data; return their entry of the manifest."""
+    files = theory.draw(figures)
+    return {
+        "seed": theory.SEED,
+        "files": {file.name: sha256(file) for file in sorted(files)},
+    }
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hex digits."""
     with open(path, "rb") as file:
@@ -87,6 +98,8 @@ def main() -> int:
         names = studies[study.name]["files"]
         print(f"wrote {len(names)} files into figures/: {', '.join(names)}")
         print(f"wrote report/{study.name}/index.html")
+    studies["theory"] = regenerate_theory(figures)
+    print(f"wrote {len(studies['theory']['files'])} files of the theory into figures/")
     manifest = {
         "command": "python figures/regenerate.py",
         "python": platform.python_version(),

@@ -1,0 +1,186 @@
+"""Figures that need no data: optima, repeated distillation and estimators in small exact worlds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from passk_lab.plots import method_styles, plot_progress, save_figure, style
+from passk_lab.teacher.dynamics import BoostWorld, rl_trajectory, self_distillation_trajectory
+from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
+from passk_lab.teacher.slopes import COUNT_ESTIMATORS, count_slope_table
+
+SEED = 0
+# Three correct answers and a wrong one; a demonstration multiplies its own answer's odds by e^2.
+BASE = np.array([0.30, 0.18, 0.12, 0.40])
+BOOST = 2.0
+
+
+def draw(figures: Path) -> list[Path]:
+    """Draw every figure of the theory; return what was written, each with its CSV."""
+    files: list[Path] = []
+    with style():
+        for name, (figure, table) in {
+            "optimum-theory": optimum(),
+            "dynamics-theory": dynamics(),
+            "slopes-theory": slopes(),
+        }.items():
+            files += save_figure(figure, figures / name)
+            plt.close(figure)
+            table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
+            files.append(figures / f"{name}.csv")
+    return files
+
+
+def boost_pcmi(base: np.ndarray, boost: float, n_correct: int) -> np.ndarray:
+    """PCMI [answers, demonstrations] where a demonstration boosts its own answer."""
+    teacher = np.where(
+        np.eye(len(base))[:, :n_correct] > 0, base[:, None] * np.exp(boost), base[:, None]
+    )
+    return np.log(teacher / teacher.sum(axis=0)) - np.log(base)[:, None]
+
+
+def optimum() -> tuple[Figure, pd.DataFrame]:
+    """Figure 1: the base, the optimum of RL and that of self-distillation, at equal accuracy."""
+    pcmi = boost_pcmi(BASE, BOOST, 3)
+    popular = BASE[:3] / BASE[:3].sum()
+    distilled = self_distillation_optimum(BASE, pcmi, popular)
+    balanced = self_distillation_optimum(BASE, pcmi)
+    # RL's temperature is set so that it is as accurate as the distilled policy.
+    odds = np.log(distilled[:3].sum() / distilled[3]) - np.log(BASE[:3].sum() / BASE[3])
+    reinforced = rl_optimum(BASE, np.array([1.0, 1.0, 1.0, 0.0]), beta=1 / odds)
+    laws = {"base": BASE, "grpo": reinforced, "sdsd": distilled, "sdsd-uniform": balanced}
+    labels = {
+        "base": "base",
+        "grpo": "RL with KL to the base",
+        "sdsd": "self-distillation, demonstrations as sampled",
+        "sdsd-uniform": "self-distillation, demonstrations balanced",
+    }
+    names = ["correct 1", "correct 2", "correct 3", "wrong"]
+    rows = [
+        {"run": run, "law": labels[run], "answer": name, "probability": p}
+        for run, law in laws.items()
+        for name, p in zip(names, law, strict=True)
+    ]
+    figure, ax = plt.subplots(figsize=(7.2, 4.4))
+    styles = method_styles(laws)
+    width = 0.2
+    for place, (run, law) in enumerate(laws.items()):
+        at = np.arange(4) + (place - 1.5) * width
+        ax.bar(at, law, width, color=styles[run].color,
+               hatch=styles[run].hatch, edgecolor=ax.get_facecolor(),
+               label=labels[run])  # fmt: skip
+    ax.set_xticks(range(4), names)
+    ax.grid(axis="x", visible=False)
+    ax.set_ylabel("probability")
+    ax.set_title("RL keeps ratios, self-distillation doesn't")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+    return figure, pd.DataFrame(rows)
+
+
+def dynamics() -> tuple[Figure, pd.DataFrame]:
+    """Figure 9: effective correct answers over generations of self-distillation."""
+    n_generations, n_worlds = 25, 500
+    rng = np.random.default_rng(SEED)
+    base = rng.dirichlet(np.full(5, 5.0), size=n_worlds)
+    world = BoostWorld(base, boost=1.0)
+    settings: dict[str, dict[str, object]] = {
+        "sdsd/live": {},
+        "sdsd/frozen": {"teacher": "frozen"},
+        "sdsd-uniform": {"demos": "uniform"},
+        "sdsd": {"n_demos": 8, "random_state": SEED},
+    }
+    labels = {
+        "sdsd/live": "teacher and demonstrations move",
+        "sdsd/frozen": "frozen teacher, demonstrations move",
+        "sdsd-uniform": "balanced demonstrations",
+        "sdsd": "teacher and demonstrations move, 8 demonstrations drawn",
+        "grpo": "RL, all answers rewarded alike",
+    }
+    modes = {
+        run: self_distillation_trajectory(world, n_generations, **options).effective_modes  # type: ignore[arg-type]
+        for run, options in settings.items()
+    }
+    modes["grpo"] = rl_trajectory(base, np.ones_like(base), n_generations).effective_modes
+    rows = []
+    for run, values in modes.items():
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=1)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "run": run,
+                    "law": labels[run],
+                    "step": np.arange(n_generations + 1),
+                    "estimate": middle,
+                    "low": low,
+                    "high": high,
+                }
+            )
+        )
+    table = pd.concat(rows, ignore_index=True)
+    figure, ax = plt.subplots(figsize=(7.2, 4.6))
+    plot_progress(table, ax, method_styles(modes))
+    ax.set_xlabel("generation (the student becomes the teacher)")
+    ax.set_ylabel("effective correct answers")
+    ax.set_ylim(bottom=0.8)
+    ax.set_title(f"{n_worlds} worlds of five answers: median and quartiles")
+    handles = ax.get_legend().legend_handles
+    ax.legend(handles, [labels[run] for run in modes], loc="upper center",
+              bbox_to_anchor=(0.5, -0.15), ncols=1, handlelength=3.0)  # fmt: skip
+    return figure, table
+
+
+def slopes() -> tuple[Figure, pd.DataFrame]:
+    """Estimates of the amplification from counts, where the truth is known."""
+    rng = np.random.default_rng(SEED)
+    n_problems, n_modes, n_trials = 40, 8, 20
+    rows = []
+    for true in (1.0, 2.0):
+        for n in (16, 64, 256, 1024):
+            for trial in range(n_trials):
+                p = rng.dirichlet(np.ones(n_modes), size=n_problems)
+                after = p**true / (p**true).sum(axis=1, keepdims=True)
+                counts = pd.DataFrame(
+                    {
+                        "problem_id": np.repeat(np.arange(n_problems), n_modes).astype(str),
+                        "answer": np.tile(np.arange(n_modes), n_problems).astype(str),
+                        "before": np.concatenate([rng.multinomial(n, law) for law in p]),
+                        "after": np.concatenate([rng.multinomial(n, law) for law in after]),
+                    }
+                )
+                found = count_slope_table(counts, n_resamples=2, random_state=rng)
+                found = found[(found["comparison"] == "trained") & (found["quantity"] == "slope")]
+                rows += [
+                    (true, n, trial, row["estimator"], row["estimate"])
+                    for row in found.to_dict("records")
+                ]
+    trials = pd.DataFrame(rows, columns=["slope", "n_samples", "trial", "estimator", "estimate"])
+    grouped = trials.groupby(["slope", "n_samples", "estimator"])["estimate"]
+    table = grouped.agg(["mean", "std"]).reset_index()
+    looks = dict(zip(COUNT_ESTIMATORS, ("sdsd", "grpo", "rloo", "rft"), strict=True))
+    names = {
+        "multinomial": "multinomial likelihood",
+        "ols_plus_half": "least squares, ½ added",
+        "ols_seen_only": "least squares, seen answers",
+        "split_half_iv": "split-half instrument",
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4))
+    styles = method_styles(looks.values())
+    for ax, true in zip(axes, (1.0, 2.0), strict=True):
+        ax.axhline(true, color=ax.spines["left"].get_edgecolor(), linewidth=1)
+        for estimator, look in looks.items():
+            part = table[(table["slope"] == true) & (table["estimator"] == estimator)]
+            ax.errorbar(part["n_samples"], part["mean"], yerr=part["std"], capsize=3,
+                        color=styles[look].color, linestyle=styles[look].linestyle,
+                        marker=styles[look].marker, label=names[estimator])  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ax.set_xticks([16, 64, 256, 1024], ["16", "64", "256", "1024"])
+        ax.set_xlabel("samples per problem, before and after")
+        ax.set_ylabel("estimated slope (mean and spread of 20 trials)")
+        ax.set_title(f"True slope {true:g}")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+    return figure, table
