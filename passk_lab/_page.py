@@ -16,6 +16,7 @@ from passk_lab._text import shorten, visible
 from passk_lab.verdict import interval
 
 if TYPE_CHECKING:
+    from passk_lab.outlook import Outlook
     from passk_lab.report import Section
 
 TEXT_PROBLEMS = 5  # problems whose samples are shown
@@ -30,6 +31,7 @@ def render_page(
     settings: Mapping[str, Any],
     texts: pd.DataFrame,
     runs: Sequence[str],
+    ahead: Outlook | None = None,
 ) -> str:
     from passk_lab import __version__
 
@@ -50,6 +52,7 @@ def render_page(
         version=__version__,
         baseline=baseline,
         notes=notes,
+        ahead=ahead,
         settings=settings,
         n_compared=len(runs) - (baseline is not None),
         sections=[_section_view(s, baseline, texts) for s in sections],

@@ -147,6 +147,13 @@ def _register_report(commands: _Subparsers) -> None:
         help="leave out distinct answers, although there is a column answer",
     )
     parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="teacher scores of the baseline's rollouts, from passk-lab score: adds a forecast of "
+        "self-distillation",
+    )
+    parser.add_argument(
         "--confidence",
         type=_share,
         default=0.95,
@@ -189,6 +196,7 @@ def _report(options: argparse.Namespace) -> int:
             k=options.k,
             run=options.run,
             distinct=options.distinct,
+            scores=options.scores,
             confidence=options.confidence,
             n_resamples=options.n_resamples,
             random_state=options.seed,
@@ -231,6 +239,11 @@ def _print_report(report: Report, console: Console) -> None:
             console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
             for line in (v.sentence, *v.evidence, *(f"Note: {c}." for c in v.cautions)):
                 console.print(Padding(Text(visible(line)), (0, 0, 0, 2), expand=False))
+        console.print()
+    if report.outlook is not None:
+        console.print(Text(f"Forecast of self-distillation: {report.outlook.label}", style="bold"))
+        for line in (report.outlook.sentence, *report.outlook.lines):
+            console.print(Padding(Text(visible(line)), (0, 0, 0, 2), expand=False))
         console.print()
     for note in report.notes:
         console.print(Text(visible(note)))

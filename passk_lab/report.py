@@ -36,6 +36,7 @@ from passk_lab._page import TEXT_PROBLEMS, crossing_words, render_page
 from passk_lab._text import csv_safe, visible
 from passk_lab.compare import compare_runs
 from passk_lab.curves import default_ks, distinct_at_k_curve, pass_at_k_curve
+from passk_lab.outlook import Outlook, outlook
 from passk_lab.passk import pass_at_k
 from passk_lab.rollouts import counts, read_rollouts, validate_rollouts
 from passk_lab.verdict import Change, Verdict, interval, verdict
@@ -114,6 +115,8 @@ class Report:
         One a split.
     notes : tuple of str
         What a reader should know about the data.
+    outlook : Outlook or None
+        Forecast of self-distillation from the baseline, where teacher scores were given.
     page, summary : Path
         The HTML page and the numbers as JSON.
     files : tuple of Path
@@ -123,6 +126,7 @@ class Report:
     baseline: str | None
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    outlook: Outlook | None
     page: Path
     summary: Path
     files: tuple[Path, ...]
@@ -141,6 +145,7 @@ def build_report(
     k: Sequence[int] | None = None,
     run: str | None = None,
     distinct: bool | None = None,
+    scores: pd.DataFrame | PathLike | None = None,
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     random_state: int | None = 0,
@@ -165,6 +170,9 @@ def build_report(
         Name for files without a column ``run``.
     distinct : bool, optional
         Count distinct answers; default: where every file has the column ``answer``.
+    scores : DataFrame or path, optional
+        Teacher scores of the baseline's rollouts (``passk-lab score``): adds a forecast of what
+        self-distillation would do to it.
     confidence : float
         Coverage of the intervals.
     n_resamples : int
@@ -233,14 +241,57 @@ def build_report(
         figures, written = write_figures(section, runs, baseline, out=out, suffix=stems[split])
         files += written
         sections.append(replace(section, figures=figures))
+    ahead = None
+    if scores is not None:
+        say("forecast")
+        ahead = _outlook(scores, rollouts, run, baseline, options)
+        files.append(out / "forecast.csv")
+        _write_text(files[-1], ahead.table.to_csv(index=False, float_format="%.6g"))
     say("page")
     texts = _texts(rollouts, run, sections, baseline)
     settings = {"confidence": confidence, "n_resamples": n_resamples, "seed": random_state}
     summary = out / "summary.json"
-    _write_text(summary, _summary(sections, baseline, notes, settings))
+    _write_text(summary, _summary(sections, baseline, notes, settings, ahead))
     page = out / "index.html"
-    _write_text(page, render_page(sections, baseline, notes, settings, texts, runs))
-    return Report(baseline, tuple(sections), tuple(notes), page, summary, (*files, summary, page))
+    _write_text(page, render_page(sections, baseline, notes, settings, texts, runs, ahead))
+    written_all = (*files, summary, page)
+    return Report(baseline, tuple(sections), tuple(notes), ahead, page, summary, written_all)
+
+
+def _outlook(
+    scores: pd.DataFrame | PathLike,
+    rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
+    run: str | None,
+    baseline: str | None,
+    options: Mapping[str, Any],
+) -> Outlook:
+    if baseline is None:
+        raise ValueError("scores: a forecast is of the baseline; name it with --baseline RUN")
+    if not isinstance(scores, pd.DataFrame):
+        scores = pd.read_parquet(scores)
+    if "problem_id" not in scores.columns:
+        raise ValueError(
+            "scores: column 'problem_id' is missing; make the file with passk-lab score"
+        )
+    if isinstance(rollouts, pd.DataFrame):
+        table = validate_rollouts(
+            rollouts if run is None or "run" in rollouts else rollouts.assign(run=run)
+        )
+    else:
+        files = _paths(rollouts)
+        parts = [read_rollouts(f, ["answer"], _run_name(f, files, run)) for f in files]
+        table = pd.concat(parts, ignore_index=True)
+    scored = table["problem_id"].isin(scores["problem_id"].astype(str))
+    table = table[(table["run"] == baseline) & scored].reset_index(drop=True)
+    sizes = table.groupby("problem_id").size()
+    if sizes.empty:
+        raise ValueError(
+            f"scores: none of its problems has rollouts of the baseline {baseline!r}; give the "
+            "rollouts that were scored"
+        )
+    k = max(options["k"]) if options["k"] else min(64, int(sizes.min()))
+    rest = {name: options[name] for name in ("confidence", "n_resamples", "random_state")}
+    return outlook(scores, table, k, **rest)
 
 
 def load_counts(
@@ -785,6 +836,7 @@ def _summary(
     baseline: str | None,
     notes: Sequence[str],
     settings: Mapping[str, Any],
+    ahead: Outlook | None,
 ) -> str:
     from passk_lab import __version__
 
@@ -800,6 +852,13 @@ def _summary(
         "baseline": baseline,
         **settings,
         "notes": list(notes),
+        "forecast": ahead
+        and {
+            "label": ahead.label,
+            "sentence": ahead.sentence,
+            "lines": list(ahead.lines),
+            "table": records(ahead.table),
+        },
         "splits": [
             {
                 "split": s.split,
