@@ -373,7 +373,8 @@ def sweep_learning_rates(
     ]
     _do(work, base, jobs, "sweep", progress)
     table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
-    table["chosen"] = table["pass@1"] == table.groupby("run")["pass@1"].transform("max")
+    # Of equal ones the smallest, which comes first.
+    table["chosen"] = table.index.isin(table.groupby("run")["pass@1"].idxmax())
     with atomic_write(folder / "sweep.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     return table
@@ -421,16 +422,16 @@ def run_suite(
     else:
         rates = dict.fromkeys(suite.runs, suite.learning_rates[0])
     prompts = evaluation_prompts(suite, base, ALL_SPLITS)
+    kinds = ("rollouts", "policies") if suite.n_samples else ("policies",)
     wanted = [("base", seed, 0.0) for seed in seeds]
     wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for n in names for seed in seeds]
     work = [
         (_train_and_evaluate, (suite, folder, prompts, *one))
         for one in wanted
-        if not _file(folder, "policies", *one[:2]).exists()
+        if not all(_file(folder, kind, *one[:2]).exists() for kind in kinds)
     ]
     _do(work, base, jobs, "suite", progress)
-    kind = "rollouts" if suite.n_samples else "policies"
-    return [_file(folder, kind, *one[:2]) for one in wanted]
+    return [_file(folder, kinds[0], *one[:2]) for one in wanted]
 
 
 def _known(suite: Suite, runs: Sequence[str] | None) -> list[str]:
@@ -503,7 +504,6 @@ def _train_and_evaluate(
     if rollouts:
         target = _file(folder, "rollouts", name, seed)
         write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
-    # Last, for this file says that the run is done.
     with atomic_write(_file(folder, "policies", name, seed)) as temporary:
         table = pd.concat(policies, ignore_index=True)
         table.attrs = {"passk_lab": note}

@@ -119,8 +119,8 @@ def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
 
 
 def test_a_failing_worker_is_heard(base, tmp_path):
-    broken = replace(TINY, n_samples=0)
-    with pytest.raises(ValueError, match="n_per_prompt"):
+    broken = replace(TINY, policy_steps=(0, 2))
+    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
         suites.run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
 
 
