@@ -31,7 +31,7 @@ __all__ = ["exact_rows", "expected_tilt", "forecast", "forecast_problems", "samp
 
 Floats = npt.NDArray[np.float64]
 RandomState = int | np.random.Generator | None
-DemoLaw = Literal["policy", "uniform"]
+DemoLaw = Literal["policy", "uniform", "probability"]
 
 
 def expected_tilt(
@@ -47,9 +47,10 @@ def expected_tilt(
     ----------
     scores, rollouts, allow_incorrect_demos
         As for `passk_lab.teacher.decomposition.checked_scores`.
-    demo_law : {"policy", "uniform"}
-        Every demonstration alike, so in proportion to how often the base gives its answer; or
-        every *answer* that was shown alike.
+    demo_law : {"policy", "uniform", "probability"}
+        Every demonstration alike, so in proportion to how often the base gives its answer; every
+        *answer* that was shown alike; or, where each answer is listed once, in proportion to its
+        probability under the base (its ``logprob`` as a rollout).
     drop_self : bool
         Leave out pairs in which a rollout was shown itself, where there are others.
 
@@ -62,10 +63,11 @@ def expected_tilt(
     Raises
     ------
     ValueError
-        As for `checked_scores`; a pair wasn't scored (NaN).
+        As for `checked_scores`; a pair wasn't scored (NaN); with "probability", a demonstration
+        wasn't scored as a rollout.
     """
-    if demo_law not in ("policy", "uniform"):
-        raise ValueError(f"demo_law={demo_law!r} is none of 'policy', 'uniform'")
+    if demo_law not in ("policy", "uniform", "probability"):
+        raise ValueError(f"demo_law={demo_law!r} is none of 'policy', 'uniform', 'probability'")
     table = checked_scores(scores, rollouts, allow_incorrect_demos)
     missing = table["pcmi"].isna().to_numpy()
     if missing.any():
@@ -82,6 +84,8 @@ def expected_tilt(
         table = table[~own | alone]
     if demo_law == "policy":
         weight = pd.Series(1.0, index=table.index)
+    elif demo_law == "probability":
+        weight = _demo_probability(table, keys)
     else:
         weight = 1 / table.groupby([*keys, "demo_answer"])["pcmi"].transform("size")
     weight = weight / weight.groupby([table[k] for k in keys]).transform("sum")
@@ -92,6 +96,20 @@ def expected_tilt(
         .agg(**first, tilt=("tilt", "sum"), n_demos=("tilt", "size"))
         .reset_index()
     )
+
+
+def _demo_probability(table: pd.DataFrame, keys: list[str]) -> pd.Series:
+    known = table.drop_duplicates(keys).set_index(keys)["logprob"]
+    pairs = pd.MultiIndex.from_frame(table[["problem_id", "demo_id"]])
+    logprob = known.reindex(pairs).to_numpy()
+    missing = np.isnan(logprob)
+    if missing.any():
+        problem, demo = pairs[int(np.argmax(missing))]
+        raise ValueError(
+            f"scores: problem {problem!r}: demonstration {demo} wasn't scored as a rollout, so its "
+            "probability isn't known; score it, too"
+        )
+    return pd.Series(np.exp(logprob), index=table.index)
 
 
 def sampled_rows(tilts: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:

@@ -59,6 +59,25 @@ def test_tilt_is_the_mean_over_demonstrations():
     assert other.set_index("sample_id").loc[demo, "tilt"] == pytest.approx(expected)
 
 
+def test_demonstrations_by_their_probability():
+    """Each answer listed once: weights are the base's probabilities."""
+    base = np.array([0.5, 0.3, 0.1])
+    pcmi = np.array([[0.4, -0.2, 0.1], [0.0, 0.5, -0.3], [-0.6, 0.1, 0.7]])
+    answers = pd.DataFrame(
+        {"problem_id": "p", "sample_id": range(3), "correct": True, "answer": list("xyz")}
+    )
+    scores = pd.DataFrame(
+        [(i, j, np.log(base[i]), np.log(base[i]) + pcmi[i, j]) for i in range(3) for j in range(3)],
+        columns=["sample_id", "demo_id", "logprob", "logprob_given_demo"],
+    ).assign(problem_id="p")
+    scores["logprob_given_demo"] = scores["logprob_given_demo"].clip(upper=0)
+    given = scores["logprob_given_demo"].to_numpy().reshape(3, 3) - np.log(base)[:, None]
+    found = expected_tilt(scores, answers, "probability", drop_self=False)
+    assert found["tilt"].to_numpy() == pytest.approx(given @ (base / base.sum()))
+    with pytest.raises(ValueError, match="demonstration 2 wasn't scored as a rollout"):
+        expected_tilt(scores[scores["sample_id"] < 2], answers, "probability")
+
+
 def test_laws_differ_where_answers_are_shown_unequally():
     rollouts = pd.DataFrame(
         {"problem_id": "p", "sample_id": range(4), "correct": True, "answer": list("xxxy")}
@@ -152,7 +171,7 @@ def test_rollouts_without_answer_and_problems_without_demonstration():
 
 def test_bad_input(rows):
     rollouts, scores, _ = world(2, 30)
-    with pytest.raises(ValueError, match="none of 'policy', 'uniform'"):
+    with pytest.raises(ValueError, match="none of 'policy', 'uniform', 'probability'"):
         expected_tilt(scores, rollouts, "rare")
     holes = scores.copy()
     holes.loc[5, "logprob_given_demo"] = np.nan
