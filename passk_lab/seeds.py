@@ -6,6 +6,11 @@ seed is evaluated on the same problems, the bootstrap resamples the two independ
 nested). Of S seeds it draws S - 1 with replacement, which makes the variance of their mean the
 unbiased one, s^2 / S; drawing all S would miss a third of it at S = 3 [1]_.
 
+Coverage of nominal 95 % intervals over 60 problems, in simulations (1,500 each; the unit is the
+standard deviation between problems, and that of the rest): 97 to 98 % where seeds differ by 0.1
+or less, for the rest's noise is counted twice; 97 % at 0.2; 88 % at 0.6 with three seeds, for
+percentiles know no Student's t with two degrees of freedom. With 8 seeds that differ by 0.1: 97 %.
+
 .. [1] J. N. K. Rao and C. F. J. Wu, Resampling inference with complex survey data, JASA 83 (1988).
 """
 

@@ -38,22 +38,25 @@ def test_the_estimate_is_the_mean_over_the_seeds_curves():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_seeds", "spread"), [(3, 0.0), (3, 0.5), (8, 0.5)])
-def test_coverage_over_seeds_and_problems(n_seeds, spread):
-    """Crossed random effects: intervals cover the true mean 0 about as often as they say.
+@pytest.mark.parametrize(
+    ("n_seeds", "spread", "least", "most"),
+    [(3, 0.1, 0.95, 0.998), (8, 0.1, 0.94, 0.995), (3, 0.6, 0.84, 0.93)],
+)
+def test_coverage_over_seeds_and_problems(n_seeds, spread, least, most):
+    """Crossed random effects: how often 95 % intervals cover the true mean 0.
 
-    With 3 seeds that really differ the percentile interval, which knows no Student's t with 2
-    degrees of freedom, is known to be too short; the docs say so.
+    Cautious where noise of single values dominates, short where few seeds differ much: what the
+    module's docstring says.
     """
     rng = np.random.default_rng(1)
     hits = 0
     for _ in range(400):
-        seed = spread * rng.normal(size=(n_seeds, 1, 1)) / 5
+        seed = spread * rng.normal(size=(n_seeds, 1, 1))
         problem = rng.normal(size=(1, 60, 1))
         values = seed + problem + rng.normal(size=(n_seeds, 60, 1))
-        low, high = crossed_bootstrap(values, 800, random_state=rng)
+        low, high = crossed_bootstrap(values, 400, random_state=rng)
         hits += bool(low[0] <= 0 <= high[0])
-    assert 0.90 <= hits / 400 <= 0.985
+    assert least <= hits / 400 <= most
 
 
 def test_one_seed_varies_problems_alone():
