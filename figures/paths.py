@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from writing import write, write_table
 
 from passk_lab import counts
 from passk_lab.plots import (
@@ -17,7 +18,6 @@ from passk_lab.plots import (
     plot_pass_at_k,
     plot_progress,
     plot_tradeoff,
-    save_figure,
     style,
 )
 from passk_lab.policies import policy_curve, policy_values
@@ -51,26 +51,21 @@ def draw(data: Path, figures: Path) -> list[Path]:
     counted = with_start(counted)
     entropy = with_start(entropy)
     final = counted[counted["step"] == last]
-    files: list[Path] = []
     with style():
-        for name, (figure, table) in {
+        drawn = {
             "pass_at_k-paths": pass_at_k(final, policies[policies["step"] == last]),
             "distinct_at_k-paths": distinct_at_k(final, policies),
             "entropy-paths": entropy_figure(counted, entropy, last),
             "ood-paths": out_of_distribution(final),
             "tradeoff-paths": tradeoff(policies),
             "map-paths": map_figure(policies, pd.read_parquet(data / "map.parquet")),
-        }.items():
-            files += save_figure(figure, figures / name)
-            plt.close(figure)
-            table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
-            files.append(figures / f"{name}.csv")
+        }
+        files = write(drawn, figures)
     for name, table in {
         "findings-paths": findings(final, policies, entropy, last),
         "matched-paths": matched(policies),
     }.items():
-        table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
-        files.append(figures / f"{name}.csv")
+        files.append(write_table(table, figures / f"{name}.csv"))
     return files
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 from scipy.stats import spearmanr
+from writing import write
 
 from passk_lab.intervals import bootstrap_mean
-from passk_lab.plots import method_styles, save_figure, style
+from passk_lab.plots import method_styles, style
 from passk_lab.rollouts import read_rollouts
 from passk_lab.teacher.decomposition import source_table, tilt_sources
 from passk_lab.teacher.forecast import (
@@ -20,7 +21,7 @@ from passk_lab.teacher.forecast import (
     expected_tilt,
     forecast_problems,
 )
-from passk_lab.teacher.slopes import mode_changes, slope_table
+from passk_lab.teacher.slopes import mode_changes, paired_logprobs, slope_table
 
 SEED = 0
 N_RESAMPLES = 10_000
@@ -49,17 +50,13 @@ def draw(data: Path, figures: Path) -> list[Path]:
         (rollouts["run"] == "base") & (rollouts["split"] == "id") & (rollouts["seed"] == 0)
     ]
     tilts = expected_tilt(own, answers, "probability", drop_self=False)
-    files: list[Path] = []
     with style():
-        for name, (figure, table) in {
+        drawn = {
             "amplification-paths": amplification(policies, tilts),
             "sources-paths": sources(own, control, answers, base),
             "forecast-paths": forecasts(policies, tilts, base),
-        }.items():
-            files += save_figure(figure, figures / name)
-            plt.close(figure)
-            table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
-            files.append(figures / f"{name}.csv")
+        }
+        files = write(drawn, figures)
     return files
 
 
@@ -246,13 +243,11 @@ def measured_changes(policies: pd.DataFrame, run: str) -> pd.DataFrame:
     """Accuracy after training and drops of effective and distinct paths, mean over seeds."""
     last = policies.loc[policies["run"] == run, "step"].max()
     keys = ["problem_id", "answer"]
-    base = policies[policies["run"] == "base"].drop_duplicates(keys).set_index(keys)["logprob"]
+    base = policies[policies["run"] == "base"].drop_duplicates(keys)
     at_end = policies[(policies["run"] == run) & (policies["step"] == last)]
     parts = []
     for _, part in at_end.groupby("seed"):
-        after = part.set_index(keys)["logprob"]
-        modes = pd.concat({"logprob_before": base, "logprob_after": after}, axis=1, join="inner")
-        modes = modes.reset_index()
+        modes = paired_logprobs(base, part)
         changes = mode_changes(modes).set_index("problem_id")
         p = np.exp(modes[["logprob_before", "logprob_after"]])
         found = (1 - (1 - p) ** K).groupby(modes["problem_id"]).sum()

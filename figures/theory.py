@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from writing import write
 
-from passk_lab.plots import method_styles, plot_progress, save_figure, style
+from passk_lab.plots import method_styles, plot_progress, style
 from passk_lab.teacher.dynamics import BoostWorld, rl_trajectory, self_distillation_trajectory
 from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
 from passk_lab.teacher.slopes import COUNT_ESTIMATORS, count_slope_table
@@ -22,17 +23,13 @@ BOOST = 2.0
 
 def draw(figures: Path) -> list[Path]:
     """Draw every figure of the theory; return what was written, each with its CSV."""
-    files: list[Path] = []
     with style():
-        for name, (figure, table) in {
+        drawn = {
             "optimum-theory": optimum(),
             "dynamics-theory": dynamics(),
             "slopes-theory": slopes(),
-        }.items():
-            files += save_figure(figure, figures / name)
-            plt.close(figure)
-            table.to_csv(figures / f"{name}.csv", index=False, float_format="%.6g")
-            files.append(figures / f"{name}.csv")
+        }
+        files = write(drawn, figures)
     return files
 
 

@@ -363,20 +363,13 @@ def _register_train(commands: _Subparsers) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    try:
-        import torch
-
+    with _train_extra("training"):
         from passk_lab.training.map import run_map
-        from passk_lab.training.suite import SUITES, base_report, make_base, run_suite
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"training needs {error.name}; install the extra: pip install 'passk-lab[train]'"
-        ) from error
-    if options.suite not in SUITES:
-        raise ValueError(f"suite {options.suite!r} is unknown; the known ones: {', '.join(SUITES)}")
-    suite = SUITES[options.suite]
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    base = make_base(suite, options.base or options.out / "base", device, not options.quiet)
+        from passk_lab.training.suite import base_report, get_suite, make_base, run_suite
+
+    suite = get_suite(options.suite)
+    folder = options.base or options.out / "base"
+    base = make_base(suite, folder, _device(options.device), not options.quiet)
     if options.base_only:
         print(base_report(suite, base).round(3).to_string())
         return 0
@@ -456,16 +449,11 @@ def _register_score(commands: _Subparsers) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    try:
-        import torch
+    with _train_extra("scoring"):
         from transformers import AutoTokenizer
 
         from passk_lab.training.model import load_model
-        from passk_lab.training.suite import ALL_SPLITS, SUITES, evaluation_prompts
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"scoring needs {error.name}; install the extra: pip install 'passk-lab[train]'"
-        ) from error
+        from passk_lab.training.suite import ALL_SPLITS, evaluation_prompts, get_suite
     import pandas as pd
 
     from passk_lab._files import atomic_write
@@ -485,15 +473,11 @@ def _score(options: argparse.Namespace) -> int:
             some = ", ".join(map(str, table[name].unique()[:4]))
             raise ValueError(f"{options.file}: several values of {name} ({some}); give --{name}")
     table = table.sort_values(["problem_id", "sample_id"], ignore_index=True)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(options.model, device=device)
+    model = load_model(options.model, device=_device(options.device))
     encoder: Encoder
     prompts: dict[str, Any]
     if options.suite is not None:
-        if options.suite not in SUITES:
-            known = ", ".join(SUITES)
-            raise ValueError(f"suite {options.suite!r} is unknown; the known ones: {known}")
-        suite = SUITES[options.suite]
+        suite = get_suite(options.suite)
         encoder, text = TaskEncoder(suite.task), options.text or "answer"
         splits = [s for s in ALL_SPLITS if s in set(table["split"])]
         made = evaluation_prompts(suite, model, splits)
@@ -532,6 +516,23 @@ def _score(options: argparse.Namespace) -> int:
             f"Mean PCMI: {gain.mean():.3f} nats; largest {gain.max():.3f}, least {gain.min():.3f}."
         )
     return 0
+
+
+@contextlib.contextmanager
+def _train_extra(what: str) -> Iterator[None]:
+    """Around imports of what the extra brings: say that it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{what} needs {error.name}; install the extra: pip install 'passk-lab[train]'"
+        ) from error
+
+
+def _device(name: str | None) -> str:
+    import torch
+
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _first_of_each(table: Any, n: int | None) -> Any:

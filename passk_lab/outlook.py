@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab.teacher.forecast import expected_tilt, forecast, sampled_rows
+from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, sampled_rows
 from passk_lab.verdict import interval, number
 
 __all__ = ["WEIGHTS", "Outlook", "outlook"]
@@ -85,9 +85,7 @@ def outlook(
                 n_resamples=n_resamples,
                 random_state=random_state,
             )
-        except ValueError as error:
-            if "effective samples" not in str(error):
-                raise
+        except TooFewSamples as error:
             lines.append(f"{error}.")
             break
         tables.append(table)

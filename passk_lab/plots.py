@@ -328,14 +328,18 @@ def plot_distinct_at_k(
 
 
 def _plot_curve(
-    curve: pd.DataFrame, ax: Axes | None, styles: Mapping[str, MethodStyle] | None
+    curve: pd.DataFrame,
+    ax: Axes | None,
+    styles: Mapping[str, MethodStyle] | None,
+    x: str = "k",
 ) -> Axes:
-    _check(curve, ("run", "k", "estimate", "low", "high"))
+    _check(curve, ("run", x, "estimate", "low", "high"))
     with _canvas(ax) as ax:
         styles = _styles(curve, styles, ax)
         for run, rows in _runs(curve, styles):
-            _band(ax, rows, "estimate", styles[run], curve["run"].nunique())
-        _log2_axis(ax, curve["k"])
+            _band(ax, rows, "estimate", styles[run], curve["run"].nunique(), x)
+        if x == "k":
+            _log2_axis(ax, curve["k"])
         _legend(ax, {run: _handle(styles[run]) for run, _ in _runs(curve, styles)})
     return ax
 
@@ -372,13 +376,8 @@ def plot_progress(
     'training step (updates)'
     >>> plt.close("all")
     """
-    _check(progress, ("run", "step", "estimate", "low", "high"))
-    with _canvas(ax) as ax:
-        styles = _styles(progress, styles, ax)
-        for run, rows in _runs(progress, styles):
-            _band(ax, rows, "estimate", styles[run], progress["run"].nunique(), x="step")
-        ax.set_xlabel("training step (updates)")
-        _legend(ax, {run: _handle(styles[run]) for run, _ in _runs(progress, styles)})
+    ax = _plot_curve(progress, ax, styles, x="step")
+    ax.set_xlabel("training step (updates)")
     return ax
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from passk_lab.passk import whole_numbers
 from passk_lab.rollouts import MAIN_KEYS
-from passk_lab.seeds import crossed_bootstrap
+from passk_lab.seeds import SeedValues, check_same_problems, values_curve
 
 __all__ = ["POLICY_METRICS", "policy_curve", "policy_summary", "policy_values"]
 
@@ -93,7 +93,7 @@ def policy_values(
     metric: str = "coverage_at_k",
     k: int | Sequence[int] = 1,
     by: Sequence[str] = MAIN_KEYS,
-) -> dict[tuple[Any, ...], tuple[npt.NDArray[np.object_], npt.NDArray[np.int64], Floats]]:
+) -> SeedValues:
     """Compute a metric of each seed and problem, exactly.
 
     Parameters
@@ -142,13 +142,7 @@ def policy_values(
         stacked.setdefault(key[:-1], []).append((key[-1], problems, values))
     result = {}
     for group, seeds in stacked.items():
-        for seed, problems, _ in seeds[1:]:
-            if not np.array_equal(problems, seeds[0][1]):
-                odd = set(problems) ^ set(seeds[0][1])
-                raise ValueError(
-                    f"seeds {seeds[0][0]} and {seed} of {group} differ in problem {min(odd)!r}; "
-                    "evaluate every seed on the same problems"
-                )
+        check_same_problems([(seed, problems) for seed, problems, _ in seeds], group)
         result[group] = seeds[0][1], ks, np.stack([values for _, _, values in seeds])
     return result
 
@@ -203,24 +197,8 @@ def policy_curve(
     >>> policy_curve(policies, "distinct_at_k", k=2, n_resamples=10)["estimate"].tolist()
     [1.1875]
     """
-    rng = np.random.default_rng(random_state)
-    parts = []
-    for group, (problems, ks, values) in policy_values(policies, metric, k, by).items():
-        low, high = crossed_bootstrap(values, n_resamples, confidence, rng)
-        parts.append(
-            pd.DataFrame(
-                {
-                    **dict(zip(by, group, strict=True)),
-                    "k": ks,
-                    "estimate": values.mean(axis=(0, 1)),
-                    "low": low,
-                    "high": high,
-                    "n_problems": len(problems),
-                    "n_seeds": len(values),
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+    values = policy_values(policies, metric, k, by)
+    return values_curve(values, by, confidence, n_resamples, random_state)
 
 
 def policy_summary(policy: pd.DataFrame) -> dict[str, float]:

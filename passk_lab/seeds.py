@@ -28,16 +28,20 @@ from passk_lab.intervals import percentiles
 from passk_lab.rollouts import MAIN_KEYS, PathLike
 
 __all__ = [
+    "check_same_problems",
     "crossed_bootstrap",
     "matched_differences",
     "seed_curve",
     "seed_differences",
     "seed_replicates",
     "seed_values",
+    "values_curve",
 ]
 
 Floats = npt.NDArray[np.float64]
 RandomState = int | np.random.Generator | None
+# Group -> problems [P], k [K] and values [S, P, K].
+SeedValues = dict[tuple[Any, ...], tuple[npt.NDArray[np.object_], npt.NDArray[np.int64], Floats]]
 
 
 def seed_replicates(
@@ -125,7 +129,7 @@ def seed_values(
     k: int | Sequence[int] | None = None,
     by: Sequence[str] = MAIN_KEYS,
     **options: Any,
-) -> dict[tuple[Any, ...], tuple[npt.NDArray[np.object_], npt.NDArray[np.int64], Floats]]:
+) -> SeedValues:
     """Compute a metric of each seed and problem.
 
     Parameters
@@ -153,15 +157,9 @@ def seed_values(
     stacked = {}
     for group, seeds in gathered.items():
         first = seeds[0]
-        for other in seeds[1:]:
-            odd = set(first.problem_id) ^ set(other.problem_id)
-            if odd:
-                raise ValueError(
-                    f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in problem "
-                    f"{min(odd)!r}; evaluate every seed on the same problems"
-                )
-            if not np.array_equal(first.k, other.k):
-                raise ValueError(f"the seeds of {group} have different numbers of samples; give k")
+        check_same_problems([(found.group[-1], found.problem_id) for found in seeds], group)
+        if any(not np.array_equal(first.k, other.k) for other in seeds[1:]):
+            raise ValueError(f"the seeds of {group} have different numbers of samples; give k")
         stacked[group] = first.problem_id, first.k, np.stack([s.values for s in seeds])
     return stacked
 
@@ -196,20 +194,46 @@ def seed_curve(
            run  k  estimate  n_seeds
     0  default  1     0.625        2
     """
+    values = seed_values(rollouts, metric, k, by, **options)
+    return values_curve(values, by, confidence, n_resamples, random_state)
+
+
+def check_same_problems(
+    seeds: Sequence[tuple[Any, npt.NDArray[np.object_]]], group: tuple[Any, ...]
+) -> None:
+    """Refuse seeds (each with its problems) that weren't evaluated on the same problems."""
+    first, problems = seeds[0]
+    for seed, others in seeds[1:]:
+        odd = set(problems) ^ set(others)
+        if odd:
+            raise ValueError(
+                f"seeds {first} and {seed} of {group} differ in problem {min(odd)!r}; evaluate "
+                "every seed on the same problems"
+            )
+
+
+def values_curve(
+    values: SeedValues,
+    by: Sequence[str],
+    confidence: float,
+    n_resamples: int,
+    random_state: RandomState,
+) -> pd.DataFrame:
+    """Means of what `seed_values` gives, as the table of `seed_curve`."""
     rng = np.random.default_rng(random_state)
     parts = []
-    for group, (problems, ks, values) in seed_values(rollouts, metric, k, by, **options).items():
-        low, high = crossed_bootstrap(values, n_resamples, confidence, rng)
+    for group, (problems, ks, array) in values.items():
+        low, high = crossed_bootstrap(array, n_resamples, confidence, rng)
         parts.append(
             pd.DataFrame(
                 {
                     **dict(zip(by, group, strict=True)),
                     "k": ks,
-                    "estimate": values.mean(axis=(0, 1)),
+                    "estimate": array.mean(axis=(0, 1)),
                     "low": low,
                     "high": high,
                     "n_problems": len(problems),
-                    "n_seeds": len(values),
+                    "n_seeds": len(array),
                 }
             )
         )

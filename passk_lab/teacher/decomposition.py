@@ -33,6 +33,7 @@ from scipy.sparse.csgraph import connected_components
 
 from passk_lab.intervals import bootstrap_replicates, percentiles
 from passk_lab.rollouts import validate_rollouts
+from passk_lab.teacher._arguments import require_columns
 
 __all__ = [
     "SOURCES",
@@ -935,13 +936,7 @@ def _refuse(bad: Bools, message: str, values: pd.DataFrame) -> None:
 
 
 def _log_columns(table: pd.DataFrame, names: Sequence[str], source: str) -> pd.DataFrame:
-    for name in names:
-        if name not in table.columns:
-            raise ValueError(
-                f"{source}: column {name!r} is missing (columns: "
-                f"{', '.join(map(str, table.columns)) or 'none'}); add it or rename the one that "
-                "holds it"
-            )
+    require_columns(table, names, source)
     table = table[list(names)].reset_index(drop=True)
     table["problem_id"] = table["problem_id"].astype(str)
     for name in names:

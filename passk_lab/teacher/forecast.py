@@ -27,11 +27,22 @@ from passk_lab.passk import whole_numbers
 from passk_lab.rollouts import validate_rollouts
 from passk_lab.teacher.decomposition import checked_scores
 
-__all__ = ["exact_rows", "expected_tilt", "forecast", "forecast_problems", "sampled_rows"]
+__all__ = [
+    "TooFewSamples",
+    "exact_rows",
+    "expected_tilt",
+    "forecast",
+    "forecast_problems",
+    "sampled_rows",
+]
 
 Floats = npt.NDArray[np.float64]
 RandomState = int | np.random.Generator | None
 DemoLaw = Literal["policy", "uniform", "probability"]
+
+
+class TooFewSamples(ValueError):
+    """The tilt leaves too few effective samples for a forecast."""
 
 
 def expected_tilt(
@@ -292,7 +303,9 @@ def forecast(
     Raises
     ------
     ValueError
-        As for `forecast_problems`; too many problems are poor.
+        As for `forecast_problems`.
+    TooFewSamples
+        Too many problems are poor; a ValueError, too.
     """
     rng = np.random.default_rng(random_state)
     wanted = list(dict.fromkeys([0.0, *map(float, weights)]))
@@ -304,7 +317,7 @@ def forecast(
         part = table[table["weight"] == weight].set_index("problem_id")
         poor = float((part["effective_samples"] < min_effective).mean())
         if poor > max_poor:
-            raise ValueError(
+            raise TooFewSamples(
                 f"weight {weight:g}: {poor:.0%} of the problems keep fewer than {min_effective:g} "
                 "effective samples; take a smaller weight or score more rollouts"
             )

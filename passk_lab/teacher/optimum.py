@@ -38,6 +38,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from passk_lab.teacher._arguments import log_vector
+
 __all__ = [
     "Divergence",
     "Optimum",
@@ -136,7 +138,7 @@ def log_rl_optimum(log_base: npt.ArrayLike, reward: npt.ArrayLike, beta: float) 
     >>> log_rl_optimum([-1000.0, -1000.0, -np.inf], [1, 1, 1], beta=1e-3).round(4).tolist()
     [-0.6931, -0.6931, -inf]
     """
-    log_base = _log_vector(log_base, "log_base")
+    log_base = log_vector(log_base, "log_base", "n_answers")
     rewards = _rewards(reward, len(log_base))
     if not beta > 0:
         raise ValueError(f"beta={beta} must be positive; at 0 every law on the best answers is one")
@@ -277,7 +279,7 @@ def regularised_optimum(
     >>> regularised_optimum(base, teacher, [1, 1, 0], 0.5, 0.5).prob.round(3).tolist()
     [0.442, 0.442, 0.115]
     """
-    log_base = _log_vector(log_base, "log_base")
+    log_base = log_vector(log_base, "log_base", "n_answers")
     teachers, q = _teachers(log_teacher, demo_weights)
     if teachers.shape[1] != len(log_base):
         raise ValueError(
@@ -354,7 +356,7 @@ def token_optimum(
     teachers, q = _teachers(log_teacher, demo_weights)
     if teachers.shape[1] != len(words):
         raise ValueError(f"log_teacher lists {teachers.shape[1]} answers, but answers {len(words)}")
-    base = None if log_base is None else _log_vector(log_base, "log_base")
+    base = None if log_base is None else log_vector(log_base, "log_base", "n_answers")
     if base is not None and len(base) != len(words):
         raise ValueError(f"log_base lists {len(base)} answers, but answers {len(words)}")
     log_prob = np.full(len(words), -np.inf)
@@ -562,17 +564,6 @@ def _normalised(scores: Floats, problem: str) -> Floats:
     return np.asarray(scores - total)
 
 
-def _log_vector(values: npt.ArrayLike, name: str) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array):
-        raise ValueError(f"{name} must have shape (n_answers,), not {array.shape}")
-    bad = np.isnan(array) | (array == np.inf)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(f"{name}[{at}] is {array[at]}; it must be finite or -inf")
-    return array
-
-
 def _log_probabilities(values: npt.ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     bad = ~((array >= 0) & (array <= 1 + 1e-9))
@@ -580,7 +571,7 @@ def _log_probabilities(values: npt.ArrayLike, name: str) -> Floats:
         at = int(np.argmax(bad))
         raise ValueError(f"{name}[{at}] is {array[at]}, not a probability; pass probabilities")
     with np.errstate(divide="ignore"):
-        return _log_vector(np.log(array), name)
+        return log_vector(np.log(array), name, "n_answers")
 
 
 def _rewards(values: npt.ArrayLike, n_answers: int) -> Floats:
@@ -657,7 +648,7 @@ def _trusted(teachers: Floats, log_base: npt.ArrayLike | None, weight: float) ->
         return teachers
     if log_base is None:
         raise ValueError(f"weight={weight} pulls towards the base; give log_base")
-    base = _log_vector(log_base, "log_base")
+    base = log_vector(log_base, "log_base", "n_answers")
     if len(base) != teachers.shape[1]:
         raise ValueError(f"log_teacher lists {teachers.shape[1]} answers, but log_base {len(base)}")
     possible = base > -np.inf

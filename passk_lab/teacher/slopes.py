@@ -29,6 +29,7 @@ import pandas as pd
 from passk_lab.intervals import bootstrap_replicates, percentiles
 from passk_lab.passk import whole_numbers
 from passk_lab.rollouts import validate_rollouts
+from passk_lab.teacher._arguments import log_vector, require_columns
 
 __all__ = [
     "COUNT_ESTIMATORS",
@@ -89,7 +90,10 @@ def gap_slope(
     >>> round(gap_slope(before, after, list("aabb")), 12)
     1.5
     """
-    x, y = _logs(log_before, "log_before"), _logs(log_after, "log_after")
+    x, y = (
+        log_vector(log_before, "log_before", "n_modes"),
+        log_vector(log_after, "log_after", "n_modes"),
+    )
     code, _ = _codes(problem, len(x))
     if len(y) != len(x):
         raise ValueError(f"log_before has {len(x)} modes, but log_after {len(y)}")
@@ -128,8 +132,8 @@ def predicted_slope(
     >>> predicted_slope(np.log([0.5, 0.25]), [np.log(2), 0.0], ["a", "a"])
     2.0
     """
-    x = _logs(log_before, "log_before")
-    return gap_slope(x, x + _logs(tilt, "tilt"), problem, weights)
+    x = log_vector(log_before, "log_before", "n_modes")
+    return gap_slope(x, x + log_vector(tilt, "tilt", "n_modes"), problem, weights)
 
 
 def count_slope(
@@ -325,7 +329,7 @@ def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["problem_id", "answer"]
     for name, table in (("before", before), ("after", after)):
-        _require(table, [*keys, "logprob"], name)
+        require_columns(table, [*keys, "logprob"], name)
         _refuse_twice(table, keys, name)
     both = before[[*keys, "logprob"]].merge(
         after[[*keys, "logprob"]], on=keys, how="outer", suffixes=("_before", "_after"),
@@ -371,7 +375,7 @@ def paired_counts(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     tables = {}
     for name, rollouts in (("before", before), ("after", after)):
         table = validate_rollouts(rollouts, name)
-        _require(table, ["answer"], name)
+        require_columns(table, ["answer"], name)
         bad = (table["correct"] & table["answer"].isna()).to_numpy()
         if bad.any():
             raise ValueError(
@@ -581,7 +585,7 @@ def count_slope_table(
     for name in estimators:
         if name not in COUNT_ESTIMATORS:
             raise ValueError(f"estimator {name!r} is none of {', '.join(COUNT_ESTIMATORS)}")
-    _require(counts, ["problem_id", "answer", "before", "after"], "counts")
+    require_columns(counts, ["problem_id", "answer", "before", "after"], "counts")
     _refuse_twice(counts, ["problem_id", "answer"], "counts")
     before, after, code = _read_counts(counts["before"], counts["after"], counts["problem_id"])
     rng = np.random.default_rng(random_state)
@@ -798,17 +802,6 @@ def _rows_of(code: Ints) -> list[npt.NDArray[np.intp]]:
 # --- Arguments ---
 
 
-def _logs(values: npt.ArrayLike, name: str) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array):
-        raise ValueError(f"{name} must have shape (n_modes,), not {array.shape}")
-    bad = np.isnan(array) | (array == np.inf)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(f"{name}[{at}] is {array[at]}; it must be finite or -inf")
-    return array
-
-
 def _codes(problem: npt.ArrayLike, size: int) -> tuple[Ints, npt.NDArray[np.object_]]:
     labels = np.asarray(problem, dtype=object)
     if labels.shape != (size,):
@@ -852,16 +845,6 @@ def _read_counts(
     return arrays[0], arrays[1], _codes(problem, len(arrays[0]))[0]
 
 
-def _require(table: pd.DataFrame, names: Sequence[str], source: str) -> None:
-    for name in names:
-        if name not in table.columns:
-            raise ValueError(
-                f"{source}: column {name!r} is missing (columns: "
-                f"{', '.join(map(str, table.columns)) or 'none'}); add it or rename the one that "
-                "holds it"
-            )
-
-
 def _refuse_twice(table: pd.DataFrame, keys: list[str], source: str) -> None:
     twice = table.duplicated(keys).to_numpy()
     if twice.any():
@@ -874,7 +857,7 @@ def _refuse_twice(table: pd.DataFrame, keys: list[str], source: str) -> None:
 
 def _read_modes(modes: pd.DataFrame) -> pd.DataFrame:
     names = ["logprob_before", "logprob_after"]
-    _require(modes, ["problem_id", *names], "modes")
+    require_columns(modes, ["problem_id", *names], "modes")
     table = modes.reset_index(drop=True)
     if "answer" in table.columns:
         _refuse_twice(table, ["problem_id", "answer"], "modes")

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from passk_lab.tasks.base import Task
 from passk_lab.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from passk_lab.training.loop import log_metrics
 from passk_lab.training.model import ModelConfig, build_model
 
 __all__ = ["PretrainConfig", "pretrain"]
@@ -116,8 +117,6 @@ def pretrain(
     FloatingPointError
         The loss is not a number; the last checkpoint is kept.
     """
-    from passk_lab.training.loop import log_metrics
-
     torch.manual_seed(config.seed)
     if start_from is None:
         model = build_model(model_config, config.seed)

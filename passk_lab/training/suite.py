@@ -50,6 +50,7 @@ __all__ = [
     "Suite",
     "base_report",
     "evaluation_prompts",
+    "get_suite",
     "make_base",
     "run_suite",
     "sweep_learning_rates",
@@ -204,6 +205,13 @@ SUITES: dict[str, Suite] = {
 }
 
 
+def get_suite(name: str) -> Suite:
+    """Look a suite up by name; ValueError lists the known ones."""
+    if name not in SUITES:
+        raise ValueError(f"suite {name!r} is unknown; the known ones: {', '.join(SUITES)}")
+    return SUITES[name]
+
+
 def make_base(
     suite: Suite, folder: Path, device: str = "cpu", progress: bool = True
 ) -> PreTrainedModel:
@@ -316,10 +324,7 @@ def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = Non
     table = evaluate(base, suite.task, prompts, suite.n_samples, run="base", seed=0)
     found = counts(table)
     n, c = found["n_samples"].to_numpy(), found["n_correct"].to_numpy()
-    effective = []
-    for prompt in prompts:
-        p = np.exp(answer_logprobs(base, suite.task, prompt, suite.task.correct_answers(prompt)))
-        effective.append(p.sum() ** 2 / (p**2).sum())
+    exact = policy_summary(correct_answer_policy(base, suite.task, prompts))
     several = [cell for cell in found["correct_mode_counts"] if cell.sum() > 1]
     sampled = np.asarray(hill_number(several, 2)) if several else np.array([np.nan])
     follows = follows_demonstration(base, suite.task, prompts)
@@ -328,7 +333,7 @@ def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = Non
             "parameters": count_parameters(base),
             "pass@1": pass_at_k(n, c, 1).mean(),
             "pass@64": pass_at_k(n, c, min(64, int(n.min()))).mean(),
-            "effective_paths": float(np.mean(effective)),
+            "effective_paths": exact["effective_answers"],
             "effective_sampled": float(1 / np.mean(1 / sampled)),
             "token_entropy": table["token_entropy"].mean(),
             **follows.mean(numeric_only=True).add_prefix("demo_").to_dict(),
