@@ -31,6 +31,7 @@ __all__ = [
     "check_same_problems",
     "crossed_bootstrap",
     "matched_differences",
+    "problem_weights",
     "seed_curve",
     "seed_differences",
     "seed_replicates",
@@ -114,11 +115,12 @@ def crossed_bootstrap(
     if np.isnan(values).any():
         raise ValueError("values holds NaN; every seed needs a value for every problem")
     rng = np.random.default_rng(random_state)
-    weights = _problem_weights(values.shape[1], n_resamples, rng)
+    weights = problem_weights(values.shape[1], n_resamples, rng)
     return percentiles(seed_replicates(values, weights, rng), confidence, values.shape[1])
 
 
-def _problem_weights(n_problems: int, n_resamples: int, rng: np.random.Generator) -> Floats:
+def problem_weights(n_problems: int, n_resamples: int, rng: np.random.Generator) -> Floats:
+    """Weights of resampled problems, each row summing to 1, shape (n_resamples, n_problems)."""
     uniform = np.full(n_problems, 1 / n_problems)
     return rng.multinomial(n_problems, uniform, size=n_resamples) / n_problems
 
@@ -285,7 +287,7 @@ def seed_differences(
         if array.shape[1:] != shape:
             raise ValueError(f"{run}: shape {array.shape}, but {baseline} has {shape} a seed")
     rng = np.random.default_rng(random_state)
-    weights = _problem_weights(shape[0], n_resamples, rng)
+    weights = problem_weights(shape[0], n_resamples, rng)
     base_mean = arrays[baseline].mean(axis=(0, 1))
     base_drawn = seed_replicates(arrays[baseline], weights, rng)
     parts = []
@@ -375,7 +377,7 @@ def matched_differences(
         if x.shape[1] != n_problems:
             raise ValueError(f"{run}: {x.shape[1]} problems, but {baseline} has {n_problems}")
     rng = np.random.default_rng(random_state)
-    weights = _problem_weights(n_problems, n_resamples, rng)
+    weights = problem_weights(n_problems, n_resamples, rng)
     # Accuracy and quantity side by side, so that they are resampled together.
     drawn = {
         run: seed_replicates(np.concatenate([x, ys[run]], axis=2), weights, rng)

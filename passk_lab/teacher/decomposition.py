@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 RandomState = int | np.random.Generator | None
+Law = Literal["policy", "uniform"]
 
 SOURCES = (
     "constant",
@@ -412,10 +413,11 @@ def tilt_sources(
     scores: pd.DataFrame,
     rollouts: pd.DataFrame,
     control: pd.DataFrame | None = None,
-    demo_law: Literal["policy", "uniform"] = "policy",
+    demo_law: Law = "policy",
     drop_self: bool = True,
     per_token: bool = False,
     allow_incorrect_demos: bool = False,
+    rollout_law: Law = "uniform",
 ) -> pd.DataFrame:
     """Split the tilt of every correct answer into what causes it.
 
@@ -448,6 +450,10 @@ def tilt_sources(
         with the same answer does, and is missing for answers that occurred once.
     per_token : bool
         Divide M by the rollout's ``n_tokens``.
+    rollout_law : {"policy", "uniform"}
+        Weights w of the answers, which μ and the demonstrations' effects b are means over: each
+        alike, or in proportion to its correct rollouts. They decide what counts as copying, not
+        the tilt, nor the sum of the two rows of preference or of sampling but for a constant.
 
     Returns
     -------
@@ -479,11 +485,11 @@ def tilt_sources(
     0      x  0.75       0.5             0.125           0.125
     1      y  0.25       0.5            -0.125          -0.125
     """
-    if demo_law not in ("policy", "uniform"):
-        raise ValueError(f"demo_law={demo_law!r} is none of 'policy', 'uniform'")
+    _check_law(demo_law, "demo_law")
+    _check_law(rollout_law, "rollout_law")
     extra = None if control is None else _control(control, rollouts, per_token)
     frames = [
-        _sources(problem, demo_law, extra)
+        _sources(problem, demo_law, rollout_law, extra)
         for problem in _problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos)
     ]
     if not frames:
@@ -599,12 +605,13 @@ def problem_decompositions(
     drop_self: bool = True,
     per_token: bool = False,
     allow_incorrect_demos: bool = False,
+    rollout_law: Law = "uniform",
 ) -> pd.DataFrame:
-    """Take the matrix over answers of each problem apart, uniform weights for w and ν.
+    """Take the matrix over answers of each problem apart, with a uniform reference ν.
 
     Parameters
     ----------
-    scores, rollouts, drop_self, per_token, allow_incorrect_demos
+    scores, rollouts, drop_self, per_token, allow_incorrect_demos, rollout_law
         As for `tilt_sources`.
 
     Returns
@@ -612,7 +619,7 @@ def problem_decompositions(
     DataFrame
         One row a problem: ``problem_id, n_modes, n_demo_modes, n_missing, n_vetoed, mean, rollout,
         demo, interaction`` (`Decomposition.shares`), ``within_minus_between``, ``asymmetry`` and
-        ``accuracy_contrast`` (tilt of correct answers, equal weights, less that of the incorrect
+        ``accuracy_contrast`` (tilt of correct answers, weighted with w, less that of the incorrect
         rollouts, demonstrations as the policy draws them). Nats but for the shares; NaN where
         there is nothing to compare.
 
@@ -631,9 +638,10 @@ def problem_decompositions(
     >>> problem_decompositions(scores, rollouts, drop_self=False)[names].values.tolist()
     [[1.0, 0.0, 0.0, 1.0, 2.0]]
     """
+    _check_law(rollout_law, "rollout_law")
     rows = []
     for problem in _problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos):
-        parts = _parts(problem, problem.matrix)
+        parts = _parts(problem, problem.matrix, rollout_law)
         both = [mode for mode in problem.modes if mode in problem.demo_modes]
         square = problem.matrix[np.ix_(
             [problem.modes.index(mode) for mode in both],
@@ -833,9 +841,12 @@ def _tallies(rollouts: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return _nested(counted, "n")
 
 
-def _parts(problem: _Problem, matrix: Floats) -> Decomposition:
+def _parts(problem: _Problem, matrix: Floats, rollout_law: str) -> Decomposition:
+    weights = None
+    if rollout_law == "policy":
+        weights = np.array([problem.counts[mode] for mode in problem.modes], dtype=float)
     try:
-        return decompose(matrix)
+        return decompose(matrix, weights)
     except ValueError as error:
         raise ValueError(
             f"problem {problem.name!r}, answers {problem.modes} given {problem.demo_modes}: {error}"
@@ -843,7 +854,10 @@ def _parts(problem: _Problem, matrix: Floats) -> Decomposition:
 
 
 def _sources(
-    problem: _Problem, demo_law: str, control: dict[tuple[str, str], float] | None
+    problem: _Problem,
+    demo_law: str,
+    rollout_law: str,
+    control: dict[tuple[str, str], float] | None,
 ) -> pd.DataFrame:
     k = np.zeros(len(problem.modes))
     if control is not None:
@@ -854,7 +868,7 @@ def _sources(
                     "control; score one of its rollouts with another problem's demonstration"
                 )
             k[at] = control[problem.name, mode]
-    parts = _parts(problem, problem.matrix - k[:, None])
+    parts = _parts(problem, problem.matrix - k[:, None], rollout_law)
     q, left_out = problem.demo_law(demo_law)
     u = parts.demo_weights
     ok = ~parts.vetoed
@@ -916,6 +930,11 @@ def _control(
 
 
 # --- Arguments ---
+
+
+def _check_law(law: str, name: str) -> None:
+    if law not in get_args(Law):
+        raise ValueError(f"{name}={law!r} is none of 'policy', 'uniform'")
 
 
 def _weights(values: npt.ArrayLike | None, size: int, name: str) -> Floats:

@@ -13,7 +13,7 @@ takes up how much more often the problem is solved. From best to worst, λ comes
 modes 1/Σp² before and after. Every table holds two controls on the same data: the null, base
 against base, and ideal reinforcement learning at the accuracy reached on each problem. What they
 deviate from 1 (or 0 nats), the trained model's estimate may deviate, too. Intervals resample
-problems, with all their modes.
+problems, with all their modes, and seeds where there are several.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import pandas as pd
 from passk_lab.intervals import bootstrap_replicates, percentiles
 from passk_lab.passk import whole_numbers
 from passk_lab.rollouts import validate_rollouts
+from passk_lab.seeds import problem_weights, seed_replicates
 from passk_lab.teacher._arguments import log_vector, require_columns
 
 __all__ = [
@@ -464,7 +465,9 @@ def slope_table(
         One row a correct mode: ``problem_id, logprob_before, logprob_after`` (nats, under base
         and trained model). Optional: ``answer``, against duplicates; ``correct``, where false rows
         are passed over; ``weight``; ``tilt`` (s, nats), which adds the predicted policy;
-        ``logprob_null``, the base scored a second time or by another seed.
+        ``logprob_null``, the base scored a second time or by another seed; ``seed``, where several
+        models were trained: estimates are over all of them, and intervals resample the seeds, too
+        (see `passk_lab.seeds.crossed_bootstrap`).
     confidence : float
     n_resamples : int
     random_state : int, Generator or None
@@ -473,7 +476,7 @@ def slope_table(
     -------
     DataFrame
         Columns ``comparison, quantity, estimator, estimate, low, high, n_problems, n_left_out,
-        n_modes, n_lost``. Comparisons are "trained", "predicted", "null" and "ideal_rl";
+        n_modes, n_lost``, the last four summed over seeds. Comparisons are "trained", "predicted", "null" and "ideal_rl";
         quantities "slope", "kl" (nats), "effective_before", "effective_after". ``n_left_out``
         problems have no such quantity (for a slope: fewer than two modes of different
         probability), ``n_lost`` modes have probability 0. Without two problems, intervals are NaN.
@@ -482,7 +485,7 @@ def slope_table(
     ------
     ValueError
         A column is missing; a log-probability is NaN or positive; an answer occurs twice; the base
-        gives none of a problem's modes.
+        gives none of a problem's modes; seeds differ in their problems.
 
     Examples
     --------
@@ -495,7 +498,7 @@ def slope_table(
     [['trained', 1.2, 2, 1], ['null', 1.0, 2, 1], ['ideal_rl', 1.0, 2, 1]]
     """
     table = _read_modes(modes)
-    code, labels = _codes(table["problem_id"], len(table))
+    code, n_seeds, n_problems = _seeds_and_problems(table)
     before = table["logprob_before"].to_numpy(float)
     trained = table["logprob_after"].to_numpy(float)
     after = {"trained": trained}
@@ -503,7 +506,7 @@ def slope_table(
         after["predicted"] = before + table["tilt"].to_numpy(float)
     after["null"] = table.get("logprob_null", table["logprob_before"]).to_numpy(float)
     # Within a problem RL at the same accuracy multiplies all correct answers by one factor.
-    gain = [_log_sum(v, code, len(labels)) for v in (trained, before)]
+    gain = [_log_sum(v, code, n_seeds * n_problems) for v in (trained, before)]
     with np.errstate(invalid="ignore"):
         after["ideal_rl"] = before + (gain[0] - gain[1])[code]
     weights = _positive(table.get("weight"), len(table))
@@ -511,22 +514,22 @@ def slope_table(
     rows: list[dict[str, Any]] = []
     for comparison, log_after in after.items():
         finite = np.isfinite(before) & np.isfinite(log_after)
-        moments = _least_squares(before, log_after, code, weights)
-        some = moments[:, 1] > 0
+        moments = _least_squares(before, log_after, code, weights).reshape(n_seeds, -1, 2)
+        some = (moments[:, :, 1] > 0).any(axis=0)
         settings = (confidence, n_resamples, rng)
         rows.append(
             {
                 "comparison": comparison,
                 "quantity": "slope",
                 "estimator": "least_squares",
-                **_of_ratio(moments[some], *settings),
+                **_of_ratio(moments[:, some], *settings),
                 "n_left_out": int((~some).sum()),
-                "n_modes": int((finite & some[code]).sum()),
+                "n_modes": int((finite & some[code % n_problems]).sum()),
                 "n_lost": int((~finite).sum()),
             }
         )
         rows += _narrowing_rows(
-            comparison, "exact", before, log_after, code, settings, int((~finite).sum())
+            comparison, "exact", before, log_after, code, settings, int((~finite).sum()), n_seeds
         )
     return pd.DataFrame(rows)
 
@@ -652,7 +655,7 @@ def _count_row(
             x, instrument = np.log(half + 0.5), np.log(n - half + 0.5)
         moments = _least_squares(x, y, code, np.ones(len(n)), instrument)
         some = (moments != 0).any(axis=1)
-        found = _of_ratio(moments[some], *settings)
+        found = _of_ratio(moments[None, some], *settings)
     return {
         **found,
         "n_left_out": size - int(some.sum()),
@@ -664,15 +667,23 @@ def _count_row(
 def _of_ratio(
     moments: Floats, confidence: float, n_resamples: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    result = {"estimate": np.nan, "low": np.nan, "high": np.nan, "n_problems": len(moments)}
-    if len(moments):
-        result["estimate"] = _ratio(moments)
-    if len(moments) > 1:
-        drawn = bootstrap_replicates(moments, n_resamples, rng)
+    size = moments.shape[1]
+    result = {"estimate": np.nan, "low": np.nan, "high": np.nan, "n_problems": size}
+    if size:
+        result["estimate"] = _ratio(moments.sum(axis=0))
+    if size > 1:
+        drawn = _replicates(moments, n_resamples, rng)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = drawn[:, :1] / drawn[:, 1:]
-        result["low"], result["high"] = _ends(ratios[:, 0], confidence, len(moments))
+        result["low"], result["high"] = _ends(ratios[:, 0], confidence, size)
     return result
+
+
+def _replicates(values: Floats, n_resamples: int, rng: np.random.Generator) -> Floats:
+    """Means over resampled problems and seeds of values [seeds, problems, columns]."""
+    if len(values) == 1:
+        return bootstrap_replicates(values[0], n_resamples, rng)
+    return seed_replicates(values, problem_weights(values.shape[1], n_resamples, rng), rng)
 
 
 def _of_likelihood(
@@ -708,28 +719,29 @@ def _narrowing_rows(
     code: Ints,
     settings: tuple[float, int, np.random.Generator],
     n_lost: int,
+    n_seeds: int = 1,
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     quantities: Sequence[Floats] = _narrowing(x, y, code) if len(x) else [np.empty(0)] * 3
-    for name, values in zip(("kl", "effective_before", "effective_after"), quantities, strict=True):
-        known = values[~np.isnan(values)]
+    for name, found in zip(("kl", "effective_before", "effective_after"), quantities, strict=True):
+        values = found.reshape(n_seeds, -1)
+        known = values[:, ~np.isnan(values).any(axis=0)]
         confidence, n_resamples, rng = settings
         low = high = np.nan
-        if len(known) > 1 and np.isfinite(known).all():
-            ends = percentiles(
-                bootstrap_replicates(known, n_resamples, rng), confidence, len(known)
-            )
+        if known.shape[1] > 1 and np.isfinite(known).all():
+            drawn = _replicates(known[:, :, None], n_resamples, rng)
+            ends = percentiles(drawn, confidence, known.shape[1])
             low, high = float(ends[0][0]), float(ends[1][0])
         rows.append(
             {
                 "comparison": comparison,
                 "quantity": name,
                 "estimator": estimator,
-                "estimate": float(known.mean()) if len(known) else np.nan,
+                "estimate": float(known.mean()) if known.size else np.nan,
                 "low": low,
                 "high": high,
-                "n_problems": len(known),
-                "n_left_out": len(values) - len(known),
+                "n_problems": known.shape[1],
+                "n_left_out": values.shape[1] - known.shape[1],
                 "n_modes": len(x),
                 "n_lost": n_lost,
             }
@@ -815,6 +827,23 @@ def _codes(problem: npt.ArrayLike, size: int) -> tuple[Ints, npt.NDArray[np.obje
     return code.astype(np.int64), np.asarray(unique, dtype=object)
 
 
+def _seeds_and_problems(table: pd.DataFrame) -> tuple[Ints, int, int]:
+    """Give each row seed * n_problems + problem, and the numbers of seeds and problems."""
+    code, labels = _codes(table["problem_id"], len(table))
+    if "seed" not in table.columns:
+        return code, 1, len(labels)
+    seed, seeds = _codes(table["seed"], len(table))
+    there = np.zeros((len(seeds), len(labels)), dtype=bool)
+    there[seed, code] = True
+    if not there.all():
+        at, problem = np.argwhere(~there)[0]
+        raise ValueError(
+            f"modes: column 'seed': seed {seeds[at]} has no mode of problem {labels[problem]!r}; "
+            "score every seed on the same problems"
+        )
+    return seed * len(labels) + code, len(seeds), len(labels)
+
+
 def _positive(weights: npt.ArrayLike | None, size: int) -> Floats:
     if weights is None:
         return np.ones(size)
@@ -860,7 +889,8 @@ def _read_modes(modes: pd.DataFrame) -> pd.DataFrame:
     require_columns(modes, ["problem_id", *names], "modes")
     table = modes.reset_index(drop=True)
     if "answer" in table.columns:
-        _refuse_twice(table, ["problem_id", "answer"], "modes")
+        keys = ["problem_id", "answer"] + ["seed"] * ("seed" in table.columns)
+        _refuse_twice(table, keys, "modes")
     checks: list[tuple[str, Callable[[Floats], npt.NDArray[np.bool_]], str]] = [
         (name, lambda v: ~(v <= 1e-9), "is no log-probability; it must be at most 0")
         for name in [*names, "logprob_null"]

@@ -251,6 +251,31 @@ def test_balanced_demonstrations_leave_only_the_teachers_preference():
     )
 
 
+def test_policy_weights_move_nothing_but_constants_and_copying():
+    scores, rollouts = world()
+    uniform = tilt_sources(scores, rollouts).set_index(["problem_id", "answer"])
+    policy = tilt_sources(scores, rollouts, rollout_law="policy")
+    assert policy[list(SOURCES)].sum(axis=1).to_numpy() == pytest.approx(
+        policy["tilt"].to_numpy(), abs=1e-12
+    )
+    for problem, part in policy.groupby("problem_id"):
+        shares = part["base_share"].to_numpy()
+        # Σ w a = 0 is the condition that the weights set.
+        preference = (part["preference_copying"] + part["preference_cross"]).to_numpy()
+        assert shares @ preference == pytest.approx(0, abs=1e-12)
+        other = uniform.loc[problem]
+        for names in (["preference_copying", "preference_cross"],
+                      ["sampling_copying", "sampling_cross"]):  # fmt: skip
+            moved = part[names].sum(axis=1).to_numpy() - other[names].sum(axis=1).to_numpy()
+            assert np.ptp(moved) == pytest.approx(0, abs=1e-12)
+    weighted = problem_decompositions(scores, rollouts, rollout_law="policy")
+    assert weighted[["rollout", "demo", "interaction"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    with pytest.raises(ValueError, match="rollout_law='base' is none of"):
+        tilt_sources(scores, rollouts, rollout_law="base")
+    with pytest.raises(ValueError, match="rollout_law='base' is none of"):
+        problem_decompositions(scores, rollouts, rollout_law="base")
+
+
 def test_a_control_takes_out_what_any_context_does():
     scores, rollouts = world(seed=1)
     control = scores[scores["demo_id"] == 0].drop(columns="demo_id").reset_index(drop=True)

@@ -116,6 +116,28 @@ def test_interval_covers_the_slope_over_problems():
     assert 0.88 <= hits / 100 <= 0.99
 
 
+def test_seeds_are_averaged_and_widen_the_interval():
+    one = exact_modes(1.5, n_problems=40, noise=0.2)
+    other = exact_modes(1.9, n_problems=40, noise=0.2)
+    both = pd.concat([one.assign(seed=3), other.assign(seed=8)], ignore_index=True)
+    table = slope_table(both, n_resamples=2000, random_state=0)
+    alone = [value(slope_table(m, n_resamples=2000, random_state=0), "trained")
+             for m in (one, other)]  # fmt: skip
+    found = value(table, "trained")
+    # The base is the same, so that the slope over both seeds is the mean of theirs.
+    assert found["estimate"] == pytest.approx(np.mean([a["estimate"] for a in alone]), abs=1e-12)
+    assert found["n_problems"] == alone[0]["n_problems"]
+    assert found["n_modes"] == sum(a["n_modes"] for a in alone)
+    assert found["high"] - found["low"] > max(a["high"] - a["low"] for a in alone)
+    assert value(table, "null")["low"] == pytest.approx(1) == value(table, "null")["high"]
+    # Without differences between seeds, the problems alone set the width.
+    twice = pd.concat([one.assign(seed=0), one.assign(seed=1)], ignore_index=True)
+    same = value(slope_table(twice, n_resamples=4000, random_state=0), "trained")
+    assert same["high"] - same["low"] == pytest.approx(alone[0]["high"] - alone[0]["low"], rel=0.1)
+    with pytest.raises(ValueError, match="seed 8 has no mode of problem 'p5'"):
+        slope_table(both[(both["seed"] == 3) | (both["problem_id"] != "p5")])
+
+
 def test_lost_modes_are_counted_and_give_no_nan():
     modes = exact_modes(1.2)
     modes.loc[1, "logprob_after"] = -np.inf
