@@ -476,8 +476,9 @@ def slope_table(
     -------
     DataFrame
         Columns ``comparison, quantity, estimator, estimate, low, high, n_problems, n_left_out,
-        n_modes, n_lost``, the last four summed over seeds. Comparisons are "trained", "predicted", "null" and "ideal_rl";
-        quantities "slope", "kl" (nats), "effective_before", "effective_after". ``n_left_out``
+        n_modes, n_lost``, the last two over all seeds. Comparisons are "trained", "predicted",
+        "null" and "ideal_rl"; quantities "slope", "kl" (nats), "effective_before",
+        "effective_after". ``n_left_out``
         problems have no such quantity (for a slope: fewer than two modes of different
         probability), ``n_lost`` modes have probability 0. Without two problems, intervals are NaN.
 
@@ -515,7 +516,7 @@ def slope_table(
     for comparison, log_after in after.items():
         finite = np.isfinite(before) & np.isfinite(log_after)
         moments = _least_squares(before, log_after, code, weights).reshape(n_seeds, -1, 2)
-        some = (moments[:, :, 1] > 0).any(axis=0)
+        some = np.any(moments[:, :, 1] > 0, axis=0)
         settings = (confidence, n_resamples, rng)
         rows.append(
             {
@@ -524,7 +525,7 @@ def slope_table(
                 "estimator": "least_squares",
                 **_of_ratio(moments[:, some], *settings),
                 "n_left_out": int((~some).sum()),
-                "n_modes": int((finite & some[code % n_problems]).sum()),
+                "n_modes": int((finite & np.take(some, code % n_problems)).sum()),
                 "n_lost": int((~finite).sum()),
             }
         )
