@@ -22,7 +22,7 @@ $(VENV)/.core: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet -e '.[dev,train]' -c $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet -e '.[dev,train,embed]' -c $(CONSTRAINTS)
 	@touch $@
 
 figures: $(VENV)/.core

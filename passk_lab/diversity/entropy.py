@@ -22,13 +22,13 @@ estimates H / E n_tokens, with a bias that falls as 1 / n_samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from passk_lab.intervals import bootstrap_mean
+from passk_lab.diversity._problems import mean_over_problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,12 +274,38 @@ def entropy_summary(
     1  entropy_per_token      1.75           2
     2       entropy_rate      1.75           2
     """
+    rng = np.random.default_rng(random_state)
+    values = entropy_values(rollouts, metrics, by)
+    names = [name for name in values.columns if name not in (*by, "problem_id")]
+    found = mean_over_problems(values, names, by, n_resamples, confidence, rng)
+    return found.drop(columns="n_defined")
+
+
+def entropy_values(
+    rollouts: pd.DataFrame | PathLike, metrics: Sequence[str] | None, by: Sequence[str]
+) -> pd.DataFrame:
+    """Compute the entropies of each problem.
+
+    Parameters
+    ----------
+    rollouts, metrics, by
+        As for `entropy_summary`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, problem_id``, and one a metric.
+
+    Raises
+    ------
+    ValueError
+        As for `entropy_summary`.
+    """
     # Imported here: pandas is heavy, and so this module stays light.
     import pandas as pd
 
     from passk_lab.rollouts import read_rollouts, validate_rollouts
 
-    by = list(by)
     table = (
         validate_rollouts(rollouts)
         if isinstance(rollouts, pd.DataFrame)
@@ -289,7 +315,7 @@ def entropy_summary(
         if name not in table.columns:
             raise ValueError(f"rollouts: no column {name!r} to group by")
     if metrics is None:
-        metrics = [m for m, needs in _NEEDS.items() if set(needs) <= set(table.columns)]
+        metrics = entropies_of(table.columns)
         if not metrics:
             raise ValueError("rollouts: entropies need the column 'logprob' or 'token_entropy'")
     for metric in metrics:
@@ -300,7 +326,7 @@ def entropy_summary(
                 raise ValueError(f"rollouts: column {name!r} is missing; {metric} needs it")
     if not len(table):
         raise ValueError("rollouts: the table holds no rollouts")
-    values: dict[tuple[Any, ...], list[list[float]]] = {}
+    rows = []
     for key, part in table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True):
         *run, problem = cast(tuple[Any, ...], key)
         try:
@@ -310,15 +336,13 @@ def entropy_summary(
             ]
         except ValueError as error:
             raise ValueError(f"problem_id={problem!r}: {error}") from error
-        values.setdefault(tuple(run), []).append(found)
-    rng = np.random.default_rng(random_state)
-    rows = []
-    for group, problems in values.items():
-        array = np.asarray(problems, dtype=np.float64)
-        low, high = bootstrap_mean(array, n_resamples, confidence, rng)
-        for at, metric in enumerate(metrics):
-            rows.append((*group, metric, array[:, at].mean(), low[at], high[at], len(array)))
-    return pd.DataFrame(rows, columns=[*by, "metric", "estimate", "low", "high", "n_problems"])
+        rows.append((*run, problem, *found))
+    return pd.DataFrame(rows, columns=[*by, "problem_id", *metrics])
+
+
+def entropies_of(columns: Iterable[str]) -> list[str]:
+    """Metrics that a table with these columns allows."""
+    return [metric for metric, needs in _NEEDS.items() if set(needs) <= set(columns)]
 
 
 def _column(part: pd.DataFrame, name: str) -> Floats:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from passk_lab.intervals import bootstrap_mean
+from passk_lab.diversity._problems import inverse, mean_over_problems
 from passk_lab.passk import pass_at_k, pass_hat_k, whole_numbers
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def hill_number(
     if order == 1:
         return modes.shaped(np.exp(_chao_jost(modes, n)))
     if order == 2:
-        return modes.shaped(_inverse(_agreement(modes, n)))
+        return modes.shaped(inverse(_agreement(modes, n)))
     raise ValueError(f"q={q} has no corrected estimator here, only 0, 1 and 2; take 'naive'")
 
 
@@ -618,7 +618,6 @@ def functional_summary(
     5  hill_0_naive     2.000           2          1
     """
     # Imported here: pandas is heavy, and passk_lab.curves imports this module.
-    import pandas as pd
 
     from passk_lab.curves import as_counts
 
@@ -633,64 +632,60 @@ def functional_summary(
             f"k={ks.max()} exceeds the {smallest} samples of {where}; take a smaller k, or drop "
             "the problem"
         )
-    cells = "correct_mode_counts" if correct_only else "mode_counts"
+    values = functional_values(table, ks, correct_only, by)
+    metrics = [name for name in values.columns if name not in (*by, "problem_id")]
     rng = np.random.default_rng(random_state)
-    parts = []
-    for key, part in table.groupby(by, sort=True, dropna=False, observed=True):
-        rows = _summary_rows(
-            list(part[cells]), part["n_samples"], ks, (n_resamples, confidence, rng)
-        )
-        found = pd.DataFrame(rows, columns=["metric", "estimate", "low", "high", "n_defined"])
-        found.insert(4, "n_problems", len(part))
-        for place, (name, value) in enumerate(zip(by, cast(tuple[Any, ...], key), strict=True)):
-            found.insert(place, name, value)
-        parts.append(found)
-    return pd.concat(parts, ignore_index=True)
+    return mean_over_problems(values, metrics, by, n_resamples, confidence, rng)
 
 
-def _summary_rows(
-    mode_counts: list[Ints], n_samples: Any, ks: Ints, bootstrap: tuple[Any, ...]
-) -> list[tuple[Any, ...]]:
-    modes = _read(mode_counts)
-    n = modes.samples(n_samples)
-    draws = _draws(ks, n)
+def functional_values(
+    counts: pd.DataFrame, k: npt.ArrayLike, correct_only: bool, by: Sequence[str]
+) -> pd.DataFrame:
+    """Compute the metrics of `functional_summary` of each problem.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        From `passk_lab.counts`, with modes.
+    k : int or sequence of int
+    correct_only : bool
+    by : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, problem_id``, and one a metric; NaN where a metric is undefined: those at k
+        for problems with fewer samples than the largest k, the others as `functional_summary` says.
+    """
+    ks = np.atleast_1d(whole_numbers(k, "k"))
+    modes = _read(list(counts["correct_mode_counts" if correct_only else "mode_counts"]))
+    n = modes.samples(counts["n_samples"])
     counted = modes.total
-    names = [f"{name}@{draw}" for name in ("distinct", "two_modes") for draw in draws]
-    at_k = np.hstack([_rarefied(modes, n, draws), _two_modes(modes, n, draws)])
-    rows = _mean_rows(
-        dict(zip(names, at_k.T, strict=True)) | {"n_counted": counted.astype(float)}, bootstrap
-    )
+    found = counts[[*by, "problem_id"]].reset_index(drop=True)
 
+    def put(names: Sequence[str], keep: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
+        column = np.full((len(found), len(names)), np.nan)
+        column[keep] = values
+        found[list(names)] = column
+
+    enough = n >= ks.max(initial=0)
+    some, size = modes.take(enough), n[enough]
+    draws = _draws(ks, size) if enough.any() else ks
+    for name, of in (("distinct", _rarefied), ("two_modes", _two_modes)):
+        put([f"{name}@{draw}" for draw in ks], enough, of(some, size, draws))
+    put(["n_counted"], counted >= 0, counted[:, None])
     some = modes.take(counted >= 1)
-    rows += _mean_rows(
-        {f"hill_{q}_naive": _naive_hill(some, some.total, q) for q in (0, 1)}
-        | {"hill_2_naive": 1 / _naive_hill(some, some.total, 2)},
-        bootstrap,
-    )
-
+    naive = [_naive_hill(some, some.total, q) for q in (0, 1, 2)]
+    put([f"hill_{q}_naive" for q in (0, 1, 2)], counted >= 1, np.stack(naive, axis=-1))
     some = modes.take(counted >= 2)
-    rows += _mean_rows(
-        {
-            "hill_0_corrected": _chao1(some, some.total),
-            "hill_1_corrected": np.exp(_chao_jost(some, some.total)),
-            "hill_2_corrected": _agreement(some, some.total),
-            "coverage": _coverage(some, some.total),
-        },
-        bootstrap,
-    )
-    return rows
-
-
-def _mean_rows(columns: dict[str, Floats], bootstrap: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """Name, mean, interval and number of problems of each column; those of q = 2 as inverses."""
-    values = np.stack(list(columns.values()), axis=-1)
-    found = np.full((3, len(columns)), np.nan)
-    if len(values):
-        found[:] = values.mean(axis=0), *bootstrap_mean(values, *bootstrap)
-    for at, name in enumerate(columns):
-        if name.startswith("hill_2"):
-            found[:, at] = _inverse(found[[0, 2, 1], at])
-    return [(name, *found[:, at], len(values)) for at, name in enumerate(columns)]
+    corrected = {
+        "hill_0_corrected": _chao1(some, some.total),
+        "hill_1_corrected": np.exp(_chao_jost(some, some.total)),
+        "hill_2_corrected": inverse(_agreement(some, some.total)),
+        "coverage": _coverage(some, some.total),
+    }
+    put(list(corrected), counted >= 2, np.stack(list(corrected.values()), axis=-1))
+    return found
 
 
 # --- Estimators, one value a problem ---
@@ -739,10 +734,6 @@ def _naive_hill(modes: _Modes, n: Ints, q: float) -> Floats:
 def _agreement(modes: _Modes, n: Ints) -> Floats:
     """Unbiased chance that two samples are of one mode; 0 where there is one sample only."""
     return modes.add(modes.counts * (modes.counts - 1)) / np.maximum(n * (n - 1), 1)
-
-
-def _inverse(values: Floats) -> Floats:
-    return np.divide(1.0, values, out=np.full(values.shape, np.inf), where=values != 0)
 
 
 def _chao1(modes: _Modes, n: Ints) -> Floats:

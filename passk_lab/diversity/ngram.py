@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from passk_lab.intervals import bootstrap_mean
+from passk_lab.diversity._problems import mean_over_problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,7 @@ def ead(
     >>> round(ead(["a b a b", "a b"], vocabulary_size=2), 3)
     1.016
     """
-    return _ead(_Texts.read(texts, tokenizer), n, vocabulary_size)
+    return _ead(*_distinct_of_all(_Texts.read(texts, tokenizer), n), vocabulary_size)
 
 
 def ngram_diversity_score(
@@ -390,7 +390,7 @@ def compression_ratio(
     >>> compression_ratio(["the same words again"] * 50) > 10
     True
     """
-    _check_texts(texts)
+    check_texts(texts)
     if not any(texts):
         raise _UndefinedError(
             "texts holds empty texts only, so there is nothing to compress; leave the problem out"
@@ -406,7 +406,7 @@ def compression_ratio(
 
 # --- Rollouts table ---
 
-_DEFAULT_METRICS = (
+DEFAULT_METRICS = (
     "distinct_1",
     "distinct_2",
     "ead",
@@ -416,12 +416,12 @@ _DEFAULT_METRICS = (
     "compression_gzip",
 )
 _WITHOUT_WORDS = {"self_bleu", "compression_gzip", "compression_zstd"}
-NGRAM_METRICS = (*_DEFAULT_METRICS, "rouge_l", "compression_zstd")
+NGRAM_METRICS = (*DEFAULT_METRICS, "rouge_l", "compression_zstd")
 
 
 def ngram_summary(
     rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str] = _DEFAULT_METRICS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     n_samples: int | Literal["smallest", "all"] = "smallest",
     n_draws: int = 4,
     correct_only: bool = False,
@@ -431,6 +431,7 @@ def ngram_summary(
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     random_state: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Average the text diversity of each run over problems, with bootstrap intervals.
 
@@ -462,6 +463,9 @@ def ngram_summary(
         As for `passk_lab.intervals.bootstrap_mean`.
     random_state : int, Generator or None
         Choice of texts, and bootstrap over problems.
+    n_jobs : int
+        Processes that share the problems; more than one needs joblib (-1: all cores). The numbers
+        don't depend on it.
 
     Returns
     -------
@@ -488,17 +492,113 @@ def ngram_summary(
     0  distinct_1      0.75          2          2
     1   self_bleu      0.50          2          2
     """
+    by = list(by)
+    rng = np.random.default_rng(random_state)
+    values, size = ngram_values(
+        rollouts,
+        metrics,
+        n_samples,
+        n_draws,
+        correct_only,
+        tokenizer,
+        vocabulary_size,
+        by,
+        n_jobs,
+        rng,
+    )
+    found = mean_over_problems(values, metrics, by, n_resamples, confidence, rng)
+    found.insert(found.columns.get_loc("n_problems"), "n_samples", size or 0)  # type: ignore[arg-type]
+    return found
+
+
+def ngram_values(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str],
+    n_samples: int | Literal["smallest", "all"],
+    n_draws: int,
+    correct_only: bool,
+    tokenizer: Tokenizer,
+    vocabulary_size: float | None,
+    by: Sequence[str],
+    n_jobs: int,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, int | None]:
+    """Compute the metrics of each problem.
+
+    Parameters
+    ----------
+    rollouts, metrics, n_samples, n_draws, correct_only, tokenizer, vocabulary_size, by, n_jobs, rng
+        As for `ngram_summary`.
+
+    Returns
+    -------
+    values : DataFrame
+        Columns ``*by, problem_id, *metrics``; NaN where a metric is undefined.
+    size : int or None
+        The number of texts that they rest on; None for "all".
+
+    Raises
+    ------
+    ValueError
+        As for `ngram_summary`.
+    """
     # Imported here: pandas is heavy, and so this module stays light.
     import pandas as pd
 
-    from passk_lab.rollouts import read_rollouts, validate_rollouts
-
-    by = list(by)
     for name in metrics:
         if name not in NGRAM_METRICS:
             raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(NGRAM_METRICS)}")
     if n_draws < 1:
         raise ValueError(f"n_draws={n_draws} must be at least 1")
+    table = read_texts(rollouts, by)
+    groups = table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True)
+    texts: dict[tuple[Any, ...], list[str]] = {}
+    for key, part in groups:
+        chosen = part[part["correct"]] if correct_only else part
+        texts[cast(tuple[Any, ...], key)] = chosen["text"].tolist()
+    size = common_size(map(len, texts.values()), n_samples)
+    draws = [draw_texts(len(problem), size, n_draws, rng) for problem in texts.values()]
+    problems = list(zip(texts.values(), draws, strict=True))
+    chunks = [problems]
+    if n_jobs != 1:
+        chunks = [problems[at : at + _CHUNK] for at in range(0, len(problems), _CHUNK)]
+    done = _in_parallel(chunks, metrics, tokenizer, n_jobs)
+    if vocabulary_size is None:
+        vocabulary_size = len(set().union(*(vocabulary for _, vocabulary in done)))
+    values = [
+        [_finished(value, vocabulary_size) for value in problem]
+        for found, _ in done
+        for problem in found
+    ]
+    keys = pd.DataFrame(list(texts), columns=[*by, "problem_id"])
+    return keys.join(pd.DataFrame(values, columns=list(metrics), dtype=np.float64)), size
+
+
+def read_texts(
+    rollouts: pd.DataFrame | PathLike, by: Sequence[str] = ("run", "split")
+) -> pd.DataFrame:
+    """Validate a table that needs a text in every row.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``text``, or a file of one.
+    by : sequence of str
+        Further columns that it needs.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        The table is refused; a column or a text is missing.
+    """
+    import pandas as pd
+
+    from passk_lab.rollouts import read_rollouts, validate_rollouts
+
     table = (
         validate_rollouts(rollouts)
         if isinstance(rollouts, pd.DataFrame)
@@ -513,102 +613,147 @@ def ngram_summary(
             f"rollouts: column 'text', row {int(np.argmax(missing))}: the text is missing; fill it "
             "in, or drop the row (an empty text is one)"
         )
-    groups = table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True)
-    texts: dict[tuple[Any, ...], list[str]] = {}
-    for key, part in groups:
-        chosen = part[part["correct"]] if correct_only else part
-        texts[cast(tuple[Any, ...], key)] = chosen["text"].tolist()
-    size = _common_size(texts.values(), n_samples)
-    split = tokenize(tokenizer)
-    for_bleu = split if callable(tokenizer) or tokenizer not in _TOKENIZERS else tokenize("13a")
-    rng = np.random.default_rng(random_state)
-    of_words: dict[tuple[Any, ...], _Texts] = {}
-    if set(metrics) - _WITHOUT_WORDS:
-        numbers: dict[Hashable, int] = {}
-        of_words = {key: _Texts.split(problem, split, numbers) for key, problem in texts.items()}
-        vocabulary_size = len(numbers) if vocabulary_size is None else vocabulary_size
-    values: dict[tuple[Any, ...], list[list[float | None]]] = {}
-    for key, problem in texts.items():
-        words = of_words.get(key)
-        bleu = words if for_bleu is split else None
-        if bleu is None and "self_bleu" in metrics:
-            bleu = _Texts.split(problem, for_bleu)
-        found = _problem(problem, words, bleu, size, n_draws, rng, metrics, vocabulary_size)
-        values.setdefault(key[:-1], []).append(found)
-    rows = []
-    for run, problems in values.items():
-        for at, metric in enumerate(metrics):
-            defined = [v for problem in problems if (v := problem[at]) is not None]
-            estimate = low = high = np.nan
-            if defined:
-                estimate = float(np.mean(defined))
-                low, high = map(float, bootstrap_mean(defined, n_resamples, confidence, rng))
-            counted = (size or 0, len(problems), len(defined))
-            rows.append((*run, metric, estimate, low, high, *counted))
-    columns = ["metric", "estimate", "low", "high", "n_samples", "n_problems", "n_defined"]
-    return pd.DataFrame(rows, columns=[*by, *columns])
+    return table
 
 
-def _common_size(
-    problems: Iterable[list[str]], n_samples: int | Literal["smallest", "all"]
+def common_size(
+    sizes: Iterable[int], n_samples: int | Literal["smallest", "all"] = "smallest"
 ) -> int | None:
+    """Choose the number of texts of each problem that metrics rest on; None for all.
+
+    Parameters
+    ----------
+    sizes : iterable of int
+        Texts of each problem.
+    n_samples : int, "smallest" or "all"
+        As for `ngram_summary`.
+
+    Raises
+    ------
+    ValueError
+        ``n_samples`` is neither of these.
+    """
     if n_samples == "all":
         return None
     if n_samples == "smallest":
-        return min((len(texts) for texts in problems if len(texts) > 1), default=2)
+        return min((size for size in sizes if size > 1), default=2)
     if isinstance(n_samples, str) or n_samples < 1:
         raise ValueError(f"n_samples={n_samples!r} must be 'smallest', 'all' or at least 1")
     return int(n_samples)
+
+
+def draw_texts(
+    n: int, size: int | None, n_draws: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Choose texts of a problem: none if it has too few, all if it has just as many.
+
+    Parameters
+    ----------
+    n : int
+        Texts of the problem.
+    size : int or None
+        Texts to take; None for all.
+    n_draws : int
+    rng : Generator
+
+    Returns
+    -------
+    list of arrays, shape (size,)
+        ``n_draws`` of them, or a single one where there is no choice.
+    """
+    if not n or (size is not None and n < size):
+        return []
+    if size is None or size == n:
+        return [np.arange(n)]
+    return [np.sort(rng.choice(n, size, replace=False)) for _ in range(n_draws)]
+
+
+_Problems = list[tuple[list[str], list[npt.NDArray[np.int64]]]]
+# A value, or for EAD the distinct and all n-grams of each draw, as the vocabulary isn't known yet.
+_Value = float | list[tuple[int, int]] | None
+_CHUNK = 16  # problems handed to a process at a time
+
+
+def _in_parallel(
+    chunks: list[_Problems], metrics: Sequence[str], tokenizer: Tokenizer, n_jobs: int
+) -> list[tuple[list[list[_Value]], set[Hashable]]]:
+    split = tokenize(tokenizer)
+    plain = isinstance(tokenizer, str) and tokenizer in _TOKENIZERS
+    for_bleu = tokenize("13a") if plain else split
+    if n_jobs == 1:
+        return [_chunk(chunk, metrics, split, for_bleu) for chunk in chunks]
+    try:
+        joblib = import_module("joblib")
+    except ImportError as error:
+        raise ValueError(
+            f"n_jobs={n_jobs} needs joblib: pip install 'passk-lab[text]', or take n_jobs=1"
+        ) from error
+    job = joblib.delayed(_chunk)
+    return cast(
+        list[tuple[list[list[_Value]], set[Hashable]]],
+        joblib.Parallel(n_jobs)(job(chunk, metrics, split, for_bleu) for chunk in chunks),
+    )
+
+
+def _chunk(
+    problems: _Problems,
+    metrics: Sequence[str],
+    split: Callable[[str], Sequence[Hashable]],
+    for_bleu: Callable[[str], Sequence[Hashable]],
+) -> tuple[list[list[_Value]], set[Hashable]]:
+    """Values of each problem, and all tokens (also of texts that were not drawn)."""
+    vocabulary: set[Hashable] = set()
+    found = []
+    for texts, draws in problems:
+        words = bleu = None
+        if set(metrics) - _WITHOUT_WORDS:
+            numbers: dict[Hashable, int] = {}
+            words = _Texts.split(texts, split, numbers)
+            vocabulary.update(numbers)
+        if draws and "self_bleu" in metrics:
+            shared = words is not None and for_bleu is split
+            bleu = words if shared else _Texts.split(texts, for_bleu)
+        found.append(_problem(texts, words, bleu, draws, metrics))
+    return found, vocabulary
 
 
 def _problem(
     texts: list[str],
     of_words: _Texts | None,
     of_bleu: _Texts | None,
-    size: int | None,
-    n_draws: int,
-    rng: np.random.Generator,
+    draws: list[npt.NDArray[np.int64]],
     metrics: Sequence[str],
-    vocabulary_size: float | None,
-) -> list[float | None]:
-    """Value of each metric, None where it is undefined."""
-    if not texts or (size is not None and len(texts) < size):
-        return [None] * len(metrics)
-    draws = [np.arange(len(texts))]
-    if size is not None and size < len(texts):
-        draws = [np.sort(rng.choice(len(texts), size, replace=False)) for _ in range(n_draws)]
-    totals: list[float | None] = [0.0] * len(metrics)
+) -> list[_Value]:
+    """Value of each metric, None where it is undefined (for any of the draws)."""
+    values: dict[str, list[Any] | None] = {metric: [] for metric in metrics}
     for draw in draws:
         words = None if of_words is None else of_words.take(draw)
         bleu = None if of_bleu is None else of_bleu.take(draw)
-        for at, metric in enumerate(metrics):
-            total = totals[at]
-            if total is None:
+        for metric, so_far in values.items():
+            if so_far is None:
                 continue
             try:
                 if metric.startswith("compression_"):
                     chosen = [texts[row] for row in draw]
                     algorithm = cast(Literal["gzip", "zstd"], metric.removeprefix("compression_"))
-                    value = compression_ratio(chosen, algorithm)
+                    so_far.append(compression_ratio(chosen, algorithm))
                 else:
-                    value = _value(metric, words, bleu, vocabulary_size)
+                    so_far.append(_value(metric, words, bleu))
             except _UndefinedError:
-                totals[at] = None
-            else:
-                totals[at] = total + value / len(draws)
-    return totals
+                values[metric] = None
+    return [
+        None if not v else v if metric == "ead" else float(np.mean(v))
+        for metric, v in ((metric, values[metric]) for metric in metrics)
+    ]
 
 
-def _value(
-    metric: str, words: _Texts | None, bleu: _Texts | None, vocabulary_size: float | None
-) -> float:
+def _value(metric: str, words: _Texts | None, bleu: _Texts | None) -> float | tuple[int, int]:
     if metric == "self_bleu":
         assert bleu is not None
         return float(_bleu_scores(bleu, 4, "exp", None, True).mean())
     assert words is not None
     if metric == "ead":
-        assert vocabulary_size is not None
-        return _ead(words, 1, vocabulary_size)
+        return _distinct_of_all(words, 1)
     if metric == "ngram_diversity":
         return _diversity_score(words, 4)
     if metric == "self_repetition":
@@ -616,6 +761,14 @@ def _value(
     if metric == "rouge_l":
         return _rouge(words)
     return _distinct(words, int(metric.removeprefix("distinct_")))
+
+
+def _finished(value: _Value, vocabulary_size: float) -> float:
+    if value is None:
+        return np.nan
+    if isinstance(value, list):
+        return float(np.mean([_ead(*counts, vocabulary_size) for counts in value]))
+    return value
 
 
 # --- Tokenisers ---
@@ -759,7 +912,7 @@ class _Texts:
 
     @classmethod
     def read(cls, texts: Sequence[str], tokenizer: Tokenizer) -> _Texts:
-        _check_texts(texts)
+        check_texts(texts)
         return cls.split(texts, tokenize(tokenizer))
 
     @classmethod
@@ -845,8 +998,7 @@ def _distinct(texts: _Texts, n: int) -> float:
     return distinct / total
 
 
-def _ead(texts: _Texts, n: int, vocabulary_size: float) -> float:
-    distinct, total = _distinct_of_all(texts, n)
+def _ead(distinct: int, total: int, vocabulary_size: float) -> float:
     if not vocabulary_size >= distinct:
         raise ValueError(
             f"vocabulary_size={vocabulary_size} is below the {distinct} distinct n-grams of the "
@@ -1017,7 +1169,7 @@ def _zstd(data: bytes) -> bytes:
 # --- Arguments ---
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
     if isinstance(texts, str | bytes):
         raise ValueError("texts is a single text; give the texts of a problem as a list")
     if not len(texts):
