@@ -150,20 +150,21 @@ def _read_file(file: Path) -> pd.DataFrame:
                     f"{file}: column {name!r}, row {row}: {cell!r} is neither text nor a list of "
                     "messages"
                 )
-    frame["prompt"] = [p if isinstance(p, str) else _spell(p) for p in prompts]
-    frame["completion"] = [_text(c) for c in completions]
+    frame["prompt"] = [p if isinstance(p, str) else spell_messages(p) for p in prompts]
+    frame["completion"] = [completion_text(c) for c in completions]
     return frame
 
 
-def _text(completion: str | list[dict[str, Any]]) -> str:
+def completion_text(completion: str | list[dict[str, Any]]) -> str:
+    """Text of a completion: itself, its only message's content, or all messages as JSON."""
     if isinstance(completion, str):
         return completion
     if len(completion) == 1 and isinstance(completion[0].get("content"), str):
         return str(completion[0]["content"])
-    return _spell(completion)
+    return spell_messages(completion)
 
 
-def _spell(messages: list[dict[str, Any]]) -> str:
+def spell_messages(messages: list[dict[str, Any]]) -> str:
     """Write messages as JSON; parquet fills keys that other messages have with None."""
     clean = [{k: v for k, v in message.items() if v is not None} for message in messages]
     return json.dumps(clean, ensure_ascii=False, sort_keys=True)
