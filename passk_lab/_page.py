@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from passk_lab._diversity_panel import panel_view
 from passk_lab._text import shorten, visible
 from passk_lab.verdict import interval
 
@@ -70,8 +71,18 @@ def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -
         "rows": table.to_dict("records"),
         "changes": _change_rows(section),
         "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
+        "diversity": _diversity_view(section, baseline),
         "worst": _worst_view(section, baseline, texts),
     }
+
+
+def _diversity_view(section: Section, baseline: str | None) -> dict[str, Any] | None:
+    if section.diversity is None:
+        return None
+    found = section.diversity
+    runs = sorted(dict.fromkeys(found["run"]), key=lambda name: name != baseline)
+    n_all = section.curve.groupby("run")["n_problems"].max().max()
+    return panel_view(found, runs, int(n_all))
 
 
 def _change_rows(section: Section) -> list[dict[str, Any]]:

@@ -154,6 +154,12 @@ def _register_report(commands: _Subparsers) -> None:
         "self-distillation",
     )
     parser.add_argument(
+        "--embedder",
+        metavar="NAME",
+        help="compare the meanings of texts too: default (all-MiniLM-L6-v2, extra embed), tfidf, "
+        "or name or path of a sentence-transformers model",
+    )
+    parser.add_argument(
         "--confidence",
         type=_share,
         default=0.95,
@@ -197,6 +203,7 @@ def _report(options: argparse.Namespace) -> int:
             run=options.run,
             distinct=options.distinct,
             scores=options.scores,
+            embedder=options.embedder,
             confidence=options.confidence,
             n_resamples=options.n_resamples,
             random_state=options.seed,

@@ -31,11 +31,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_lab import plots
+from passk_lab._diversity_panel import ENTROPIES, choose_problems, text_diversity
 from passk_lab._files import atomic_write
 from passk_lab._page import TEXT_PROBLEMS, crossing_words, render_page
 from passk_lab._text import csv_safe, visible
 from passk_lab.compare import compare_runs
 from passk_lab.curves import default_ks, distinct_at_k_curve, pass_at_k_curve
+from passk_lab.diversity.embedding import Embedder
 from passk_lab.outlook import Outlook, outlook
 from passk_lab.passk import pass_at_k
 from passk_lab.rollouts import counts, read_rollouts, validate_rollouts
@@ -87,6 +89,8 @@ class Section:
         See `passk_lab.compare_runs`; None without a baseline in this split.
     worst : DataFrame or None
         See `worst_problems`.
+    diversity : DataFrame or None
+        See `passk_lab.diversity.summary`; None without texts.
     verdicts : tuple of Verdict
     figures : tuple of FigureFiles
     """
@@ -100,6 +104,7 @@ class Section:
     flattening: pd.DataFrame | None = None
     distinct_differences: pd.DataFrame | None = None
     worst: pd.DataFrame | None = None
+    diversity: pd.DataFrame | None = None
     verdicts: tuple[Verdict, ...] = ()
     figures: tuple[FigureFiles, ...] = ()
 
@@ -146,6 +151,7 @@ def build_report(
     run: str | None = None,
     distinct: bool | None = None,
     scores: pd.DataFrame | PathLike | None = None,
+    embedder: str | Embedder | None = None,
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     random_state: int | None = 0,
@@ -158,7 +164,7 @@ def build_report(
     ----------
     rollouts : DataFrame, path or sequence of paths
         The rollouts table. Parquet files are read only in the columns that are needed, and their
-        texts only for the problems that the page shows.
+        texts only for the problems that the page shows or compares.
     baseline : str, optional
         The run to compare with. Without it the report describes each run and compares none.
     out : path
@@ -173,6 +179,9 @@ def build_report(
     scores : DataFrame or path, optional
         Teacher scores of the baseline's rollouts (``passk-lab score``): adds a forecast of what
         self-distillation would do to it.
+    embedder : str or callable, optional
+        Compares the meanings of texts too: see `passk_lab.diversity.embedding`. Their wording is
+        compared in any case, where there are texts.
     confidence : float
         Coverage of the intervals.
     n_resamples : int
@@ -191,7 +200,8 @@ def build_report(
     Raises
     ------
     ValueError
-        The table is refused, the baseline is no run (the runs are listed), or a k is too large.
+        The table is refused, the baseline is no run (the runs are listed), or a k is too large; an
+        embedder is given and there are no texts.
     OSError
         The folder can't be written, or a file not be read.
 
@@ -247,8 +257,29 @@ def build_report(
         ahead = _outlook(scores, rollouts, run, baseline, options)
         files.append(out / "forecast.csv")
         _write_text(files[-1], ahead.table.to_csv(index=False, float_format="%.6g"))
+    say("texts")
+    compared = choose_problems(table, random_state)
+    texts = _texts(rollouts, run, {*_shown(sections), *(p for ps in compared.values() for p in ps)})
+    if embedder is not None and "text" not in texts:
+        raise ValueError("no file has the column 'text', whose meanings the embedder compares")
+    if "text" in texts:
+        rest = (embedder, confidence, n_resamples, random_state)
+        for place, section in enumerate(sections):
+            say(f"diversity of texts, split {visible(section.split)}")
+            mine = texts["problem_id"].isin(compared[section.split])
+            some = texts[(texts["split"] == section.split) & mine]
+            diversity, missing = text_diversity(some, baseline, *rest)
+            sections[place] = replace(section, diversity=diversity)
+            if missing:
+                notes.append(
+                    f"Split {section.split!r}: {missing} of {len(some)} rollouts have no text and "
+                    "are left out of the diversity of texts."
+                )
+            if diversity is not None:
+                files.append(out / f"diversity{stems[section.split]}.csv")
+                content = csv_safe(diversity).to_csv(index=False, lineterminator="\n")
+                _write_text(files[-1], content)
     say("page")
-    texts = _texts(rollouts, run, sections, baseline)
     settings = {"confidence": confidence, "n_resamples": n_resamples, "seed": random_state}
     summary = out / "summary.json"
     _write_text(summary, _summary(sections, baseline, notes, settings, ahead))
@@ -773,42 +804,40 @@ def _svg(fig: Figure) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _texts(
-    rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
-    run: str | None,
-    sections: Sequence[Section],
-    baseline: str | None,
-) -> pd.DataFrame:
-    """Read the texts of the problems that the page shows, and of no others."""
-    wanted = {
-        (row["split"], row["problem_id"])
+def _shown(sections: Sequence[Section]) -> set[str]:
+    """Problems whose samples the page shows."""
+    return {
+        problem
         for section in sections
         if section.worst is not None
-        for row in section.worst.groupby("run").head(TEXT_PROBLEMS).to_dict("records")
+        for problem in section.worst.groupby("run").head(TEXT_PROBLEMS)["problem_id"]
     }
-    if not wanted:
-        return pd.DataFrame()
-    problems = sorted({problem for _, problem in wanted})
+
+
+def _texts(
+    rollouts: pd.DataFrame | PathLike | Sequence[PathLike], run: str | None, problems: set[str]
+) -> pd.DataFrame:
+    """Read the texts of these problems, and of no others; without columns where there are none."""
     if isinstance(rollouts, pd.DataFrame):
         tables = [validate_rollouts(rollouts if run is None or "run" in rollouts
                                     else rollouts.assign(run=run))]  # fmt: skip
     else:
         files = _paths(rollouts)
-        tables = [_texts_of_file(f, _run_name(f, files, run), problems) for f in files]
-    shown = [
+        tables = [_texts_of_file(f, _run_name(f, files, run), sorted(problems)) for f in files]
+    some = [
         table[table["problem_id"].isin(problems)] for table in tables if "text" in table.columns
     ]
-    return pd.concat(shown, ignore_index=True) if shown else pd.DataFrame()
+    return pd.concat(some, ignore_index=True) if some else pd.DataFrame()
 
 
 def _texts_of_file(file: Path, name: str | None, problems: Sequence[str]) -> pd.DataFrame:
     if not _is_parquet(file):
-        return read_rollouts(file, ["text", "answer"], name)
+        return read_rollouts(file, ["text", "answer", *ENTROPIES], name)
     schema = pq.read_schema(file)
     if "text" not in schema.names:
         return pd.DataFrame()
     names = ("run", "split", "problem_id", "sample_id", "seed", "step", "correct", "answer", "text")
-    columns = [n for n in names if n in schema.names]
+    columns = [n for n in (*names, *ENTROPIES) if n in schema.names]
     wanted = pa.array(list(problems), pa.string())
     parts = [schema.empty_table().select(columns)]
     with pq.ParquetFile(file) as parquet:
@@ -880,6 +909,7 @@ def _summary(
                 "crossings": records(s.crossings),
                 "flattening": records(s.flattening),
                 "worst_problems": records(s.worst),
+                "diversity": records(s.diversity),
             }
             for s in sections
         ],

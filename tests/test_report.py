@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from passk_lab import compare_runs, pass_at_k, write_rollouts
+from passk_lab.diversity import summary
 from passk_lab.report import build_report, load_counts, overview, worst_problems
 from passk_lab.rollouts import counts
 from passk_lab.verdict import MIN_PROBLEMS, Change, verdict
@@ -25,6 +26,18 @@ FAST = {"n_resamples": 400}
 @pytest.fixture
 def drawn():
     """Asked for by the tests that look at the figures."""
+
+
+@pytest.fixture
+def compared():
+    """Asked for by the tests that look at the diversity of texts."""
+
+
+@pytest.fixture(autouse=True)
+def _no_text_diversity(request, monkeypatch):
+    """Left out of the other tests, to save their time."""
+    if "compared" not in request.fixturenames:
+        monkeypatch.setattr("passk_lab.report.text_diversity", lambda *_: (None, 0))
 
 
 @pytest.fixture(autouse=True)
@@ -402,7 +415,7 @@ class TestInputs:
                 build_report(planted("same", 0), "base", out=out)
 
 
-def test_same_seed_same_bytes(two_splits, tmp_path, drawn):
+def test_same_seed_same_bytes(two_splits, tmp_path, drawn, compared):
     for out in ("one", "two"):
         build_report(two_splits, "base", out=tmp_path / out, random_state=1, **FAST)
     names = sorted(p.name for p in (tmp_path / "one").iterdir())
@@ -537,7 +550,7 @@ HOSTILE = {
 
 class TestUntrusted:
     @pytest.mark.parametrize("kind", HOSTILE)
-    def test_names_ids_and_texts(self, kind, tmp_path):
+    def test_names_ids_and_texts(self, kind, tmp_path, compared):
         bad = HOSTILE[kind]
         data = planted("worse", 0)
         data["split"] = np.where(data["problem_id"] < "p030", bad, "other " + bad)
@@ -558,7 +571,7 @@ class TestUntrusted:
         assert sorted(tmp_path.rglob("*")) == sorted({tmp_path / "deep", out, *report.files})
         assert all(path.parent == out for path in report.files)
 
-    def test_lone_surrogates(self, tmp_path):
+    def test_lone_surrogates(self, tmp_path, compared):
         data = planted("worse", 0)
         # pandas refuses them in its string columns; rows read from JSON come as plain objects.
         for name in ("text", "run"):
@@ -577,7 +590,7 @@ class TestUntrusted:
         assert "x" * 1200 in text
         assert "x" * 1201 not in text
 
-    def test_csv_formulas(self, tmp_path):
+    def test_csv_formulas(self, tmp_path, compared):
         data = planted("worse", 0)
         names = dict(zip(data["problem_id"].unique(), itertools.cycle("=+-@"), strict=False))
         data["problem_id"] = data["problem_id"].map(lambda p: names[p] + p)
@@ -602,3 +615,105 @@ class TestUntrusted:
         assert len(report.files) == len(set(report.files)) == 4 * 13 + 2
         assert len({path.name.lower() for path in report.files}) == len(report.files)
         assert all(path.exists() for path in report.files)
+
+
+def by_last_letter(texts):
+    return [[text.endswith(end) for end in ("0", "1", "2", "3", "g")] for text in texts]
+
+
+@pytest.mark.usefixtures("compared")
+class TestTextDiversity:
+    def test_table_page_and_files(self, two_splits, tmp_path):
+        report = build_report(two_splits, "base", out=tmp_path, random_state=3, **FAST)
+        page = re.sub(r"\s+", " ", Page(report.page).text)
+        stored = json.loads(report.summary.read_text())["splits"]
+        for section, kept in zip(report.sections, stored, strict=True):
+            found = section.diversity
+            rows = two_splits[two_splits["split"] == section.split].drop(columns="answer")
+            expected = summary(rows, "base", random_state=3, n_draws=1, **FAST)
+            pd.testing.assert_frame_equal(found, expected)
+            written = pd.read_csv(tmp_path / f"diversity-{section.split}.csv")
+            pd.testing.assert_frame_equal(written, found, check_dtype=False)
+            assert kept["diversity"][0]["estimate"] == found["estimate"].iloc[0]
+            row = found[(found["run"] == "sdsd") & (found["metric"] == "self_bleu")].iloc[0]
+            low, high = row["difference_low"], row["difference_high"]
+            assert f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]" in page
+            assert row["difference"] > 0
+        assert "16 texts of each problem, right or wrong; 60 problems." in page
+        assert "self-BLEU ↓" in page
+        assert "meanings" not in page
+        assert set(report.files) == set(tmp_path.iterdir())
+
+    def test_meanings_where_asked_for(self, two_splits, tmp_path):
+        pytest.importorskip("sklearn")
+        report = build_report(two_splits, "base", out=tmp_path, embedder=by_last_letter, **FAST)
+        found = report.sections[0].diversity.set_index(["run", "metric"])["difference"]
+        assert found["sdsd", "distinct@16"] < -1
+        page = Page(report.page).text
+        assert "meanings@16 ↑" in page
+        assert "Vendi ↑" in page
+
+    def test_files_give_the_same(self, two_splits, tmp_path):
+        data = two_splits.assign(token_entropy=np.linspace(0, 1, len(two_splits)))
+        pages = set()
+        for ending in ("parquet", "jsonl", "csv"):
+            path = tmp_path / f"r.{ending}"
+            if ending == "csv":
+                data.to_csv(path, index=False)
+            else:
+                write_rollouts(data, path)
+            report = build_report(path, "base", out=tmp_path / ending, **FAST)
+            pages.add((tmp_path / ending / "diversity-id.csv").read_text())
+            assert "token entropy ↑" in Page(report.page).text
+        assert len(pages) == 1
+
+    def test_large_tables_are_sampled(self, tmp_path):
+        data = rollouts("base", [4] * 150, n=40)
+        report = build_report(data, out=tmp_path, **FAST)
+        found = report.sections[0].diversity
+        assert found["n_problems"].unique().tolist() == [100]
+        assert found["n_samples"].unique().tolist() == [32]
+        assert "difference" not in found
+        page = re.sub(r"\s+", " ", Page(report.page).text)
+        assert "32 texts of each problem, right or wrong; 100 of 150 problems, drawn at" in page
+        assert "Third line" not in page
+
+    def test_missing_texts_are_said(self, two_splits, tmp_path):
+        data = two_splits.copy()
+        data.loc[data.index[:7], "text"] = None
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert any(
+            "Split 'id': 7 of 1920 rollouts have no text and are left out" in n
+            for n in report.notes
+        )
+        assert "7 of 1920 rollouts" in Page(report.page).text
+
+    def test_without_texts_or_pairs_of_them(self, two_splits, tmp_path):
+        bare = two_splits.drop(columns="text")
+        report = build_report(bare, "base", out=tmp_path / "bare", **FAST)
+        assert report.sections[0].diversity is None
+        assert "Diversity of the texts" not in Page(report.page).text
+        with pytest.raises(ValueError, match="no file has the column 'text'"):
+            build_report(bare, "base", out=tmp_path, embedder="tfidf", **FAST)
+        single = rollouts("base", [1, 0] * 10, n=1)
+        report = build_report(single, out=tmp_path / "single", **FAST)
+        assert report.sections[0].diversity is None
+
+    def test_pooled_seeds(self, tmp_path):
+        parts = [rollouts("base", [4] * 12).assign(seed=seed) for seed in (0, 1)]
+        report = build_report(table(*parts), out=tmp_path, **FAST)
+        assert report.sections[0].diversity["n_samples"].max() == 32
+
+    def test_run_without_texts(self, two_splits, tmp_path):
+        data = two_splits.copy()
+        data.loc[data["run"] == "base", "text"] = None
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        found = report.sections[0].diversity
+        assert set(found["run"]) == {"sdsd"}
+        assert "difference" not in found
+        assert "Diversity of the texts" in Page(report.page).text
+
+    def test_undefined_metrics(self, tmp_path):
+        data = rollouts("base", [4] * 12).assign(text="")
+        report = build_report(data, out=tmp_path, **FAST)
+        assert "n/a" in Page(report.page).text

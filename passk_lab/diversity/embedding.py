@@ -445,10 +445,12 @@ class SentenceEmbedder:
 
     def _windows(self, text: str) -> Iterable[tuple[str, int]]:
         """Pieces that the model reads whole, and the length of each in tokens."""
+        data = text.encode("utf-8", "replace")  # tokenizers refuse lone surrogates
+        text = data.decode()
         tokenizer = self._tokenizer
         longest = self.model.max_seq_length
         # No text has more tokens than bytes.
-        if longest is None or len(text.encode("utf-8", "replace")) + 2 <= longest:
+        if longest is None or len(data) + 2 <= longest:
             return [(text, 1)]
         if not getattr(tokenizer, "is_fast", False):
             return [(text, 1)]

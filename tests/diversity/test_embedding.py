@@ -248,8 +248,9 @@ def test_the_model_groups_by_meaning(minilm):
 
 
 def test_the_model_as_its_library_has_it(minilm):
-    texts = ["one text", "another, longer text", "", "東京", "one text"]
-    expected = minilm.model.encode(texts, show_progress_bar=False)
+    texts = ["one text", "another, longer text", "", "東京", "one text", "half an \ud83d emoji"]
+    readable = [*texts[:-1], "half an ? emoji"]
+    expected = minilm.model.encode(readable, show_progress_bar=False)
     rows = embed(texts, minilm)
     assert rows == pytest.approx(expected, abs=1e-5)
     assert np.array_equal(rows[0], rows[4])
