@@ -599,24 +599,34 @@ def counts(
         _require_columns(names, source)
         batches = _parquet_batches(path, names, by, modes)
     by = list(by)
+    modes = _check_counted(names, by, modes, source)
+    return _count_batches(batches, by, modes, source)
+
+
+def _check_counted(
+    names: Sequence[str], by: Sequence[str], modes: bool | None, source: str
+) -> bool:
+    """Refuse columns that aren't there; say whether modes are counted."""
     for name in by:
         if name not in names and name not in DEFAULTS:
             have = ", ".join(map(str, names))
             raise ValueError(f"{source}: no column {name!r} to group by (columns: {have})")
-    if modes is None:
-        modes = "answer" in names
-    elif modes and "answer" not in names:
+    if modes and "answer" not in names:
         raise ValueError(
             f"{source}: column 'answer' is missing; modes need the canonical form of each answer"
         )
-    return _count_batches(batches, by, modes, source)
+    return "answer" in names if modes is None else modes
+
+
+def _counted_columns(names: Sequence[str], by: Sequence[str], modes: bool | None) -> list[str]:
+    wanted = {*_REQUIRED, *_IDENTITY, *by} | ({"answer"} if modes is not False else set())
+    return [name for name in names if name in wanted]
 
 
 def _parquet_batches(
     path: Path, names: list[str], by: Sequence[str], modes: bool | None
 ) -> Iterator[pd.DataFrame]:
-    wanted = {*_REQUIRED, *_IDENTITY, *by} | ({"answer"} if modes is not False else set())
-    keep = [name for name in names if name in wanted]
+    keep = _counted_columns(names, by, modes)
     labels = [n for n in keep if n in ("problem_id", "run", "split", "answer")]
     row = 0
     try:
@@ -735,8 +745,7 @@ def _count_batches(
     for name in groups:
         values = levels[name].values()
         code = levels[name].finish()[first]
-        column = pd.Series(values[code], dtype=object).where(code >= 0)
-        table[name] = column.astype(_STRING) if name in _STRINGS else column.infer_objects()
+        table[name] = _key_column(pd.Series(values[code], dtype=object).where(code >= 0), name)
     table["n_samples"] = np.bincount(group, minlength=len(first)).astype(np.int64)
     table["n_correct"] = np.bincount(group[correct], minlength=len(first)).astype(np.int64)
     if answer is not None:
@@ -752,6 +761,10 @@ def _count_batches(
     return table.sort_values(groups, kind="stable", ignore_index=True)
 
 
+def _key_column(column: pd.Series, name: str) -> pd.Series:
+    return column.astype(_STRING) if name in _STRINGS else column.infer_objects()
+
+
 def _mode_counts(
     group: npt.NDArray[np.int64],
     answer: npt.NDArray[np.int32],
@@ -760,9 +773,15 @@ def _mode_counts(
 ) -> npt.NDArray[np.object_]:
     n_answers = int(answer.max(initial=0)) + 1
     key, size = np.unique(group[keep] * n_answers + answer[keep], return_counts=True)
-    owner = key // n_answers
+    return _sizes(key // n_answers, size, n_groups)
+
+
+def _sizes(
+    owner: npt.NDArray[np.int64], size: npt.NDArray[np.int64], n_groups: int
+) -> npt.NDArray[np.object_]:
+    """Sizes of each group's modes, largest first, in one cell a group."""
     order = np.lexsort((-size, owner))
-    parts = np.split(size[order].astype(np.int64), np.searchsorted(owner, np.arange(1, n_groups)))
+    ends = np.searchsorted(owner[order], np.arange(1, n_groups))
     cells = np.empty(n_groups, dtype=object)
-    cells[:] = parts
+    cells[:] = np.split(size[order].astype(np.int64), ends)[:n_groups]
     return cells
