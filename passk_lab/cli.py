@@ -86,7 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"passk-lab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for register in (_register_report, _register_convert, _register_train, _register_score):
+    for register in (
+        _register_report,
+        _register_convert,
+        _register_sample,
+        _register_train,
+        _register_score,
+    ):
         register(commands)
     return parser
 
@@ -317,6 +323,117 @@ def _convert(options: argparse.Namespace) -> int:
             visible(
                 f"Wrote {options.target}: {len(table):,} rollouts of "
                 f"{table['problem_id'].nunique():,} problems."
+            )
+        )
+    return 0
+
+
+def _register_sample(commands: _Subparsers) -> None:
+    parser = _add(
+        commands,
+        "sample",
+        _sample,
+        "sample a language model's replies to questions, and grade them",
+        "  passk-lab sample data/science/questions.jsonl --model my-model --out base.parquet\n"
+        "  passk-lab sample physics.jsonl --model model.gguf -n 64 --limit 100 --out base.parquet\n"
+        "  passk-lab sample physics.jsonl --model my-model --backend vllm --out base.parquet\n\n"
+        "Questions are JSONL in the style of SciKnowEval, see passk_lab/tasks/science_qa.py. An\n"
+        "interrupted command goes on where it was. Needs the extra [train].",
+    )
+    parser.add_argument(
+        "questions", metavar="QUESTIONS", help="a .jsonl file, a folder of them, or a hub name"
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="PATH", help="folder, GGUF file or hub name of the model"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="rollouts to write, .parquet"
+    )
+    parser.add_argument(
+        "-n", type=_positive, default=32, metavar="N", help="replies to each question (default 32)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=_positive,
+        default=256,
+        metavar="N",
+        help="a longer reply is cut off and has no answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("transformers", "vllm"),
+        default="transformers",
+        help="what samples (default: %(default)s)",
+    )
+    parser.add_argument("--run", metavar="NAME", help="name of the run (default: the model's)")
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="the first N questions only (default: all)"
+    )
+    parser.add_argument(
+        "--skip-others",
+        action="store_true",
+        help="pass over questions of types that can't be graded",
+    )
+    parser.add_argument("--system", metavar="TEXT", help="a system message before each question")
+    parser.add_argument(
+        "--batch",
+        type=_positive,
+        default=8,
+        metavar="N",
+        help="questions sampled at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=_not_negative, default=0, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument("--device", metavar="NAME", help="default: cuda where there is one")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _sample(options: argparse.Namespace) -> int:
+    with _train_extra("sampling"):
+        from passk_lab.training.questions import (
+            Backend,
+            TransformersBackend,
+            VllmBackend,
+            sample_questions,
+        )
+    from passk_lab.tasks.science_qa import ScienceTask, load_questions
+    from passk_lab.teacher.pcmi import TextEncoder
+
+    found = load_questions(options.questions, others="skip" if options.skip_others else "refuse")
+    questions = found[: options.limit]
+    model = Path(options.model)
+    backend: Backend
+    if options.backend == "vllm":
+        backend = VllmBackend(options.model)
+    else:
+        backend = TransformersBackend(options.model, _device(options.device))
+    task = ScienceTask(
+        tuple(questions),
+        TextEncoder(backend.tokenizer, system=options.system),
+        options.max_tokens,
+        backend.context_length,
+    )
+    table = sample_questions(
+        backend,
+        task,
+        options.n,
+        options.out,
+        run=options.run or model.stem,
+        temperature=options.temperature,
+        seed=options.seed,
+        batch=options.batch,
+        note={"model": model.name},
+        progress=not options.quiet,
+    )
+    if not options.quiet:
+        print(
+            visible(
+                f"Wrote {options.out}: {len(table):,} rollouts of {len(questions):,} questions; "
+                f"{table['correct'].mean():.1%} correct, {table['ended'].mean():.1%} ended."
             )
         )
     return 0
