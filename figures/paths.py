@@ -24,6 +24,7 @@ from passk_lab.policies import policy_curve, policy_values
 from passk_lab.seeds import (
     crossed_bootstrap,
     matched_differences,
+    seed_crossings,
     seed_curve,
     seed_differences,
     seed_values,
@@ -64,6 +65,7 @@ def draw(data: Path, figures: Path) -> list[Path]:
     for name, table in {
         "findings-paths": findings(final, policies, entropy, last),
         "matched-paths": matched(policies),
+        "crossings-paths": crossings(policies[policies["step"] == last]),
     }.items():
         files.append(write_table(table, figures / f"{name}.csv"))
     return files
@@ -303,6 +305,21 @@ def findings(
         for run, part in tokens.sort_values("problem_id").groupby("run")
     }
     parts += [compared({r: a[:, :, None] for r, a in arrays.items()}, "id", "token_entropy")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def crossings(final: pd.DataFrame) -> pd.DataFrame:
+    """Where the pass@k curve of each run crosses the base's, GRPO's and GRPO's with a penalty."""
+    ks = np.unique(np.round(np.geomspace(1, 1024, 61)).astype(int))
+    parts = []
+    for split in ("id", *SPLITS):
+        found = policy_values(final[final["split"] == split], "pass_at_k", ks, BY)
+        values = {group[0]: v for group, (_, _, v) in found.items()}
+        for other in ("base", "grpo", "grpo/kl"):
+            part = seed_crossings(values, other, ks, 0.95, N_RESAMPLES, SEED)
+            part.insert(0, "split", split)
+            part.insert(2, "baseline", other)
+            parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 

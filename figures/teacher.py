@@ -8,19 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.optimize import brentq
 from scipy.stats import spearmanr
 from writing import write
 
-from passk_lab.intervals import bootstrap_mean
 from passk_lab.plots import method_styles, style
 from passk_lab.rollouts import read_rollouts
+from passk_lab.seeds import crossed_bootstrap
 from passk_lab.teacher.decomposition import source_table, tilt_sources
-from passk_lab.teacher.forecast import (
-    exact_rows,
-    expected_tilt,
-    forecast_problems,
-)
+from passk_lab.teacher.forecast import expected_tilt
+from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.slopes import mode_changes, paired_logprobs, slope_table
 
 SEED = 0
@@ -54,21 +50,19 @@ def draw(data: Path, figures: Path) -> list[Path]:
         drawn = {
             "amplification-paths": amplification(policies, tilts),
             "sources-paths": sources(own, control, answers, base),
-            "forecast-paths": forecasts(policies, tilts, base),
+            "forecast-paths": forecasts(policies, own, answers),
         }
         files = write(drawn, figures)
     return files
 
 
 def before_and_after(policies: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Exact log-probabilities of all correct paths in the base and, mean over seeds, in a run."""
+    """Exact log-probabilities of all correct paths in the base and in each seed of a run."""
     last = policies.loc[policies["run"] == run, "step"].max()
-    keys = ["problem_id", "answer"]
-    base = policies[policies["run"] == "base"].drop_duplicates(keys).set_index(keys)["logprob"]
+    base = policies[policies["run"] == "base"].drop_duplicates(["problem_id", "answer"])
     at_end = policies[(policies["run"] == run) & (policies["step"] == last)]
-    after = at_end.groupby(keys)["logprob"].mean()
-    both = pd.concat({"logprob_before": base, "logprob_after": after}, axis=1, join="inner")
-    return both.reset_index()
+    seeds = [paired_logprobs(base, part).assign(seed=seed) for seed, part in at_end.groupby("seed")]
+    return pd.concat(seeds, ignore_index=True)
 
 
 def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
@@ -82,7 +76,8 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
         part = found[(found["comparison"] == "trained") & (found["quantity"] == "slope")]
         rows.append(part.assign(run=run))
         if run == runs[0]:
-            predicted = modes[["problem_id", "answer", "logprob_before"]].merge(tilt)
+            first = modes[modes["seed"] == modes["seed"].min()]
+            predicted = first[["problem_id", "answer", "logprob_before"]].merge(tilt)
             predicted["logprob_after"] = predicted["logprob_before"]
             told = slope_table(predicted, n_resamples=N_RESAMPLES, random_state=SEED)
             keep = (told["comparison"] != "trained") & (told["quantity"] == "slope")
@@ -92,6 +87,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     styles = method_styles(["grpo/kl", "sdsd"])
     for run, look in styles.items():
         modes = before_and_after(policies, run)
+        modes = modes[modes["seed"] == modes["seed"].min()]
         groups = modes.groupby("problem_id")
         x, y = (modes[n] - groups[n].transform("mean") for n in ("logprob_before", "logprob_after"))
         axes[0].plot(x, y, ".", color=look.color, markersize=3, alpha=0.35)
@@ -104,7 +100,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     axes[0].legend(loc="upper left")
     axes[0].set_xlabel("log π before (nats, less the problem's mean)")
     axes[0].set_ylabel("log π after (nats, less the problem's mean)")
-    axes[0].set_title("Correct paths before and after training")
+    axes[0].set_title("Correct paths before and after training (one seed)")
     shown = table.sort_values("estimate")
     spans = np.abs(shown[["low", "high"]].to_numpy().T - shown["estimate"].to_numpy())
     at = np.arange(len(shown))
@@ -116,7 +112,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     names = {"predicted": "predicted, weight 1", "null": "base again", "ideal_rl": "ideal RL"}
     axes[1].set_yticks(at, [names.get(run, run) for run in shown["run"]])
     axes[1].grid(axis="y", visible=False)
-    axes[1].set_xlabel("slope (interval over problems)")
+    axes[1].set_xlabel("slope (interval over seeds and problems)")
     axes[1].set_title("Amplification of gaps among correct paths")
     return figure, table
 
@@ -183,93 +179,76 @@ def example(own: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def forecasts(
-    policies: pd.DataFrame, tilts: pd.DataFrame, base: pd.DataFrame
+    policies: pd.DataFrame, own: pd.DataFrame, answers: pd.DataFrame
 ) -> tuple[Figure, pd.DataFrame]:
     """Figure 8: forecast from the base alone, against what training did, problem by problem."""
-    listed = tilts[tilts["correct"]][["problem_id", "answer", "logprob", "tilt"]]
-    wrong = tilts[~tilts["correct"]]
-    counted = base[~base["correct"]].merge(
-        wrong[["problem_id", "answer", "tilt"]], on=["problem_id", "answer"], how="left"
+    updates = int(policies["step"].max())
+    # A teacher that takes a share of the student at every update has gone through as many
+    # generations as shares; beyond a few of them nothing is left to move.
+    moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates, "sdsd/live": updates}
+    told = {
+        run: forecast_generations(own, answers, [0, min(time, 8)], [1, K], split_path)
+        for run, time in moved.items()
+    }
+    told["sdsd/frozen"] = forecast_generations(
+        own, answers, [0, 1], [1, K], split_path, teacher="frozen"
     )
-    rows = counted[["problem_id", "answer", "correct", "tilt"]].fillna({"tilt": 0.0})
-    rows = exact_rows(rows.assign(log_mass=0.0), listed)
-    runs = [
-        r for r in ("sdsd/frozen", "sdsd", "sdsd-uniform", "grpo/kl") if r in set(policies["run"])
-    ]
-    figure, axes = plt.subplots(
-        1, len(runs), figsize=(4.4 * len(runs), 4.4), sharex=True, sharey=True
-    )
+    runs = ["sdsd/frozen", *moved]
+    figure, axes = plt.subplots(1, len(runs), figsize=(16, 4.4), sharex=True, sharey=True)
     records = []
-    start = forecast_problems(rows, [0.0], [1, K]).set_index("problem_id")
-    for ax, run in zip(np.atleast_1d(axes), runs, strict=True):
-        measured = measured_changes(policies, run)
-        weight = matching_weight(rows, measured["pass@1"].mean())
-        told = forecast_problems(rows, [weight], [1, K]).set_index("problem_id")
-        told, before = told.loc[measured.index], start.loc[measured.index]
-        predicted = before["effective_answers"] - told["effective_answers"]
-        drop_told = before[f"distinct@{K}"] - told[f"distinct@{K}"]
-        rank = float(spearmanr(predicted, measured["effective"]).statistic)
-        drops = measured[["effective", "distinct"]].to_numpy()
-        low, high = bootstrap_mean(drops, N_RESAMPLES, random_state=SEED)
-        records.append(
-            {
-                "run": run,
-                "weight": weight,
-                "pass@1": measured["pass@1"].mean(),
-                "spearman": rank,
-                "effective_drop_predicted": predicted.mean(),
-                "effective_drop": drops[:, 0].mean(),
-                "effective_drop_low": low[0],
-                "effective_drop_high": high[0],
-                f"distinct@{K}_drop_predicted": drop_told.mean(),
-                f"distinct@{K}_drop": drops[:, 1].mean(),
-                f"distinct@{K}_drop_low": low[1],
-                f"distinct@{K}_drop_high": high[1],
-                f"distinct@{K}_error": (drop_told - measured["distinct"]).abs().mean(),
+    for ax, run in zip(axes, runs, strict=True):
+        problems, measured = measured_changes(policies, run)
+        tables = [part.set_index("problem_id").loc[problems] for _, part in
+                  told[run].groupby("generation")]  # fmt: skip
+        record = {"run": run, "generations": moved.get(run, np.nan)}
+        record |= {"pass@1_base": tables[0]["pass@1"].mean()}
+        record |= {"pass@1_forecast": tables[1]["pass@1"].mean(), "pass@1": measured[..., 2].mean()}
+        low, high = crossed_bootstrap(measured, N_RESAMPLES, random_state=SEED)
+        mean = measured.mean(axis=0)
+        for at, name in enumerate(("effective_answers", f"distinct@{K}")):
+            drop = (tables[0][name] - tables[1][name]).to_numpy()
+            record |= {
+                f"{name}_drop_forecast": drop.mean(),
+                f"{name}_drop": mean[:, at].mean(),
+                f"{name}_drop_low": low[at],
+                f"{name}_drop_high": high[at],
+                f"{name}_error": np.abs(drop - mean[:, at]).mean(),
+                f"{name}_calibration": np.polyfit(drop, mean[:, at], 1)[0],
+                f"{name}_rank": spearmanr(drop, mean[:, at]).statistic,
+                # What one would say who knows the base's paths and nothing of the teacher.
+                f"{name}_rank_of_base": spearmanr(tables[0][name], mean[:, at]).statistic,
             }
-        )
-        look = method_styles([run])[run]
-        ax.plot(predicted, measured["effective"], ".", color=look.color, alpha=0.6)
-        both = np.concatenate([predicted, measured["effective"]])
-        limits = [both.min(), both.max()]
+            if at == 0:
+                ax.plot(drop, mean[:, 0], ".", color=method_styles([run])[run].color, alpha=0.6)
+        records.append(record)
+        limits = np.array([ax.dataLim.min.min(), ax.dataLim.max.max()])
         ax.plot(limits, limits, color=ax.spines["left"].get_edgecolor(), linewidth=1)
-        ax.set_title(f"{run}: rank correlation {rank:.2f}")
+        ax.set_title(f"{run}: rank correlation {record['effective_answers_rank']:.2f}")
         ax.set_xlabel("forecast drop of effective paths")
-    np.atleast_1d(axes)[0].set_ylabel("measured drop of effective paths")
+    axes[0].set_ylabel("measured drop of effective paths")
     return figure, pd.DataFrame(records)
 
 
-def measured_changes(policies: pd.DataFrame, run: str) -> pd.DataFrame:
-    """Accuracy after training and drops of effective and distinct paths, mean over seeds."""
+def split_path(answer: str) -> list[str]:
+    """Tokens of a path."""
+    return answer.split("-")
+
+
+def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.ndarray]:
+    """Problems, and [seeds, problems, 3]: drop of effective and distinct paths, accuracy after."""
     last = policies.loc[policies["run"] == run, "step"].max()
-    keys = ["problem_id", "answer"]
-    base = policies[policies["run"] == "base"].drop_duplicates(keys)
+    base = policies[policies["run"] == "base"].drop_duplicates(["problem_id", "answer"])
     at_end = policies[(policies["run"] == run) & (policies["step"] == last)]
-    parts = []
+    seeds = []
     for _, part in at_end.groupby("seed"):
         modes = paired_logprobs(base, part)
         changes = mode_changes(modes).set_index("problem_id")
         p = np.exp(modes[["logprob_before", "logprob_after"]])
-        found = (1 - (1 - p) ** K).groupby(modes["problem_id"]).sum()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "pass@1": p["logprob_after"].groupby(modes["problem_id"]).sum().clip(upper=1),
-                    "effective": changes["effective_before"] - changes["effective_after"],
-                    "distinct": found["logprob_before"] - found["logprob_after"],
-                }
-            )
+        found = (1 - (1 - p) ** K).groupby(modes["problem_id"]).sum().loc[changes.index]
+        accuracy = p["logprob_after"].groupby(modes["problem_id"]).sum().clip(upper=1)
+        drops = (
+            changes["effective_before"] - changes["effective_after"],
+            found["logprob_before"] - found["logprob_after"],
         )
-    return sum(parts[1:], parts[0]) / len(parts)
-
-
-def matching_weight(rows: pd.DataFrame, goal: float) -> float:
-    """Weight of the tilt at which the forecast is as accurate as the trained model."""
-
-    def excess(weight: float) -> float:
-        return float(forecast_problems(rows, [weight], 1)["pass@1"].mean()) - goal
-
-    top = 0.25
-    while excess(top) < 0 and top < 64:
-        top *= 2
-    return float(brentq(excess, 0.0, top, xtol=1e-3)) if excess(0.0) < 0 < excess(top) else 0.0
+        seeds.append(np.column_stack([*drops, accuracy.loc[changes.index]]))
+    return list(changes.index), np.stack(seeds)

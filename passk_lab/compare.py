@@ -16,7 +16,7 @@ from passk_lab.intervals import bootstrap_replicates, percentiles
 from passk_lab.passk import whole_numbers
 from passk_lab.rollouts import MAIN_KEYS, PathLike, read_rollouts, validate_rollouts
 
-__all__ = ["Comparison", "compare_runs", "problem_differences"]
+__all__ = ["Comparison", "compare_runs", "crossing_point", "problem_differences"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def compare_runs(
             )
         )
         k_max = int(grid[-1])
-        crossing = _crossing(grid, estimate - reference, ours - theirs, confidence)
+        crossing = crossing_point(grid, estimate - reference, ours - theirs, confidence)
         crossings.append({**label, **crossing, "k_max": k_max})
         gains = [(estimate, ours), (reference, theirs)]
         (gain, gain_b), (rise, rise_b) = zip(
@@ -295,10 +295,32 @@ def _p_value(gap: Floats) -> Floats:
     return np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (len(gap) + 1))
 
 
-def _crossing(
-    grid: npt.NDArray[Any], gap: Floats, replicates: Floats, confidence: float
+def crossing_point(
+    grid: npt.NDArray[Any], gap: Floats, replicates: Floats, confidence: float = 0.95
 ) -> dict[str, float]:
-    """Where the difference last changes its sign, with the bootstrap's interval."""
+    """Where the difference of two curves last changes its sign, with the bootstrap's interval.
+
+    Parameters
+    ----------
+    grid : array, shape (n_k,)
+        Ascending values of k.
+    gap : array, shape (n_k,)
+        Difference of the curves.
+    replicates : array, shape (n_resamples, n_k)
+        The same in bootstrap replicates.
+    confidence : float
+
+    Returns
+    -------
+    dict
+        ``k_cross, low, high, share`` as in `Comparison.crossings`.
+
+    Examples
+    --------
+    >>> gap = np.array([0.1, 0.0, -0.1])
+    >>> crossing_point(np.array([1, 2, 4]), gap, gap[None, :])["k_cross"]
+    2.0
+    """
     none = {"k_cross": np.nan, "low": np.nan, "high": np.nan}
     signs = np.sign(np.where(np.abs(gap) < 1e-12, 0.0, gap))
     after = signs[-1]

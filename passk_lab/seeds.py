@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab.compare import crossing_point
 from passk_lab.curves import problem_values
 from passk_lab.intervals import percentiles
 from passk_lab.rollouts import MAIN_KEYS, PathLike
@@ -32,6 +33,7 @@ __all__ = [
     "crossed_bootstrap",
     "matched_differences",
     "problem_weights",
+    "seed_crossings",
     "seed_curve",
     "seed_differences",
     "seed_replicates",
@@ -279,13 +281,8 @@ def seed_differences(
     >>> seed_differences(values, "base", random_state=0)[["run", "column"]].values.tolist()
     [['sdsd', 0]]
     """
-    arrays = {run: np.asarray(array, dtype=np.float64) for run, array in values.items()}
-    if baseline not in arrays:
-        raise ValueError(f"baseline {baseline!r} is none of {', '.join(arrays)}")
+    arrays = _same_shape(values, baseline)
     shape = arrays[baseline].shape[1:]
-    for run, array in arrays.items():
-        if array.shape[1:] != shape:
-            raise ValueError(f"{run}: shape {array.shape}, but {baseline} has {shape} a seed")
     rng = np.random.default_rng(random_state)
     weights = problem_weights(shape[0], n_resamples, rng)
     base_mean = arrays[baseline].mean(axis=(0, 1))
@@ -316,6 +313,69 @@ def seed_differences(
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def seed_crossings(
+    values: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    k: Sequence[int],
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: RandomState = None,
+) -> pd.DataFrame:
+    """Where every run's curve over k crosses the baseline's.
+
+    Parameters
+    ----------
+    values, baseline, confidence, n_resamples, random_state
+        As for `seed_differences`; the columns are values of k.
+    k : sequence of int, length n_columns
+        Ascending. The crossing point is interpolated between them on a log scale.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, k_cross, low, high, share``, see `passk_lab.compare.Comparison`.
+
+    Raises
+    ------
+    ValueError
+        As for `seed_differences`; k doesn't fit the columns.
+
+    Examples
+    --------
+    >>> values = {"base": np.full((1, 5, 2), [0.4, 0.9]), "sdsd": np.full((1, 5, 2), [0.6, 0.7])}
+    >>> seed_crossings(values, "base", [1, 4], n_resamples=10)[["run", "k_cross"]]
+        run  k_cross
+    0  sdsd      2.0
+    """
+    arrays = _same_shape(values, baseline)
+    n_problems, n_columns = arrays[baseline].shape[1:]
+    if len(k) != n_columns:
+        raise ValueError(f"{len(k)} values of k for {n_columns} columns")
+    rng = np.random.default_rng(random_state)
+    weights = problem_weights(n_problems, n_resamples, rng)
+    base_mean = arrays[baseline].mean(axis=(0, 1))
+    base_drawn = seed_replicates(arrays[baseline], weights, rng)
+    rows = []
+    for run, array in arrays.items():
+        if run != baseline:
+            gap = array.mean(axis=(0, 1)) - base_mean
+            drawn = seed_replicates(array, weights, rng) - base_drawn
+            found = crossing_point(np.asarray(k), gap, drawn, confidence)
+            rows.append({"run": run, **found})
+    return pd.DataFrame(rows)
+
+
+def _same_shape(values: Mapping[str, npt.ArrayLike], baseline: str) -> dict[str, Floats]:
+    arrays = {run: np.asarray(array, dtype=np.float64) for run, array in values.items()}
+    if baseline not in arrays:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(arrays)}")
+    shape = arrays[baseline].shape[1:]
+    for run, array in arrays.items():
+        if array.shape[1:] != shape:
+            raise ValueError(f"{run}: shape {array.shape}, but {baseline} has {shape} a seed")
+    return arrays
 
 
 def matched_differences(

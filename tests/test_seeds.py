@@ -6,6 +6,7 @@ from passk_lab.curves import pass_at_k_curve
 from passk_lab.seeds import (
     crossed_bootstrap,
     matched_differences,
+    seed_crossings,
     seed_curve,
     seed_differences,
     seed_values,
@@ -85,6 +86,27 @@ def test_differences_are_paired_by_problem():
     assert found.loc["sdsd", "high"] - found.loc["sdsd", "low"] < 0.2
     assert found.loc["grpo", "ratio"] == pytest.approx(2)
     assert found.loc["grpo", "ratio_low"] > 1.9
+
+
+def test_curves_cross_where_their_means_do():
+    rng = np.random.default_rng(0)
+    k = [1, 2, 4, 8, 16]
+    base = np.linspace(0.4, 1.0, 5) + 0.02 * rng.normal(size=(1, 60, 5))
+    sharp = np.linspace(0.6, 0.8, 5) + 0.02 * rng.normal(size=(3, 60, 5))
+    (found,) = seed_crossings({"base": base, "sdsd": sharp}, "base", k, 0.95, 2000, 0).to_dict(
+        "records"
+    )
+    # In steps of the grid: 0.6 + 0.05 x = 0.4 + 0.15 x at x = 2, k = 4.
+    assert found["low"] < 4 < found["high"]
+    assert found["k_cross"] == pytest.approx(4, rel=0.05)
+    assert found["share"] == 1
+    (never,) = seed_crossings({"base": base, "wide": base + 0.1}, "base", k, 0.95, 100, 0).to_dict(
+        "records"
+    )
+    assert np.isnan(never["k_cross"])
+    assert never["share"] == 0
+    with pytest.raises(ValueError, match="2 values of k for 5 columns"):
+        seed_crossings({"base": base, "sdsd": sharp}, "base", [1, 2])
 
 
 def test_matched_differences():
