@@ -268,6 +268,7 @@ def _count_chunk(chunk: _Chunk, by: list[str], modes: bool, n_shares: int) -> li
                 row_groups=list(chunk.row_groups),
                 columns=list(chunk.columns),
             ):
+                batch.validate(full=True)
                 frame = _to_pandas(pa.Table.from_batches([batch]))
                 for name, value in chunk.constants:
                     if name not in frame.columns:

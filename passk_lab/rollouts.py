@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -378,6 +379,8 @@ def _read_raw(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
             )
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise ValueError(f"{path}: not a readable CSV file: {error}") from error
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{path}: can't be read ({error})") from error
     raise ValueError(
         f"{path}: unknown ending; rollouts are .parquet, .jsonl, .jsonl.gz or .csv (other "
         "programs' logs: passk-lab convert FORMAT IN OUT)"
@@ -415,7 +418,7 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason})") from error
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}, after line {number}: broken gzip file ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: {error}") from error
@@ -433,8 +436,10 @@ def _without_surrogates(value: Any) -> Any:
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        file = pq.ParquetFile(path)
+        _ = str(file.schema_arrow)  # names that aren't UTF-8, of columns or within them
+        return file
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: not a readable parquet file ({error}); it may be truncated: write or copy "
             "it again"
@@ -443,13 +448,16 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
 
 def _read_parquet(file: pq.ParquetFile, columns: list[str], path: Path) -> pa.Table:
     try:
-        return file.read(columns=columns)
+        table = file.read(columns=columns)
+        table.validate(full=True)  # text that isn't UTF-8, offsets that lead nowhere
+        return table
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: parquet data is damaged ({error})") from error
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(ignore_metadata=True)
+    # Dropped, not only ignored: pandas' own notes are parsed all the same, and may be damaged.
+    return table.replace_schema_metadata(None).to_pandas(ignore_metadata=True)
 
 
 def write_rollouts(
@@ -633,6 +641,7 @@ def _parquet_batches(
         with pq.ParquetFile(path, read_dictionary=labels) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=keep):
                 where = f"{path} (rows from {row} on)" if row else str(path)
+                batch.validate(full=True)
                 yield _typed(_to_pandas(pa.Table.from_batches([batch])), where)
                 row += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:

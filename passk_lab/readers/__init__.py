@@ -185,7 +185,14 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
             raise ValueError(f"format {format!r} has no option {name!r}{_known(name, known)}")
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    table = function(path, **keywords)
+    try:
+        table = function(path, **keywords)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        # Readers check what they need; below that, a damaged file can hold anything anywhere.
+        raise ValueError(
+            f"{path}: not what files of the format {format!r} look like "
+            f"({type(error).__name__}: {error}); check the format, or write the file again"
+        ) from error
     if not labels:
         return table
     from passk_lab.rollouts import validate_rollouts

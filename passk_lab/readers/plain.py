@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,7 +80,10 @@ def read_plain(
     """
     path = Path(path)
     mapping = _checked(columns, path)
-    frame = _renamed(_read(path, mapping), mapping, str(path))
+    frame = _read(path, mapping)
+    if frame.empty:
+        raise ValueError(f"{path}: the file holds no rollouts")
+    frame = _renamed(frame, mapping, str(path))
     frame = _spread(frame, mapping, str(path))
     if "correct" in frame.columns:
         frame = _graded(frame, threshold, mapping, str(path))
@@ -104,10 +108,7 @@ def _read(path: Path, mapping: Mapping[str, str]) -> pd.DataFrame:
         with _open_parquet(path) as file:
             return _to_pandas(_read_parquet(file, file.schema_arrow.names, path))
     if name.endswith((".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")):
-        records = list(iter_jsonl(path))
-        if not records:
-            raise ValueError(f"{path}: the file holds no rollouts")
-        return frame_of(records)
+        return frame_of(list(iter_jsonl(path)))
     if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         return _read_csv(path, "\t" if ".tsv" in name else ",", mapping)
     raise ValueError(
@@ -133,7 +134,7 @@ def _read_csv(path: Path, separator: str, mapping: Mapping[str, str]) -> pd.Data
             )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path}: not a readable CSV file: {error}") from error
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path}: can't be read ({error})") from error
 
 
