@@ -30,11 +30,21 @@ from passk_lab.seeds import (
     seed_values,
 )
 
-MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/live", "sdsd-uniform", "mara")
+MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 BY = ("run", "split", "step")
 N_RESAMPLES = 10_000
 SEED = 0
+# What is measured at the end of training, on every split.
+FOUND = (
+    ("pass_at_k", 1),
+    ("pass_at_k", 8),
+    ("pass_at_k", 64),
+    ("distinct_at_k", 64),
+    ("coverage_at_k", 64),
+    ("concept_coverage_at_k", 64),
+    ("effective_answers", 1),
+)
 SPLITS = {
     "ood-blocked": "favourite path blocked",
     "ood-larger": "larger graphs",
@@ -63,7 +73,7 @@ def draw(data: Path, figures: Path) -> list[Path]:
         }
         files = write(drawn, figures)
     for name, table in {
-        "findings-paths": findings(final, policies, entropy, last),
+        "findings-paths": findings(policies, entropy, last),
         "matched-paths": matched(policies),
         "crossings-paths": crossings(policies[policies["step"] == last]),
     }.items():
@@ -91,7 +101,7 @@ def token_entropy(rollouts: Path) -> pd.DataFrame:
 def pass_at_k(final: pd.DataFrame, policies: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Figure 2: pass@k, and the coverage that pass@k can't see."""
     solved = select(curve(final, "pass_at_k"), "id")
-    covered = select(exact(policies, "coverage_at_k"), "id")
+    covered = select(exact(policies[policies["split"] == "id"], "coverage_at_k"), "id")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     styles = method_styles(MAIN)
     plot_pass_at_k(solved, left, styles)
@@ -106,9 +116,10 @@ def pass_at_k(final: pd.DataFrame, policies: pd.DataFrame) -> tuple[Figure, pd.D
 def distinct_at_k(final: pd.DataFrame, policies: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Figure 3: distinct correct paths by k, and how they and pass@1 go in training."""
     found = select(curve(final, "distinct_at_k"), "id")
+    shown = policies[(policies["split"] == "id") & policies["run"].isin(MAIN)]
     progress = []
     for metric, k in (("pass_at_k", 1), ("distinct_at_k", 64)):
-        part = policy_curve(policies, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+        part = policy_curve(shown, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
         progress.append(select(part, "id").assign(metric=metric))
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6))
     styles = method_styles(MAIN)
@@ -174,10 +185,11 @@ def out_of_distribution(final: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
 
 def tradeoff(policies: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Accuracy against coverage@64 in training, every method: comparison at equal accuracy."""
+    usual = policies[policies["split"] == "id"]
     tables = []
     for metric, k, name in (("pass_at_k", 1, "pass@1"), ("coverage_at_k", 64, "coverage@64")):
-        part = policy_curve(policies, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
-        part = part[part["split"] == "id"].set_index(["run", "step"])
+        part = policy_curve(usual, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+        part = part.set_index(["run", "step"])
         tables.append(part[["estimate", "low", "high"]].add_prefix(f"{name} "))
     table = tables[0].join(tables[1]).reset_index()
     table = table.rename(columns=lambda name: name.replace(" estimate", ""))
@@ -274,37 +286,25 @@ def with_starts(mapped: pd.DataFrame, policies: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def findings(
-    final: pd.DataFrame, policies: pd.DataFrame, entropy: pd.DataFrame, last: int
-) -> pd.DataFrame:
-    """What the experiment was to show, in numbers with intervals over seeds and problems."""
+def findings(policies: pd.DataFrame, entropy: pd.DataFrame, last: int) -> pd.DataFrame:
+    """What the experiment was to show, exact and with intervals over seeds and problems."""
+    at_end = policies[policies["step"] == last]
     parts = []
-    wanted = [
-        ("id", "pass_at_k", 1),
-        ("id", "pass_at_k", 64),
-        ("id", "distinct_at_k", 64),
-        *((split, "pass_at_k", k) for split in SPLITS for k in (1, 8, 64)),
-    ]
-    for split, metric, k in wanted:
-        found = seed_values(final[final["split"] == split], metric, k, BY)
-        parts += [
-            compared({g[0]: v for g, (_, _, v) in found.items()}, split, f"{metric[:-2]}@{k}")
-        ]
-    at_end = policies[(policies["step"] == last) & (policies["split"] == "id")]
-    for metric, k in (
-        ("coverage_at_k", 64),
-        ("concept_coverage_at_k", 64),
-        ("effective_answers", 1),
-    ):
-        found = policy_values(at_end, metric, k, BY)
-        name = metric.replace("_at_k", f"@{k}")
-        parts += [compared({g[0]: v for g, (_, _, v) in found.items()}, "id", name)]
+    for split in ("id", *SPLITS):
+        here = at_end[at_end["split"] == split]
+        columns: dict[str, list[np.ndarray]] = {}
+        for metric, k in FOUND:
+            for group, (_, _, values) in policy_values(here, metric, k, BY).items():
+                columns.setdefault(group[0], []).append(values)
+        names = [metric.replace("_at_k", f"@{k}") for metric, k in FOUND]
+        together = {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
+        parts.append(compared(together, split, names))
     tokens = entropy[(entropy["step"] == last) & (entropy["split"] == "id")]
     arrays = {
         run: np.stack([seed["token_entropy"].to_numpy() for _, seed in part.groupby("seed")])
         for run, part in tokens.sort_values("problem_id").groupby("run")
     }
-    parts += [compared({r: a[:, :, None] for r, a in arrays.items()}, "id", "token_entropy")]
+    parts.append(compared({r: a[:, :, None] for r, a in arrays.items()}, "id", ["token_entropy"]))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -356,21 +356,23 @@ def trajectories(policies: pd.DataFrame, metric: str, k: int) -> dict[str, np.nd
     return {run: np.concatenate(parts, axis=2) for run, parts in steps.items()}
 
 
-def compared(values: dict[str, np.ndarray], split: str, metric: str) -> pd.DataFrame:
-    """Estimate with interval, and the difference and ratio to the base, GRPO and SDSD."""
-    rows = []
+def compared(values: dict[str, np.ndarray], split: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """Estimates with intervals, and differences and ratios to the base, GRPO and SDSD."""
+    keys = ["run", "column"]
+    parts = []
     for run, array in values.items():
         low, high = crossed_bootstrap(array, N_RESAMPLES, random_state=SEED)
-        rows.append((run, float(array.mean()), low[0], high[0]))
-    table = pd.DataFrame(rows, columns=["run", "estimate", "low", "high"])
+        found = {"run": run, "column": np.arange(len(metrics)), "estimate": array.mean((0, 1))}
+        parts.append(pd.DataFrame({**found, "low": low, "high": high}))
+    table = pd.concat(parts, ignore_index=True)
     for other in ("base", "grpo", "grpo/kl", "sdsd"):
-        if other in values:
-            part = seed_differences(values, other, n_resamples=N_RESAMPLES, random_state=SEED)
-            part = part.drop(columns=["column", "estimate"]).set_index("run")
-            table = table.join(part.add_suffix(f" vs {other}"), on="run")
-    table.insert(0, "metric", metric)
+        part = seed_differences(values, other, n_resamples=N_RESAMPLES, random_state=SEED)
+        part = part.drop(columns="estimate").set_index(keys)
+        table = table.join(part.add_suffix(f" vs {other}"), on=keys)
+    table.insert(0, "metric", [metrics[column] for column in table["column"]])
     table.insert(0, "split", split)
-    return table
+    order = table.sort_values(["column", "run"], kind="stable")
+    return order.drop(columns="column")
 
 
 def curve(counted: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -78,6 +78,7 @@ _OLIVE = _Pair("#7d7d1e", "#c3c356")
 # Variants of a method keep near its hue; controls are grey.
 _NAVY = _Pair("#003f73", "#7ab8f0")
 _BRICK = _Pair("#8f2f00", "#ff9a66")
+_RUBY = _Pair("#a50026", "#ff7b84")
 _PEACH = _Pair("#e39263", "#ffc9a3")
 _TEAL = _Pair("#2a8c82", "#6fd0c5")
 _ROSE = _Pair("#cc6677", "#f0a3b0")
@@ -101,6 +102,7 @@ _KNOWN = {
     "rl-modulated": _OLIVE,
     "grpo/kl": _NAVY,
     "sdsd/live": _BRICK,
+    "sdsd/ema-0.05": _RUBY,
     "sdsd/frozen": _PEACH,
     "mara": _TEAL,
     "srpo": _ROSE,
@@ -123,6 +125,7 @@ _SHAPES: dict[_Pair, tuple[Any, str, str]] = {
     _OLIVE: ((0, (4, 1, 1, 1)), "h", "////--"),
     _NAVY: ((0, (6, 1.5)), "p", "//"),
     _BRICK: ((0, (8, 1.5, 1, 1.5)), "d", "\\\\"),
+    _RUBY: ((0, (6, 1, 1, 1, 1, 1)), "X", "\\\\++"),
     _PEACH: ((0, (2, 1)), "8", "\\\\.."),
     _TEAL: ((0, (9, 3)), "H", "xx"),
     _ROSE: ((0, (3, 1, 1, 1)), "*", "++"),

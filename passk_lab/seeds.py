@@ -223,11 +223,19 @@ def values_curve(
     n_resamples: int,
     random_state: RandomState,
 ) -> pd.DataFrame:
-    """Means of what `seed_values` gives, as the table of `seed_curve`."""
+    """Means of what `seed_values` gives, as the table of `seed_curve`.
+
+    Groups with equally many problems share their resampled weights.
+    """
     rng = np.random.default_rng(random_state)
+    shared: dict[int, Floats] = {}
     parts = []
     for group, (problems, ks, array) in values.items():
-        low, high = crossed_bootstrap(array, n_resamples, confidence, rng)
+        size = len(problems)
+        if size not in shared:
+            shared[size] = problem_weights(size, n_resamples, rng)
+        drawn = seed_replicates(array, shared[size], rng)
+        low, high = percentiles(drawn, confidence, size)
         parts.append(
             pd.DataFrame(
                 {

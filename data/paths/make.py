@@ -2,10 +2,15 @@
 
 ``python data/paths/make.py lab`` reads what ``passk-lab train --suite paths --out lab`` wrote.
 
-To stay small, the table of rollouts is kept sorted: the samples of a problem by answer. As samples
-are exchangeable, nothing is lost; so that nobody takes the first few for random ones, ``sample_id``
-is one fixed permutation in every problem. Log-probabilities are rounded to 1e-4 nats, entropies to
-1e-3.
+To stay small,
+
+- samples out of distribution and from the middle of training are kept of the base and the runs in
+  ``SAMPLED`` only; the exact probabilities in ``policies.parquet`` are those of all runs;
+- the rollouts' log-probabilities and entropies are rounded to 0.01 nats, those of the policies to
+  1e-4;
+- the samples of a problem are sorted by answer. As samples are exchangeable, nothing is lost; so
+  that nobody takes the first few for random ones, ``sample_id`` is one fixed permutation in every
+  problem.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from passk_lab.rollouts import read_metadata, read_rollouts
 
 HERE = Path(__file__).resolve().parent
 SORT = ["run", "split", "seed", "step", "problem_id", "answer", "logprob"]
+SAMPLED = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
 COLUMNS = [
     "run", "split", "seed", "step", "problem_id", "sample_id", "correct", "answer", "logprob",
     "n_tokens", "token_entropy",
@@ -32,9 +38,10 @@ COLUMNS = [
 
 def compact(rollouts: pd.DataFrame) -> pd.DataFrame:
     """Sort the samples of each problem by answer and give them a fixed permutation of ids."""
-    table = rollouts[COLUMNS].copy()
-    table["logprob"] = table["logprob"].round(4)
-    table["token_entropy"] = table["token_entropy"].round(3)
+    at_end = (rollouts["split"] == "id") & (rollouts["step"] == rollouts["step"].max())
+    table = rollouts.loc[at_end | rollouts["run"].isin(SAMPLED), COLUMNS].copy()
+    table["logprob"] = table["logprob"].round(2)
+    table["token_entropy"] = table["token_entropy"].round(2)
     table = table.sort_values(SORT, ignore_index=True)
     place = table.groupby(SORT[:5], sort=False, observed=True).cumcount().to_numpy()
     order = np.random.default_rng(0).permutation(place.max() + 1)
@@ -63,7 +70,17 @@ def write(tables: list[pd.DataFrame], path: Path, note: dict[str, object]) -> No
     metadata = {b"passk_lab": json.dumps(note).encode()}
     arrow = arrow.cast(pa.schema(fields, metadata))
     with atomic_write(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd", compression_level=19)
+        # One dictionary for the whole file: answers repeat from run to run.
+        pq.write_table(
+            arrow, temporary, compression="zstd", compression_level=19,
+            row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24,
+        )  # fmt: skip
+
+
+def exact(path: Path) -> pd.DataFrame:
+    """Read a policies file, rounded and in order."""
+    table = pd.read_parquet(path)
+    return table.assign(logprob=table["logprob"].round(4)).sort_values(["split", "step"])
 
 
 def main() -> None:
@@ -81,12 +98,11 @@ def main() -> None:
         note[run] = {key: said[key] for key in ("train", "versions", "device") if key in said}
         note["task"] = said["task"]
     write([compact(read_rollouts(file)) for file in files], HERE / "rollouts.parquet", note)
-    policies = [pd.read_parquet(lab / "policies" / file.name) for file in files]
-    write([p.sort_values(["split", "step"]) for p in policies], HERE / "policies.parquet", note)
+    policies = [exact(lab / "policies" / file.name) for file in files]
+    write(policies, HERE / "policies.parquet", note)
     conditions = sorted((lab / "map").glob("*/policies/*.parquet"))
-    mapped = [pd.read_parquet(f).assign(condition=f.parent.parent.name) for f in conditions]
-    if mapped:
-        write([p.sort_values(["split", "step"]) for p in mapped], HERE / "map.parquet", note)
+    mapped = [exact(file).assign(condition=file.parent.parent.name) for file in conditions]
+    write(mapped, HERE / "map.parquet", note)
     with atomic_write(HERE / "sweep.csv") as temporary:
         temporary.write_bytes((lab / "sweep.csv").read_bytes())
 
