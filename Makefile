@@ -50,7 +50,7 @@ notebooks: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt -c $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet --no-deps lm-eval==0.4.13
+	$(BIN)/python -m pip install --quiet --no-deps lm-eval==0.4.13 diversity==0.3.1
 	$(BIN)/python benchmarks/run.py
 
 clean:

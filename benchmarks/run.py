@@ -289,6 +289,8 @@ def machine() -> str:
 
 
 def main() -> None:
+    import texts  # which imports this module
+
     parts = [
         "# Benchmarks\n",
         machine(),
@@ -298,6 +300,7 @@ def main() -> None:
         bench_comparison(),
         bench_ten_million_rows(),
         bench_import(),
+        texts.report(),
     ]
     text = "\n".join(parts)
     (HERE / "results.md").write_text(text)

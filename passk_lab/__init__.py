@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from passk_lab import diversity as diversity
     from passk_lab.compare import compare_runs
     from passk_lab.curves import distinct_at_k_curve, pass_at_k_curve
     from passk_lab.diversity.functional import distinct_at_k, hill_number
@@ -66,6 +67,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "diversity":
+        return import_module("passk_lab.diversity")
     if name not in _HOME:
         raise AttributeError(f"module 'passk_lab' has no attribute {name!r}")
     value = getattr(import_module(f"passk_lab.{_HOME[name]}"), name)
@@ -74,4 +77,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, "diversity"])

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -252,3 +255,14 @@ def test_one_column_is_enough(two_runs):
     for column, family in [("answer", "functional"), ("text", "ngram"), ("logprob", "entropy")]:
         found = summary(two_runs[[*keys, column]], **FAST)
         assert set(found["family"]) == {family}
+
+
+def test_the_package_alone_is_enough():
+    """And what only some metrics need is loaded by these."""
+    heavy = {"torch", "sklearn", "sentence_transformers", "joblib", "rapidfuzz"}
+    code = (
+        "import sys, passk_lab; passk_lab.diversity.summary; "
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
