@@ -525,7 +525,7 @@ def disk() -> bool:
             ),
         }  # fmt: skip
         for name, command in commands.items():
-            sizes = range(8, 84, 8) if name == "convert" else range(40, 440, 40)
+            sizes = range(8, 84, 8) if name == "convert" else range(200, 2200, 200)
             for what, options in (
                 ("full disk", [f"size={size}k" for size in sizes]),
                 ("read-only disk", ["ro"]),

@@ -439,7 +439,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         file = pq.ParquetFile(path)
         _ = str(file.schema_arrow)  # names that aren't UTF-8, of columns or within them
         return file
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: not a readable parquet file ({error}); it may be truncated: write or copy "
             "it again"
@@ -451,7 +451,7 @@ def _read_parquet(file: pq.ParquetFile, columns: list[str], path: Path) -> pa.Ta
         table = file.read(columns=columns)
         table.validate(full=True)  # text that isn't UTF-8, offsets that lead nowhere
         return table
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: parquet data is damaged ({error})") from error
 
 

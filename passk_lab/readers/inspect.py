@@ -252,6 +252,10 @@ def _read_log(
         missing = [name for name in ("id", "epoch", "output") if name not in sample]
         if missing:
             raise ValueError(f"{file}, sample {number}: {', '.join(missing)} missing")
+        if type(sample["epoch"]) is not int:
+            raise ValueError(
+                f"{file}, sample {number}: epoch {sample['epoch']!r} is not a whole number"
+            )
     known = list(dict.fromkeys(name for s in samples for name in s.get("scores") or {}))
     scorer = _choose(scorer, known, "scorer", file)
     spec = log["eval"]

@@ -35,7 +35,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from passk_lab.readers._repeats import (
     compile_pattern,
@@ -43,7 +42,7 @@ from passk_lab.readers._repeats import (
     first_match,
     share_correct,
 )
-from passk_lab.rollouts import validate_rollouts
+from passk_lab.rollouts import _open_parquet, _read_parquet, validate_rollouts
 
 __all__ = ["read_lighteval", "source_files"]
 
@@ -120,7 +119,7 @@ def read_lighteval(
     >>> row = {"doc": doc, "metric": {"avg@n:n=2": 0.5}, "model_response": {"text": ["4", "5"]}}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "details_sums_2026-01-01T10-00-00.parquet")
-    ...     pq.write_table(pa.Table.from_pylist([row]), file)
+    ...     pd.DataFrame([row]).to_parquet(file)
     ...     table = read_lighteval(file, repeats="regrade")
     >>> table[["problem_id", "sample_id", "answer", "correct"]]
       problem_id  sample_id answer  correct
@@ -206,20 +205,14 @@ def _origin(file: Path) -> _Origin:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        with pq.ParquetFile(file) as parquet:
-            _require_layout(parquet.schema_arrow, file)
-            response = parquet.schema_arrow.field("model_response").type
-            columns = [f"doc.{name}" for name in _FIELDS["doc"]]
-            columns += ["metric", "model_response.text"]
-            if response.get_field_index("text_post_processed") >= 0:
-                columns.append("model_response.text_post_processed")
-            rows: list[dict[str, Any]] = parquet.read(columns=columns).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{file}: not a readable parquet file ({error}); it may be truncated: write or copy "
-            "it again"
-        ) from error
+    with _open_parquet(file) as parquet:
+        _require_layout(parquet.schema_arrow, file)
+        response = parquet.schema_arrow.field("model_response").type
+        columns = [f"doc.{name}" for name in _FIELDS["doc"]]
+        columns += ["metric", "model_response.text"]
+        if response.get_field_index("text_post_processed") >= 0:
+            columns.append("model_response.text_post_processed")
+        rows: list[dict[str, Any]] = _read_parquet(parquet, columns, file).to_pylist()
     if not rows:
         raise ValueError(f"{file}: the file holds no documents")
     return rows
