@@ -45,6 +45,7 @@ FOUND = (
     ("concept_coverage_at_k", 64),
     ("effective_answers", 1),
 )
+TICKS = (0.2, 0.5, 1, 2)  # nats
 SPLITS = {
     "ood-blocked": "favourite path blocked",
     "ood-larger": "larger graphs",
@@ -152,7 +153,10 @@ def entropy_figure(
     for ax, x in zip(axes, ("token_entropy", "pass@1"), strict=True):
         plot_tradeoff(table, x, "distinct@64", ax, styles)
         ax.set_ylabel("distinct@64 (correct paths per problem)")
-    axes[0].set_xlabel("mean token entropy (nats)")
+    axes[0].set_xscale("log")  # a collapsed model babbles at many times the others' entropy
+    axes[0].set_xticks(TICKS, map(str, TICKS))
+    axes[0].minorticks_off()
+    axes[0].set_xlabel("mean token entropy (nats, log scale)")
     axes[1].set_xlabel("pass@1")
     axes[0].set_title("Token entropy against distinct paths")
     axes[1].set_title("Accuracy against distinct paths")

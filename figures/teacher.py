@@ -23,6 +23,7 @@ SEED = 0
 N_RESAMPLES = 10_000
 OTHERS = 1000  # demonstrations from other problems have numbers from here on
 K = 64
+CONTROLS = {"predicted": "predicted, weight 1", "null": "base again", "ideal_rl": "ideal RL"}
 SOURCES = {
     "any_context": "any context at all",
     "preference_copying": "teacher's preference: its own demonstration",
@@ -81,7 +82,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
             predicted["logprob_after"] = predicted["logprob_before"]
             told = slope_table(predicted, n_resamples=N_RESAMPLES, random_state=SEED)
             keep = (told["comparison"] != "trained") & (told["quantity"] == "slope")
-            rows.append(told[keep].assign(run=told.loc[keep, "comparison"]))
+            rows.append(told[keep].assign(run=told.loc[keep, "comparison"].map(CONTROLS)))
     table = pd.concat(rows, ignore_index=True)
     figure, axes = plt.subplots(1, 2, figsize=(12, 5))
     styles = method_styles(["grpo/kl", "sdsd"])
@@ -109,8 +110,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     for place, (row, span) in enumerate(zip(shown.to_dict("records"), spans.T, strict=True)):
         axes[1].errorbar(row["estimate"], place, xerr=span[:, None], fmt=known[row["run"]].marker,
                          color=known[row["run"]].color, capsize=3)  # fmt: skip
-    names = {"predicted": "predicted, weight 1", "null": "base again", "ideal_rl": "ideal RL"}
-    axes[1].set_yticks(at, [names.get(run, run) for run in shown["run"]])
+    axes[1].set_yticks(at, shown["run"])
     axes[1].grid(axis="y", visible=False)
     axes[1].set_xlabel("slope (interval over seeds and problems)")
     axes[1].set_title("Amplification of gaps among correct paths")
@@ -186,9 +186,10 @@ def forecasts(
     # A teacher that takes a share of the student at every update has gone through as many
     # generations as shares; beyond a few of them nothing is left to move.
     moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates, "sdsd/live": updates}
+    times = [0.0, *sorted({min(time, 8.0) for time in moved.values()})]
+    moving = forecast_generations(own, answers, times, [1, K], split_path)
     told = {
-        run: forecast_generations(own, answers, [0, min(time, 8)], [1, K], split_path)
-        for run, time in moved.items()
+        run: moving[moving["generation"].isin([0, min(time, 8)])] for run, time in moved.items()
     }
     told["sdsd/frozen"] = forecast_generations(
         own, answers, [0, 1], [1, K], split_path, teacher="frozen"

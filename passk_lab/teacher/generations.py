@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
-from scipy.special import logsumexp
 
 from passk_lab.passk import whole_numbers
 from passk_lab.teacher._arguments import log_vector
@@ -88,29 +87,25 @@ class AnswerTree:
         forks = [list(tokens.values()) for tokens in branches.values() if len(tokens) > 1]
         sizes = np.array([len(fork) for fork in forks], dtype=np.int64)
         groups = [group for fork in forks for group in fork]
+        counts = np.array([len(group) for group in groups], dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
         self.fork = np.repeat(np.arange(len(forks)), sizes)
-        rows = np.concatenate([np.asarray(g) for g in groups]) if groups else np.empty(0, int)
-        columns = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+        rows = np.array([at for group in groups for at in group], dtype=np.int64)
+        columns = np.repeat(np.arange(len(groups)), counts)
         self.passes = csr_array(
             (np.ones(len(rows)), (rows, columns)), shape=(len(base), len(groups))
         )
-        self.log_branch = self.normalised(np.array([logsumexp(base[g]) for g in groups]))
-        given = np.array([logsumexp(teachers[g], axis=0) for g in groups]).reshape(
-            len(groups), len(self.demos)
-        )
-        gain = self.normalised(given) - self.log_branch[:, None]
+        firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+        self.log_branch = self.normalised(_log_sums(base[rows], firsts, columns))
+        given = self.normalised(_log_sums(teachers[rows], firsts, columns))
+        gain = given - self.log_branch[:, None]
         # A demonstration under which the prefix is impossible has no say about what follows it.
         self.gain = np.where(np.isnan(gain), 0.0, gain)
 
     def normalised(self, log_values: Floats) -> Floats:
         """Subtract each fork's logarithm of its sum; NaN where that is nothing."""
-        if not len(log_values):
-            return log_values
-        top = np.maximum.reduceat(log_values, self.starts)[self.fork]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            total = np.add.reduceat(np.exp(log_values - top), self.starts)[self.fork]
-            return np.asarray(log_values - top - np.log(total))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(log_values - _log_sums(log_values, self.starts, self.fork)[self.fork])
 
     def log_prob(self, log_branch: Floats) -> Floats:
         """Log-probabilities of whole answers from those of the branches, shape (n_answers,)."""
@@ -128,6 +123,18 @@ class AnswerTree:
             q = np.exp(log_q - top) if np.isfinite(top) else np.ones(len(log_q))
             q = q / q.sum()
         return np.asarray(self.gain[:, q > 0] @ q[q > 0])
+
+
+def _log_sums(log_values: Floats, starts: Ints, group: Ints) -> Floats:
+    """Logarithm of the sum of each group of neighbours, along the first axis."""
+    if not len(log_values):
+        return log_values
+    top = np.maximum.reduceat(log_values, starts)
+    shift = np.where(np.isneginf(top), 0.0, top)
+    with np.errstate(divide="ignore"):
+        return np.asarray(
+            shift + np.log(np.add.reduceat(np.exp(log_values - shift[group]), starts))
+        )
 
 
 class _End:
@@ -302,16 +309,21 @@ def forecast_generations(
     pairs = pairs.drop_duplicates(keys)
     records = []
     for problem, part in pairs.groupby("problem_id", sort=True):
-        matrix = part.pivot_table(index="answer", columns="demo_answer", values="pcmi")
-        first = part.drop_duplicates("answer").set_index("answer").loc[matrix.index]
-        names = matrix.index.tolist()
-        if matrix.isna().to_numpy().any():
-            at, demo = np.argwhere(matrix.isna().to_numpy())[0]
+        row, names = pd.factorize(part["answer"], sort=True)
+        column, demos = pd.factorize(part["demo_answer"], sort=True)
+        matrix = np.full((len(names), len(demos)), np.nan)
+        matrix[row, column] = part["pcmi"]
+        if np.isnan(matrix).any():
+            at, demo = np.argwhere(np.isnan(matrix))[0]
             raise ValueError(
                 f"scores: problem {problem!r}: answer {names[at]!r} has no score after "
-                f"demonstration {matrix.columns[demo]!r}; every pair is needed"
+                f"demonstration {demos[demo]!r}; every pair is needed"
             )
-        odd = set(first.index[first["correct"]]) ^ set(matrix.columns)
+        correct = np.zeros(len(names), dtype=bool)
+        correct[row] = part["correct"]
+        log_base = np.empty(len(names))
+        log_base[row] = part["logprob"]
+        odd = set(names[correct]) ^ set(demos)
         if odd:
             raise ValueError(
                 f"scores: problem {problem!r}: answer {min(odd)!r} is a demonstration or a correct "
@@ -319,12 +331,11 @@ def forecast_generations(
             )
         tree = AnswerTree(
             [[name] if tokens is None else tokens(name) for name in names],
-            first["logprob"].to_numpy(float),
-            matrix.to_numpy(),
-            [names.index(demo) for demo in matrix.columns],
+            log_base,
+            matrix,
+            pd.Index(names).get_indexer(demos),
         )
         policies = evolve(tree, generations, demo_law, teacher, weight)
-        correct = first["correct"].to_numpy(bool)
         for generation, log_prob in zip(generations, policies, strict=True):
             p = np.exp(log_prob[correct])
             accuracy = min(float(p.sum()), 1.0)
