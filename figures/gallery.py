@@ -163,7 +163,7 @@ def entropy(figures: Path) -> str:
 def ood(figures: Path) -> str:
     found = Found(figures)
     names = {
-        "ood-blocked": "favourite path blocked",
+        "ood-blocked": "Favourite path blocked",
         "ood-larger": "larger graphs",
         "ood-waypoint": "required waypoint",
     }
@@ -175,7 +175,7 @@ def ood(figures: Path) -> str:
         {found.against("pass@64", "sdsd", "grpo/kl", split)})"""
         for split, name in names.items()
     ]
-    return f"pass@64 out of distribution. {'; '.join(told).capitalize()}."
+    return f"pass@64 out of distribution. {'; '.join(told)}."
 
 
 def tradeoff(figures: Path) -> str:
@@ -244,9 +244,9 @@ def forecast(figures: Path) -> str:
 Told = Callable[[Path], str]
 ENTRIES: tuple[tuple[str, str, Told], ...] = (
     ("optimum-theory", "1. What the optima do to correct answers", optimum),
-    ("pass_at_k-paths", "2. pass@k, and the coverage that it can't see", pass_at_k),
+    ("pass_at_k-paths", "2. pass@k, and how many of the correct paths are found", pass_at_k),
     ("distinct_at_k-paths", "3. Distinct correct paths", distinct_at_k),
-    ("entropy-paths", "4. Token entropy does not see the collapse", entropy),
+    ("entropy-paths", "4. Token entropy and distinct paths", entropy),
     ("ood-paths", "5. Out of distribution", ood),
     ("amplification-paths", "6. Gaps among correct paths", amplification),
     ("sources-paths", "7. Where the tilt comes from", sources),

@@ -33,7 +33,7 @@ from passk_lab.seeds import (
 MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 BY = ("run", "split", "step")
-N_RESAMPLES = 10_000
+N_RESAMPLES = 4_000
 SEED = 0
 # What is measured at the end of training, on every split.
 FOUND = (

@@ -11,17 +11,24 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gallery
+import paths
+import teacher
 import theory
+from tqdm import tqdm
 
 from passk_lab._files import atomic_write
 from passk_lab.report import build_report, write_figures
 
 ROOT = Path(__file__).resolve().parent.parent
+LAB = ROOT / "data" / "paths"
 SEED = 0
 N_RESAMPLES = 10_000
 PACKAGES = ("passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn", "jinja2")
@@ -42,8 +49,12 @@ STUDIES = (
 )
 
 
-def regenerate(study: Study, figures: Path, report: Path) -> dict[str, Any]:
-    """Write a study's report and figures; return its entry of the manifest."""
+# An entry of the manifest, and lines to print.
+Drawn = tuple[dict[str, Any], list[str]]
+
+
+def regenerate(study: Study, figures: Path, report: Path) -> Drawn:
+    """Write a study's report and figures."""
     data = ROOT / study.data
     if not data.exists():
         raise FileNotFoundError(f"{study.data}: no such file; it belongs to the repository")
@@ -55,27 +66,49 @@ def regenerate(study: Study, figures: Path, report: Path) -> dict[str, Any]:
     for place, section in enumerate(result.sections):
         suffix = f"-{study.name}" + (f"-{place}" if len(result.sections) > 1 else "")
         files += write_figures(section, runs, study.baseline, out=figures, suffix=suffix)[1]
+    said = [f"wrote report/{study.name}/index.html"]
     for v in result.verdicts:
-        print(f"{study.name}, {v.run} against {v.baseline}: {v.label}")
-        for line in v.evidence:
-            print(f"  {line}")
-    return {
+        said.append(f"{study.name}, {v.run} against {v.baseline}: {v.label}")
+        said += [f"  {line}" for line in v.evidence]
+    entry = {
         "data": study.data,
         "data_sha256": sha256(data),
         "baseline": study.baseline,
         "seed": SEED,
         "n_resamples": N_RESAMPLES,
-        "files": {file.name: sha256(file) for file in sorted(files)},
+        "files": hashes(files),
     }
+    return entry, said
 
 
-def regenerate_theory(figures: Path) -> dict[str, Any]:
-    """Draw the figures that need no data; return their entry of the manifest."""
-    files = theory.draw(figures)
+def regenerate_theory(figures: Path) -> Drawn:
+    """Draw the figures that need no data."""
+    return {"seed": theory.SEED, "files": hashes(theory.draw(figures))}, []
+
+
+def regenerate_paths(figures: Path) -> Drawn:
+    """Draw what training did in the path-finding lab."""
+    return _lab(paths.draw(LAB, figures), paths.N_RESAMPLES), []
+
+
+def regenerate_teacher(figures: Path) -> Drawn:
+    """Draw the teacher's bias in the path-finding lab."""
+    return _lab(teacher.draw(LAB, figures), teacher.N_RESAMPLES), []
+
+
+def _lab(files: list[Path], n_resamples: int) -> dict[str, Any]:
     return {
-        "seed": theory.SEED,
-        "files": {file.name: sha256(file) for file in sorted(files)},
+        "data": "data/paths",
+        "data_sha256": hashes(LAB.glob("*.parquet")),
+        "seed": SEED,
+        "n_resamples": n_resamples,
+        "files": hashes(files),
     }
+
+
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """Name and SHA-256 of files, in order."""
+    return {file.name: sha256(file) for file in sorted(files)}
 
 
 def sha256(path: Path) -> str:
@@ -87,19 +120,29 @@ def sha256(path: Path) -> str:
 def main() -> int:
     """Regenerate everything; return the exit code."""
     figures = ROOT / "figures"
+    # The longest first: two of them are drawn side by side.
+    work: dict[str, tuple[Callable[..., Drawn], tuple[Any, ...]]] = {
+        "paths": (regenerate_paths, (figures,)),
+        "teacher": (regenerate_teacher, (figures,)),
+        **{s.name: (regenerate, (s, figures, ROOT / "report" / s.name)) for s in STUDIES},
+        "theory": (regenerate_theory, (figures,)),
+    }
     studies = {}
-    for study in STUDIES:
-        report = ROOT / "report" / study.name
+    with ProcessPoolExecutor(2) as pool:
+        futures = {name: pool.submit(draw, *given) for name, (draw, given) in work.items()}
         try:
-            studies[study.name] = regenerate(study, figures, report)
+            for name, future in tqdm(futures.items(), desc="studies", disable=None):
+                studies[name], said = future.result()
+                files = [file for file in studies[name]["files"] if file.endswith(".png")]
+                tqdm.write(f"{name}: wrote figures/ {', '.join(files)}")
+                for line in said:
+                    tqdm.write(line)
         except (ValueError, OSError) as error:
+            pool.shutdown(cancel_futures=True)
             print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
             return 2
-        names = studies[study.name]["files"]
-        print(f"wrote {len(names)} files into figures/: {', '.join(names)}")
-        print(f"wrote report/{study.name}/index.html")
-    studies["theory"] = regenerate_theory(figures)
-    print(f"wrote {len(studies['theory']['files'])} files of the theory into figures/")
+    gallery.write_gallery(figures)
+    print("wrote figures/README.md: what each figure found")
     manifest = {
         "command": "python figures/regenerate.py",
         "python": platform.python_version(),

@@ -787,6 +787,7 @@ def _problems(
     # First over demonstrations, then over rollouts: each rollout counts alike.
     each = _means(pairs, ["problem_id", "correct", "sample_id", "answer", "demo_answer"])
     cells = _means(each[each["correct"]], ["problem_id", "answer", "demo_answer"])
+    cells = cells.astype(object)  # many small lookups follow, which Arrow's strings are slow at
     wrong = _nested(_means(each[~each["correct"]], ["problem_id", "demo_answer"]), "pcmi")
     scored = pairs[pairs["correct"]].drop_duplicates(["problem_id", "sample_id"])
     bases = _nested(_means(scored.assign(pcmi=scored["logprob"]), ["problem_id", "answer"]), "pcmi")
@@ -799,10 +800,10 @@ def _problems(
         demo_modes = sorted(part["demo_answer"].unique())
         matrix = np.full((len(modes), len(demo_modes)), np.nan)
         at = (
-            pd.Index(modes).get_indexer(part["answer"]),
-            pd.Index(demo_modes).get_indexer(part["demo_answer"]),
+            pd.Index(modes, dtype=object).get_indexer(part["answer"]),
+            pd.Index(demo_modes, dtype=object).get_indexer(part["demo_answer"]),
         )
-        matrix[at] = part["pcmi"]
+        matrix[at] = part["pcmi"].to_numpy(float)
         incorrect = None
         if name in wrong:
             incorrect = np.array([wrong[name].get(mode, np.nan) for mode in demo_modes])

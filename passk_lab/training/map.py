@@ -49,6 +49,8 @@ CONDITIONS: dict[str, dict[str, TrainConfig]] = {
     "even-authors": _BOTH,
     "unequal-authors": _BOTH,
 }
+# What the main experiment's sweep chose for both methods.
+_RATE = 3e-4
 _ADAPTATION = PretrainConfig(steps=300, learning_rate=1e-3, warmup=30, seed=1)
 
 
@@ -90,7 +92,7 @@ def run_map(
         A condition is unknown; the message lists the known ones.
     """
     suite = suite or Suite(
-        n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140), learning_rates=(1e-4,)
+        n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140), learning_rates=(_RATE,)
     )
     files = []
     for name in CONDITIONS if conditions is None else conditions:
