@@ -410,7 +410,7 @@ def _sample(options: argparse.Namespace) -> int:
     if options.backend == "vllm":
         backend = VllmBackend(options.model)
     else:
-        backend = TransformersBackend(options.model, _device(options.device))
+        backend = TransformersBackend.load(options.model, _device(options.device))
     task = ScienceTask(
         tuple(questions),
         TextEncoder(backend.tokenizer, system=options.system),
@@ -447,10 +447,16 @@ def _register_train(commands: _Subparsers) -> None:
         "train a small model with every method from one base and save the rollouts",
         "  passk-lab train --suite paths --out lab\n"
         "  passk-lab train --suite paths --out lab --runs sdsd,grpo --seeds 0,1,2\n"
-        "  passk-lab train --suite paths --out lab --base-only\n\n"
+        "  passk-lab train --suite paths --out lab --base-only\n"
+        "  passk-lab train --suite science --base my-model --questions data/science --out lab\n\n"
         "An interrupted command goes on where it was. Needs the extra [train].",
     )
-    parser.add_argument("--suite", required=True, metavar="NAME", help="the experiment: paths")
+    parser.add_argument(
+        "--suite",
+        required=True,
+        metavar="NAME",
+        help="the experiment: paths, paths-large or science",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and rollouts"
     )
@@ -458,7 +464,11 @@ def _register_train(commands: _Subparsers) -> None:
         "--base",
         type=Path,
         metavar="DIR",
-        help="a saved base, data/paths/base for one (default: DIR/base, pre-trained if missing)",
+        help="a saved base, data/paths/base for one (default: DIR/base, pre-trained if missing); "
+        "for science any language model: a folder, GGUF file or hub name",
+    )
+    parser.add_argument(
+        "--questions", metavar="PATH", help="for science: a .jsonl file, a folder, or a hub name"
     )
     parser.add_argument(
         "--runs",
@@ -491,6 +501,8 @@ def _train(options: argparse.Namespace) -> int:
         from passk_lab.training.map import run_map
         from passk_lab.training.suite import base_report, get_suite, make_base, run_suite
 
+    if options.suite == "science":
+        return _train_science(options)
     suite = get_suite(options.suite)
     folder = options.base or options.out / "base"
     base = make_base(suite, folder, _device(options.device), not options.quiet)
@@ -504,6 +516,31 @@ def _train(options: argparse.Namespace) -> int:
         return 0
     files = run_suite(
         suite, base, options.out, options.runs, options.seeds, options.jobs, not options.quiet
+    )
+    if not options.quiet:
+        print(visible(f"Wrote {len(files)} files of rollouts into {options.out / 'rollouts'}."))
+    return 0
+
+
+def _train_science(options: argparse.Namespace) -> int:
+    from passk_lab.tasks.science_qa import load_questions
+    from passk_lab.training.questions import TransformersBackend
+    from passk_lab.training.science import ScienceSuite, run_science
+
+    for name in ("base", "questions"):
+        if getattr(options, name) is None:
+            raise ValueError(f"--suite science needs --{name}")
+    for name in ("map", "base_only"):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
+    files = run_science(
+        ScienceSuite(),
+        TransformersBackend.load(options.base, _device(options.device)),
+        load_questions(options.questions),
+        options.out,
+        options.runs,
+        options.seeds,
+        not options.quiet,
     )
     if not options.quiet:
         print(visible(f"Wrote {len(files)} files of rollouts into {options.out / 'rollouts'}."))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -53,9 +53,20 @@ class Reply:
 class Backend(Protocol):
     """Something that samples replies."""
 
-    name: str
-    tokenizer: Any
-    context_length: int
+    @property
+    def name(self) -> str:
+        """Of the backend, and of the package behind it."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Longest sequence that the model takes."""
+        ...
 
     def sample(
         self,
@@ -83,32 +94,40 @@ def load_tokenizer(model: PathLike) -> Any:
     return AutoTokenizer.from_pretrained(folder, **({"gguf_file": file} if file else {}))
 
 
+@dataclass(frozen=True)
 class TransformersBackend:
     """Samples with transformers; see `passk_lab.training.sampling`.
 
     Parameters
     ----------
-    model : path or str
-        A folder, a GGUF file or a name on the hub.
-    device : str
-        On a GPU the weights are bfloat16, else float32.
+    model : PreTrainedModel
+    tokenizer : PreTrainedTokenizerBase
     batch_rows : int
         Replies that grow side by side.
     """
 
-    name = "transformers"
+    model: Any
+    tokenizer: Any
+    batch_rows: int = 256
 
-    def __init__(self, model: PathLike, device: str = "cpu", batch_rows: int = 256) -> None:
+    name: ClassVar[str] = "transformers"
+
+    @classmethod
+    def load(cls, model: PathLike, device: str = "cpu") -> TransformersBackend:
+        """Load a folder, a GGUF file or a name on the hub; on a GPU as bfloat16, else float32."""
         import torch
 
         from passk_lab.training.model import load_model
 
         folder, file = _split_gguf(model)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        self.model = load_model(folder, gguf_file=file, dtype=dtype, device=device)
-        self.tokenizer = load_tokenizer(model)
-        self.context_length = self.model.config.get_text_config().max_position_embeddings
-        self.batch_rows = batch_rows
+        loaded = load_model(folder, gguf_file=file, dtype=dtype, device=device)
+        return cls(loaded, load_tokenizer(model))
+
+    @property
+    def context_length(self) -> int:
+        """Longest sequence that the model takes."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
 
     def sample(
         self,

@@ -19,6 +19,8 @@ from passk_lab.cli import main  # noqa: E402
 from passk_lab.rollouts import read_metadata, read_rollouts  # noqa: E402
 from passk_lab.tasks.science_qa import Question, ScienceTask, load_questions  # noqa: E402
 from passk_lab.teacher.pcmi import TextEncoder  # noqa: E402
+from passk_lab.training import science  # noqa: E402
+from passk_lab.training.loop import TrainConfig  # noqa: E402
 from passk_lab.training.model import ModelConfig, build_model, load_model  # noqa: E402
 from passk_lab.training.questions import (  # noqa: E402
     Reply,
@@ -28,6 +30,7 @@ from passk_lab.training.questions import (  # noqa: E402
     sample_questions,
 )
 from passk_lab.training.sampling import score  # noqa: E402
+from passk_lab.training.science import ScienceSuite, split_questions  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_the_command(folder, tmp_path):
 
 
 def test_log_probabilities_are_those_of_the_chat(folder):
-    backend = TransformersBackend(folder)
+    backend = TransformersBackend.load(folder)
     questions = load_questions(folder / "questions.jsonl")[:2]
     task = ScienceTask(tuple(questions), TextEncoder(backend.tokenizer), 40, 512)
     replies = backend.sample(task, questions, 3, 0.8, seed=1)
@@ -211,3 +214,43 @@ def test_replies_with_several_samples_keep_their_question(folder, tmp_path):
     assert (table["correct"] == (table["answer"] == table["problem_id"].map(right))).all()
     assert table["answer"].tolist() == ["A", "B", "A"] * 5
     assert table["logprob"].tolist() == [0.0, -1.0, -2.0] * 5
+
+
+def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
+    """Random weights know nothing, so everything that begins with a letter counts as right."""
+    runs = {
+        name: TrainConfig(name, steps=2, prompts_per_step=2, group_size=4, save_every=1)
+        for name in ("grpo", "sdsd")
+    }
+    suite = ScienceSuite(runs, (0,), n_test=2, n_samples=3, max_answer_tokens=20)
+    monkeypatch.setattr(science, "ScienceSuite", lambda: suite)
+    verify = ScienceTask.verify
+    monkeypatch.setattr(
+        ScienceTask, "verify", lambda self, q, a: verify(self, q, a) or bool(a and a[:1].isascii())
+    )
+    command = ["train", "--suite", "science", "--base", str(folder), "--device", "cpu", "--quiet"]
+    command += ["--questions", str(folder / "questions.jsonl"), "--out", str(tmp_path / "lab")]
+    assert main(command) == 0
+    files = sorted((tmp_path / "lab" / "rollouts").iterdir())
+    assert [file.name for file in files] == ["base-0.parquet", "grpo-0.parquet", "sdsd-0.parquet"]
+    tables = {file.stem: read_rollouts(file) for file in files}
+    asked = {q.problem_id for q in split_questions(load_questions(folder), 2)[1]}
+    for name, table in tables.items():
+        assert set(table["problem_id"]) == asked
+        assert table.groupby("problem_id").size().tolist() == [3, 3]
+        assert set(table["run"]) == {name.removesuffix("-0")}
+    # Training moved the weights, so the same random numbers give other log-probabilities.
+    for name in ("grpo-0", "sdsd-0"):
+        assert (tables[name]["logprob"] != tables["base-0"]["logprob"]).any()
+        metrics = (tmp_path / "lab" / "runs" / name / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in metrics] == [1, 2]
+        assert any(json.loads(line)["loss"] != 0 for line in metrics)
+    times = [file.stat().st_mtime_ns for file in files]
+    assert main(command) == 0
+    assert [file.stat().st_mtime_ns for file in files] == times
+    assert main([*command, "--runs", "grpo,gppo"]) == 2
+    assert "run 'gppo' is unknown; the known ones: grpo, sdsd" in capsys.readouterr().err
+    assert main([*command[:-4], "--out", str(tmp_path)]) == 2
+    assert "--suite science needs --questions" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="n_test=5 must leave some of the 5 questions"):
+        split_questions(load_questions(folder), 5)

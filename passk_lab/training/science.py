@@ -1,0 +1,152 @@
+"""The science-questions experiment: a language model, trained with each method from its weights.
+
+Questions are split once, by a fixed seed, into those that are trained on and those that are only
+asked. A suite's folder holds
+
+- ``runs/<run>-<seed>/``: checkpoints and metrics of each training run,
+- ``rollouts/<run>-<seed>.parquet``: its graded replies to the questions that it never saw.
+
+What is there already is not made again, so an interrupted suite goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from passk_lab.rollouts import read_rollouts
+from passk_lab.tasks.science_qa import Question, ScienceTask
+from passk_lab.teacher.pcmi import TextEncoder
+from passk_lab.training.loop import TrainConfig, train
+from passk_lab.training.questions import TransformersBackend, sample_questions
+
+__all__ = ["ScienceSuite", "run_science", "split_questions"]
+
+_SPLIT_SEED = 1_000_003
+
+
+def _runs() -> dict[str, TrainConfig]:
+    # A rate that moves a small instruction-tuned model without breaking it; it is not swept.
+    shared = {"steps": 60, "prompts_per_step": 4, "group_size": 8, "learning_rate": 1e-5}
+    names = ("grpo", "sdsd", "sdsd-uniform")
+    return {name: TrainConfig(name, ema_rate=0.05, **shared) for name in names}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ScienceSuite:
+    """What is trained and asked.
+
+    Attributes
+    ----------
+    runs : mapping of str to TrainConfig
+        Name in the column ``run`` -> how it is trained; the seed is filled in.
+    seeds : tuple of int
+    n_test : int
+        Questions that are kept for asking.
+    n_samples : int
+        Replies to each of them.
+    max_answer_tokens : int
+        A reply is cut off here, in training as well.
+    template : str
+        How the teacher is shown a demonstration, see `passk_lab.teacher.pcmi.TextEncoder`.
+    """
+
+    runs: Mapping[str, TrainConfig] = field(default_factory=_runs)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    n_test: int = 64
+    n_samples: int = 32
+    max_answer_tokens: int = 96
+    template: str = "sdpo"
+
+
+def split_questions(
+    questions: Sequence[Question], n_test: int
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """Split questions into those to train on and those to ask, always in the same way.
+
+    Examples
+    --------
+    >>> questions = [Question(f"q:{i}", "How much?", "1 m") for i in range(5)]
+    >>> [len(part) for part in split_questions(questions, 2)]
+    [3, 2]
+    """
+    if not 0 < n_test < len(questions):
+        raise ValueError(
+            f"n_test={n_test} must leave some of the {len(questions)} questions to train on"
+        )
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(questions))
+    test = set(order[:n_test].tolist())
+    return (
+        tuple(q for i, q in enumerate(questions) if i not in test),
+        tuple(questions[i] for i in sorted(test)),
+    )
+
+
+def run_science(
+    suite: ScienceSuite,
+    base: TransformersBackend,
+    questions: Sequence[Question],
+    folder: Path,
+    runs: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Train and ask; what is done already is passed over.
+
+    Parameters
+    ----------
+    suite : ScienceSuite
+    base : TransformersBackend
+        The model; all of its weights are trained, in the precision that they have.
+    questions : sequence of Question
+    folder : Path
+    runs : sequence of str, optional
+        Names among ``suite.runs``; default all.
+    seeds : sequence of int, optional
+        Default: the suite's.
+    progress : bool
+
+    Returns
+    -------
+    list of Path
+        The rollouts files, for each seed the base's first.
+
+    Raises
+    ------
+    ValueError
+        A run is unknown (the known ones are listed); too few questions; a prompt doesn't fit.
+    """
+    unknown = [name for name in runs or () if name not in suite.runs]
+    if unknown:
+        raise ValueError(f"run {unknown[0]!r} is unknown; the known ones: {', '.join(suite.runs)}")
+    encoder = TextEncoder(base.tokenizer, suite.template)
+    learned, asked = (
+        ScienceTask(part, encoder, suite.max_answer_tokens, base.context_length)
+        for part in split_questions(questions, suite.n_test)
+    )
+    files = []
+    for seed in suite.seeds if seeds is None else seeds:
+        for name in ("base", *(runs or suite.runs)):
+            slug = f"{name.replace('/', '-')}-{seed}"
+            file = folder / "rollouts" / f"{slug}.parquet"
+            files.append(file)
+            if _complete(file, asked):
+                continue
+            backend = base
+            if name != "base":
+                config = replace(suite.runs[name], seed=seed)
+                model = train(learned, base.model, config, folder / "runs" / slug, progress)
+                backend = replace(base, model=model.eval())
+            sample_questions(
+                backend, asked, suite.n_samples, file, run=name, seed=seed, progress=progress
+            )
+    return files
+
+
+def _complete(file: Path, task: ScienceTask) -> bool:
+    return file.exists() and set(read_rollouts(file, columns=[])["problem_id"]) >= {
+        question.problem_id for question in task.questions
+    }
