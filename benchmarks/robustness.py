@@ -70,6 +70,11 @@ class Case:
     file: str
     options: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def damaged(self) -> str:
+        """The file that is damaged, under tests/fixtures."""
+        return self.file or self.path
+
 
 def cases() -> list[Case]:
     """Every reader, with each kind of file that it reads."""
@@ -127,7 +132,8 @@ def damage(draw: random.Random, content: bytes, name: str) -> bytes:
         if name.endswith(".parquet"):
             return _parquet_damaged(draw, content)
         if name.endswith(".jsonl"):
-            lines = content.decode().splitlines()
+            # Not splitlines, which also splits at line separators inside of texts.
+            lines = content.decode().split("\n")
             for _ in range(draw.randint(1, 3)):
                 place = draw.randrange(len(lines))
                 kind = draw.randrange(4)
@@ -135,7 +141,7 @@ def damage(draw: random.Random, content: bytes, name: str) -> bytes:
                     lines[place] = ""
                 elif kind == 1:
                     lines.insert(place, lines[draw.randrange(len(lines))])
-                else:
+                elif lines[place]:
                     lines[place] = _json_damaged(draw, lines[place])
             return "\n".join(lines).encode("utf-8", "surrogatepass")
         if name.endswith(".json"):
@@ -258,7 +264,7 @@ def outcome(case: Case, content: bytes, folder: Path) -> Literal["read", "refuse
 
 def original(case: Case) -> bytes:
     """Content of the case's file as the program wrote it."""
-    return (FIXTURES / (case.file or case.path)).read_bytes()
+    return (FIXTURES / case.damaged).read_bytes()
 
 
 def fuzz(seconds: float, seed: int) -> bool:
@@ -274,7 +280,9 @@ def fuzz(seconds: float, seed: int) -> bool:
             draw = random.Random(f"{seed}-{number}")
             found = by_format.setdefault(case.format, Counter())
             try:
-                found[outcome(case, damage(draw, original(case), case.path), Path(temporary))] += 1
+                found[
+                    outcome(case, damage(draw, original(case), case.damaged), Path(temporary))
+                ] += 1
             except Exception as error:
                 found["failed"] += 1
                 where = traceback.extract_tb(error.__traceback__)[-1]

@@ -36,6 +36,6 @@ def test_the_files_are_good_before(case, tmp_path):
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(draw=st.randoms(use_true_random=False))
 def test_damage_is_read_or_refused(case, draw):
-    content = robustness.damage(draw, robustness.original(case), case.path)
+    content = robustness.damage(draw, robustness.original(case), case.damaged)
     with tempfile.TemporaryDirectory() as folder:
         assert robustness.outcome(case, content, Path(folder)) in ("read", "refused")
