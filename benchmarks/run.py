@@ -252,8 +252,11 @@ def bench_ten_million_rows() -> str:
 
 def run_script(code: str, path: Path) -> tuple[float, float]:
     """Seconds and peak memory in GB of a Python process."""
-    # The child prints its own peak: RUSAGE_CHILDREN would be the largest of all children.
-    report = "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    # The child prints its own peak: RUSAGE_CHILDREN would be the largest of all children, and
+    # RUSAGE_SELF at least this process's own.
+    report = (
+        '\nimport re\nprint(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])'
+    )
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code + report, str(path)], check=True, capture_output=True, text=True
