@@ -352,7 +352,8 @@ def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
     if bad.any():
         row = int(bad.argmax())
         value = values.iloc[row]
-        found = "value is missing" if pd.isna(value) else f"{value!r} is no grade"
+        missing = pd.api.types.is_scalar(value) and pd.isna(value)  # not a list of values
+        found = "value is missing" if missing else f"{value!r} is no grade"
         raise ValueError(
             f"{source}: column {values.name!r}, row {row}: {found}; every rollout needs a number "
             "or true/false: grade it, drop its row or choose another column"

@@ -137,7 +137,8 @@ def test_columns_without_a_type_become_json(tmp_path):
 def test_grade():
     values = pd.Series(["True", " false", "0.5", 1, np.float32(0.25), True, np.bool_(False)])
     assert grade(values, 0.5, "x").tolist() == [True, False, True, True, False, True, False]
-    for bad, message in ((None, "value is missing"), ("x", "'x' is no grade"), ([1], "no grade")):
+    lists = [([1], "no grade"), (np.array([1, 2]), "no grade")]
+    for bad, message in ((None, "value is missing"), ("x", "'x' is no grade"), *lists):
         with pytest.raises(ValueError, match=rf"file: column 'g', row 1: .*{message}"):
             grade(pd.Series([1, bad], name="g", dtype=object), 1.0, "file")
 
