@@ -26,10 +26,36 @@ def write_gallery(figures: Path) -> Path:
     for name, title, told in ENTRIES:
         sentence = " ".join(told(figures).split())
         parts.append(f"## {title}\n\n![{title}]({name}.png)\n\n{sentence}\n")
+    parts.append(f"## Every run of the lab\n\n{runs_table(figures)}")
     path = figures / "README.md"
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(parts))
     return path
+
+
+COLUMNS = (
+    ("id", "pass@1", 2, "pass@1"),
+    ("id", "pass@64", 3, "pass@64"),
+    ("id", "distinct@64", 1, "distinct@64"),
+    ("id", "coverage@64", 2, "coverage@64"),
+    ("id", "token_entropy", 2, "token entropy"),
+    ("ood-blocked", "pass@64", 2, "pass@64, favourite blocked"),
+    ("ood-waypoint", "pass@64", 2, "pass@64, waypoint"),
+)
+
+
+def runs_table(figures: Path) -> str:
+    """Table of all runs after the last update, the most accurate first."""
+    found = Found(figures).table
+    slopes = pd.read_csv(figures / "amplification-paths.csv").set_index("run")
+    order = found.loc[("id", "pass@1")]["estimate"].sort_values(ascending=False).index
+    names = [*(title for *_, title in COLUMNS), "slope"]
+    lines = [f"| run | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for run in order:
+        cells = [span(found.loc[(split, m, run)], digits) for split, m, digits, _ in COLUMNS]
+        cells.append(span(slopes.loc[run]) if run in slopes.index else "1")
+        lines.append(f"| {run} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def span(row: pd.Series, digits: int = 2, middle: str = "estimate", ends: str = "") -> str:
@@ -43,9 +69,8 @@ class Found:
     """Lookups in the lab's findings."""
 
     def __init__(self, figures: Path) -> None:
-        self.table = pd.read_csv(figures / "findings-paths.csv").set_index(
-            ["split", "metric", "run"]
-        )
+        table = pd.read_csv(figures / "findings-paths.csv")
+        self.table = table.set_index(["split", "metric", "run"]).sort_index()
 
     def __call__(self, metric: str, run: str, split: str = "id", digits: int = 2) -> str:
         """Estimate of a run."""

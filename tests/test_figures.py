@@ -1,0 +1,65 @@
+"""The committed figures are those of the committed data, and their page is written from them."""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "figures"
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    sys.path.insert(0, str(FIGURES))
+    try:
+        import gallery
+
+        yield gallery
+    finally:
+        sys.path.remove(str(FIGURES))
+
+
+@pytest.fixture(scope="module")
+def studies():
+    return json.loads((FIGURES / "manifest.json").read_text())["studies"]
+
+
+def test_figures_are_those_of_the_manifest(studies):
+    listed = {name: digest for study in studies.values() for name, digest in study["files"].items()}
+    for name, digest in listed.items():
+        assert sha256(FIGURES / name) == digest, f"{name}: run make figures"
+    drawn = {path.name for kind in ("png", "svg", "csv") for path in FIGURES.glob(f"*.{kind}")}
+    assert drawn == set(listed)
+
+
+def test_data_are_those_of_the_manifest(studies):
+    for study in studies.values():
+        if isinstance(study.get("data_sha256"), dict):
+            folder = ROOT / study["data"]
+            assert {p.name for p in folder.glob("*.parquet")} == set(study["data_sha256"])
+            for name, digest in study["data_sha256"].items():
+                assert sha256(folder / name) == digest, f"{name}: run make figures"
+        elif "data_sha256" in study:
+            assert sha256(ROOT / study["data"]) == study["data_sha256"]
+
+
+def test_the_page_says_what_the_tables_say(gallery, tmp_path):
+    for path in FIGURES.glob("*.csv"):
+        shutil.copy(path, tmp_path)
+    assert gallery.write_gallery(tmp_path).read_text() == (FIGURES / "README.md").read_text()
+    for name, _, _ in gallery.ENTRIES:
+        assert (FIGURES / f"{name}.png").exists()
+
+
+def test_every_figure_is_on_the_page_or_in_a_report(gallery):
+    shown = {name for name, _, _ in gallery.ENTRIES}
+    drawn = {path.stem for path in FIGURES.glob("*.png")}
+    assert {name for name in drawn if name.endswith(("-paths", "-theory"))} <= shown
