@@ -219,10 +219,13 @@ def conditions(figures: Path) -> str:
     behind = table[table["difference high"] < 0]["condition"].tolist()
     narrower = table[table["ratio high"] < 1]["condition"].tolist()
     wider = table[table["ratio low"] > 1]["condition"].tolist()
-    return f"""One condition changed at a time. SDSD is more accurate than GRPO in
-        {listed(ahead)} and less in {listed(behind)}, of {len(table)}; at equal accuracy it covers
-        fewer correct paths in {listed(narrower)} and more in {listed(wider)} (by their
-        intervals)."""
+    fewer = table[table["kept high"] < 1]["condition"].tolist()
+    more = table[table["kept low"] > 1]["condition"].tolist()
+    return f"""One condition changed at a time, {len(table)} in all; what is counted has an interval
+        on one side. After {table["step"].max()} updates SDSD is more accurate than GRPO in
+        {listed(ahead)} and less in {listed(behind)}; it covers fewer correct paths in
+        {listed(fewer)} and more in {listed(more)}. At equal accuracy it covers fewer in
+        {listed(narrower)} and more in {listed(wider)}."""
 
 
 def listed(names: list[str]) -> str:

@@ -148,7 +148,7 @@ def entropy_figure(
     table = distinct.join(tokens).reset_index()
     # The base was copied to every step; once is enough.
     table = table[(table["run"] != "base") | (table["step"] == last)]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 6))
     styles = method_styles(table["run"].unique())
     for ax, x in zip(axes, ("token_entropy", "pass@1"), strict=True):
         plot_tradeoff(table, x, "distinct@64", ax, styles)
@@ -242,6 +242,10 @@ def map_figure(policies: pd.DataFrame, mapped: pd.DataFrame) -> tuple[Figure, pd
         coverage = trajectories(part, "coverage_at_k", 64)
         ends = {r: x[:, :, -1:] for r, x in accuracy.items()}
         end = seed_differences(ends, other, n_resamples=N_RESAMPLES, random_state=SEED).iloc[0]
+        kept = seed_differences(
+            {r: x[:, :, -1:] for r, x in coverage.items()}, other,
+            n_resamples=N_RESAMPLES, random_state=SEED,
+        ).iloc[0]  # fmt: skip
         target = common_target(accuracy[run], accuracy[other])
         equal = matched_differences(accuracy, coverage, other, target, random_state=SEED).iloc[0]
         rows.append(
@@ -254,6 +258,9 @@ def map_figure(policies: pd.DataFrame, mapped: pd.DataFrame) -> tuple[Figure, pd
                 "difference": end["difference"],
                 "difference low": end["low"],
                 "difference high": end["high"],
+                "kept": kept["ratio"],
+                "kept low": kept["ratio_low"],
+                "kept high": kept["ratio_high"],
                 **{name: equal[name] for name in ("target", "reached")},
                 "ratio": equal["ratio"],
                 "ratio low": equal["ratio_low"],
@@ -261,10 +268,11 @@ def map_figure(policies: pd.DataFrame, mapped: pd.DataFrame) -> tuple[Figure, pd
             }
         )
     table = pd.DataFrame(rows)
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(15, 5), sharey=True)
     at = np.arange(len(table))[::-1]
     color = method_styles(["sdsd"])["sdsd"].color
-    for ax, name, none in zip(axes, ("difference", "ratio"), (0, 1), strict=True):
+    shown = (("difference", 0), ("kept", 1), ("ratio", 1))
+    for ax, (name, none) in zip(axes, shown, strict=True):
         middle = table[name].to_numpy()
         spans = np.abs(table[[f"{name} low", f"{name} high"]].to_numpy().T - middle)
         ax.axvline(none, color="black", linewidth=1)
@@ -272,9 +280,11 @@ def map_figure(policies: pd.DataFrame, mapped: pd.DataFrame) -> tuple[Figure, pd
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(at, table["condition"])
     axes[0].set_xlabel("pass@1 of SDSD minus pass@1 of GRPO")
-    axes[1].set_xlabel("coverage@64 of SDSD / of GRPO")
+    for ax in axes[1:]:
+        ax.set_xlabel("coverage@64 of SDSD / of GRPO")
     axes[0].set_title(f"Accuracy after {last} updates")
-    axes[1].set_title("Correct paths covered at equal accuracy")
+    axes[1].set_title(f"Correct paths covered after {last} updates")
+    axes[2].set_title("The same at equal accuracy")
     return figure, table
 
 
