@@ -107,7 +107,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     at = np.arange(len(shown))
     axes[1].axvline(1, color=ink, linewidth=1)
     plain = method_styles(["base"])["base"]
-    known = {run: plain for run in CONTROLS.values()} | method_styles(runs)
+    known = dict.fromkeys(CONTROLS.values(), plain) | method_styles(runs)
     for place, (row, span) in enumerate(zip(shown.to_dict("records"), spans.T, strict=True)):
         axes[1].errorbar(row["estimate"], place, xerr=span[:, None], fmt=known[row["run"]].marker,
                          color=known[row["run"]].color, capsize=3)  # fmt: skip
