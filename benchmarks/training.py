@@ -80,13 +80,19 @@ def trl_seconds(base: Any, steps: int) -> list[float]:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from trl import GRPOConfig, GRPOTrainer
 
-    words = {str(token): token for token in range(TASK.vocab_size)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token=str(TASK.pad_id)))
+    # In brackets, as the marks of end and padding are looked for inside of words, too.
+    words = {f"<{token}>": token for token in range(TASK.vocab_size)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=f"<{TASK.pad_id}>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=str(TASK.pad_id), eos_token=str(TASK.eos_id)
+        tokenizer_object=tokenizer, pad_token=f"<{TASK.pad_id}>", eos_token=f"<{TASK.eos_id}>"
     )
-    prompts = {" ".join(map(str, TASK.encode(p))): p for p in TASK.sample(8 * steps, 0)}
+    prompts = {}
+    for prompt in TASK.sample(8 * steps, 0):
+        tokens = TASK.encode(prompt)
+        text = " ".join(f"<{token}>" for token in tokens)
+        assert fast(text)["input_ids"] == tokens
+        prompts[text] = prompt
 
     def reward(prompts_: list[str], completion_ids: list[list[int]]) -> list[float]:
         return [
