@@ -12,7 +12,6 @@ from scipy.stats import spearmanr
 from writing import write
 
 from passk_lab.plots import method_styles, style
-from passk_lab.rollouts import read_rollouts
 from passk_lab.seeds import crossed_bootstrap
 from passk_lab.teacher.decomposition import source_table, tilt_sources
 from passk_lab.teacher.forecast import expected_tilt
@@ -42,10 +41,9 @@ def draw(data: Path, figures: Path) -> list[Path]:
     scores = pd.read_parquet(data / "scores.parquet")
     own = scores[scores["demo_id"] < OTHERS]
     control = scores[scores["demo_id"] >= OTHERS]
-    rollouts = read_rollouts(data / "rollouts.parquet", ["answer"])
-    base = rollouts[
-        (rollouts["run"] == "base") & (rollouts["split"] == "id") & (rollouts["seed"] == 0)
-    ]
+    wanted = [("run", "==", "base"), ("split", "==", "id"), ("seed", "==", 0)]
+    base = pd.read_parquet(data / "rollouts.parquet", filters=wanted)
+    base = base.astype({"problem_id": str, "answer": str})
     tilts = expected_tilt(own, answers, "probability", drop_self=False)
     with style():
         drawn = {
@@ -238,12 +236,8 @@ def split_path(answer: str) -> list[str]:
 
 def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.ndarray]:
     """Problems, and [seeds, problems, 3]: drop of effective and distinct paths, accuracy after."""
-    last = policies.loc[policies["run"] == run, "step"].max()
-    base = policies[policies["run"] == "base"].drop_duplicates(["problem_id", "answer"])
-    at_end = policies[(policies["run"] == run) & (policies["step"] == last)]
     seeds = []
-    for _, part in at_end.groupby("seed"):
-        modes = paired_logprobs(base, part)
+    for _, modes in before_and_after(policies, run).groupby("seed"):
         changes = mode_changes(modes).set_index("problem_id")
         p = np.exp(modes[["logprob_before", "logprob_after"]])
         found = (1 - (1 - p) ** K).groupby(modes["problem_id"]).sum().loc[changes.index]

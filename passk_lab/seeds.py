@@ -109,6 +109,13 @@ def crossed_bootstrap(
     >>> bool(low[0] < values.mean() < high[0])
     True
     """
+    values = _complete(values)
+    rng = np.random.default_rng(random_state)
+    weights = problem_weights(values.shape[1], n_resamples, rng)
+    return percentiles(seed_replicates(values, weights, rng), confidence, values.shape[1])
+
+
+def _complete(values: npt.ArrayLike) -> Floats:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 3 or not values.size:
         raise ValueError(
@@ -116,9 +123,7 @@ def crossed_bootstrap(
         )
     if np.isnan(values).any():
         raise ValueError("values holds NaN; every seed needs a value for every problem")
-    rng = np.random.default_rng(random_state)
-    weights = problem_weights(values.shape[1], n_resamples, rng)
-    return percentiles(seed_replicates(values, weights, rng), confidence, values.shape[1])
+    return values
 
 
 def problem_weights(n_problems: int, n_resamples: int, rng: np.random.Generator) -> Floats:
@@ -234,7 +239,7 @@ def values_curve(
         size = len(problems)
         if size not in shared:
             shared[size] = problem_weights(size, n_resamples, rng)
-        drawn = seed_replicates(array, shared[size], rng)
+        drawn = seed_replicates(_complete(array), shared[size], rng)
         low, high = percentiles(drawn, confidence, size)
         parts.append(
             pd.DataFrame(

@@ -10,6 +10,7 @@ from passk_lab.seeds import (
     seed_curve,
     seed_differences,
     seed_values,
+    values_curve,
 )
 
 
@@ -107,6 +108,14 @@ def test_curves_cross_where_their_means_do():
     assert never["share"] == 0
     with pytest.raises(ValueError, match="2 values of k for 5 columns"):
         seed_crossings({"base": base, "sdsd": sharp}, "base", [1, 2])
+
+
+def test_a_missing_value_is_refused():
+    values = {
+        ("sdsd",): (np.array(["a", "b"], object), np.array([1]), np.array([[[0.5], [np.nan]]]))
+    }
+    with pytest.raises(ValueError, match="values holds NaN"):
+        values_curve(values, ["run"], 0.95, 10, 0)
 
 
 def test_matched_differences():

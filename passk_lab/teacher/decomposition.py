@@ -33,7 +33,7 @@ from scipy.sparse.csgraph import connected_components
 
 from passk_lab.intervals import bootstrap_replicates, percentiles
 from passk_lab.rollouts import validate_rollouts
-from passk_lab.teacher._arguments import require_columns
+from passk_lab.teacher._arguments import check_choice, require_columns
 
 __all__ = [
     "SOURCES",
@@ -485,8 +485,8 @@ def tilt_sources(
     0      x  0.75       0.5             0.125           0.125
     1      y  0.25       0.5            -0.125          -0.125
     """
-    _check_law(demo_law, "demo_law")
-    _check_law(rollout_law, "rollout_law")
+    check_choice(demo_law, "demo_law", get_args(Law))
+    check_choice(rollout_law, "rollout_law", get_args(Law))
     extra = None if control is None else _control(control, rollouts, per_token)
     frames = [
         _sources(problem, demo_law, rollout_law, extra)
@@ -638,7 +638,7 @@ def problem_decompositions(
     >>> problem_decompositions(scores, rollouts, drop_self=False)[names].values.tolist()
     [[1.0, 0.0, 0.0, 1.0, 2.0]]
     """
-    _check_law(rollout_law, "rollout_law")
+    check_choice(rollout_law, "rollout_law", get_args(Law))
     rows = []
     for problem in _problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos):
         parts = _parts(problem, problem.matrix, rollout_law)
@@ -931,11 +931,6 @@ def _control(
 
 
 # --- Arguments ---
-
-
-def _check_law(law: str, name: str) -> None:
-    if law not in get_args(Law):
-        raise ValueError(f"{name}={law!r} is none of 'policy', 'uniform'")
 
 
 def _weights(values: npt.ArrayLike | None, size: int, name: str) -> Floats:

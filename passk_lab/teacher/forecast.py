@@ -15,7 +15,7 @@ A forecast reads rows, each of which stands for some of the base's probability:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,8 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from passk_lab.intervals import bootstrap_replicates, percentiles
-from passk_lab.passk import whole_numbers
 from passk_lab.rollouts import validate_rollouts
+from passk_lab.teacher._arguments import check_choice, whole_ks
 from passk_lab.teacher.decomposition import checked_scores
 
 __all__ = [
@@ -77,8 +77,7 @@ def expected_tilt(
         As for `checked_scores`; a pair wasn't scored (NaN); with "probability", a demonstration
         wasn't scored as a rollout.
     """
-    if demo_law not in ("policy", "uniform", "probability"):
-        raise ValueError(f"demo_law={demo_law!r} is none of 'policy', 'uniform', 'probability'")
+    check_choice(demo_law, "demo_law", get_args(DemoLaw))
     table = checked_scores(scores, rollouts, allow_incorrect_demos)
     missing = table["pcmi"].isna().to_numpy()
     if missing.any():
@@ -234,9 +233,7 @@ def forecast_problems(
         A column is missing; a tilt is NaN or +inf; a weight is negative; k is below 1.
     """
     _check_rows(rows)
-    ks = np.atleast_1d(whole_numbers(k, "k"))
-    if not len(ks) or ks.min() < 1:
-        raise ValueError("k must be a number of at least 1 or a sequence of such numbers")
+    ks = whole_ks(k)
     if min(weights, default=-1) < 0:
         raise ValueError(f"weights must be at least 0, got {list(weights)}")
     records = []
@@ -256,18 +253,35 @@ def forecast_problems(
                 )
             p = np.exp(log_p - total)
             share = np.bincount(modes, p[correct]) if len(modes) else np.zeros(0)
-            accuracy = min(float(share.sum()), 1.0)
-            record = {"problem_id": problem, "weight": weight}
-            record |= {f"pass@{one}": 1 - (1 - accuracy) ** one for one in ks}
-            record |= {f"distinct@{one}": float((1 - (1 - share) ** one).sum()) for one in ks}
-            square = float((share**2).sum())
-            record["effective_answers"] = accuracy**2 / square if square else np.nan
+            record = {"problem_id": problem, "weight": weight, **outcome(share, ks)}
             # Weights of samples drawn from the base: p / mass.
             ratio = np.exp(2 * log_p - mass)
             record["effective_samples"] = len(part) * float(np.exp(2 * total) / ratio.sum())
             record["vetoed"] = int(np.isneginf(tilt).sum())
             records.append(record)
     return pd.DataFrame(records)
+
+
+def outcome(p: Floats, ks: npt.NDArray[np.int64]) -> dict[str, float]:
+    """Give pass@k, distinct@k and effective answers of a policy over one problem's correct answers.
+
+    Parameters
+    ----------
+    p : array, shape (n_answers,)
+        Probabilities of the correct answers.
+    ks : array of int
+
+    Returns
+    -------
+    dict
+        ``pass@<k> ..., distinct@<k> ..., effective_answers`` (NaN where all are 0).
+    """
+    accuracy = min(float(p.sum()), 1.0)
+    found = {f"pass@{k}": 1 - (1 - accuracy) ** k for k in ks}
+    found |= {f"distinct@{k}": float((1 - (1 - p) ** k).sum()) for k in ks}
+    square = float((p**2).sum())
+    found["effective_answers"] = accuracy**2 / square if square else np.nan
+    return found
 
 
 def forecast(

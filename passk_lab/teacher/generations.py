@@ -17,25 +17,26 @@ p ∝ π exp(Σ q m) in which only the demonstrations follow the student.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
-from passk_lab.passk import whole_numbers
-from passk_lab.teacher._arguments import log_vector
-from passk_lab.teacher.decomposition import checked_scores
+from passk_lab.teacher._arguments import check_choice, ended, log_vector, whole_ks
+from passk_lab.teacher.decomposition import Law, checked_scores
+from passk_lab.teacher.forecast import outcome
 
 __all__ = ["AnswerTree", "evolve", "forecast_generations"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Teacher = Literal["moving", "frozen"]
-DemoLaw = Literal["policy", "uniform"]
 
-_STEPS = 16  # per generation: halving the step moves distinct@64 of the lab by less than 0.01
+# Of a generation. Halving the step moves distinct@64 of the lab by 0.003 on average, at 2.4
+# generations, and by 0.06 on one problem.
+_STEPS = 16
 
 
 class AnswerTree:
@@ -80,24 +81,24 @@ class AnswerTree:
         _check(answers, base, matrix, self.demos)
         teachers = base[:, None] + matrix
         branches: dict[tuple[Hashable, ...], dict[Hashable, list[int]]] = {}
-        for at, answer in enumerate(answers):
-            for depth, token in enumerate([*answer, _END]):
-                branches.setdefault(tuple(answer[:depth]), {}).setdefault(token, []).append(at)
+        for at, word in enumerate(ended(answers)):
+            for depth, token in enumerate(word):
+                branches.setdefault(word[:depth], {}).setdefault(token, []).append(at)
         # Where only one token can follow, there is nothing to learn.
         forks = [list(tokens.values()) for tokens in branches.values() if len(tokens) > 1]
         sizes = np.array([len(fork) for fork in forks], dtype=np.int64)
         groups = [group for fork in forks for group in fork]
         counts = np.array([len(group) for group in groups], dtype=np.int64)
-        self.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        self.starts = np.cumsum(sizes) - sizes
         self.fork = np.repeat(np.arange(len(forks)), sizes)
         rows = np.array([at for group in groups for at in group], dtype=np.int64)
         columns = np.repeat(np.arange(len(groups)), counts)
         self.passes = csr_array(
             (np.ones(len(rows)), (rows, columns)), shape=(len(base), len(groups))
         )
-        firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-        self.log_branch = self.normalised(_log_sums(base[rows], firsts, columns))
-        given = self.normalised(_log_sums(teachers[rows], firsts, columns))
+        firsts = np.cumsum(counts) - counts
+        self.log_branch = self.normalised(np.logaddexp.reduceat(base[rows], firsts))
+        given = self.normalised(np.logaddexp.reduceat(teachers[rows], firsts))
         gain = given - self.log_branch[:, None]
         # A demonstration under which the prefix is impossible has no say about what follows it.
         self.gain = np.where(np.isnan(gain), 0.0, gain)
@@ -105,7 +106,8 @@ class AnswerTree:
     def normalised(self, log_values: Floats) -> Floats:
         """Subtract each fork's logarithm of its sum; NaN where that is nothing."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(log_values - _log_sums(log_values, self.starts, self.fork)[self.fork])
+            total = np.logaddexp.reduceat(log_values, self.starts)
+            return np.asarray(log_values - total[self.fork])
 
     def log_prob(self, log_branch: Floats) -> Floats:
         """Log-probabilities of whole answers from those of the branches, shape (n_answers,)."""
@@ -113,7 +115,7 @@ class AnswerTree:
         sums = self.passes @ np.where(impossible, 0.0, log_branch)
         return np.where(self.passes @ impossible.astype(float) > 0, -np.inf, sums)
 
-    def tilt(self, log_branch: Floats, demo_law: DemoLaw) -> Floats:
+    def tilt(self, log_branch: Floats, demo_law: Law) -> Floats:
         """Expected gain of each branch under the demonstrations that a policy would be shown."""
         if demo_law == "uniform":
             q = np.full(len(self.demos), 1 / len(self.demos))
@@ -125,29 +127,10 @@ class AnswerTree:
         return np.asarray(self.gain[:, q > 0] @ q[q > 0])
 
 
-def _log_sums(log_values: Floats, starts: Ints, group: Ints) -> Floats:
-    """Logarithm of the sum of each group of neighbours, along the first axis."""
-    if not len(log_values):
-        return log_values
-    top = np.maximum.reduceat(log_values, starts)
-    shift = np.where(np.isneginf(top), 0.0, top)
-    with np.errstate(divide="ignore"):
-        return np.asarray(
-            shift + np.log(np.add.reduceat(np.exp(log_values - shift[group]), starts))
-        )
-
-
-class _End:
-    """A token that equals no other."""
-
-
-_END = _End()
-
-
 def evolve(
     tree: AnswerTree,
     generations: Sequence[float],
-    demo_law: DemoLaw = "policy",
+    demo_law: Law = "policy",
     teacher: Teacher = "moving",
     weight: float = 1.0,
 ) -> Floats:
@@ -187,10 +170,8 @@ def evolve(
     [[0.6, 0.4]]
     """
     times = np.asarray(generations, dtype=np.float64)
-    if teacher not in ("moving", "frozen"):
-        raise ValueError(f"teacher={teacher!r} is none of 'moving', 'frozen'")
-    if demo_law not in ("policy", "uniform"):
-        raise ValueError(f"demo_law={demo_law!r} is none of 'policy', 'uniform'")
+    check_choice(teacher, "teacher", get_args(Teacher))
+    check_choice(demo_law, "demo_law", get_args(Law))
     if not (times >= 0).all() or not weight >= 0:
         raise ValueError("generations and weight must not be negative")
     if teacher == "frozen":
@@ -210,7 +191,7 @@ def evolve(
     return _complete(found)
 
 
-def _step(tree: AnswerTree, log_branch: Floats, size: float, demo_law: DemoLaw) -> Floats:
+def _step(tree: AnswerTree, log_branch: Floats, size: float, demo_law: Law) -> Floats:
     """One step of Heun's method, second order in its size."""
     first = tree.tilt(log_branch, demo_law)
     halfway = _finite(tree.normalised(log_branch + size * first))
@@ -218,7 +199,7 @@ def _step(tree: AnswerTree, log_branch: Floats, size: float, demo_law: DemoLaw) 
     return _finite(tree.normalised(log_branch + size / 2 * (first + second)))
 
 
-def _fixed_point(tree: AnswerTree, weight: float, demo_law: DemoLaw) -> Floats:
+def _fixed_point(tree: AnswerTree, weight: float, demo_law: Law) -> Floats:
     log_branch = tree.log_branch
     if weight == 0:
         return log_branch
@@ -255,7 +236,7 @@ def forecast_generations(
     generations: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
     k: int | Sequence[int] = (1, 8, 64),
     tokens: Callable[[str], Sequence[Hashable]] | None = None,
-    demo_law: DemoLaw = "policy",
+    demo_law: Law = "policy",
     teacher: Teacher = "moving",
     weight: float = 1.0,
 ) -> pd.DataFrame:
@@ -301,9 +282,7 @@ def forecast_generations(
     2         2.0               1.54
     3         4.0               1.14
     """
-    ks = np.atleast_1d(whole_numbers(k, "k"))
-    if not len(ks) or ks.min() < 1:
-        raise ValueError("k must be a number of at least 1 or a sequence of such numbers")
+    ks = whole_ks(k)
     pairs = checked_scores(scores, rollouts)
     keys = ["problem_id", "answer", "demo_answer"]
     pairs = pairs.drop_duplicates(keys)
@@ -337,14 +316,8 @@ def forecast_generations(
         )
         policies = evolve(tree, generations, demo_law, teacher, weight)
         for generation, log_prob in zip(generations, policies, strict=True):
-            p = np.exp(log_prob[correct])
-            accuracy = min(float(p.sum()), 1.0)
-            square = float((p**2).sum())
-            record: dict[str, object] = {"problem_id": problem, "generation": float(generation)}
-            record |= {f"pass@{one}": 1 - (1 - accuracy) ** one for one in ks}
-            record |= {f"distinct@{one}": float((1 - (1 - p) ** one).sum()) for one in ks}
-            record["effective_answers"] = accuracy**2 / square if square else np.nan
-            records.append(record)
+            label = {"problem_id": problem, "generation": float(generation)}
+            records.append({**label, **outcome(np.exp(log_prob[correct]), ks)})
     return pd.DataFrame(records)
 
 
@@ -357,12 +330,6 @@ def _check(
             f"{n} answers and {len(demos)} demonstrations need log_base of shape ({n},) and pcmi "
             f"of shape ({n}, {len(demos)}), got {base.shape} and {matrix.shape}"
         )
-    seen: dict[tuple[Hashable, ...], int] = {}
-    for at, answer in enumerate(answers):
-        if seen.setdefault(tuple(answer), at) != at:
-            raise ValueError(
-                f"answers {seen[tuple(answer)]} and {at} are equal; list each answer once"
-            )
     if not np.isfinite(base).all():
         at = int(np.argmin(np.isfinite(base)))
         raise ValueError(f"log_base[{at}] is {base[at]}; leave out what the base never gives")

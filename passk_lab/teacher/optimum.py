@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from passk_lab.teacher._arguments import log_vector
+from passk_lab.teacher._arguments import END, ended, log_vector
 
 __all__ = [
     "Divergence",
@@ -348,11 +348,7 @@ def token_optimum(
     >>> distillation_optimum(teachers).prob.round(4).tolist()
     [0.625, 0.1875, 0.1875]
     """
-    words = [(*answer, _END) for answer in answers]
-    seen: dict[tuple[Hashable, ...], int] = {}
-    for at, word in enumerate(words):
-        if seen.setdefault(word, at) != at:
-            raise ValueError(f"answers {seen[word]} and {at} are equal; list each answer once")
+    words = ended(answers)
     teachers, q = _teachers(log_teacher, demo_weights)
     if teachers.shape[1] != len(words):
         raise ValueError(f"log_teacher lists {teachers.shape[1]} answers, but answers {len(words)}")
@@ -386,7 +382,7 @@ def token_optimum(
         for group, log_token in zip(groups, best.log_prob, strict=True):
             if log_token == -np.inf:
                 continue
-            if words[group[0]][depth] is _END:
+            if words[group[0]][depth] is END:
                 log_prob[group[0]] = reached + log_token
             else:
                 stack.append((group, depth + 1, reached + float(log_token)))
@@ -542,14 +538,6 @@ def _jensen_shannon(
 
 
 # --- Arguments ---
-
-
-class _End:
-    def __repr__(self) -> str:
-        return "<end>"
-
-
-_END = _End()
 
 
 def _times(factor: float, logs: Floats) -> Floats:

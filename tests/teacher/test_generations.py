@@ -81,6 +81,12 @@ def test_policies_sum_to_one(seed, time):
         assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-9)
 
 
+def test_a_single_answer_stays():
+    tree = AnswerTree(["ab"], [-1.0], [[0.2]], [0])
+    assert evolve(tree, [0, 2]).tolist() == [[0.0], [0.0]]
+    assert evolve(tree, [1], teacher="frozen").tolist() == [[0.0]]
+
+
 def test_vetoes_leave_the_others():
     base, given_demo = teachers(0)
     given_demo[0, 1] = -np.inf  # demonstration "a" rules "bx" out
