@@ -54,15 +54,15 @@ def seconds(value: float) -> str:
     return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
 
 
-def lm_eval_pass_at_k() -> Callable[[int, int, int], float]:
-    """lm-eval's own function, loaded from its file: the package would import torch."""
-    path = distribution("lm-eval").locate_file("lm_eval/tasks/cruxeval/utils.py")
-    spec = importlib.util.spec_from_file_location("lm_eval_cruxeval", str(path))
+def function_of_file(package: str, file: str, name: str) -> Callable[..., float]:
+    """A peer's own function, loaded from its file: the package would import far more."""
+    path = distribution(package).locate_file(file)
+    spec = importlib.util.spec_from_file_location(Path(file).stem, str(path))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module._pass_at_k
+    return getattr(module, name)
 
 
 def lgamma_pass_at_k(n: int, c: np.ndarray, ks: list[int]) -> np.ndarray:
@@ -83,7 +83,7 @@ def bench_pass_at_k() -> str:
     c = rng.binomial(N_SAMPLES, rng.beta(0.5, 1, N_PROBLEMS))
     outcomes = np.arange(N_SAMPLES) < c[:, None]
     n = np.full(N_PROBLEMS, N_SAMPLES)
-    one = lm_eval_pass_at_k()
+    one = function_of_file("lm-eval", "lm_eval/tasks/cruxeval/utils.py", "_pass_at_k")
     calls = {
         "passk_lab": lambda: pass_at_k(N_SAMPLES, c[:, None], KS),
         "numpy with log-gammas": lambda: lgamma_pass_at_k(N_SAMPLES, c, KS),

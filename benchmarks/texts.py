@@ -7,7 +7,6 @@ Rewrites the last part of results.md, which ``run.py`` writes as well.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -15,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib.metadata import distribution, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from run import best_times, run_script, seconds, table
+from run import best_times, function_of_file, run_script, seconds, table
 
 import passk_lab
 
@@ -151,7 +150,7 @@ def bench_vendi() -> str:
 def bench_rouge(texts: list[str]) -> str:
     from passk_lab.diversity.ngram import rouge_l_homogenisation
 
-    peer = homogenization_score()
+    peer = function_of_file("diversity", "diversity/homogenization.py", "homogenization_score")
     calls = {
         "passk_lab `rouge_l_homogenisation`": lambda: rouge_l_homogenisation(texts),
         "diversity `homogenization_score`": lambda: peer(texts, "rougel", verbose=False),
@@ -160,17 +159,6 @@ def bench_rouge(texts: list[str]) -> str:
     note = f"\nThe values are {gap:.0e} apart; the peer rounds to three digits.\n"
     title = f"## ROUGE-L homogenisation of {len(texts)} texts of 100 words\n\n"
     return title + compare(calls, 1) + note
-
-
-def homogenization_score() -> Callable[..., float]:
-    """The peer's own function, loaded from its file: its package would import far more."""
-    path = distribution("diversity").locate_file("diversity/homogenization.py")
-    spec = importlib.util.spec_from_file_location("diversity_homogenization", str(path))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.homogenization_score
 
 
 def bench_memory(texts: list[str]) -> str:

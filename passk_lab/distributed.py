@@ -31,8 +31,6 @@ from urllib.parse import unquote
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from passk_lab.rollouts import (
     _BATCH_ROWS,
@@ -47,9 +45,9 @@ from passk_lab.rollouts import (
     _key_column,
     _Levels,
     _open_parquet,
+    _raw_batches,
     _require_columns,
     _sizes,
-    _to_pandas,
     _typed,
 )
 
@@ -259,32 +257,19 @@ class _Part:
 
 def _count_chunk(chunk: _Chunk, by: list[str], modes: bool, n_shares: int) -> list[_Part]:
     """Count the rows of a chunk, one part a share of the problems."""
-    labels = [n for n in chunk.columns if n in ("problem_id", "run", "split", "answer")]
     shares: list[list[_Part]] = [[] for _ in range(n_shares)]
-    try:
-        with pq.ParquetFile(chunk.path, read_dictionary=labels) as file:
-            for batch in file.iter_batches(
-                batch_size=_BATCH_ROWS,
-                row_groups=list(chunk.row_groups),
-                columns=list(chunk.columns),
-            ):
-                batch.validate(full=True)
-                frame = _to_pandas(pa.Table.from_batches([batch]))
-                for name, value in chunk.constants:
-                    if name not in frame.columns:
-                        frame[name] = value
-                where = f"{chunk.path} (row groups {chunk.row_groups[0]} to {chunk.row_groups[-1]})"
-                table = _typed(frame, where)
-                for share, part in enumerate(_count_batch(table, by, modes, n_shares, where)):
-                    shares[share].append(part)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{chunk.path}: parquet data is damaged ({error})") from error
+    where = f"{chunk.path} (row groups {chunk.row_groups[0]} to {chunk.row_groups[-1]})"
+    for frame in _raw_batches(chunk.path, chunk.columns, list(chunk.row_groups)):
+        for name, value in chunk.constants:
+            if name not in frame.columns:
+                frame[name] = value
+        whole = _count_batch(_typed(frame, where), by, modes, where)
+        for mine, part in zip(shares, _shared_out(whole, n_shares), strict=True):
+            mine.append(part)
     return [_together(parts, by, chunk.path) for parts in shares]
 
 
-def _count_batch(
-    table: pd.DataFrame, by: list[str], modes: bool, n_shares: int, source: str
-) -> Iterator[_Part]:
+def _count_batch(table: pd.DataFrame, by: list[str], modes: bool, source: str) -> _Part:
     identity = [n for n in _IDENTITY if n in table.columns and n != "sample_id"]
     keys = [*by, "problem_id"]
     wanted = dict.fromkeys([*keys, *identity, *(["answer"] if modes else [])])
@@ -332,20 +317,18 @@ def _count_batch(
         owners = named(identity, begins)
         ids = table["sample_id"].to_numpy(np.int64)
         runs = pd.DataFrame({"owner": owner, "start": ids, "stop": ids + 1})
-    whole = _Part(counted, found, owners, runs)
-    yield from (_share(whole, share, n_shares) for share in range(n_shares))
+    return _Part(counted, found, owners, runs)
 
 
-def _share(part: _Part, share: int, n_shares: int) -> _Part:
-    """Take the problems whose hash says that they belong to a share."""
+def _shared_out(part: _Part, n_shares: int) -> list[_Part]:
+    """Deal the problems out: a hash of each says which share it belongs to."""
     if n_shares == 1:
-        return part
+        return [part]
 
-    def members(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    def share_of(frame: pd.DataFrame) -> npt.NDArray[np.uint64]:
         # Hashed as they are spelled, with pandas' fixed key: the same on every worker.
         names = frame["problem_id"].to_numpy(object)
-        hashed = pd.util.hash_array(names, categorize=False)
-        return np.asarray(hashed % np.uint64(n_shares) == share)
+        return np.asarray(pd.util.hash_array(names, categorize=False) % np.uint64(n_shares))
 
     def owned(
         frame: pd.DataFrame | None, column: str, kept: npt.NDArray[np.bool_]
@@ -357,14 +340,16 @@ def _share(part: _Part, share: int, n_shares: int) -> _Part:
         mine[column] = place[mine[column].to_numpy()]
         return mine
 
-    keys = members(part.keys)
-    owners = None if part.owners is None else members(part.owners)
-    return _Part(
-        part.keys.loc[keys],
-        owned(part.modes, "group", keys),
-        None if part.owners is None or owners is None else part.owners.loc[owners],
-        None if owners is None else owned(part.runs, "owner", owners),
-    )
+    of_keys = share_of(part.keys)
+    of_owners = None if part.owners is None else share_of(part.owners)
+    parts = []
+    for share in range(n_shares):
+        keys, owners, runs = of_keys == share, None, None
+        if part.owners is not None and of_owners is not None:
+            owners = part.owners.loc[of_owners == share]
+            runs = owned(part.runs, "owner", of_owners == share)
+        parts.append(_Part(part.keys.loc[keys], owned(part.modes, "group", keys), owners, runs))
+    return parts
 
 
 # ------------------------------------------------------------------------- parts together

@@ -387,6 +387,13 @@ def _read_raw(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     )
 
 
+def as_rollouts(rollouts: pd.DataFrame | PathLike) -> pd.DataFrame:
+    """Validate a table, or read it from a file."""
+    if isinstance(rollouts, pd.DataFrame):
+        return validate_rollouts(rollouts)
+    return read_rollouts(rollouts)
+
+
 def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSONL file, one a line; blank lines are passed over.
 
@@ -395,6 +402,11 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
     ValueError
         A line is not a JSON object, or the file not UTF-8; the message names the line (1-based).
     """
+    return (record for _, record in numbered_jsonl(path))
+
+
+def numbered_jsonl(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `iter_jsonl`, each object with the number of its line (1-based)."""
     path = Path(path)
     opener = gzip.open if path.name.endswith(".gz") else open
     number = 0
@@ -410,7 +422,7 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
                     raise ValueError("expected a JSON object")
                 if "\\ud" in text.lower():
                     record = _without_surrogates(record)
-                yield record
+                yield number, record
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
@@ -634,16 +646,24 @@ def _counted_columns(names: Sequence[str], by: Sequence[str], modes: bool | None
 def _parquet_batches(
     path: Path, names: list[str], by: Sequence[str], modes: bool | None
 ) -> Iterator[pd.DataFrame]:
-    keep = _counted_columns(names, by, modes)
-    labels = [n for n in keep if n in ("problem_id", "run", "split", "answer")]
     row = 0
+    for frame in _raw_batches(path, _counted_columns(names, by, modes)):
+        yield _typed(frame, f"{path} (rows from {row} on)" if row else str(path))
+        row += len(frame)
+
+
+def _raw_batches(
+    path: PathLike, columns: Sequence[str], row_groups: list[int] | None = None
+) -> Iterator[pd.DataFrame]:
+    """Read columns of a parquet file batch by batch, checked for damage but not for types."""
+    labels = [n for n in columns if n in ("problem_id", "run", "split", "answer")]
     try:
         with pq.ParquetFile(path, read_dictionary=labels) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=keep):
-                where = f"{path} (rows from {row} on)" if row else str(path)
+            for batch in file.iter_batches(
+                batch_size=_BATCH_ROWS, row_groups=row_groups, columns=list(columns)
+            ):
                 batch.validate(full=True)
-                yield _typed(_to_pandas(pa.Table.from_batches([batch])), where)
-                row += batch.num_rows
+                yield _to_pandas(pa.Table.from_batches([batch]))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: parquet data is damaged ({error})") from error
 

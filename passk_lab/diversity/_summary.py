@@ -14,8 +14,8 @@ from passk_lab.diversity.embedding import (
     Embedder,
     effective_rank,
     embed_problems,
+    mode_names,
     pairwise_cosine_distance,
-    semantic_modes,
     vendi_score,
 )
 from passk_lab.diversity.entropy import entropies_of, entropy_values
@@ -144,14 +144,10 @@ def summary(
     """
     import pandas as pd
 
-    from passk_lab.rollouts import counts, read_rollouts, validate_rollouts
+    from passk_lab.rollouts import as_rollouts, counts
 
     by = list(MAIN_KEYS)
-    table = (
-        validate_rollouts(rollouts)
-        if isinstance(rollouts, pd.DataFrame)
-        else read_rollouts(rollouts)
-    )
+    table = as_rollouts(rollouts)
     if not len(table):
         raise ValueError("rollouts: the table holds no rollouts")
     runs = list(dict.fromkeys(table["run"].astype(str)))
@@ -227,7 +223,7 @@ def _embedding_values(
     first = table[["split", "problem_id"]].to_numpy(object)
     values = []
     for rows, found in embed_problems(table, embedder):
-        modes[rows] = [f"mode-{mode}" for mode in semantic_modes(found, threshold)]
+        modes[rows] = mode_names(found, threshold)
         for run in dict.fromkeys(runs[rows]):
             mine = found[(runs[rows] == run) & keep[rows]]
             distance = pairwise_cosine_distance(mine) if len(mine) > 1 else np.nan

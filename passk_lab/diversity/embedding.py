@@ -655,8 +655,13 @@ def with_semantic_modes(
     table = read_texts(rollouts)
     modes = np.empty(len(table), dtype=object)
     for rows, found in embed_problems(table, embedder):
-        modes[rows] = [f"mode-{mode}" for mode in semantic_modes(found, threshold)]
+        modes[rows] = mode_names(found, threshold)
     return table.assign(answer=modes)
+
+
+def mode_names(embeddings: npt.ArrayLike, threshold: float) -> list[str]:
+    """Name the mode of each text, as an answer: see `semantic_modes`."""
+    return [f"mode-{mode}" for mode in semantic_modes(embeddings, threshold)]
 
 
 def embed_problems(

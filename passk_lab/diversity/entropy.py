@@ -304,13 +304,9 @@ def entropy_values(
     # Imported here: pandas is heavy, and so this module stays light.
     import pandas as pd
 
-    from passk_lab.rollouts import read_rollouts, validate_rollouts
+    from passk_lab.rollouts import as_rollouts
 
-    table = (
-        validate_rollouts(rollouts)
-        if isinstance(rollouts, pd.DataFrame)
-        else read_rollouts(rollouts)
-    )
+    table = as_rollouts(rollouts)
     for name in by:
         if name not in table.columns:
             raise ValueError(f"rollouts: no column {name!r} to group by")

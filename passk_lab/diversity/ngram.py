@@ -595,15 +595,9 @@ def read_texts(
     ValueError
         The table is refused; a column or a text is missing.
     """
-    import pandas as pd
+    from passk_lab.rollouts import as_rollouts
 
-    from passk_lab.rollouts import read_rollouts, validate_rollouts
-
-    table = (
-        validate_rollouts(rollouts)
-        if isinstance(rollouts, pd.DataFrame)
-        else read_rollouts(rollouts)
-    )
+    table = as_rollouts(rollouts)
     for name in ["text", *by]:
         if name not in table.columns:
             raise ValueError(f"rollouts: column {name!r} is missing; text diversity needs it")

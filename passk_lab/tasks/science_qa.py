@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from passk_lab.rollouts import PathLike, iter_jsonl
+from passk_lab.rollouts import PathLike, numbered_jsonl
 from passk_lab.tasks._quantities import check_unit, find_quantities, in_unit, plain_text
 from passk_lab.teacher.pcmi import TextEncoder
 
@@ -177,7 +177,7 @@ def load_questions(
     found = []
     for file in files:
         name = file.name if file == root else file.relative_to(root).as_posix()
-        for line, record in _lines(file):
+        for line, record in numbered_jsonl(file):
             try:
                 question = _question(record, f"{name}:{line}", others)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -206,17 +206,6 @@ def _from_hub(name: str) -> Path:
         raise FileNotFoundError(
             f"{name}: no such path here, and the hub doesn't give it ({type(error).__name__})"
         ) from error
-
-
-def _lines(file: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Objects with their line numbers; as blank lines count, `iter_jsonl` alone isn't enough."""
-    import gzip
-
-    opener = gzip.open if file.name.endswith(".gz") else open
-    records = list(iter_jsonl(file))
-    with opener(file, "rb") as raw:
-        numbers = [n for n, line in enumerate(raw, start=1) if line.strip()]
-    return list(zip(numbers, records, strict=True))
 
 
 def _question(record: dict[str, Any], problem_id: str, others: str) -> Question | None:

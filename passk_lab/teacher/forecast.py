@@ -252,7 +252,7 @@ def forecast_problems(
                     "with other demonstrations"
                 )
             p = np.exp(log_p - total)
-            share = np.bincount(modes, p[correct]) if len(modes) else np.zeros(0)
+            share = np.asarray(np.bincount(modes, p[correct]), np.float64)
             record = {"problem_id": problem, "weight": weight, **outcome(share, ks)}
             # Weights of samples drawn from the base: p / mass.
             ratio = np.exp(2 * log_p - mass)

@@ -22,6 +22,7 @@ from passk_lab.tasks.science_qa import Question, ScienceTask
 from passk_lab.teacher.pcmi import TextEncoder
 from passk_lab.training.loop import TrainConfig, train
 from passk_lab.training.questions import TransformersBackend, sample_questions
+from passk_lab.training.suite import known_runs, run_file
 
 __all__ = ["ScienceSuite", "run_science", "split_questions"]
 
@@ -119,9 +120,7 @@ def run_science(
     ValueError
         A run is unknown (the known ones are listed); too few questions; a prompt doesn't fit.
     """
-    unknown = [name for name in runs or () if name not in suite.runs]
-    if unknown:
-        raise ValueError(f"run {unknown[0]!r} is unknown; the known ones: {', '.join(suite.runs)}")
+    names = known_runs(suite.runs, runs or None)
     encoder = TextEncoder(base.tokenizer, suite.template)
     learned, asked = (
         ScienceTask(part, encoder, suite.max_answer_tokens, base.context_length)
@@ -129,16 +128,16 @@ def run_science(
     )
     files = []
     for seed in suite.seeds if seeds is None else seeds:
-        for name in ("base", *(runs or suite.runs)):
-            slug = f"{name.replace('/', '-')}-{seed}"
-            file = folder / "rollouts" / f"{slug}.parquet"
+        for name in ("base", *names):
+            file = run_file(folder, "rollouts", name, seed)
             files.append(file)
             if _complete(file, asked):
                 continue
             backend = base
             if name != "base":
                 config = replace(suite.runs[name], seed=seed)
-                model = train(learned, base.model, config, folder / "runs" / slug, progress)
+                kept = run_file(folder, "runs", name, seed).with_suffix("")
+                model = train(learned, base.model, config, kept, progress)
                 backend = replace(base, model=model.eval())
             sample_questions(
                 backend, asked, suite.n_samples, file, run=name, seed=seed, progress=progress

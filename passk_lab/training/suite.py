@@ -371,7 +371,7 @@ def sweep_learning_rates(
         standard error over problems) and ``chosen``: the rate with the highest pass@1. Also
         written to ``sweep.csv``.
     """
-    names = dict.fromkeys(suite.rate_of.get(n, n) for n in _known(suite, runs))
+    names = dict.fromkeys(suite.rate_of.get(n, n) for n in known_runs(suite.runs, runs))
     tried = [(name, rate) for name in names for rate in suite.learning_rates]
     work = [
         (_try_rate, (suite, folder, *one)) for one in tried if not _tried(folder, *one).exists()
@@ -419,7 +419,7 @@ def run_suite(
     ValueError
         A run is unknown; the message lists the known ones.
     """
-    names = _known(suite, runs)
+    names = known_runs(suite.runs, runs)
     seeds = suite.seeds if seeds is None else seeds
     if len(suite.learning_rates) > 1:
         swept = sweep_learning_rates(suite, base, folder, names, jobs, progress)
@@ -433,21 +433,23 @@ def run_suite(
     work = [
         (_train_and_evaluate, (suite, folder, prompts, *one))
         for one in wanted
-        if not all(_file(folder, kind, *one[:2]).exists() for kind in kinds)
+        if not all(run_file(folder, kind, *one[:2]).exists() for kind in kinds)
     ]
     _do(work, base, jobs, "suite", progress)
-    return [_file(folder, kinds[0], *one[:2]) for one in wanted]
+    return [run_file(folder, kinds[0], *one[:2]) for one in wanted]
 
 
-def _known(suite: Suite, runs: Sequence[str] | None) -> list[str]:
-    names = list(suite.runs) if runs is None else list(runs)
+def known_runs(known: Mapping[str, TrainConfig], runs: Sequence[str] | None) -> list[str]:
+    """Names of runs, all by default; ValueError lists the known ones."""
+    names = list(known) if runs is None else list(runs)
     for name in names:
-        if name not in suite.runs:
-            raise ValueError(f"run {name!r} is unknown; the known ones: {', '.join(suite.runs)}")
+        if name not in known:
+            raise ValueError(f"run {name!r} is unknown; the known ones: {', '.join(known)}")
     return names
 
 
-def _file(folder: Path, kind: str, run: str, seed: int) -> Path:
+def run_file(folder: Path, kind: str, run: str, seed: int) -> Path:
+    """Where a suite keeps something of a run: ``<folder>/<kind>/<run>-<seed>.parquet``."""
     return folder / kind / f"{run.replace('/', '-')}-{seed}.parquet"
 
 
@@ -494,7 +496,7 @@ def _train_and_evaluate(
         if name == "base":
             model = base
         else:
-            run_folder = _file(folder, "runs", name, seed).with_suffix("")
+            run_folder = run_file(folder, "runs", name, seed).with_suffix("")
             model = train(suite.task, base, replace(config, steps=step), run_folder, progress=False)
             model.eval()
         sampled = step in suite.steps or name == "base"
@@ -507,9 +509,9 @@ def _train_and_evaluate(
     note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
     note["device"] = str(base.device)
     if rollouts:
-        target = _file(folder, "rollouts", name, seed)
+        target = run_file(folder, "rollouts", name, seed)
         write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
-    with atomic_write(_file(folder, "policies", name, seed)) as temporary:
+    with atomic_write(run_file(folder, "policies", name, seed)) as temporary:
         table = pd.concat(policies, ignore_index=True)
         table.attrs = {"passk_lab": note}
         table.to_parquet(temporary, compression="zstd")
