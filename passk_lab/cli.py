@@ -455,7 +455,7 @@ def _register_train(commands: _Subparsers) -> None:
         "--suite",
         required=True,
         metavar="NAME",
-        help="the experiment: paths, paths-large or science",
+        help="the experiment: paths, paths-seen, paths-large, science or science-large",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoints and rollouts"
@@ -501,7 +501,7 @@ def _train(options: argparse.Namespace) -> int:
         from passk_lab.training.map import run_map
         from passk_lab.training.suite import base_report, get_suite, make_base, run_suite
 
-    if options.suite == "science":
+    if options.suite.startswith("science"):
         return _train_science(options)
     suite = get_suite(options.suite)
     folder = options.base or options.out / "base"
@@ -525,17 +525,18 @@ def _train(options: argparse.Namespace) -> int:
 def _train_science(options: argparse.Namespace) -> int:
     from passk_lab.tasks.science_qa import load_questions
     from passk_lab.training.questions import TransformersBackend
-    from passk_lab.training.science import ScienceSuite, run_science
+    from passk_lab.training.science import get_suite, run_science
 
+    suite = get_suite(options.suite)
     for name in ("base", "questions"):
         if getattr(options, name) is None:
-            raise ValueError(f"--suite science needs --{name}")
+            raise ValueError(f"--suite {options.suite} needs --{name}")
     for name in ("map", "base_only"):
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
     files = run_science(
-        ScienceSuite(),
-        TransformersBackend.load(options.base, _device(options.device)),
+        suite,
+        TransformersBackend.load(options.base, _device(options.device), full_precision=True),
         load_questions(options.questions),
         options.out,
         options.runs,
@@ -566,7 +567,7 @@ def _register_score(commands: _Subparsers) -> None:
         "--model",
         required=True,
         metavar="PATH",
-        help="folder or hub name of the model to score with",
+        help="folder, GGUF file or hub name of the model to score with",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -574,6 +575,11 @@ def _register_score(commands: _Subparsers) -> None:
         type=Path,
         metavar="FILE",
         help="JSONL, CSV or Parquet with problem_id and prompt, the text that the model was given",
+    )
+    source.add_argument(
+        "--questions",
+        metavar="PATH",
+        help="the rollouts are replies to these questions: a .jsonl file, a folder, or a hub name",
     )
     source.add_argument(
         "--suite", metavar="NAME", help="the rollouts are those of a suite's evaluation: paths"
@@ -611,14 +617,13 @@ def _register_score(commands: _Subparsers) -> None:
 
 def _score(options: argparse.Namespace) -> int:
     with _train_extra("scoring"):
-        from transformers import AutoTokenizer
-
-        from passk_lab.training.model import load_model
+        from passk_lab.training.model import load_model, load_tokenizer
         from passk_lab.training.suite import ALL_SPLITS, evaluation_prompts, get_suite
     import pandas as pd
 
     from passk_lab._files import atomic_write
     from passk_lab.rollouts import read_rollouts
+    from passk_lab.tasks.science_qa import load_questions, prompt_text
     from passk_lab.teacher.pcmi import Encoder, TaskEncoder, TextEncoder, read_prompts, score
 
     if options.out.suffix != ".parquet":
@@ -644,10 +649,14 @@ def _score(options: argparse.Namespace) -> int:
         made = evaluation_prompts(suite, model, splits)
         prompts = {p.problem_id: p for split in made.values() for p in split}
     else:
-        tokenizer = AutoTokenizer.from_pretrained(options.model)
+        tokenizer = load_tokenizer(options.model)
         chat = False if options.no_chat else None
         encoder, text = TextEncoder(tokenizer, options.template, chat=chat), options.text or "text"
-        prompts = read_prompts(options.prompts)
+        if options.questions is not None:
+            questions = load_questions(options.questions, others="skip")
+            prompts = {question.problem_id: prompt_text(question) for question in questions}
+        else:
+            prompts = read_prompts(options.prompts)
     table = _first_of_each(table, options.rollouts)
     demos = _first_of_each(table[table["correct"] & table[text].notna()], options.demos)
     scores = score(

@@ -12,7 +12,7 @@ import copy
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,6 +100,7 @@ def train(
     config: TrainConfig,
     folder: Path,
     progress: bool = True,
+    prompts: Sequence[Any] | None = None,
 ) -> PreTrainedModel:
     """Train a copy of ``model``, the base; resume where ``folder`` left off.
 
@@ -112,6 +113,8 @@ def train(
     folder : Path
         Checkpoints and ``metrics.jsonl``.
     progress : bool
+    prompts : sequence of prompts, optional
+        Each step draws from these; default: from all that the task makes.
 
     Returns
     -------
@@ -120,12 +123,19 @@ def train(
 
     Raises
     ------
+    ValueError
+        There are fewer prompts than a step draws.
     FloatingPointError
         The loss is not a number; the step's state is saved beside the checkpoints.
     Interrupted
         Ctrl-C, after the running step was finished and saved.
     """
     method = get_method(config.method)
+    if prompts is not None and len(prompts) < config.prompts_per_step:
+        raise ValueError(
+            f"prompts: {len(prompts)} are fewer than prompts_per_step={config.prompts_per_step}; "
+            "give more, or draw fewer"
+        )
     base = model.eval().requires_grad_(False)
     student = copy.deepcopy(base).requires_grad_(True)
     average = copy.deepcopy(base) if config.teacher == "ema" else None
@@ -153,7 +163,7 @@ def train(
     with _finish_step() as stop:
         for step in bar:
             start = time.perf_counter()
-            batch = rollout_batch(task, student, teacher, base, config, step)
+            batch = rollout_batch(task, student, teacher, base, config, step, prompts)
             sampled = time.perf_counter()
             measured = _update(batch, method.loss, student, optimizer, config, step, folder)
             if average is not None:
@@ -183,10 +193,15 @@ def rollout_batch(
     base: PreTrainedModel,
     config: TrainConfig,
     step: int,
+    given: Sequence[Any] | None = None,
 ) -> Batch:
     """Sample and grade the rollouts of one step."""
     rng = np.random.default_rng([config.seed, step])
-    prompts = task.sample(config.prompts_per_step, rng)
+    if given is None:
+        prompts = task.sample(config.prompts_per_step, rng)
+    else:
+        drawn = rng.choice(len(given), config.prompts_per_step, replace=False)
+        prompts = [given[place] for place in drawn]
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     samples, answers, correct = sample_and_grade(
         student, task, prompts, config.group_size, config.temperature, generator

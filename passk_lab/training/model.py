@@ -9,10 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 from transformers.utils import quantization_config
 
-__all__ = ["ModelConfig", "build_model", "check_context", "count_parameters", "load_model"]
+__all__ = [
+    "ModelConfig",
+    "build_model",
+    "check_context",
+    "count_parameters",
+    "load_model",
+    "load_tokenizer",
+]
 
 
 @dataclass(frozen=True)
@@ -143,7 +156,8 @@ def load_model(
     Parameters
     ----------
     path_or_name : path or str
-        A folder (one of a checkpoint's ``model`` folders, for example) or a name on the hub.
+        A folder (one of a checkpoint's ``model`` folders, for example), a GGUF file or a name on
+        the hub.
     gguf_file : str, optional
         Name of a GGUF file inside the folder; its weights are unpacked to ``dtype``.
     dtype : torch.dtype
@@ -175,6 +189,8 @@ def load_model(
     >>> bool((again.lm_head.weight == model.lm_head.weight).all())
     True
     """
+    if gguf_file is None:
+        path_or_name, gguf_file = _split_gguf(path_or_name)
     folder = Path(path_or_name)
     if folder.is_dir():
         needed = gguf_file or "config.json"
@@ -197,6 +213,18 @@ def load_model(
             f"{_listed(report['missing_keys'])}; save the model again, or fix the config"
         )
     return model.to(device).eval()
+
+
+def load_tokenizer(path_or_name: str | os.PathLike[str]) -> Any:
+    """Load the tokenizer that belongs to a model: a folder, a GGUF file or a name on the hub."""
+    folder, file = _split_gguf(path_or_name)
+    return AutoTokenizer.from_pretrained(folder, **({"gguf_file": file} if file else {}))
+
+
+def _split_gguf(model: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """Folder and file of a GGUF file; anything else is a folder or a name of the hub."""
+    path = Path(model)
+    return (str(path.parent), path.name) if path.suffix == ".gguf" else (os.fspath(model), None)
 
 
 def _listed(names: Iterable[str], limit: int = 8) -> str:

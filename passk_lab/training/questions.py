@@ -25,7 +25,6 @@ __all__ = [
     "Reply",
     "TransformersBackend",
     "VllmBackend",
-    "load_tokenizer",
     "sample_questions",
 ]
 
@@ -80,20 +79,6 @@ class Backend(Protocol):
         ...
 
 
-def _split_gguf(model: PathLike) -> tuple[str, str | None]:
-    """Folder and file of a GGUF file; anything else is a folder or a name of the hub."""
-    path = Path(model)
-    return (str(path.parent), path.name) if path.suffix == ".gguf" else (str(model), None)
-
-
-def load_tokenizer(model: PathLike) -> Any:
-    """Load the tokenizer that belongs to a model: a folder, a GGUF file or a name on the hub."""
-    from transformers import AutoTokenizer
-
-    folder, file = _split_gguf(model)
-    return AutoTokenizer.from_pretrained(folder, **({"gguf_file": file} if file else {}))
-
-
 @dataclass(frozen=True)
 class TransformersBackend:
     """Samples with transformers; see `passk_lab.training.sampling`.
@@ -113,16 +98,20 @@ class TransformersBackend:
     name: ClassVar[str] = "transformers"
 
     @classmethod
-    def load(cls, model: PathLike, device: str = "cpu") -> TransformersBackend:
-        """Load a folder, a GGUF file or a name on the hub; on a GPU as bfloat16, else float32."""
+    def load(
+        cls, model: PathLike, device: str = "cpu", full_precision: bool = False
+    ) -> TransformersBackend:
+        """Load a folder, a GGUF file or a name on the hub; on a GPU as bfloat16, else float32.
+
+        Weights that are to be trained need full precision everywhere.
+        """
         import torch
 
-        from passk_lab.training.model import load_model
+        from passk_lab.training.model import load_model, load_tokenizer
 
-        folder, file = _split_gguf(model)
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        loaded = load_model(folder, gguf_file=file, dtype=dtype, device=device)
-        return cls(loaded, load_tokenizer(model))
+        full = full_precision or device == "cpu"
+        dtype = torch.float32 if full else torch.bfloat16
+        return cls(load_model(model, dtype=dtype, device=device), load_tokenizer(model))
 
     @property
     def context_length(self) -> int:
@@ -192,6 +181,8 @@ class VllmBackend:
                 f"the backend vllm needs {error.name}, which isn't installed; install vLLM where "
                 "there is a GPU, or take the backend transformers"
             ) from error
+        from passk_lab.training.model import load_tokenizer
+
         # Its default are log-probabilities from before the temperature.
         self.model = LLM(model=str(model), logprobs_mode="processed_logprobs", **options)
         self.tokenizer = load_tokenizer(model)

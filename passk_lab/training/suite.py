@@ -101,6 +101,9 @@ class Suite:
         Length and seed of the sweep's runs; the seed is none of ``seeds``.
     d_model, n_layers, n_heads : int
         Shape of the model.
+    seen : bool
+        Train on the very problems that are evaluated in distribution. What a method does to a
+        policy is then not mixed with how far that carries over to other problems.
     """
 
     task: PathTask = field(default_factory=lambda: PATHS)
@@ -118,6 +121,7 @@ class Suite:
     d_model: int = 128
     n_layers: int = 4
     n_heads: int = 4
+    seen: bool = False
 
     @property
     def model(self) -> ModelConfig:
@@ -199,9 +203,24 @@ _LARGE = Suite(
     n_heads=6,
 )
 
+# The runs that the forecast is held against, and RL; the rate is what the sweep chose for both.
+_SEEN = Suite(
+    runs={
+        name: config
+        for name, config in _runs().items()
+        if name in ("sdsd", "sdsd/frozen", "sdsd/ema-0.05", "grpo", "grpo/kl")
+    },
+    steps=(240,),
+    policy_steps=(60, 240),
+    n_samples=0,
+    learning_rates=(3e-4,),
+    seen=True,
+)
+
 SUITES: dict[str, Suite] = {
     "paths": Suite(runs=_runs(), rate_of=_RATE_OF),
     "paths-large": _LARGE,
+    "paths-seen": _SEEN,
 }
 
 
@@ -497,8 +516,10 @@ def _train_and_evaluate(
             model = base
         else:
             run_folder = run_file(folder, "runs", name, seed).with_suffix("")
-            model = train(suite.task, base, replace(config, steps=step), run_folder, progress=False)
-            model.eval()
+            model = train(
+                suite.task, base, replace(config, steps=step), run_folder, progress=False,
+                prompts=prompts["id"] if suite.seen else None,
+            ).eval()  # fmt: skip
         sampled = step in suite.steps or name == "base"
         for split in ALL_SPLITS if sampled else ("id",):
             at: dict[str, Any] = {"run": name, "split": split, "seed": seed, "step": step}

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -85,6 +86,21 @@ def test_another_config_is_refused(base, tmp_path):
     other = TrainConfig(steps=2, method="rloo", **SMALL)
     with pytest.raises(ValueError, match="method"):
         train(TASK, base, other, tmp_path, progress=False)
+
+
+def test_given_prompts_are_the_only_ones(base, tmp_path, monkeypatch):
+    given = TASK.sample(5, np.random.default_rng(3))
+    asked = []
+    encode = PathTask.encode
+    monkeypatch.setattr(
+        PathTask, "encode", lambda self, prompt, demo=None: asked.append(prompt.problem_id)
+        or encode(self, prompt, demo)
+    )  # fmt: skip
+    config = TrainConfig(steps=3, **SMALL)
+    train(TASK, base, config, tmp_path, progress=False, prompts=given)
+    assert set(asked) == {prompt.problem_id for prompt in given}
+    with pytest.raises(ValueError, match="prompts: 3 are fewer than prompts_per_step=4"):
+        train(TASK, base, config, tmp_path, progress=False, prompts=given[:3])
 
 
 def test_a_batch_without_a_correct_rollout_is_skipped(base, tmp_path, monkeypatch):

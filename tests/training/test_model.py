@@ -138,7 +138,7 @@ def test_a_gguf_file_in_a_folder_loads(tmp_path):
     config = ModelConfig(20, 16, d_model=32, n_layers=2, n_heads=4, tie_embeddings=False)
     model = build_model(config, seed=0)
     write_gguf(model, tmp_path / "tiny.gguf")
-    again = load_model(tmp_path, gguf_file="tiny.gguf")
+    again = load_model(tmp_path / "tiny.gguf")
     tokens = torch.tensor([[3, 1, 4, 1, 5]])
     torch.testing.assert_close(again(tokens).logits, model(tokens).logits)
 

@@ -16,17 +16,21 @@ pytest.importorskip("pint")
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
 from passk_lab.cli import main  # noqa: E402
-from passk_lab.rollouts import read_metadata, read_rollouts  # noqa: E402
+from passk_lab.rollouts import read_metadata, read_rollouts, write_rollouts  # noqa: E402
 from passk_lab.tasks.science_qa import Question, ScienceTask, load_questions  # noqa: E402
 from passk_lab.teacher.pcmi import TextEncoder  # noqa: E402
 from passk_lab.training import science  # noqa: E402
 from passk_lab.training.loop import TrainConfig  # noqa: E402
-from passk_lab.training.model import ModelConfig, build_model, load_model  # noqa: E402
+from passk_lab.training.model import (  # noqa: E402
+    ModelConfig,
+    build_model,
+    load_model,
+    load_tokenizer,
+)
 from passk_lab.training.questions import (  # noqa: E402
     Reply,
     TransformersBackend,
     VllmBackend,
-    load_tokenizer,
     sample_questions,
 )
 from passk_lab.training.sampling import score  # noqa: E402
@@ -223,7 +227,7 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
         for name in ("grpo", "sdsd")
     }
     suite = ScienceSuite(runs, (0,), n_test=2, n_samples=3, max_answer_tokens=20)
-    monkeypatch.setattr(science, "ScienceSuite", lambda: suite)
+    monkeypatch.setitem(science.SUITES, "science", suite)
     verify = ScienceTask.verify
     monkeypatch.setattr(
         ScienceTask, "verify", lambda self, q, a: verify(self, q, a) or bool(a and a[:1].isascii())
@@ -252,5 +256,35 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
     assert "run 'gppo' is unknown; the known ones: grpo, sdsd" in capsys.readouterr().err
     assert main([*command[:-4], "--out", str(tmp_path)]) == 2
     assert "--suite science needs --questions" in capsys.readouterr().err
+    assert main([*command[:2], "science-huge", *command[3:]]) == 2
+    known = "suite 'science-huge' is unknown; the known ones: science, science-large"
+    assert known in capsys.readouterr().err
     with pytest.raises(ValueError, match="n_test=5 must leave some of the 5 questions"):
         split_questions(load_questions(folder), 5)
+
+
+def test_scoring_replies_to_questions(folder, tmp_path):
+    """Prompts come from the questions themselves, so nobody has to write them down."""
+    questions = load_questions(folder / "questions.jsonl")
+    table = pd.DataFrame(
+        {
+            "problem_id": np.repeat([q.problem_id for q in questions[:2]], 2),
+            "sample_id": [0, 1] * 2,
+            "text": ["Answer: A", "Answer: B"] * 2,
+            "correct": [True, False, False, True],
+        }
+    )
+    write_rollouts(table, tmp_path / "r.parquet")
+    out = tmp_path / "scores.parquet"
+    command = ["score", str(tmp_path / "r.parquet"), "--model", str(folder), "--device", "cpu"]
+    command += ["--questions", str(folder / "questions.jsonl"), "--out", str(out), "--quiet"]
+    assert main(command) == 0
+    scores = pd.read_parquet(out)
+    assert scores[["sample_id", "demo_id"]].to_numpy().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+    backend = TransformersBackend.load(folder)
+    task = ScienceTask(tuple(questions), TextEncoder(backend.tokenizer), 40, 512)
+    answer = [task.encode_answer("Answer: B")]
+    alone = score(backend.model, [task.encode(questions[0])], answer, task.pad_id)
+    shown = score(backend.model, [task.encode(questions[0], "Answer: A")], answer, task.pad_id)
+    np.testing.assert_allclose(scores["logprob"][1], alone.sum().item(), rtol=1e-5)
+    np.testing.assert_allclose(scores["logprob_given_demo"][1], shown.sum().item(), rtol=1e-5)
