@@ -40,7 +40,8 @@ define EXECUTE
 import nbclient, nbformat, pathlib
 for path in sorted(pathlib.Path("notebooks").glob("*.ipynb")):
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, record_timing=False).execute()
+    where = {"metadata": {"path": "notebooks"}}
+    nbclient.NotebookClient(notebook, record_timing=False, resources=where).execute()
     nbformat.write(notebook, path)
 endef
 export EXECUTE
