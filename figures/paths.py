@@ -63,6 +63,8 @@ def draw(data: Path, figures: Path) -> list[Path]:
     counted = with_start(counted)
     entropy = with_start(entropy)
     final = counted[counted["step"] == last]
+    seen = with_start(pd.read_parquet(data / "seen.parquet"))
+    seen = seen[seen["step"] == seen["step"].max()]
     with style():
         drawn = {
             "pass_at_k-paths": pass_at_k(final, policies[policies["step"] == last]),
@@ -71,12 +73,14 @@ def draw(data: Path, figures: Path) -> list[Path]:
             "ood-paths": out_of_distribution(final),
             "tradeoff-paths": tradeoff(policies),
             "map-paths": map_figure(policies, pd.read_parquet(data / "map.parquet")),
+            "seen-paths": trained_on(seen),
         }
         files = write(drawn, figures)
     for name, table in {
         "findings-paths": findings(policies, entropy, last),
         "matched-paths": matched(policies),
         "crossings-paths": crossings(policies[policies["step"] == last]),
+        "seen-findings-paths": exact_findings(seen, "id"),
     }.items():
         files.append(write_table(table, figures / f"{name}.csv"))
     return files
@@ -134,6 +138,22 @@ def distinct_at_k(final: pd.DataFrame, policies: pd.DataFrame) -> tuple[Figure, 
     middle.set_title("Accuracy in training")
     right.set_title("Distinct paths in training")
     table = pd.concat([found.assign(metric="distinct_at_k"), *progress])
+    return figure, table
+
+
+def trained_on(seen: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """pass@k and distinct@k on the very problems that were trained on."""
+    runs = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05")
+    solved = select(exact(seen, "pass_at_k"), "id", runs)
+    found = select(exact(seen, "distinct_at_k"), "id", runs)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
+    styles = method_styles(runs)
+    plot_pass_at_k(solved, left, styles)
+    plot_distinct_at_k(found, right, styles)
+    right.set_ylim(bottom=0)
+    left.set_title("Problems trained on: some path is found")
+    right.set_title("Problems trained on: how many of them")
+    table = pd.concat([solved.assign(metric="pass_at_k"), found.assign(metric="distinct_at_k")])
     return figure, table
 
 
@@ -303,16 +323,7 @@ def with_starts(mapped: pd.DataFrame, policies: pd.DataFrame) -> pd.DataFrame:
 def findings(policies: pd.DataFrame, entropy: pd.DataFrame, last: int) -> pd.DataFrame:
     """What the experiment was to show, exact and with intervals over seeds and problems."""
     at_end = policies[policies["step"] == last]
-    parts = []
-    for split in ("id", *SPLITS):
-        here = at_end[at_end["split"] == split]
-        columns: dict[str, list[np.ndarray]] = {}
-        for metric, k in FOUND:
-            for group, (_, _, values) in policy_values(here, metric, k, BY).items():
-                columns.setdefault(group[0], []).append(values)
-        names = [metric.replace("_at_k", f"@{k}") for metric, k in FOUND]
-        together = {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
-        parts.append(compared(together, split, names))
+    parts = [exact_findings(at_end[at_end["split"] == s], s) for s in ("id", *SPLITS)]
     tokens = entropy[(entropy["step"] == last) & (entropy["split"] == "id")]
     arrays = {
         run: np.stack([seed["token_entropy"].to_numpy() for _, seed in part.groupby("seed")])
@@ -320,6 +331,17 @@ def findings(policies: pd.DataFrame, entropy: pd.DataFrame, last: int) -> pd.Dat
     }
     parts.append(compared({r: a[:, :, None] for r, a in arrays.items()}, "id", ["token_entropy"]))
     return pd.concat(parts, ignore_index=True)
+
+
+def exact_findings(policies: pd.DataFrame, split: str) -> pd.DataFrame:
+    """What follows from exact probabilities, at one step and on one split."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for metric, k in FOUND:
+        for group, (_, _, values) in policy_values(policies, metric, k, BY).items():
+            columns.setdefault(group[0], []).append(values)
+    names = [metric.replace("_at_k", f"@{k}") for metric, k in FOUND]
+    together = {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
+    return compared(together, split, names)
 
 
 def crossings(final: pd.DataFrame) -> pd.DataFrame:

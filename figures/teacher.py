@@ -45,11 +45,12 @@ def draw(data: Path, figures: Path) -> list[Path]:
     base = pd.read_parquet(data / "rollouts.parquet", filters=wanted)
     base = base.astype({"problem_id": str, "answer": str})
     tilts = expected_tilt(own, answers, "probability", drop_self=False)
+    seen = pd.read_parquet(data / "seen.parquet").astype({"run": str, "problem_id": str})
     with style():
         drawn = {
             "amplification-paths": amplification(policies, tilts),
             "sources-paths": sources(own, control, answers, base),
-            "forecast-paths": forecasts(policies, own, answers),
+            "forecast-paths": forecasts({"new": policies, "trained-on": seen}, own, answers),
         }
         files = write(drawn, figures)
     return files
@@ -178,55 +179,65 @@ def example(own: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def forecasts(
-    policies: pd.DataFrame, own: pd.DataFrame, answers: pd.DataFrame
+    measured: dict[str, pd.DataFrame], own: pd.DataFrame, answers: pd.DataFrame
 ) -> tuple[Figure, pd.DataFrame]:
-    """Figure 8: forecast from the base alone, against what training did, problem by problem."""
-    updates = int(policies["step"].max())
+    """Figure 8: forecast from the base alone, against what training did, problem by problem.
+
+    Measured on problems that training never saw, and where it was trained on these very problems.
+    """
+    updates = int(measured["new"]["step"].max())
     # A teacher that takes a share of the student at every update has gone through as many
     # generations as shares; beyond a few of them nothing is left to move.
-    moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates, "sdsd/live": updates}
-    times = [0.0, *sorted({min(time, 8.0) for time in moved.values()})]
-    moving = forecast_generations(own, answers, times, [1, K], split_path)
-    told = {
-        run: moving[moving["generation"].isin([0, min(time, 8)])] for run, time in moved.items()
-    }
+    moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates}
+    times = {run: min(time, 8.0) for run, time in moved.items()}
+    moving = forecast_generations(own, answers, [0.0, *times.values()], [1, K], split_path)
+    told = {run: moving[moving["generation"].isin([0, time])] for run, time in times.items()}
     told["sdsd/frozen"] = forecast_generations(
         own, answers, [0, 1], [1, K], split_path, teacher="frozen"
     )
     runs = ["sdsd/frozen", *moved]
-    figure, axes = plt.subplots(1, len(runs), figsize=(16, 4.4), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, len(runs), figsize=(13, 8), sharex=True, sharey=True)
     records = []
-    for ax, run in zip(axes, runs, strict=True):
-        problems, measured = measured_changes(policies, run)
-        tables = [part.set_index("problem_id").loc[problems] for _, part in
-                  told[run].groupby("generation")]  # fmt: skip
-        record = {"run": run, "generations": moved.get(run, np.nan)}
-        record |= {"pass@1_base": tables[0]["pass@1"].mean()}
-        record |= {"pass@1_forecast": tables[1]["pass@1"].mean(), "pass@1": measured[..., 2].mean()}
-        low, high = crossed_bootstrap(measured, N_RESAMPLES, random_state=SEED)
-        mean = measured.mean(axis=0)
-        for at, name in enumerate(("effective_answers", f"distinct@{K}")):
-            drop = (tables[0][name] - tables[1][name]).to_numpy()
-            record |= {
-                f"{name}_drop_forecast": drop.mean(),
-                f"{name}_drop": mean[:, at].mean(),
-                f"{name}_drop_low": low[at],
-                f"{name}_drop_high": high[at],
-                f"{name}_error": np.abs(drop - mean[:, at]).mean(),
-                f"{name}_calibration": np.polyfit(drop, mean[:, at], 1)[0],
-                f"{name}_rank": spearmanr(drop, mean[:, at]).statistic,
-                # What one would say who knows the base's paths and nothing of the teacher.
-                f"{name}_rank_of_base": spearmanr(tables[0][name], mean[:, at]).statistic,
-            }
-            if at == 0:
-                ax.plot(drop, mean[:, 0], ".", color=method_styles([run])[run].color, alpha=0.6)
-        records.append(record)
-        limits = np.array([ax.dataLim.min.min(), ax.dataLim.max.max()])
-        ax.plot(limits, limits, color=ax.spines["left"].get_edgecolor(), linewidth=1)
-        ax.set_title(f"{run}: rank correlation {record['effective_answers_rank']:.2f}")
+    for row, (problems, policies) in zip(axes, measured.items(), strict=True):
+        for ax, run in zip(row, runs, strict=True):
+            record, drops = against_forecast(told[run], policies, run)
+            records.append({"problems": problems, "generations": moved.get(run, np.nan), **record})
+            ax.plot(*drops, ".", color=method_styles([run])[run].color, alpha=0.6)
+            ax.axline((0, 0), slope=1, color=ax.spines["left"].get_edgecolor(), linewidth=1)
+            means = f"mean {drops[0].mean():.2f} forecast, {drops[1].mean():.2f} measured"
+            ax.set_title(f"{run}, {problems} problems\n{means}")
+        row[0].set_ylabel("measured drop of effective paths")
+    for ax in axes[-1]:
         ax.set_xlabel("forecast drop of effective paths")
-    axes[0].set_ylabel("measured drop of effective paths")
     return figure, pd.DataFrame(records)
+
+
+def against_forecast(
+    told: pd.DataFrame, policies: pd.DataFrame, run: str
+) -> tuple[dict[str, object], tuple[np.ndarray, np.ndarray]]:
+    """Forecast and outcome of a run; and each problem's drop of effective paths, both ways."""
+    problems, changes = measured_changes(policies, run)
+    before, after = (part.set_index("problem_id").loc[problems] for _, part in
+                     told.groupby("generation"))  # fmt: skip
+    record: dict[str, object] = {"run": run, "pass@1_base": before["pass@1"].mean()}
+    record |= {"pass@1_forecast": after["pass@1"].mean(), "pass@1": changes[..., 2].mean()}
+    low, high = crossed_bootstrap(changes, N_RESAMPLES, random_state=SEED)
+    mean = changes.mean(axis=0)
+    for at, name in enumerate(("effective_answers", f"distinct@{K}")):
+        drop = (before[name] - after[name]).to_numpy()
+        record |= {
+            f"{name}_drop_forecast": drop.mean(),
+            f"{name}_drop": mean[:, at].mean(),
+            f"{name}_drop_low": low[at],
+            f"{name}_drop_high": high[at],
+            f"{name}_error": np.abs(drop - mean[:, at]).mean(),
+            f"{name}_calibration": np.polyfit(drop, mean[:, at], 1)[0],
+            f"{name}_rank": spearmanr(drop, mean[:, at]).statistic,
+            # What one would say who knows the base's paths and nothing of the teacher.
+            f"{name}_rank_of_base": spearmanr(before[name], mean[:, at]).statistic,
+        }
+    drops = before["effective_answers"] - after["effective_answers"]
+    return record, (drops.to_numpy(), mean[:, 0])
 
 
 def split_path(answer: str) -> list[str]:

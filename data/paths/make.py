@@ -103,6 +103,9 @@ def main() -> None:
     conditions = sorted((lab / "map").glob("*/policies/*.parquet"))
     mapped = [exact(file).assign(condition=file.parent.parent.name) for file in conditions]
     write(mapped, HERE / "map.parquet", note)
+    seen = [exact(file) for file in sorted((lab / "seen" / "policies").glob("*.parquet"))]
+    seen = [table[table["split"] == "id"] for table in seen]
+    write(seen, HERE / "seen.parquet", note)
     with atomic_write(HERE / "sweep.csv") as temporary:
         temporary.write_bytes((lab / "sweep.csv").read_bytes())
 
