@@ -1,0 +1,144 @@
+"""The documentation: its examples run, its site builds, loads nothing and leads nowhere wrong."""
+
+import doctest
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import passk_lab
+from passk_lab import cli
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+EXAMPLES = re.compile(r"^```pycon\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = sorted(page for page in DOCS.rglob("*.md") if EXAMPLES.search(page.read_text()))
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    blocks = EXAMPLES.findall(page.read_text())
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
+    report: list[str] = []
+    assert test.examples
+    found = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)
+    assert found.failed == 0, "".join(report)
+
+
+def test_first_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    shown = re.search(
+        r"```console\n\$ passk-lab (.*?)\n(.*?)```", (DOCS / "index.md").read_text(), re.S
+    )
+    arguments = shown[1].replace("--out report", f"--out {tmp_path / 'report'}").split()
+    assert cli.main(arguments) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for line in shown[2].splitlines():
+        assert " ".join(line.split()) in printed
+
+
+class Links(HTMLParser):
+    """What a page loads, where it leads, and what can be led to."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.leads: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids |= {found[name] for name in ("id", "name") if found.get(name)}
+        if tag in ("script", "img", "iframe", "source") and found.get("src"):
+            self.loads.append(found["src"])
+        elif tag == "link" and found.get("href") and found.get("rel") not in ("prev", "next"):
+            self.loads.append(found["href"])
+        elif tag == "a" and found.get("href"):
+            self.leads.append(found["href"])
+
+
+def public_names() -> set[str]:
+    """Every public function and class, by where it is defined."""
+    names = set()
+    for module in pkgutil.walk_packages(passk_lab.__path__, "passk_lab."):
+        if any(part.startswith("_") for part in module.name.split(".")):
+            continue
+        loaded = importlib.import_module(module.name)
+        names.add(module.name)
+        for name in getattr(loaded, "__all__", ()):
+            value = getattr(loaded, name)
+            if inspect.isfunction(value) or inspect.isclass(value):
+                names.add(f"{module.name}.{name}")
+    return names
+
+
+def test_site(tmp_path):
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("torch")  # public_names imports the training modules
+    site = tmp_path / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = {page.resolve(): Links(page) for page in site.rglob("*.html")}
+    for page, links in pages.items():
+        if page.name == "404.html":
+            continue  # its links start at the site's root
+        for target in (*links.loads, *links.leads):
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                assert target in links.leads, f"{page} loads {target}"
+                continue
+            file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            file = file / "index.html" if file.is_dir() else file
+            assert file.exists(), f"{page} leads to {target}"
+            if parts.fragment and file in pages:
+                assert unquote(parts.fragment) in pages[file].ids, f"{page} leads to {target}"
+    for style in site.rglob("*.css"):
+        for target in re.findall(r"url\(([^)]*)\)|@import", style.read_text(encoding="utf-8")):
+            address = target.strip("\"'")
+            assert not address.startswith(("http:", "https:", "//")), f"{style} loads {address}"
+            if not address.startswith(("data:", "#")):
+                assert (style.parent / urlsplit(address).path).exists(), f"{style} needs {address}"
+    documented = set().union(*(links.ids for page, links in pages.items() if "api" in page.parts))
+    assert public_names() <= documented, public_names() - documented
+
+
+def test_every_figure_is_explained():
+    page = (DOCS / "figures.md").read_text()
+    shown = set(re.findall(r"\(\.\./figures/([\w@-]+\.png)\)", page))
+    assert shown == {figure.name for figure in (ROOT / "figures").glob("*.png")}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="KaTeX needs a JavaScript runtime")
+def test_formulas():
+    text = (DOCS / "definitions.md").read_text()
+    shown = re.findall(r"\$\$(.+?)\$\$", text, re.S)
+    inline = re.findall(r"\$([^$\n]+?)\$", re.sub(r"\$\$.+?\$\$", "", text, flags=re.S))
+    assert len(shown) > 10
+    assert len(inline) > 50
+    script = """
+        const katex = require(process.argv[1]);
+        for (const formula of JSON.parse(require("fs").readFileSync(0)))
+            katex.renderToString(formula, {throwOnError: true, strict: "error"});
+    """
+    library = DOCS / "assets" / "katex" / "katex.min.js"
+    checked = subprocess.run(
+        ["node", "-e", script, str(library)],
+        input=json.dumps([*shown, *inline]), capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
