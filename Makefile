@@ -1,5 +1,6 @@
 # make figures   a virtual env with the light core, then every figure from data/
 # make test      everything the tests need, then lint, types and tests
+# make docs      the documentation as a site in site/
 # make notebooks executes the notebooks in place (some minutes)
 # make bench     speed as ratios against peers in one run
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lint notebooks bench clean
+.PHONY: help figures test lint docs notebooks bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -22,7 +23,7 @@ $(VENV)/.core: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet -e '.[dev,train,embed]' -c $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet -e '.[dev,docs,train,embed]' -c $(CONSTRAINTS)
 	@touch $@
 
 figures: $(VENV)/.core
@@ -35,6 +36,10 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
+
+# NO_MKDOCS_2_WARNING: no advertisement of the theme's successor.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 define EXECUTE
 import nbclient, nbformat, pathlib
@@ -55,4 +60,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
