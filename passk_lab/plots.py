@@ -76,13 +76,14 @@ _INDIGO = _Pair("#332288", "#9a8cf0")
 _OLIVE = _Pair("#7d7d1e", "#c3c356")
 
 # Variants of a method keep near its hue; controls are grey.
-_NAVY = _Pair("#003f73", "#7ab8f0")
+_NAVY = _Pair("#00308f", "#7b6cff")
 _BRICK = _Pair("#8f2f00", "#ff9a66")
-_RUBY = _Pair("#a50026", "#ff7b84")
+_RUBY = _Pair("#a50026", "#c25063")
+_PLUM = _Pair("#4b0f47", "#a8609f")
 _PEACH = _Pair("#e39263", "#ffc9a3")
-_TEAL = _Pair("#2a8c82", "#6fd0c5")
+_TEAL = _Pair("#22a294", "#2f8f66")
 _ROSE = _Pair("#cc6677", "#f0a3b0")
-_FOREST = _Pair("#0b5c2b", "#55c07a")
+_FOREST = _Pair("#0b5c2b", "#9be3b0")
 _ASH = _Pair("#8a8f96", "#9aa0a8")
 _SLATE = _Pair("#6a7480", "#b8bfc7")
 _MIST = _Pair("#a9afb6", "#7f868e")
@@ -97,7 +98,7 @@ _KNOWN = {
     "sdsd": _VERMILION,
     "sdsd-forward": _ORANGE,
     "sdsd-jsd": _PURPLE,
-    "sdsd-uniform": _WINE,
+    "sdsd-uniform": _PLUM,
     "sdsd-centred": _INDIGO,
     "rl-modulated": _OLIVE,
     "grpo/kl": _NAVY,
@@ -126,6 +127,7 @@ _SHAPES: dict[_Pair, tuple[Any, str, str]] = {
     _NAVY: ((0, (6, 1.5)), "p", "//"),
     _BRICK: ((0, (8, 1.5, 1, 1.5)), "d", "\\\\"),
     _RUBY: ((0, (6, 1, 1, 1, 1, 1)), "X", "\\\\++"),
+    _PLUM: ((0, (7, 2)), ">", "\\\\--"),
     _PEACH: ((0, (2, 1)), "8", "\\\\.."),
     _TEAL: ((0, (9, 3)), "H", "xx"),
     _ROSE: ((0, (3, 1, 1, 1)), "*", "++"),

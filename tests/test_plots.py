@@ -71,6 +71,14 @@ def legend_names(ax) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+# Runs that stand together in a figure.
+COMPANIES = [
+    ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara"),
+    ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05"),
+    ("base", "grpo", "sdsd", "pkpo"),
+]
+
+
 class TestStyles:
     def test_known_methods_have_distinct_styles(self):
         styles = plots.method_styles(KNOWN)
@@ -116,6 +124,24 @@ class TestStyles:
             bright, dim = sorted([luminance(color), paper], reverse=True)
             # Lines are graphics: WCAG 2 asks for 3 to 1; below it, orange on white.
             assert (bright + 0.05) / (dim + 0.05) > 2.5, name
+
+    @pytest.mark.parametrize("dark", [False, True])
+    @pytest.mark.parametrize("sight", [None, "protanomaly", "deuteranomaly", "tritanomaly"])
+    @pytest.mark.parametrize("runs", COMPANIES)
+    def test_colours_differ_for_any_eyes(self, runs, sight, dark):
+        """As seen by the colour-blind (Machado et al. 2009); 2.3 is the least that can be seen."""
+        colorspacious = pytest.importorskip("colorspacious")
+
+        def seen(color):
+            rgb = np.array(to_rgb(color))
+            if sight is not None:
+                space = {"name": "sRGB1+CVD", "cvd_type": sight, "severity": 100}
+                rgb = np.clip(colorspacious.cspace_convert(rgb, space, "sRGB1"), 0, 1)
+            return colorspacious.cspace_convert(rgb, "sRGB1", "CAM02-UCS")
+
+        places = {run: seen(color) for run, color in plots.method_colors(runs, dark=dark).items()}
+        for one, other in itertools.combinations(runs, 2):
+            assert np.linalg.norm(places[one] - places[other]) > 9, (one, other)
 
     def test_style_ends_with_its_block(self):
         before = mpl.rcParams.copy()
