@@ -24,6 +24,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from passk_lab._files import atomic_write
@@ -439,8 +440,9 @@ def plot_tradeoff(
                     color=look.color, alpha=0.85, zorder=3, **joined)  # fmt: skip
             end = rows.iloc[-1:]
             if lines:
+                edge = look.color if _edge(look) else ax.get_facecolor()
                 ax.plot(end[x], end[y], marker=look.marker, markersize=9, color=look.color,
-                        markeredgecolor=ax.get_facecolor(), zorder=4)  # fmt: skip
+                        markeredgecolor=edge, zorder=4)  # fmt: skip
             if set(limits) <= set(table.columns):
                 spans = [
                     np.abs(end[[f"{name} low", f"{name} high"]].to_numpy().T - end[name].to_numpy())
@@ -814,7 +816,7 @@ def _band(
     ax.fill_between(at, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
                     color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
     ax.plot(at, rows[column].to_numpy(float), color=look.color, linestyle=look.linestyle,
-            marker=look.marker, markeredgewidth=0, zorder=3)  # fmt: skip
+            marker=look.marker, markeredgewidth=_edge(look), zorder=3)  # fmt: skip
 
 
 def _log2_axis(ax: Axes, k: pd.Series) -> None:
@@ -835,7 +837,12 @@ def _log2_axis(ax: Axes, k: pd.Series) -> None:
 
 def _handle(look: MethodStyle) -> Line2D:
     return Line2D([], [], color=look.color, linestyle=look.linestyle, marker=look.marker,
-                  markeredgewidth=0)  # fmt: skip
+                  markeredgewidth=_edge(look))  # fmt: skip
+
+
+def _edge(look: MethodStyle) -> float:
+    """Markers of sticks, the controls', are nothing but edge; others need none."""
+    return 0.0 if MarkerStyle(look.marker).is_filled() else 1.5
 
 
 def _legend(

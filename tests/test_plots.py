@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 
 from passk_lab import plots
 
@@ -142,6 +143,16 @@ class TestStyles:
         places = {run: seen(color) for run, color in plots.method_colors(runs, dark=dark).items()}
         for one, other in itertools.combinations(runs, 2):
             assert np.linalg.norm(places[one] - places[other]) > 9, (one, other)
+
+    def test_every_marker_is_drawn(self):
+        curve = pd.DataFrame({"run": KNOWN, "k": 1, "estimate": 0.5, "low": 0.4, "high": 0.6})
+        ax = plots.plot_pass_at_k(curve)
+        lines = [line for line in ax.get_lines() if line.get_marker() != "None"]
+        assert len(lines) == len(KNOWN)
+        for line in [*lines, *ax.get_legend().get_lines()]:
+            filled = MarkerStyle(line.get_marker()).is_filled()
+            assert filled or line.get_markeredgewidth() > 0, line.get_marker()
+        plt.close("all")
 
     def test_style_ends_with_its_block(self):
         before = mpl.rcParams.copy()
