@@ -260,13 +260,58 @@ def forecast(figures: Path) -> str:
     table = pd.read_csv(figures / "forecast-paths.csv")
     name = "effective_answers"
     told = [
-        f"""{row["run"]}: rank correlation {row[f"{name}_rank"]:.2f} (the base's own number of
-        effective paths alone: {row[f"{name}_rank_of_base"]:.2f}), forecast drop
+        f"""{row["run"]}, {row["problems"]} problems: forecast drop
         {row[f"{name}_drop_forecast"]:.2f}, measured
-        {span(row, 2, f"{name}_drop", f"{name}_drop_")}"""
+        {span(row, 2, f"{name}_drop", f"{name}_drop_")}, rank correlation over problems
+        {row[f"{name}_rank"]:.2f} (the base's own number of effective paths alone:
+        {row[f"{name}_rank_of_base"]:.2f})"""
         for _, row in table.iterrows()
     ]
     return f"Drop of effective correct paths, problem by problem. {'; '.join(told)}."
+
+
+def trained_on(figures: Path) -> str:
+    table = pd.read_csv(figures / "seen-findings-paths.csv").set_index(["metric", "run"])
+    solved = [
+        f"{run} {span(table.loc[('pass@1', run)])}"
+        for run in ("grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05")
+    ]
+    found = []
+    for run in ("sdsd", "sdsd/frozen", "sdsd/ema-0.05"):
+        row = table.loc[("distinct@64", run)]
+        shares = " and ".join(
+            f"{row[f'ratio vs {other}']:.0%} [{row[f'ratio_low vs {other}']:.0%}, "
+            f"{row[f'ratio_high vs {other}']:.0%}] of {other}'s"
+            for other in ("grpo", "grpo/kl")
+        )
+        found.append(f"{run} keeps {shares}")
+    return f"""Where the problems that are asked are those that were trained on, pass@1 is
+        {"; ".join(solved)}. Of the distinct correct paths in 64 samples, {"; ".join(found)}."""
+
+
+def science(figures: Path) -> str:
+    table = pd.read_csv(figures / "science-findings.csv").set_index(["metric", "run"])
+    metrics = table.index.get_level_values("metric").unique()
+    meanings = next(name for name in metrics if name.startswith("meanings@"))
+    said = []
+    for run in table.loc["pass@1"].index:
+        rows = {name: table.loc[(name, run)] for name in metrics}
+        said.append(
+            f"""{run}: pass@1 {span(rows["pass@1"])}, {meanings} {span(rows[meanings])}, token
+            entropy {span(rows["token_entropy"])} nats, {span(rows["n_tokens"], 0)} tokens a
+            reply, {span(rows["differing"])} of the pairs of correct replies differ in meaning"""
+        )
+    row = table.loc[(meanings, "sdsd")]
+    teacher = pd.read_csv(figures / "science-teacher.csv").set_index("quantity")
+    return f"""A language model of 135 million parameters on questions that training never saw
+        (three seeds, twelve updates). {"; ".join(said)}. Guessing has pass@1 0.25. SDSD keeps {row["ratio vs base"]:.0%}
+        [{row["ratio_low vs base"]:.0%}, {row["ratio_high vs base"]:.0%}] of the base's {meanings}.
+        What the teacher knows: shown a correct reply, the base's other correct replies change by
+        {span(teacher.loc["correct"], 1)} nats and its wrong ones by
+        {span(teacher.loc["wrong"], 1)}, a difference of {span(teacher.loc["correct - wrong"])} over
+        {int(teacher.loc["correct", "n_problems"])} questions; above zero a demonstration would tell
+        right from wrong. {teacher.loc["interaction", "estimate"]:.0%} of the PCMI among correct
+        replies is neither the rollout's nor the demonstration's own."""
 
 
 Told = Callable[[Path], str]
@@ -280,6 +325,8 @@ ENTRIES: tuple[tuple[str, str, Told], ...] = (
     ("sources-paths", "7. Where the tilt comes from", sources),
     ("forecast-paths", "8. Forecast and outcome", forecast),
     ("dynamics-theory", "9. Generations", dynamics),
+    ("science", "10. Science questions with a real model", science),
+    ("seen-paths", "On the problems that were trained on", trained_on),
     ("tradeoff-paths", "Accuracy and coverage in training", tradeoff),
     ("map-paths", "Where self-distillation narrows", conditions),
     ("slopes-theory", "Estimators of the slope", slopes),

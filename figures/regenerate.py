@@ -20,6 +20,7 @@ from typing import Any
 
 import gallery
 import paths
+import science
 import teacher
 import theory
 from tqdm import tqdm
@@ -29,9 +30,20 @@ from passk_lab.report import build_report, write_figures
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "data" / "paths"
+SCIENCE = ROOT / "data" / "science"
 SEED = 0
 N_RESAMPLES = 10_000
-PACKAGES = ("passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn", "jinja2")
+PACKAGES = (
+    "passk-lab",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "seaborn",
+    "pillow",
+    "jinja2",
+)
 
 
 @dataclass(frozen=True)
@@ -96,10 +108,15 @@ def regenerate_teacher(figures: Path) -> Drawn:
     return _lab(teacher.draw(LAB, figures), teacher.N_RESAMPLES), []
 
 
-def _lab(files: list[Path], n_resamples: int) -> dict[str, Any]:
+def regenerate_science(figures: Path) -> Drawn:
+    """Draw what training did to a language model on science questions."""
+    return _lab(science.draw(SCIENCE, figures), science.N_RESAMPLES, SCIENCE), []
+
+
+def _lab(files: list[Path], n_resamples: int, data: Path = LAB) -> dict[str, Any]:
     return {
-        "data": "data/paths",
-        "data_sha256": hashes(LAB.glob("*.parquet")),
+        "data": data.relative_to(ROOT).as_posix(),
+        "data_sha256": hashes(data.glob("*.parquet")),
         "seed": SEED,
         "n_resamples": n_resamples,
         "files": hashes(files),
@@ -125,6 +142,7 @@ def main() -> int:
         "paths": (regenerate_paths, (figures,)),
         "teacher": (regenerate_teacher, (figures,)),
         **{s.name: (regenerate, (s, figures, ROOT / "report" / s.name)) for s in STUDIES},
+        "science": (regenerate_science, (figures,)),
         "theory": (regenerate_theory, (figures,)),
     }
     studies = {}

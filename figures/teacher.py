@@ -90,7 +90,8 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
         modes = modes[modes["seed"] == modes["seed"].min()]
         groups = modes.groupby("problem_id")
         x, y = (modes[n] - groups[n].transform("mean") for n in ("logprob_before", "logprob_after"))
-        axes[0].plot(x, y, ".", color=look.color, markersize=3, alpha=0.35)
+        axes[0].plot(x, y, ".", color=look.color, markersize=3, alpha=0.35,
+                     rasterized=True)  # fmt: skip
         slope = table.loc[table["run"] == run, "estimate"].iloc[0]
         span = np.array([x.min(), x.max()])
         axes[0].plot(span, slope * span, color=look.color, linestyle=look.linestyle,

@@ -1,0 +1,84 @@
+"""Join the replies of a finished science suite into the files beside this one.
+
+``python data/science/collect.py lab --model model.gguf --questions sciknoweval`` reads what
+``passk-lab train --suite science --out lab`` wrote and
+
+- gives each reply a mode: replies to a question, of all runs, that mean about the same
+  (`passk_lab.diversity.embedding.with_semantic_modes`, default model and threshold);
+- scores the base's replies with and without correct ones (`passk_lab.teacher.pcmi.score`).
+
+Texts are left out: they repeat questions that aren't ours to give away. Needs the extras ``train``
+and ``embed``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from passk_lab._files import atomic_write
+from passk_lab.diversity.embedding import THRESHOLD, with_semantic_modes
+from passk_lab.rollouts import read_metadata, read_rollouts, write_rollouts
+from passk_lab.tasks.science_qa import load_questions, prompt_text
+from passk_lab.teacher.pcmi import TextEncoder, score
+from passk_lab.training.questions import TransformersBackend
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = [
+    "run", "split", "seed", "problem_id", "sample_id", "correct", "answer", "mode", "ended",
+    "logprob", "n_tokens", "token_entropy",
+]  # fmt: skip
+N_DEMOS = 4
+
+
+def joined(files: list[Path]) -> pd.DataFrame:
+    """All rollouts, with the mode of each text."""
+    table = pd.concat([read_rollouts(file) for file in files], ignore_index=True)
+    # An empty reply means nothing, and nothing can be embedded of it.
+    texts = table.assign(text=table["text"].where(table["text"] != "", "(empty)"))
+    return table.assign(mode=with_semantic_modes(texts)["answer"].to_numpy())
+
+
+def base_rollouts(table: pd.DataFrame) -> pd.DataFrame:
+    """Replies of the base under all seeds, numbered through."""
+    # A reply that was cut off has no end, which scores would count.
+    told = (table["run"] == "base") & (table["text"] != "") & table["ended"]
+    base = table[told].copy()
+    base["sample_id"] += base["seed"] * (base["sample_id"].max() + 1)
+    return base.drop(columns="seed").sort_values(["problem_id", "sample_id"], ignore_index=True)
+
+
+def scored(base: pd.DataFrame, model: str, questions: str) -> pd.DataFrame:
+    """Scores of the base's replies; wrong replies as well, alone and after correct ones."""
+    backend = TransformersBackend.load(model)
+    prompts = {q.problem_id: prompt_text(q) for q in load_questions(questions, others="skip")}
+    demos = base[base["correct"]].groupby("problem_id").head(N_DEMOS)
+    return score(
+        backend.model, prompts, base, demos, encoder=TextEncoder(backend.tokenizer), text="text"
+    )
+
+
+def main() -> None:
+    """Read a suite's folder and write the files beside this one."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("lab", type=Path, help="folder that the suite wrote")
+    parser.add_argument("--model", required=True, help="the base: folder, GGUF file or hub name")
+    parser.add_argument("--questions", required=True, help="the questions that were asked")
+    options = parser.parse_args()
+    files = sorted((options.lab / "rollouts").glob("*.parquet"))
+    table = joined(files)
+    note = {"command": "python data/science/collect.py lab", "threshold": THRESHOLD}
+    note |= {file.stem: read_metadata(file) for file in files}
+    kept = table[COLUMNS].round({"logprob": 2, "token_entropy": 3})
+    write_rollouts(kept, HERE / "rollouts.parquet", note)
+    scores = scored(base_rollouts(table), options.model, options.questions)
+    narrow = {"logprob": np.float32, "logprob_given_demo": np.float32}
+    with atomic_write(HERE / "scores.parquet") as temporary:
+        scores.astype(narrow).to_parquet(temporary, index=False, compression="zstd")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Figure 10: science questions with a real model, from ``data/science``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from writing import write, write_table
+
+from passk_lab.plots import (
+    method_styles,
+    plot_distinct_at_k,
+    plot_pass_at_k,
+    style,
+)
+from passk_lab.rollouts import read_rollouts
+from passk_lab.seeds import (
+    crossed_bootstrap,
+    problem_weights,
+    seed_curve,
+    seed_differences,
+    seed_replicates,
+    seed_values,
+)
+from passk_lab.teacher.decomposition import problem_decompositions
+from passk_lab.teacher.forecast import expected_tilt
+
+RUNS = ("base", "grpo", "sdsd", "pkpo")
+N_RESAMPLES = 4_000
+SEED = 0
+CHOICES = 4
+
+
+def draw(data: Path, figures: Path) -> list[Path]:
+    """Draw the figure; return what was written, with the tables behind it."""
+    rollouts = read_rollouts(data / "rollouts.parquet").astype({"run": str, "problem_id": str})
+    modes = rollouts.assign(answer=rollouts["mode"])
+    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= rollouts["sample_id"].max() + 1]
+    with style():
+        files = write({"science": science(rollouts, modes, ks)}, figures)
+    largest = max(ks)
+    files.append(write_table(findings(rollouts, modes, largest), figures / "science-findings.csv"))
+    teacher = decomposition(pd.read_parquet(data / "scores.parquet"), modes)
+    files.append(write_table(teacher, figures / "science-teacher.csv"))
+    return files
+
+
+def science(
+    rollouts: pd.DataFrame, modes: pd.DataFrame, ks: list[int]
+) -> tuple[Figure, pd.DataFrame]:
+    """pass@k, meanings of the correct replies, and what entropy and length say."""
+    options = {"n_resamples": N_RESAMPLES, "random_state": SEED}
+    solved = seed_curve(rollouts, "pass_at_k", ks, **options)
+    found = seed_curve(modes, "distinct_at_k", ks, **options)
+    figure, axes = plt.subplots(1, 5, figsize=(18, 4.4), width_ratios=[4, 4, 2.5, 2.5, 2.5])
+    styles = method_styles([run for run in RUNS if run in set(rollouts["run"])])
+    plot_pass_at_k(solved, axes[0], styles)
+    guess = 1 - (1 - 1 / CHOICES) ** np.asarray(ks, float)
+    axes[0].plot(ks, guess, color=axes[0].spines["left"].get_edgecolor(), linewidth=1)
+    axes[0].annotate("guessing", (ks[1], guess[1]), (-6, 4), textcoords="offset points",
+                     ha="right")  # fmt: skip
+    axes[0].set_ylim(0, 1)
+    axes[0].set_title("Four-choice questions solved")
+    plot_distinct_at_k(found, axes[1], styles)
+    axes[1].set_ylim(bottom=0)
+    axes[1].set_ylabel("meanings of correct replies per question")
+    axes[1].set_title("Their meanings")
+    found_of = {
+        "pairs": {run: differing(part) for run, part in modes.groupby("run")},
+        "entropy": averages(per_seed(rollouts, "token_entropy")),
+        "length": averages(per_seed(rollouts, "n_tokens")),
+    }
+    labels = ("correct replies that differ\n(share of pairs)", "token entropy (nats)", "tokens")
+    titles = ("Variety if correct", "Token entropy", "Length of a reply")
+    for ax, values, label, title in zip(axes[2:], found_of.values(), labels, titles, strict=True):
+        intervals(ax, values, styles)
+        ax.set_xlabel(label)
+        ax.set_title(title)
+    table = pd.concat([solved.assign(metric="pass_at_k"), found.assign(metric="distinct_at_k")])
+    return figure, table
+
+
+def per_seed(rollouts: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+    """Means of a column, [seeds, problems, 1] for each run."""
+    means = rollouts.pivot_table(column, ["run", "seed"], "problem_id", observed=True)
+    return {run: part.to_numpy()[:, :, None] for run, part in means.groupby("run")}
+
+
+def averages(values: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float]]:
+    """Means with their intervals."""
+    found = {}
+    for run, array in values.items():
+        low, high = crossed_bootstrap(array, N_RESAMPLES, random_state=SEED)
+        found[run] = (float(array.mean()), float(low[0]), float(high[0]))
+    return found
+
+
+def differing(modes: pd.DataFrame) -> tuple[float, float, float]:
+    """Share of pairs of correct replies to a question that mean different things.
+
+    All pairs of a question and seed count alike, so that questions with a single correct reply say
+    nothing, rather than that it is like itself.
+    """
+    right = modes[modes["correct"]]
+    sizes = right.groupby(["seed", "problem_id", "answer"], observed=True).size()
+    keys = [sizes.index.get_level_values(level) for level in ("seed", "problem_id")]
+    total = sizes.groupby(keys).sum()
+    alike = (sizes * (sizes - 1)).groupby(keys).sum()
+    pairs = pd.DataFrame({"differ": total * (total - 1) - alike, "all": total * (total - 1)})
+    seeds, problems = sorted(modes["seed"].unique()), sorted(modes["problem_id"].unique())
+    every = pd.MultiIndex.from_product([seeds, problems])
+    array = pairs.reindex(every, fill_value=0).to_numpy(float)
+    array = array.reshape(len(seeds), len(problems), 2)
+    rng = np.random.default_rng(SEED)
+    drawn = seed_replicates(array, problem_weights(len(problems), N_RESAMPLES, rng), rng)
+    drawn = drawn[drawn[:, 1] > 0]
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    differ, pairs_in_all = array.sum(axis=(0, 1))
+    return float(differ / pairs_in_all), float(low), float(high)
+
+
+def intervals(ax: Axes, values: dict[str, tuple[float, float, float]], styles: dict) -> None:
+    """Draw an estimate with its interval for each run."""
+    for place, (run, look) in enumerate(styles.items()):
+        estimate, low, high = values[run]
+        ax.errorbar(estimate, place, xerr=[[estimate - low], [high - estimate]], fmt=look.marker,
+                    color=look.color, capsize=3)  # fmt: skip
+    ax.set_yticks(range(len(styles)), list(styles))
+    ax.set_ylim(len(styles) - 0.5, -0.5)
+    ax.set_xlim(left=0)
+    ax.grid(axis="y", visible=False)
+
+
+def findings(rollouts: pd.DataFrame, modes: pd.DataFrame, largest: int) -> pd.DataFrame:
+    """Estimates with intervals, and paired differences from the base and from GRPO."""
+    values = {
+        "pass@1": (rollouts, "pass_at_k", 1),
+        f"pass@{largest}": (rollouts, "pass_at_k", largest),
+        f"meanings@{largest}": (modes, "distinct_at_k", largest),
+    }
+    arrays = {
+        name: {group[0]: v for group, (_, _, v) in seed_values(table, metric, k).items()}
+        for name, (table, metric, k) in values.items()
+    }
+    arrays |= {name: per_seed(rollouts, name) for name in ("token_entropy", "n_tokens")}
+    told = {name: averages(of_run) for name, of_run in arrays.items()}
+    told["differing"] = {run: differing(part) for run, part in modes.groupby("run")}
+    rows = [(name, run, *found) for name, of_run in told.items() for run, found in of_run.items()]
+    table = pd.DataFrame(rows, columns=["metric", "run", "estimate", "low", "high"])
+    for other in ("base", "grpo"):
+        found = pd.concat(
+            seed_differences(of_run, other, n_resamples=N_RESAMPLES, random_state=SEED).assign(
+                metric=name
+            )
+            for name, of_run in arrays.items()
+        )
+        found = found.set_index(["metric", "run"]).drop(columns=["column", "estimate"])
+        table = table.join(found.add_suffix(f" vs {other}"), on=["metric", "run"])
+    return table
+
+
+def decomposition(scores: pd.DataFrame, modes: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the teacher's PCMI, and whether it tells correct replies from wrong ones.
+
+    Questions with two correct replies of the base or more; no two texts are the same, so each reply
+    is a mode of its own.
+    """
+    base = modes[modes["run"] == "base"].copy()
+    base["sample_id"] += base["seed"] * (base["sample_id"].max() + 1)
+    base = base.drop(columns="seed").assign(answer=base["sample_id"].astype(str))
+    shares = problem_decompositions(scores, base, drop_self=False)
+    shown = scores.groupby("problem_id")["demo_id"].nunique()
+    tilts = expected_tilt(scores, base)
+    tilts = tilts[tilts["problem_id"].map(shown) > 1]
+    means = tilts.pivot_table("tilt", "problem_id", "correct")
+    columns = {name: shares[name] for name in ("rollout", "demo", "interaction")}
+    columns |= {"correct": means[True], "wrong": means[False]}
+    columns["correct - wrong"] = means[True] - means[False]
+    rng = np.random.default_rng(SEED)
+    rows = []
+    for name, column in columns.items():
+        values = column.dropna().to_numpy(float)
+        drawn = rng.choice(values, (N_RESAMPLES, len(values))).mean(axis=1)
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        rows.append({"quantity": name, "estimate": values.mean(), "low": low, "high": high,
+                     "n_problems": len(values)})  # fmt: skip
+    return pd.DataFrame(rows)
