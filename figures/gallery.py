@@ -303,15 +303,17 @@ def science(figures: Path) -> str:
         )
     row = table.loc[(meanings, "sdsd")]
     teacher = pd.read_csv(figures / "science-teacher.csv").set_index("quantity")
+    kept = (row[f"{part} vs base"] for part in ("ratio", "ratio_low", "ratio_high"))
+    kept, low, high = (f"{share:.0%}" for share in kept)
     return f"""A language model of 135 million parameters on questions that training never saw
         (three seeds, twelve updates). {"; ".join(said)}. Guessing has pass@1 0.25. SDSD keeps
-        {row["ratio vs base"]:.0%} [{row["ratio_low vs base"]:.0%}, {row["ratio_high vs base"]:.0%}] of
-        the base's {meanings}. What the teacher knows: shown a correct reply, the base's other correct replies change by
-        {span(teacher.loc["correct"], 1)} nats and its wrong ones by
-        {span(teacher.loc["wrong"], 1)}, a difference of {span(teacher.loc["correct - wrong"])} over
-        {int(teacher.loc["correct", "n_problems"])} questions; above zero a demonstration would tell
-        right from wrong. {teacher.loc["interaction", "estimate"]:.0%} of the PCMI among correct
-        replies is neither the rollout's nor the demonstration's own."""
+        {kept} [{low}, {high}] of the base's {meanings}. What the teacher knows: shown a correct
+        reply, the base's other correct replies change by {span(teacher.loc["correct"], 1)} nats and
+        its wrong ones by {span(teacher.loc["wrong"], 1)}, a difference of
+        {span(teacher.loc["correct - wrong"])} over {int(teacher.loc["correct", "n_problems"])}
+        questions; above zero a demonstration would tell right from wrong.
+        {teacher.loc["interaction", "estimate"]:.0%} of the PCMI among correct replies is neither
+        the rollout's nor the demonstration's own."""
 
 
 Told = Callable[[Path], str]
