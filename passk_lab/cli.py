@@ -623,7 +623,6 @@ def _score(options: argparse.Namespace) -> int:
 
     from passk_lab._files import atomic_write
     from passk_lab.rollouts import read_rollouts
-    from passk_lab.tasks.science_qa import load_questions, prompt_text
     from passk_lab.teacher.pcmi import Encoder, TaskEncoder, TextEncoder, read_prompts, score
 
     if options.out.suffix != ".parquet":
@@ -653,6 +652,8 @@ def _score(options: argparse.Namespace) -> int:
         chat = False if options.no_chat else None
         encoder, text = TextEncoder(tokenizer, options.template, chat=chat), options.text or "text"
         if options.questions is not None:
+            from passk_lab.tasks.science_qa import load_questions, prompt_text
+
             questions = load_questions(options.questions, others="skip")
             prompts = {question.problem_id: prompt_text(question) for question in questions}
         else:

@@ -44,10 +44,11 @@ def joined(files: list[Path]) -> pd.DataFrame:
 
 def base_rollouts(table: pd.DataFrame) -> pd.DataFrame:
     """Replies of the base under all seeds, numbered through."""
-    # A reply that was cut off has no end, which scores would count.
-    told = (table["run"] == "base") & (table["text"] != "") & table["ended"]
-    base = table[told].copy()
+    base = table[table["run"] == "base"].copy()
+    # Before any is left out: figures number the whole table again, in the same way.
     base["sample_id"] += base["seed"] * (base["sample_id"].max() + 1)
+    # A reply that was cut off has no end, which scores would count.
+    base = base[(base["text"] != "") & base["ended"]]
     return base.drop(columns="seed").sort_values(["problem_id", "sample_id"], ignore_index=True)
 
 
