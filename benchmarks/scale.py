@@ -143,14 +143,14 @@ def main() -> None:
                 del whole
                 spent = time.perf_counter() - start
                 rate = f"{millions * ROWS / spent:,.0f}"
-                print(f"| {millions} | {size:.2f} | in memory | {spent:.1f} s | {rate} | |")
+                print(f"| {millions} | {size:.3f} | in memory | {spent:.1f} s | {rate} | |")
             for workers in options.workers:
                 table, spent, peak = measure(source, workers, options.limit)
                 assert len(table) == millions * ROWS // SAMPLES
                 assert (table["n_samples"] == SAMPLES).all()
                 if expected is not None:
                     assert_frame_equal(table, expected)
-                cells = [millions, f"{size:.2f}", workers, f"{spent:.1f} s"]
+                cells = [millions, f"{size:.3f}", workers, f"{spent:.1f} s"]
                 cells += [f"{millions * ROWS / spent:,.0f}", f"{peak:.2f}"]
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
         print()

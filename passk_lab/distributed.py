@@ -257,16 +257,14 @@ class _Part:
 
 def _count_chunk(chunk: _Chunk, by: list[str], modes: bool, n_shares: int) -> list[_Part]:
     """Count the rows of a chunk, one part a share of the problems."""
-    shares: list[list[_Part]] = [[] for _ in range(n_shares)]
     where = f"{chunk.path} (row groups {chunk.row_groups[0]} to {chunk.row_groups[-1]})"
+    parts = []
     for frame in _raw_batches(chunk.path, chunk.columns, list(chunk.row_groups)):
         for name, value in chunk.constants:
             if name not in frame.columns:
                 frame[name] = value
-        whole = _count_batch(_typed(frame, where), by, modes, where)
-        for mine, part in zip(shares, _shared_out(whole, n_shares), strict=True):
-            mine.append(part)
-    return [_together(parts, by, chunk.path) for parts in shares]
+        parts.append(_count_batch(_typed(frame, where), by, modes, where))
+    return _shared_out(_together(parts, by, chunk.path), n_shares)
 
 
 def _count_batch(table: pd.DataFrame, by: list[str], modes: bool, source: str) -> _Part:
@@ -322,34 +320,48 @@ def _count_batch(table: pd.DataFrame, by: list[str], modes: bool, source: str) -
 
 def _shared_out(part: _Part, n_shares: int) -> list[_Part]:
     """Deal the problems out: a hash of each says which share it belongs to."""
-    if n_shares == 1:
-        return [part]
+    keys, modes = _dealt(part.keys, part.modes, "group", n_shares)
+    owners, runs = _dealt(part.owners, part.runs, "owner", n_shares)
+    return [_Part(*mine) for mine in zip(keys, modes, owners, runs, strict=True)]  # type: ignore[arg-type]
 
-    def share_of(frame: pd.DataFrame) -> npt.NDArray[np.uint64]:
-        # Hashed as they are spelled, with pandas' fixed key: the same on every worker.
-        names = frame["problem_id"].to_numpy(object)
-        return np.asarray(pd.util.hash_array(names, categorize=False) % np.uint64(n_shares))
 
-    def owned(
-        frame: pd.DataFrame | None, column: str, kept: npt.NDArray[np.bool_]
-    ) -> pd.DataFrame | None:
-        if frame is None:
-            return None
-        place = np.cumsum(kept) - 1
-        mine = frame[kept[frame[column].to_numpy()]].copy()
-        mine[column] = place[mine[column].to_numpy()]
-        return mine
+def _dealt(
+    named: pd.DataFrame | None, told: pd.DataFrame | None, column: str, n_shares: int
+) -> tuple[list[pd.DataFrame | None], list[pd.DataFrame | None]]:
+    """Deal out rows that name a problem, with those whose ``column`` points to them."""
+    if named is None:
+        return [None] * n_shares, [None] * n_shares
+    # Hashed as they are spelled, with pandas' fixed key: the same on every worker.
+    names = named["problem_id"].to_numpy(object)
+    share = (pd.util.hash_array(names, categorize=False) % np.uint64(n_shares)).astype(np.int64)
+    order, ends = _by_share(share, n_shares)
+    of_named = [named.iloc[rows].reset_index(drop=True) for rows in np.split(order, ends)]
+    if told is None:
+        return of_named, [None] * n_shares  # type: ignore[return-value]
+    place = np.empty(len(named), np.int64)
+    place[order] = np.arange(len(named))
+    place -= np.append(0, ends)[share]  # from its share's first
+    pointed = told[column].to_numpy()
+    order, ends = _by_share(share[pointed], n_shares)
+    moved = told.assign(**{column: place[pointed]}).iloc[order]
+    return of_named, [_narrowed(moved.iloc[rows]) for rows in np.split(np.arange(len(moved)), ends)]  # type: ignore[return-value]
 
-    of_keys = share_of(part.keys)
-    of_owners = None if part.owners is None else share_of(part.owners)
-    parts = []
-    for share in range(n_shares):
-        keys, owners, runs = of_keys == share, None, None
-        if part.owners is not None and of_owners is not None:
-            owners = part.owners.loc[of_owners == share]
-            runs = owned(part.runs, "owner", of_owners == share)
-        parts.append(_Part(part.keys.loc[keys], owned(part.modes, "group", keys), owners, runs))
-    return parts
+
+def _by_share(share: Ints, n_shares: int) -> tuple[Ints, Ints]:
+    """Rows in the order of their shares, and where each share but the last ends."""
+    order = np.argsort(share, kind="stable")
+    return order, np.cumsum(np.bincount(share, minlength=n_shares))[:-1]
+
+
+def _narrowed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers in as few bytes as they need, texts once each: this is what waits and travels."""
+    columns = {}
+    for name, column in frame.items():
+        if pd.api.types.is_integer_dtype(column.dtype):
+            columns[name] = pd.to_numeric(column, downcast="unsigned")
+        else:
+            columns[name] = column.astype("category")
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
 # ------------------------------------------------------------------------- parts together

@@ -681,8 +681,10 @@ class _Levels:
         else:
             local, values = pd.factorize(column, use_na_sentinel=True)
         # The last entry stands for a missing value, which pandas codes as -1.
+        # As objects first: an Arrow array gives its texts one by one, and slowly.
+        texts = np.asarray(values, dtype=object).tolist()
         known = np.array(
-            [self.codes.setdefault(value, len(self.codes)) for value in values] + [-1], np.int32
+            [self.codes.setdefault(value, len(self.codes)) for value in texts] + [-1], np.int32
         )
         self.chunks.append(known[local])
 

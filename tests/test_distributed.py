@@ -11,6 +11,7 @@ dask = pytest.importorskip("distributed")
 
 from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402
 from passk_lab import distributed as module  # noqa: E402
+from passk_lab import rollouts as reading  # noqa: E402
 from passk_lab.compare import compare_runs  # noqa: E402
 from passk_lab.curves import metric_curve  # noqa: E402
 from passk_lab.distributed import summarise  # noqa: E402
@@ -26,7 +27,7 @@ def client():
 @pytest.fixture
 def small(monkeypatch):
     """Batches, tasks and shares so small that every boundary is crossed."""
-    monkeypatch.setattr(module, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(reading, "_BATCH_ROWS", 7)
     monkeypatch.setattr(module, "_TASK_ROWS", 20)
     monkeypatch.setattr(module, "_SHARE_ROWS", 40)
 
