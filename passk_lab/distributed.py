@@ -354,7 +354,7 @@ def _by_share(share: Ints, n_shares: int) -> tuple[Ints, Ints]:
 
 
 def _narrowed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Whole numbers in as few bytes as they need, texts once each: this is what waits and travels."""
+    """Numbers in as few bytes as they need and each text once, for this waits and travels."""
     columns = {}
     for name, column in frame.items():
         if pd.api.types.is_integer_dtype(column.dtype):
