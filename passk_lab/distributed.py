@@ -335,7 +335,7 @@ def _dealt(
     names = named["problem_id"].to_numpy(object)
     share = (pd.util.hash_array(names, categorize=False) % np.uint64(n_shares)).astype(np.int64)
     order, ends = _by_share(share, n_shares)
-    of_named = [named.iloc[rows].reset_index(drop=True) for rows in np.split(order, ends)]
+    of_named = [_narrowed(named.iloc[rows]) for rows in np.split(order, ends)]
     if told is None:
         return of_named, [None] * n_shares  # type: ignore[return-value]
     place = np.empty(len(named), np.int64)
@@ -359,8 +359,10 @@ def _narrowed(frame: pd.DataFrame) -> pd.DataFrame:
     for name, column in frame.items():
         if pd.api.types.is_integer_dtype(column.dtype):
             columns[name] = pd.to_numeric(column, downcast="unsigned")
+        elif pd.api.types.infer_dtype(column, skipna=False) == "string":
+            columns[name] = column.astype("string").astype("category")  # texts in one buffer
         else:
-            columns[name] = column.astype("category")
+            columns[name] = column
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
