@@ -447,7 +447,7 @@ def whole(folder: Path) -> list[str]:
     return broken
 
 
-def kill(times: int, seed: int) -> bool:
+def kill(times: int, seed: int, only: list[str]) -> bool:
     """Kill commands at random points, and run them again to the end."""
     draw = random.Random(seed)
     sound = True
@@ -464,6 +464,8 @@ def kill(times: int, seed: int) -> bool:
         if importlib.util.find_spec("torch"):
             commands["train"] = lambda out: [sys.executable, "-c", TRAIN, str(out)]
         for name, command in commands.items():
+            if name not in only:
+                continue
             reference = Path(temporary, f"{name}-whole")
             reference.mkdir()
             start = time.monotonic()
@@ -614,6 +616,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", nargs="+", default=["report", "convert", "train"],
+                        choices=["report", "convert", "train"], help="what is killed")  # fmt: skip
     parser.add_argument("--format", help=argparse.SUPPRESS)
     options, rest = parser.parse_known_args()
     if options.what == "atheris-one":
@@ -622,7 +626,7 @@ def main() -> int:
     sound = {
         "fuzz": lambda: fuzz(options.seconds, options.seed),
         "atheris": lambda: guided(options.seconds),
-        "kill": lambda: kill(options.times, options.seed),
+        "kill": lambda: kill(options.times, options.seed, options.commands),
         "disk": disk,
         "writers": lambda: writers(options.times),
     }[options.what]()

@@ -65,6 +65,13 @@ def span(row: pd.Series, digits: int = 2, middle: str = "estimate", ends: str = 
     return f"{point} [{low}, {high}]"
 
 
+def share(row: pd.Series, other: str) -> str:
+    """Format what is left of another run's, with its interval."""
+    parts = (row[f"{part} vs {other}"] for part in ("ratio", "ratio_low", "ratio_high"))
+    point, low, high = (f"{value:.0%}" for value in parts)
+    return f"{point} [{low}, {high}]"
+
+
 class Found:
     """Lookups in the lab's findings."""
 
@@ -279,11 +286,7 @@ def trained_on(figures: Path) -> str:
     found = []
     for run in ("sdsd", "sdsd/frozen", "sdsd/ema-0.05"):
         row = table.loc[("distinct@64", run)]
-        shares = " and ".join(
-            f"{row[f'ratio vs {other}']:.0%} [{row[f'ratio_low vs {other}']:.0%}, "
-            f"{row[f'ratio_high vs {other}']:.0%}] of {other}'s"
-            for other in ("grpo", "grpo/kl")
-        )
+        shares = " and ".join(f"{share(row, other)} of {other}'s" for other in ("grpo", "grpo/kl"))
         found.append(f"{run} keeps {shares}")
     return f"""Where the problems that are asked are those that were trained on, pass@1 is
         {"; ".join(solved)}. Of the distinct correct paths in 64 samples, {"; ".join(found)}."""
@@ -303,11 +306,9 @@ def science(figures: Path) -> str:
         )
     row = table.loc[(meanings, "sdsd")]
     teacher = pd.read_csv(figures / "science-teacher.csv").set_index("quantity")
-    kept = (row[f"{part} vs base"] for part in ("ratio", "ratio_low", "ratio_high"))
-    kept, low, high = (f"{share:.0%}" for share in kept)
     return f"""A language model of 135 million parameters on questions that training never saw
         (three seeds, twelve updates). {"; ".join(said)}. Guessing has pass@1 0.25. SDSD keeps
-        {kept} [{low}, {high}] of the base's {meanings}. What the teacher knows: shown a correct
+        {share(row, "base")} of the base's {meanings}. What the teacher knows: shown a correct
         reply, the base's other correct replies change by {span(teacher.loc["correct"], 1)} nats and
         its wrong ones by {span(teacher.loc["wrong"], 1)}, a difference of
         {span(teacher.loc["correct - wrong"])} over {int(teacher.loc["correct", "n_problems"])}

@@ -39,7 +39,8 @@ def draw(data: Path, figures: Path) -> list[Path]:
     """Draw the figure; return what was written, with the tables behind it."""
     rollouts = read_rollouts(data / "rollouts.parquet").astype({"run": str, "problem_id": str})
     modes = rollouts.assign(answer=rollouts["mode"])
-    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= rollouts["sample_id"].max() + 1]
+    n_samples = rollouts.groupby(["run", "seed", "problem_id"], observed=True).size().min()
+    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= n_samples]
     with style():
         files = write({"science": science(rollouts, modes, ks)}, figures)
     largest = max(ks)
@@ -169,9 +170,8 @@ def decomposition(scores: pd.DataFrame, modes: pd.DataFrame) -> pd.DataFrame:
     Questions with two correct replies of the base or more; no two texts are the same, so each reply
     is a mode of its own.
     """
-    base = modes[modes["run"] == "base"].copy()
-    base["sample_id"] += base["seed"] * (base["sample_id"].max() + 1)
-    base = base.drop(columns="seed").assign(answer=base["sample_id"].astype(str))
+    base = modes[modes["run"] == "base"].drop(columns="seed")
+    base = base.assign(answer=base["sample_id"].astype(str))
     shares = problem_decompositions(scores, base, drop_self=False)
     shown = scores.groupby("problem_id")["demo_id"].nunique()
     tilts = expected_tilt(scores, base)
@@ -180,12 +180,8 @@ def decomposition(scores: pd.DataFrame, modes: pd.DataFrame) -> pd.DataFrame:
     columns = {name: shares[name] for name in ("rollout", "demo", "interaction")}
     columns |= {"correct": means[True], "wrong": means[False]}
     columns["correct - wrong"] = means[True] - means[False]
-    rng = np.random.default_rng(SEED)
-    rows = []
-    for name, column in columns.items():
-        values = column.dropna().to_numpy(float)
-        drawn = rng.choice(values, (N_RESAMPLES, len(values))).mean(axis=1)
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        rows.append({"quantity": name, "estimate": values.mean(), "low": low, "high": high,
-                     "n_problems": len(values)})  # fmt: skip
-    return pd.DataFrame(rows)
+    values = {name: column.dropna().to_numpy(float) for name, column in columns.items()}
+    told = averages({name: array[None, :, None] for name, array in values.items()})
+    table = pd.DataFrame.from_dict(told, orient="index", columns=["estimate", "low", "high"])
+    table["n_problems"] = [len(array) for array in values.values()]
+    return table.rename_axis("quantity").reset_index()

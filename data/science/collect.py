@@ -35,20 +35,19 @@ N_DEMOS = 4
 
 
 def joined(files: list[Path]) -> pd.DataFrame:
-    """All rollouts, with the mode of each text."""
+    """All rollouts, with the mode of each text; the base's are numbered through all seeds."""
     table = pd.concat([read_rollouts(file) for file in files], ignore_index=True)
+    # The base is one model under all seeds, so that scores of its replies need no seed.
+    per_seed = table["sample_id"].max() + 1
+    table.loc[table["run"] == "base", "sample_id"] += table["seed"] * per_seed
     # An empty reply means nothing, and nothing can be embedded of it.
     texts = table.assign(text=table["text"].where(table["text"] != "", "(empty)"))
     return table.assign(mode=with_semantic_modes(texts)["answer"].to_numpy())
 
 
 def base_rollouts(table: pd.DataFrame) -> pd.DataFrame:
-    """Replies of the base under all seeds, numbered through."""
-    base = table[table["run"] == "base"].copy()
-    # Before any is left out: figures number the whole table again, in the same way.
-    base["sample_id"] += base["seed"] * (base["sample_id"].max() + 1)
-    # A reply that was cut off has no end, which scores would count.
-    base = base[(base["text"] != "") & base["ended"]]
+    """Replies of the base that can be scored: one that was cut off has no end to count."""
+    base = table[(table["run"] == "base") & (table["text"] != "") & table["ended"]]
     return base.drop(columns="seed").sort_values(["problem_id", "sample_id"], ignore_index=True)
 
 
