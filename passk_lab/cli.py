@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from passk_lab.report import Report
+    from passk_lab.training.science import ScienceSuite
 
 __all__ = ["main"]
 
@@ -498,12 +499,14 @@ def _register_train(commands: _Subparsers) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     with _train_extra("training"):
+        from passk_lab.training import science
         from passk_lab.training.map import run_map
-        from passk_lab.training.suite import base_report, get_suite, make_base, run_suite
+        from passk_lab.training.suite import SUITES, Suite, base_report, find, make_base, run_suite
 
-    if options.suite.startswith("science"):
-        return _train_science(options)
-    suite = get_suite(options.suite)
+    suites: dict[str, Suite | science.ScienceSuite] = {**SUITES, **science.SUITES}
+    suite = find(suites, options.suite)
+    if isinstance(suite, science.ScienceSuite):
+        return _train_science(suite, options)
     folder = options.base or options.out / "base"
     base = make_base(suite, folder, _device(options.device), not options.quiet)
     if options.base_only:
@@ -522,12 +525,11 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train_science(options: argparse.Namespace) -> int:
+def _train_science(suite: ScienceSuite, options: argparse.Namespace) -> int:
     from passk_lab.tasks.science_qa import load_questions
     from passk_lab.training.questions import TransformersBackend
-    from passk_lab.training.science import get_suite, run_science
+    from passk_lab.training.science import run_science
 
-    suite = get_suite(options.suite)
     for name in ("base", "questions"):
         if getattr(options, name) is None:
             raise ValueError(f"--suite {options.suite} needs --{name}")
@@ -618,7 +620,7 @@ def _register_score(commands: _Subparsers) -> None:
 def _score(options: argparse.Namespace) -> int:
     with _train_extra("scoring"):
         from passk_lab.training.model import load_model, load_tokenizer
-        from passk_lab.training.suite import ALL_SPLITS, evaluation_prompts, get_suite
+        from passk_lab.training.suite import ALL_SPLITS, SUITES, evaluation_prompts, find
     import pandas as pd
 
     from passk_lab._files import atomic_write
@@ -642,7 +644,7 @@ def _score(options: argparse.Namespace) -> int:
     encoder: Encoder
     prompts: dict[str, Any]
     if options.suite is not None:
-        suite = get_suite(options.suite)
+        suite = find(SUITES, options.suite)
         encoder, text = TaskEncoder(suite.task), options.text or "answer"
         splits = [s for s in ALL_SPLITS if s in set(table["split"])]
         made = evaluation_prompts(suite, model, splits)

@@ -25,7 +25,7 @@ from passk_lab.training.loop import TrainConfig, train
 from passk_lab.training.questions import TransformersBackend, sample_questions
 from passk_lab.training.suite import known_runs, run_file
 
-__all__ = ["SUITES", "ScienceSuite", "get_suite", "run_science", "split_questions"]
+__all__ = ["SUITES", "ScienceSuite", "run_science", "split_questions"]
 
 _SPLIT_SEED = 1_000_003
 
@@ -80,13 +80,6 @@ SUITES: dict[str, ScienceSuite] = {
         max_answer_tokens=256,
     ),
 }  # fmt: skip
-
-
-def get_suite(name: str) -> ScienceSuite:
-    """Look a suite up by name; ValueError lists the known ones."""
-    if name not in SUITES:
-        raise ValueError(f"suite {name!r} is unknown; the known ones: {', '.join(SUITES)}")
-    return SUITES[name]
 
 
 def split_questions(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -50,11 +50,13 @@ __all__ = [
     "Suite",
     "base_report",
     "evaluation_prompts",
-    "get_suite",
+    "find",
     "make_base",
     "run_suite",
     "sweep_learning_rates",
 ]
+
+AnySuite = TypeVar("AnySuite")
 
 # Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
 _PROMPT_SEED = 1_000_003
@@ -224,11 +226,22 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def get_suite(name: str) -> Suite:
-    """Look a suite up by name; ValueError lists the known ones."""
-    if name not in SUITES:
-        raise ValueError(f"suite {name!r} is unknown; the known ones: {', '.join(SUITES)}")
-    return SUITES[name]
+def find(suites: Mapping[str, AnySuite], name: str) -> AnySuite:
+    """Look a suite up by name, among these or those of another module.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name; the message lists the known ones.
+
+    Examples
+    --------
+    >>> find(SUITES, "paths").seeds
+    (0, 1, 2)
+    """
+    if name not in suites:
+        raise ValueError(f"suite {name!r} is unknown; the known ones: {', '.join(suites)}")
+    return suites[name]
 
 
 def make_base(
