@@ -3,6 +3,8 @@
     python benchmarks/scale.py                                   # 1, 3, 10 million rows, minutes
     python benchmarks/scale.py --millions 1,3,10,30,100 --workers 1,2 --folder /big/disk
 
+scale.md holds what the second printed, with what it says.
+
 The rollouts are of two runs, 1,000 samples a problem, with eight different answers and without
 texts, in files of a million rows. Each file holds samples of all problems in random order, so that
 neither the rows of a problem nor its sample ids lie together. Up to ten million rows, the same
