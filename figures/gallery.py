@@ -309,8 +309,8 @@ def science(figures: Path) -> str:
     return f"""A language model of 135 million parameters on questions that training never saw
         (three seeds, twelve updates). {"; ".join(said)}. Guessing has pass@1 0.25. SDSD keeps
         {share(row, "base")} of the base's {meanings}. What the teacher knows: shown a correct
-        reply, the base's other correct replies change by {span(teacher.loc["correct"], 1)} nats and
-        its wrong ones by {span(teacher.loc["wrong"], 1)}, a difference of
+        reply, the base's other correct replies change by {span(teacher.loc["correct"])} nats and
+        its wrong ones by {span(teacher.loc["wrong"])}, a difference of
         {span(teacher.loc["correct - wrong"])} over {int(teacher.loc["correct", "n_problems"])}
         questions; above zero a demonstration would tell right from wrong.
         {teacher.loc["interaction", "estimate"]:.0%} of the PCMI among correct replies is neither
