@@ -182,7 +182,7 @@ counts_lists = st.lists(
 ).map(lambda pairs: [*pairs, (9, 4)])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counts_lists, st.data())
 def test_weights_are_repeated_rows(pairs, data):
     n, c = np.array(pairs).T
@@ -194,7 +194,7 @@ def test_weights_are_repeated_rows(pairs, data):
     assert weighted.limit == repeated.limit
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counts_lists, st.floats(-3, 3), st.floats(-3, 3))
 def test_fit_beats_any_parameters_and_more_parameters_never_fit_worse(pairs, log_a, log_b):
     n, c = np.array(pairs).T
@@ -205,7 +205,7 @@ def test_fit_beats_any_parameters_and_more_parameters_never_fit_worse(pairs, log
     assert fits[2].loglik >= fits[1].loglik - 1e-7
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counts_lists)
 def test_correct_and_wrong_are_symmetric(pairs):
     n, c = np.array(pairs).T
@@ -362,7 +362,6 @@ def test_posterior_against_bayes_in_mpmath(masses):
             assert population.posterior_pass_at_k(n, c, k) == pytest.approx(float(exact), rel=1e-11)
 
 
-@settings(deadline=None)
 @given(st.floats(-4, 3), st.floats(-4, 3), st.floats(0, 0.9), st.integers(1, 1000))
 def test_pass_at_k_rises_with_k_and_starts_at_the_mean(log_a, log_b, p_zero, k):
     population = BetaBinomial.from_shape(np.exp(log_a), np.exp(log_b), p_zero)

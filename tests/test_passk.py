@@ -144,7 +144,7 @@ numbers = st.integers(1, 40).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(numbers)
 def test_order_properties(numbers):
     n, c, k = numbers
@@ -218,7 +218,7 @@ def test_bad_parameters_are_refused():
 ranked = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=8)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(ranked, st.integers(1, 8))
 def test_best_and_max_match_enumeration(samples, k):
     k = min(k, len(samples))
@@ -287,7 +287,7 @@ def majority_by_enumeration(counts, correct, silent, k):
 modes = st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=0, max_size=5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(modes, st.integers(0, 2), st.integers(1, 12))
 def test_majority_matches_enumeration(modes, silent, k):
     counts, correct = [m[0] for m in modes], [m[1] for m in modes]

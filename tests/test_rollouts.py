@@ -233,7 +233,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows)
 def test_counts_match_a_plain_count(tmp_path_factory, data):
     data = [(p, r, c and a is not None, a) for p, r, c, a in data]

@@ -83,7 +83,7 @@ def test_effective_rank_is_the_entropy_of_singular_values(shape):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_properties(seed, n, d, repeats):
     rows = np.random.default_rng(seed).normal(size=(n, d))
     scores = [vendi_score(rows, q) for q in (0, 0.5, 1, 2, np.inf)]

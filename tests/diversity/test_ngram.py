@@ -124,7 +124,7 @@ def test_self_bleu_is_nltks(method):
             assert ours == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text("ab.,1-&\n '", max_size=25), min_size=2, max_size=6))
 def test_any_signs_as_sacrebleu_does(texts):
     sacrebleu = pytest.importorskip("sacrebleu")
@@ -135,14 +135,14 @@ def test_any_signs_as_sacrebleu_does(texts):
     assert self_bleu_scores(texts) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=40))
 def test_13a_is_sacrebleus(text):
     module = pytest.importorskip("sacrebleu.tokenizers.tokenizer_13a")
     assert tokenize("13a")(text) == module.Tokenizer13a()(text.rstrip()).split()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text("abc ", max_size=12), min_size=2, max_size=6))
 def test_clipping_by_the_top_two_is_clipping_by_the_others(texts):
     split = [text.split() for text in texts]
@@ -307,7 +307,7 @@ def test_words_of_any_script(text, expected):
     assert tokenize("words")(text) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(codec="ascii"), max_size=30))
 def test_the_quick_way_for_ascii_agrees(text):
     # A letter beyond ASCII, apart from the rest, forces the full pattern.

@@ -33,7 +33,7 @@ def test_the_files_are_good_before(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.path)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(draw=st.randoms(use_true_random=False))
 def test_damage_is_read_or_refused(case, draw):
     content = robustness.damage(draw, robustness.original(case), case.damaged)

@@ -75,7 +75,7 @@ def test_enumeration_is_depth_first_search(n_nodes, n_labels):
     assert np.array_equal(table.length, (table.paths >= 0).sum(1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=25, max_size=25))
 def test_enumeration_of_any_matrix(cells):
     adjacency = np.array(cells).reshape(1, 5, 5)
@@ -179,7 +179,6 @@ def test_correct_answers_are_exactly_what_the_verifier_accepts():
         assert all(is_right(prompt, nodes_of(answer)) for answer in answers)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=13), st.lists(st.integers(0, 165)))
 def test_answer_round_trip(nodes, rest):
     answer = "-".join(map(str, nodes))
@@ -190,7 +189,6 @@ def test_answer_round_trip(nodes, rest):
     assert TASK.decode(tokens[:-1]) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 165), max_size=16))
 def test_decode_never_raises_and_is_canonical(tokens):
     answer = TASK.decode(tokens)
@@ -213,7 +211,6 @@ answers = st.lists(st.integers(0, 11), min_size=1, max_size=12).map(
 )
 
 
-@settings(deadline=None)
 @given(prompts, st.none() | answers, answers, st.integers(0, 5))
 def test_document_round_trip(prompt, demo, answer, n_pad):
     tokens = TASK.encode(prompt, demo) + TASK.encode_answer(answer) + [TASK.pad_id] * n_pad

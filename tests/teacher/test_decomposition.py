@@ -17,7 +17,7 @@ from passk_lab.teacher.decomposition import (
 from passk_lab.teacher.optimum import expected_pcmi, self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope, predicted_slope
 
-quick = settings(max_examples=25, deadline=None, phases=[Phase.generate], database=None)
+quick = settings(max_examples=25, phases=[Phase.generate], database=None)
 
 
 def planted(seed, n=5, m=4, interaction=1.0):

@@ -173,7 +173,7 @@ def test_uninformative_demonstrations_move_nothing(teacher, demos, divergence):
     st.floats(0.1, 0.95),
     st.floats(0.3, 2),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_with_a_copying_teacher_the_winner_takes_all(weights, kappa, eta):
     p = np.array(weights)
     p[0] = p.max() * 1.05

@@ -72,7 +72,7 @@ def test_an_uninformative_demonstration_moves_nothing_and_a_copying_one_takes_al
 
 
 @given(st.integers(0, 10_000), st.floats(0, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_policies_sum_to_one(seed, time):
     base, given_demo = teachers(seed)
     for teacher in ("moving", "frozen"):

@@ -205,7 +205,7 @@ def test_two_steps_token_by_token():
 TREE = ["", "a", "aa", "aab", "b", "ba", "bb", "cab", "cac"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_token_optimum_on_a_tree(seed):
     teachers, q, base = random_world(seed, n_demos=3, n_answers=len(TREE))
@@ -236,7 +236,7 @@ def test_forward_token_optimum_is_the_arithmetic_mean_of_each_token():
     assert ours == pytest.approx([0.5 * 0.5625, 0.5 * 0.4375, 0.5])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from(["reverse", "forward", "jsd"]))
 def test_properties_of_any_world(seed, divergence):
     rng = np.random.default_rng(seed)

@@ -279,7 +279,7 @@ def test_extreme_counts_have_an_infinite_slope():
     assert row["estimate"] == row["low"] == row["high"] == np.inf
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.generate], database=None)
+@settings(max_examples=25, phases=[Phase.generate], database=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 3)),

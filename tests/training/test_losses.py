@@ -422,7 +422,7 @@ class Tree:
         return total
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["reverse", "forward", "jsd"]))
 def test_full_sequence_gradient_is_exact(seed, kind):
     tree = Tree(v=3, steps=3, eos=2)
@@ -534,7 +534,7 @@ kinds = st.sampled_from([("reverse", 0.5), ("forward", 0.5), ("jsd", 0.05), ("js
 top_ks = st.sampled_from([None, 1, 3, 7])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds, kind=kinds, top_k=top_ks, scale=st.floats(0.01, 50))
 def test_divergences_are_not_negative_and_zero_at_equality(seed, kind, top_k, scale):
     student, teacher, tokens, mask = batch(seed, scale=scale)
@@ -555,7 +555,7 @@ def test_divergences_are_not_negative_and_zero_at_equality(seed, kind, top_k, sc
         assert (sampled_divergence(p, p, mask, estimator) == 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, top_k=st.integers(1, 6))
 def test_merging_tokens_lowers_the_divergence(seed, top_k):
     # Data-processing inequality, and JSD is bounded by the entropy of its weights.
@@ -574,7 +574,7 @@ def spoil(x, mask, value):
     return x.detach().masked_fill(place, value)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, junk=st.sampled_from([NAN, INF, -INF, 1e30]), how=st.sampled_from(REDUCTIONS))
 def test_masked_positions_never_matter(seed, junk, how):
     student, teacher, tokens, mask = batch(seed)
@@ -695,7 +695,7 @@ def test_advantages_of_equal_rewards_are_exactly_zero(kind, as_torch):
     assert (advantages == 0).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=seeds, n=st.integers(2, 9))
 def test_advantages_against_their_definitions(seed, n):
     rewards = np.random.default_rng(seed).normal(size=(4, n))
