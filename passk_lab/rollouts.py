@@ -48,6 +48,7 @@ DEFAULTS = {"run": "default", "split": "id"}
 _METADATA_KEY = b"passk_lab"
 _REQUIRED = ("problem_id", "correct")
 _STRINGS = ("problem_id", "run", "split", "answer", "text")
+_LARGEST_INTEGER = np.iinfo(np.int64).max
 _INTEGERS = ("sample_id", "n_tokens", "seed", "step")
 _FLOATS = ("score", "logprob", "token_entropy", "temperature")
 _IDENTITY = ("run", "split", "problem_id", "sample_id", "seed", "step")
@@ -209,7 +210,7 @@ def _as_booleans(column: pd.Series, source: str) -> pd.Series:
     if not good.all():
         row = _first(~good)
         raise ValueError(
-            f"{source}: column 'correct', row {row}: {column.iloc[row]!r} is neither true nor "
+            f"{_cell(column, 'correct', row, source)} is neither true nor "
             "false; use true/false or 1/0, and put partial credit into the column 'score'"
         )
     return pd.Series(result, index=column.index, name=column.name, dtype=bool)
@@ -217,6 +218,8 @@ def _as_booleans(column: pd.Series, source: str) -> pd.Series:
 
 def _as_integers(column: pd.Series, name: str, source: str, nullable: bool) -> pd.Series:
     if pd.api.types.is_integer_dtype(column.dtype) and not column.hasnans:
+        if pd.api.types.is_unsigned_integer_dtype(column.dtype):
+            _require_small(column > _LARGEST_INTEGER, column, name, source)
         return column.astype("int64")
     numbers = _numbers(column, name, source)
     missing = np.isnan(numbers)
@@ -228,12 +231,29 @@ def _as_integers(column: pd.Series, name: str, source: str, nullable: bool) -> p
     broken = ~missing & (numbers != np.floor(numbers))
     if broken.any():
         row = _first(broken)
-        raise ValueError(
-            f"{source}: column {name!r}, row {row}: {column.iloc[row]!r} is not a whole number"
-        )
+        raise ValueError(f"{_cell(column, name, row, source)} is not a whole number")
+    # Beyond 2^53 floats stand for several whole numbers each.
+    _require_small(np.abs(numbers) > 1 << 53, column, name, source)
     if missing.any():
         return pd.Series(numbers, index=column.index, name=name).astype("Int64")
     return pd.Series(numbers.astype("int64"), index=column.index, name=name)
+
+
+def _cell(column: pd.Series, name: str, row: int, source: str) -> str:
+    """Name a cell and its value, for a message."""
+    return f"{source}: column {name!r}, row {row}: {_plain(column.iloc[row])!r}"
+
+
+def _require_small(
+    large: pd.Series | npt.NDArray[np.bool_], column: pd.Series, name: str, source: str
+) -> None:
+    large = np.asarray(large, dtype=bool)
+    if large.any():
+        row = _first(large)
+        raise ValueError(
+            f"{_cell(column, name, row, source)} is too large to be kept "
+            "exactly; number these 0, 1, 2, ..."
+        )
 
 
 def _as_floats(column: pd.Series, name: str, source: str) -> pd.Series:
@@ -247,9 +267,7 @@ def _numbers(column: pd.Series, name: str, source: str) -> npt.NDArray[np.float6
     broken = (numbers.isna() & column.notna()).to_numpy()
     if broken.any():
         row = _first(broken)
-        raise ValueError(
-            f"{source}: column {name!r}, row {row}: {column.iloc[row]!r} is not a number"
-        )
+        raise ValueError(f"{_cell(column, name, row, source)} is not a number")
     return numbers.to_numpy(dtype="float64", na_value=np.nan)
 
 

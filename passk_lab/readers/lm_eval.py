@@ -421,6 +421,11 @@ def _regraded(
 ) -> list[dict[str, Any]]:
     if not texts:
         raise ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
+    if not kept:
+        raise ValueError(
+            f"{where}: 'filtered_resps' is empty, so nothing says what lm-eval graded; read the "
+            "file again from the program that wrote it"
+        )
     target = first_match(options.target_pattern, str(row["target"]))
     if target is None:
         raise ValueError(

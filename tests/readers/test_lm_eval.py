@@ -166,6 +166,13 @@ def test_regrade_refuses_what_contradicts_the_grade(tmp_path):
         read_lm_eval(written(tmp_path, rows), repeats="regrade")
 
 
+def test_regrade_refuses_a_document_without_filtered_responses(tmp_path):
+    rows = raw("toy_single")
+    rows[2]["filtered_resps"] = [[]]
+    with pytest.raises(ValueError, match=r"doc_id 2 .*'filtered_resps' is empty"):
+        read_lm_eval(written(tmp_path, rows), repeats="regrade")
+
+
 def test_regrade_with_target_pattern(tmp_path):
     rows = [row | {"target": f"because #### {row['target']}"} for row in raw("toy_single")]
     path = written(tmp_path, rows)
