@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,6 +102,9 @@ def made(kind, folder, rewards=(has_a,), prompts=("ab", "cd", "dc", "bd"), colum
     evaluated = options.pop("evaluated", None)
     if kind == "sdpo":
         options["teacher_model_kind"] = "live"  # others copy the model from its name
+    # Older transformers, of those that the package runs on, know it by its first name.
+    renamed = "activation_checkpointing" in {field.name for field in fields(config)}
+    recomputed = "activation_checkpointing" if renamed else "gradient_checkpointing"
     options = {
         "per_device_train_batch_size": 8,
         "num_generations": 4,
@@ -111,7 +115,7 @@ def made(kind, folder, rewards=(has_a,), prompts=("ab", "cd", "dc", "bd"), colum
         "save_strategy": "no",
         "use_cpu": True,
         "bf16": False,
-        "activation_checkpointing": False,
+        recomputed: False,
         "seed": 0,
         "disable_tqdm": True,
         **options,
