@@ -447,6 +447,9 @@ def whole(folder: Path) -> list[str]:
     return broken
 
 
+KILLED = ["report", "convert", "train"]
+
+
 def kill(times: int, seed: int, only: list[str]) -> bool:
     """Kill commands at random points, and run them again to the end."""
     draw = random.Random(seed)
@@ -463,9 +466,8 @@ def kill(times: int, seed: int, only: list[str]) -> bool:
         }
         if importlib.util.find_spec("torch"):
             commands["train"] = lambda out: [sys.executable, "-c", TRAIN, str(out)]
-        for name, command in commands.items():
-            if name not in only:
-                continue
+        for name in [name for name in only if name in commands]:
+            command = commands[name]
             reference = Path(temporary, f"{name}-whole")
             reference.mkdir()
             start = time.monotonic()
@@ -621,8 +623,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="+", default=["report", "convert", "train"],
-                        choices=["report", "convert", "train"], help="what is killed")  # fmt: skip
+    parser.add_argument(
+        "--commands", nargs="+", default=KILLED, choices=KILLED, help="what is killed"
+    )
     parser.add_argument("--format", help=argparse.SUPPRESS)
     options, rest = parser.parse_known_args()
     if options.what == "atheris-one":

@@ -334,23 +334,23 @@ def _dealt(
     # Hashed as they are spelled, with pandas' fixed key: the same on every worker.
     names = named["problem_id"].to_numpy(object)
     share = (pd.util.hash_array(names, categorize=False) % np.uint64(n_shares)).astype(np.int64)
-    order, ends = _by_share(share, n_shares)
-    of_named = [_narrowed(named.iloc[rows]) for rows in np.split(order, ends)]
+    shares = _by_share(share, n_shares)
+    of_named = [_narrowed(named.iloc[rows]) for rows in shares]
     if told is None:
         return of_named, [None] * n_shares  # type: ignore[return-value]
-    place = np.empty(len(named), np.int64)
-    place[order] = np.arange(len(named))
-    place -= np.append(0, ends)[share]  # from its share's first
+    place = np.empty(len(named), np.int64)  # in its share
+    for rows in shares:
+        place[rows] = np.arange(len(rows))
     pointed = told[column].to_numpy()
-    order, ends = _by_share(share[pointed], n_shares)
-    moved = told.assign(**{column: place[pointed]}).iloc[order]
-    return of_named, [_narrowed(moved.iloc[rows]) for rows in np.split(np.arange(len(moved)), ends)]  # type: ignore[return-value]
+    moved = told.assign(**{column: place[pointed]})
+    of_told = [_narrowed(moved.iloc[rows]) for rows in _by_share(share[pointed], n_shares)]
+    return of_named, of_told  # type: ignore[return-value]
 
 
-def _by_share(share: Ints, n_shares: int) -> tuple[Ints, Ints]:
-    """Rows in the order of their shares, and where each share but the last ends."""
-    order = np.argsort(share, kind="stable")
-    return order, np.cumsum(np.bincount(share, minlength=n_shares))[:-1]
+def _by_share(share: Ints, n_shares: int) -> list[Ints]:
+    """Rows of each share, in their order."""
+    ends = np.cumsum(np.bincount(share, minlength=n_shares))[:-1]
+    return np.split(np.argsort(share, kind="stable"), ends)
 
 
 def _narrowed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -283,9 +283,7 @@ def _check_ranges(table: pd.DataFrame, source: str) -> None:
             mask = bad(table[name]).fillna(False).to_numpy(dtype=bool)
             if mask.any():
                 row = _first(mask)
-                raise ValueError(
-                    f"{source}: column {name!r}, row {row}: {table[name].iloc[row]} {rule}"
-                )
+                raise ValueError(f"{_cell(table[name], name, row, source)} {rule}")
 
 
 def _describe(table: pd.DataFrame, row: int) -> str:

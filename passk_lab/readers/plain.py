@@ -17,6 +17,7 @@ import pandas as pd
 
 from passk_lab.readers import frame_of, grade, settle
 from passk_lab.rollouts import (
+    _cell,
     _open_parquet,
     _read_parquet,
     _to_pandas,
@@ -172,8 +173,7 @@ def _spread(frame: pd.DataFrame, mapping: Mapping[str, str], source: str) -> pd.
         if single.any():
             row = int(single.argmax())
             raise ValueError(
-                f"{source}: column {called[name]!r}, row {row}: {frame[name].iloc[row]!r} is no "
-                "list, unlike in other rows"
+                f"{_cell(frame[name], called[name], row, source)} is no list, unlike in other rows"
             )
     if "correct" not in lists:
         raise ValueError(
@@ -215,7 +215,7 @@ def _graded(
         if partial.any():
             row = int(partial.argmax())
             raise ValueError(
-                f"{source}: column {values.name!r}, row {row}: {values.iloc[row]!r} is neither 0 "
+                f"{_cell(values, str(values.name), row, source)} is neither 0 "
                 "nor 1; say from where on a rollout is correct: threshold=..."
             )
         return frame
