@@ -16,7 +16,7 @@ from scipy import optimize, special, stats
 from tqdm import tqdm
 
 from passk_lab import compare_runs, pass_at_k
-from passk_lab.intervals import (
+from passk_lab.stats import (
     analytic_interval,
     bayes_interval,
     bootstrap_mean,

@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from passk_lab.diversity.embedding import (
-    effective_rank,
-    pairwise_cosine_distance,
-    semantic_modes,
-    vendi_score,
-)
-from passk_lab.diversity.functional import distinct_at_k, hill_number, semantic_entropy
-from passk_lab.diversity.ngram import (
+from passk_lab.metrics import (
     compression_ratio,
+    distinct_at_k,
     distinct_n,
     ead,
+    effective_rank,
+    hill_number,
     ngram_diversity_score,
+    pairwise_cosine_distance,
     rouge_l_homogenisation,
     self_bleu,
     self_repetition,
+    semantic_entropy,
+    semantic_modes,
+    vendi_score,
 )
 
 TARGET = Path(__file__).parent.parent / "docs" / "diversity.md"
@@ -244,7 +244,7 @@ def main() -> None:
     found, of_narrow = simulate(wide, 0), simulate(narrow, 1)
     text = f"""# Diversity metrics, and which to trust
 
-`passk_lab.diversity.summary(rollouts, baseline)` has all of them in one table, by run, with
+`passk_lab.stats.diversity.summary(rollouts, baseline)` has all of them in one table, by run, with
 intervals over problems and paired differences; the panel of `passk-lab report` shows some.
 
 | family | reads | says | module |

@@ -346,7 +346,7 @@ def guided_one(name: str, arguments: list[str]) -> None:
     """Run in a process of its own, which atheris doesn't give back."""
     import atheris
 
-    with atheris.instrument_imports(include=["passk_lab.readers", "passk_lab.rollouts"]):
+    with atheris.instrument_imports(include=["passk_lab.readers", "passk_lab.rollouts.table"]):
         for module in [m for m in sys.modules if m.startswith("passk_lab")]:
             del sys.modules[module]
         global read, validate_rollouts
@@ -393,9 +393,9 @@ TRAIN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from passk_lab.training import suite as s
-from passk_lab.training.loop import TrainConfig
-from passk_lab.training.pretrain import PretrainConfig
+from passk_lab.lab.experiments import suite as s
+from passk_lab.lab.loop import TrainConfig
+from passk_lab.lab.pretrain import PretrainConfig
 folder = Path(sys.argv[1])
 runs = {n: TrainConfig(n, prompts_per_step=2, group_size=4, save_every=1) for n in ("sdsd", "grpo")}
 tiny = s.Suite(pretrain=PretrainConfig(steps=30, batch_size=8, warmup=1), runs=runs, steps=(8,),

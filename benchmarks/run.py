@@ -22,8 +22,8 @@ from scipy.special import gammaln
 from tqdm import tqdm
 
 import passk_lab
-from passk_lab.intervals import bootstrap_mean
-from passk_lab.passk import pass_at_k
+from passk_lab.metrics import pass_at_k
+from passk_lab.stats import bootstrap_mean
 
 HERE = Path(__file__).parent
 N_PROBLEMS, N_SAMPLES = 10_000, 1_000

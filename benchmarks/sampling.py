@@ -24,8 +24,8 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from passk_lab.training import _decoding, sampling
-from passk_lab.training.model import ModelConfig, build_model, count_parameters
+from passk_lab.lab import _decoding, sampling
+from passk_lab.lab.model import ModelConfig, build_model, count_parameters
 
 PAD, EOS, START = 0, 1, 2
 VOCABULARY = 170

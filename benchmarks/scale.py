@@ -31,8 +31,8 @@ from pandas.testing import assert_frame_equal
 from tqdm import tqdm
 
 from passk_lab import pass_at_k_curve
-from passk_lab.distributed import summarise
 from passk_lab.rollouts import counts
+from passk_lab.rollouts.distributed import summarise
 
 ROWS = 1_000_000  # in a file
 SAMPLES = 1_000  # of a problem in a run

@@ -30,7 +30,7 @@ PACKAGES = ("numpy", "scipy", "nltk", "sacrebleu", "vendi-score", "diversity", "
 # is only imported, the second also run.
 PROGRAMS = {
     "self-BLEU-4, passk_lab": (
-        "from passk_lab.diversity.ngram import self_bleu",
+        "from passk_lab.metrics import self_bleu",
         "self_bleu(texts)",
     ),
     "self-BLEU-4, nltk in a loop": (
@@ -44,7 +44,7 @@ PROGRAMS = {
         "[sentence_bleu(t, texts[:i] + texts[i + 1:]) for i, t in enumerate(texts)]",
     ),
     "Vendi score, passk_lab": (
-        "import numpy as np; from passk_lab.diversity.embedding import vendi_score",
+        "import numpy as np; from passk_lab.metrics import vendi_score",
         "vendi_score(np.random.default_rng(0).normal(size=(2000, 384)))",
     ),
     "Vendi score, vendi-score `score_dual`": (
@@ -60,7 +60,7 @@ PROGRAMS = {
 SUMMARY = """
 import re, resource, time
 import numpy as np, pandas as pd
-from passk_lab.diversity import summary
+from passk_lab.stats.diversity import summary
 rng = np.random.default_rng(0)
 words = np.array([f"w{i}" for i in range(20_000)])
 shares = 1 / np.arange(1, 20_001)
@@ -99,7 +99,7 @@ def bench_self_bleu(texts: list[str]) -> str:
     import sacrebleu
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    from passk_lab.diversity.ngram import self_bleu
+    from passk_lab.metrics import self_bleu
 
     words = [text.split() for text in texts]
     smooth = SmoothingFunction().method1
@@ -131,7 +131,7 @@ def bench_self_bleu(texts: list[str]) -> str:
 def bench_vendi() -> str:
     from vendi_score import vendi
 
-    from passk_lab.diversity.embedding import vendi_score
+    from passk_lab.metrics import vendi_score
 
     rows = np.random.default_rng(0).normal(size=(2_000, 384))
     calls = {
@@ -148,7 +148,7 @@ def bench_vendi() -> str:
 
 
 def bench_rouge(texts: list[str]) -> str:
-    from passk_lab.diversity.ngram import rouge_l_homogenisation
+    from passk_lab.metrics import rouge_l_homogenisation
 
     peer = function_of_file("diversity", "diversity/homogenization.py", "homogenization_score")
     calls = {
@@ -184,7 +184,7 @@ def bench_summary() -> str:
     cpu = float(busy) + float(busy_workers)
     return (
         "## All metrics of 100,000 texts of 200 words\n\n"
-        "`passk_lab.diversity.summary` of two runs on 1,000 problems, 50 texts of each, with "
+        "`passk_lab.stats.diversity.summary` of two runs on 1,000 problems, 50 texts of each, with "
         "paired differences, on 2 processes, without embeddings: "
         f"{seconds(float(took))} for {n_rows} rows, {seconds(cpu)} of processor time in all. "
         f"Peak memory of the main process, with the table: {int(peak) * 1024 / 1e9:.2f} GB.\n"

@@ -29,10 +29,10 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from passk_lab.training import loop
-from passk_lab.training.methods import Batch
-from passk_lab.training.model import load_model
-from passk_lab.training.suite import SUITES
+from passk_lab.lab import loop
+from passk_lab.lab.experiments.suite import SUITES
+from passk_lab.lab.methods import Batch
+from passk_lab.lab.model import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = SUITES["paths"]

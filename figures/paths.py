@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from writing import write, write_table
 
 from passk_lab import counts
+from passk_lab.metrics import policy_curve, policy_values
 from passk_lab.plots import (
     method_styles,
     plot_distinct_at_k,
@@ -20,8 +21,7 @@ from passk_lab.plots import (
     plot_tradeoff,
     style,
 )
-from passk_lab.policies import policy_curve, policy_values
-from passk_lab.seeds import (
+from passk_lab.stats import (
     crossed_bootstrap,
     matched_differences,
     seed_crossings,

@@ -25,8 +25,8 @@ import teacher
 import theory
 from tqdm import tqdm
 
-from passk_lab._files import atomic_write
 from passk_lab.report import build_report, write_figures
+from passk_lab.rollouts._atomic import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "data" / "paths"

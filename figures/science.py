@@ -18,7 +18,7 @@ from passk_lab.plots import (
     style,
 )
 from passk_lab.rollouts import read_rollouts
-from passk_lab.seeds import (
+from passk_lab.stats import (
     crossed_bootstrap,
     problem_weights,
     seed_curve,
@@ -26,8 +26,7 @@ from passk_lab.seeds import (
     seed_replicates,
     seed_values,
 )
-from passk_lab.teacher.decomposition import problem_decompositions
-from passk_lab.teacher.forecast import expected_tilt
+from passk_lab.teacher import expected_tilt, problem_decompositions
 
 RUNS = ("base", "grpo", "sdsd", "pkpo")
 N_RESAMPLES = 4_000

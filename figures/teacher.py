@@ -12,11 +12,16 @@ from scipy.stats import spearmanr
 from writing import write
 
 from passk_lab.plots import method_styles, style
-from passk_lab.seeds import crossed_bootstrap
-from passk_lab.teacher.decomposition import source_table, tilt_sources
-from passk_lab.teacher.forecast import expected_tilt
-from passk_lab.teacher.generations import forecast_generations
-from passk_lab.teacher.slopes import mode_changes, paired_logprobs, slope_table
+from passk_lab.stats import crossed_bootstrap
+from passk_lab.teacher import (
+    expected_tilt,
+    forecast_generations,
+    mode_changes,
+    paired_logprobs,
+    slope_table,
+    source_table,
+    tilt_sources,
+)
 
 SEED = 0
 N_RESAMPLES = 10_000

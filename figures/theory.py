@@ -11,9 +11,15 @@ from matplotlib.figure import Figure
 from writing import write
 
 from passk_lab.plots import method_styles, plot_progress, style
-from passk_lab.teacher.dynamics import BoostWorld, rl_trajectory, self_distillation_trajectory
-from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
-from passk_lab.teacher.slopes import COUNT_ESTIMATORS, count_slope_table
+from passk_lab.teacher import (
+    COUNT_ESTIMATORS,
+    BoostWorld,
+    count_slope_table,
+    rl_optimum,
+    rl_trajectory,
+    self_distillation_optimum,
+    self_distillation_trajectory,
+)
 
 SEED = 0
 # Three correct answers and a wrong one; a demonstration multiplies its own answer's odds by e^2.

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from passk_lab._files import atomic_write
 from passk_lab.plots import save_figure
+from passk_lab.rollouts._atomic import atomic_write
 
 
 def write(drawn: Mapping[str, tuple[Figure, pd.DataFrame]], folder: Path) -> list[Path]:

@@ -10,11 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from passk_lab import diversity as diversity
-    from passk_lab.compare import compare_runs
-    from passk_lab.curves import distinct_at_k_curve, pass_at_k_curve
-    from passk_lab.diversity.functional import distinct_at_k, hill_number
-    from passk_lab.passk import (
+    from passk_lab.metrics.functional import distinct_at_k, hill_number
+    from passk_lab.metrics.passk import (
         bayes_pass_at_k,
         best_of_k,
         g_pass_at_k,
@@ -24,6 +21,8 @@ if TYPE_CHECKING:
         pass_hat_k,
     )
     from passk_lab.rollouts import counts, read_rollouts, validate_rollouts, write_rollouts
+    from passk_lab.stats.compare import compare_runs
+    from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 
 __version__ = "0.1.0"
 
@@ -32,18 +31,18 @@ _HOME = {
     "write_rollouts": "rollouts",
     "validate_rollouts": "rollouts",
     "counts": "rollouts",
-    "pass_at_k": "passk",
-    "pass_hat_k": "passk",
-    "g_pass_at_k": "passk",
-    "bayes_pass_at_k": "passk",
-    "maj_at_k": "passk",
-    "best_of_k": "passk",
-    "max_at_k": "passk",
-    "distinct_at_k": "diversity.functional",
-    "hill_number": "diversity.functional",
-    "pass_at_k_curve": "curves",
-    "distinct_at_k_curve": "curves",
-    "compare_runs": "compare",
+    "pass_at_k": "metrics",
+    "pass_hat_k": "metrics",
+    "g_pass_at_k": "metrics",
+    "bayes_pass_at_k": "metrics",
+    "maj_at_k": "metrics",
+    "best_of_k": "metrics",
+    "max_at_k": "metrics",
+    "distinct_at_k": "metrics",
+    "hill_number": "metrics",
+    "pass_at_k_curve": "stats",
+    "distinct_at_k_curve": "stats",
+    "compare_runs": "stats",
 }
 
 __all__ = [
@@ -67,8 +66,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "diversity":
-        return import_module("passk_lab.diversity")
     if name not in _HOME:
         raise AttributeError(f"module 'passk_lab' has no attribute {name!r}")
     value = getattr(import_module(f"passk_lab.{_HOME[name]}"), name)
@@ -77,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME, "diversity"])
+    return sorted([*__all__, "__version__"])

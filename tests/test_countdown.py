@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from passk_lab.rollouts import counts, read_metadata, read_rollouts
+from passk_lab.rollouts.table import counts, read_metadata, read_rollouts
 
 FOLDER = Path(__file__).parent.parent / "data" / "countdown"
 ROLLOUTS = FOLDER / "rollouts.parquet"

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from passk_lab._files import atomic_write
-from passk_lab.rollouts import read_rollouts
-from passk_lab.tasks.paths import PathPrompt
-from passk_lab.teacher.pcmi import TaskEncoder, score
-from passk_lab.training.model import load_model
-from passk_lab.training.suite import SUITES, evaluation_prompts
+from passk_lab.lab.experiments.suite import SUITES, evaluation_prompts
+from passk_lab.lab.model import load_model
+from passk_lab.lab.scoring import TaskEncoder, score
+from passk_lab.lab.tasks.paths import PathPrompt
+from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts.table import read_rollouts
 
 HERE = Path(__file__).resolve().parent
 N_CONTROLS = 4

@@ -4,8 +4,8 @@
 ``passk-lab train --suite science --out lab`` wrote and
 
 - gives each reply a mode: replies to a question, of all runs, that mean about the same
-  (`passk_lab.diversity.embedding.with_semantic_modes`, default model and threshold);
-- scores the base's replies with and without correct ones (`passk_lab.teacher.pcmi.score`).
+  (`passk_lab.metrics.embedding.with_semantic_modes`, default model and threshold);
+- scores the base's replies with and without correct ones (`passk_lab.lab.scoring.score`).
 
 Texts are left out: they repeat questions that aren't ours to give away. Needs the extras ``train``
 and ``embed``.
@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from passk_lab._files import atomic_write
-from passk_lab.diversity.embedding import THRESHOLD, with_semantic_modes
-from passk_lab.rollouts import read_metadata, read_rollouts, write_rollouts
-from passk_lab.tasks.science_qa import load_questions, prompt_text
-from passk_lab.teacher.pcmi import TextEncoder, score
-from passk_lab.training.questions import TransformersBackend
+from passk_lab.lab.questions import TransformersBackend
+from passk_lab.lab.scoring import TextEncoder, score
+from passk_lab.lab.tasks.science_qa import load_questions, prompt_text
+from passk_lab.metrics.embedding import THRESHOLD
+from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts.table import read_metadata, read_rollouts, write_rollouts
+from passk_lab.stats.meanings import with_semantic_modes
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = [

@@ -156,7 +156,7 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The validated table, see `passk_lab.rollouts.validate_rollouts`.
+        The validated table, see `passk_lab.rollouts.table.validate_rollouts`.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
         ) from error
     if not labels:
         return table
-    from passk_lab.rollouts import validate_rollouts
+    from passk_lab.rollouts.table import validate_rollouts
 
     return validate_rollouts(table.assign(**labels), str(path))
 
@@ -231,7 +231,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     Examples
     --------
     >>> import tempfile
-    >>> from passk_lab.rollouts import read_metadata
+    >>> from passk_lab.rollouts.table import read_metadata
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path, target = Path(folder, "mine.csv"), Path(folder, "mine.parquet")
     ...     _ = path.write_text("task,correct\na,1\na,0\n")
@@ -240,7 +240,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     >>> note["format"], note["options"], note["files"][0]["name"]
     ('plain', {'columns': {'problem_id': 'task'}}, 'mine.csv')
     """
-    from passk_lab.rollouts import write_rollouts
+    from passk_lab.rollouts.table import write_rollouts
 
     function = reader(format)
     table = read(format, source, **keywords)
@@ -393,7 +393,7 @@ def _storable(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    from passk_lab.rollouts import escape_surrogates
+    from passk_lab.rollouts.table import escape_surrogates
 
     def has_type(column: pd.Series) -> bool:
         try:

@@ -30,7 +30,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from passk_lab.rollouts import escape_surrogates, validate_rollouts
+from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
 
 __all__ = ["read_inspect", "source_files"]
 

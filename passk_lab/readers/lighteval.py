@@ -42,7 +42,7 @@ from passk_lab.readers._repeats import (
     first_match,
     share_correct,
 )
-from passk_lab.rollouts import _open_parquet, _read_parquet, validate_rollouts
+from passk_lab.rollouts.table import _open_parquet, _read_parquet, validate_rollouts
 
 __all__ = ["read_lighteval", "source_files"]
 

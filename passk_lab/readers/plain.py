@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.readers import frame_of, grade, settle
-from passk_lab.rollouts import (
+from passk_lab.rollouts.table import (
     _cell,
     _open_parquet,
     _read_parquet,

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from passk_lab.readers import grade, stable_id
-from passk_lab.rollouts import _open_parquet, _read_parquet, _to_pandas, validate_rollouts
+from passk_lab.rollouts.table import _open_parquet, _read_parquet, _to_pandas, validate_rollouts
 
 __all__ = ["read_trl", "source_files"]
 

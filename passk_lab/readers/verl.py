@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from passk_lab.readers import frame_of, grade, stable_id
-from passk_lab.rollouts import iter_jsonl, validate_rollouts
+from passk_lab.rollouts.table import iter_jsonl, validate_rollouts
 
 __all__ = ["read_verl", "source_files"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.passk import whole_numbers
+from passk_lab.metrics.passk import whole_numbers
 
 
 class _End:

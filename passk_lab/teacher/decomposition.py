@@ -31,8 +31,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from passk_lab.intervals import bootstrap_replicates, percentiles
-from passk_lab.rollouts import validate_rollouts
+from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.stats.intervals import bootstrap_replicates, percentiles
 from passk_lab.teacher._arguments import check_choice, require_columns
 
 __all__ = [

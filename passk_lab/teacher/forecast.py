@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logsumexp
 
-from passk_lab.intervals import bootstrap_replicates, percentiles
-from passk_lab.rollouts import validate_rollouts
+from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.stats.intervals import bootstrap_replicates, percentiles
 from passk_lab.teacher._arguments import check_choice, whole_ks
 from passk_lab.teacher.decomposition import checked_scores
 

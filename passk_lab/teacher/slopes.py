@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.intervals import bootstrap_replicates, percentiles
-from passk_lab.passk import whole_numbers
-from passk_lab.rollouts import validate_rollouts
-from passk_lab.seeds import problem_weights, seed_replicates
+from passk_lab.metrics.passk import whole_numbers
+from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.stats.intervals import bootstrap_replicates, percentiles
+from passk_lab.stats.seeds import problem_weights, seed_replicates
 from passk_lab.teacher._arguments import log_vector, require_columns
 
 __all__ = [
@@ -467,7 +467,7 @@ def slope_table(
         are passed over; ``weight``; ``tilt`` (s, nats), which adds the predicted policy;
         ``logprob_null``, the base scored a second time or by another seed; ``seed``, where several
         models were trained: estimates are over all of them, and intervals resample the seeds, too
-        (see `passk_lab.seeds.crossed_bootstrap`).
+        (see `passk_lab.stats.seeds.crossed_bootstrap`).
     confidence : float
     n_resamples : int
     random_state : int, Generator or None

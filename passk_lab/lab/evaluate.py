@@ -1,0 +1,184 @@
+"""From a model to a rollouts table, and how far it follows a demonstration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from passk_lab.lab.grading import sample_and_grade
+from passk_lab.lab.sampling import score
+from passk_lab.lab.tasks.base import Task
+
+__all__ = ["answer_logprobs", "correct_answer_policy", "evaluate", "follows_demonstration"]
+
+
+def evaluate(
+    model: PreTrainedModel,
+    task: Task[Any],
+    prompts: Sequence[Any],
+    n_samples: int,
+    *,
+    run: str,
+    split: str = "id",
+    seed: int = 0,
+    step: int = 0,
+    temperature: float = 1.0,
+    prompts_per_batch: int = 16,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Sample answers to each prompt, have the task grade them, and give the rollouts table.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    task : Task
+    prompts : sequence of prompts
+    n_samples : int
+        Answers to each prompt.
+    run, split, seed, step
+        Written into the columns of these names. ``seed`` also decides the samples.
+    temperature : float
+    prompts_per_batch : int
+    progress : bool
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, split, problem_id, sample_id, correct, answer, logprob, n_tokens,
+        token_entropy, temperature, seed, step``. Answers that make no sense are missing.
+    """
+    parts = []
+    starts = range(0, len(prompts), prompts_per_batch)
+    for start in tqdm(starts, desc=f"{run}, {split}", disable=not progress, leave=False):
+        chunk = prompts[start : start + prompts_per_batch]
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence([seed, step, start]).generate_state(1)[0])
+        )
+        drawn, answers, correct = sample_and_grade(
+            model, task, chunk, n_samples, temperature, generator
+        )
+        n_tokens = drawn.mask.sum(1)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "problem_id": np.repeat([p.problem_id for p in chunk], n_samples),
+                    "sample_id": np.tile(np.arange(n_samples), len(chunk)),
+                    "correct": correct.ravel(),
+                    "answer": pd.array(answers, dtype="str"),
+                    "logprob": np.minimum(drawn.logprob.sum(1).cpu().numpy(), 0.0),
+                    "n_tokens": n_tokens.cpu().numpy(),
+                    "token_entropy": (drawn.entropy.sum(1) / n_tokens).cpu().numpy(),
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    names = {"temperature": temperature, "seed": seed, "step": step}
+    table.insert(0, "run", run)
+    table.insert(1, "split", split)
+    return table.assign(**names)
+
+
+def answer_logprobs(
+    model: PreTrainedModel,
+    task: Task[Any],
+    prompt: Any,
+    answers: Sequence[str],
+    demo: str | None = None,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Exact log-probability of each answer, its end token included, with or without a demo."""
+    context = task.encode(prompt, demo)
+    tokens = [task.encode_answer(answer) for answer in answers]
+    with torch.no_grad():
+        values = score(model, [context] * len(tokens), tokens, task.pad_id)
+    return np.asarray(values.double().sum(1).cpu().numpy())
+
+
+def correct_answer_policy(
+    model: PreTrainedModel, task: Task[Any], prompts: Sequence[Any]
+) -> pd.DataFrame:
+    """Exact probability of every correct answer to each prompt, where a task can list them.
+
+    From these, accuracy, pass@k, distinct@k and gap slopes follow without sampling noise.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    task : Task
+    prompts : sequence of prompts
+
+    Returns
+    -------
+    DataFrame
+        Columns ``problem_id``, ``answer`` and ``logprob`` (nats, the end token included), one row
+        a correct answer, in the order of the prompts.
+    """
+    problems, answers, contexts, tokens = [], [], [], []
+    for prompt in prompts:
+        context = task.encode(prompt)
+        for answer in task.correct_answers(prompt):
+            problems.append(prompt.problem_id)
+            answers.append(answer)
+            contexts.append(context)
+            tokens.append(task.encode_answer(answer))
+    with torch.no_grad():
+        values = score(model, contexts, tokens, task.pad_id).double().sum(1)
+    return pd.DataFrame(
+        {"problem_id": problems, "answer": answers, "logprob": values.clamp(max=0.0).cpu().numpy()}
+    )
+
+
+def follows_demonstration(
+    model: PreTrainedModel, task: Any, prompts: Sequence[Any], seed: int = 0
+) -> pd.DataFrame:
+    """Compare what a demonstration changes in the model with what it should, by Bayes' rule.
+
+    For each prompt a demonstration is drawn from the exact law of the documents. The probability
+    of answering with the same path again, given that the answer is correct, is taken from the
+    model and from the exact posterior over authors, with and without the demonstration.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    task : PathTask
+        Or another task with ``document_law(prompt, demo)``.
+    prompts : sequence of prompts
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        One row a prompt: ``problem_id``, ``demo``, ``model``, ``exact`` (without),
+        ``model_given_demo``, ``exact_given_demo``; and ``correct``, ``correct_given_demo``, the
+        model's probability of all correct answers together.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for prompt in prompts:
+        law = task.document_law(prompt)
+        answers = list(law)
+        p = np.array([law[a] for a in answers])
+        demo = answers[rng.choice(len(answers), p=p / p.sum())]
+        given = task.document_law(prompt, demo)
+        exact = np.array([given[a] for a in answers])
+        mine = np.exp(answer_logprobs(model, task, prompt, answers))
+        shown = np.exp(answer_logprobs(model, task, prompt, answers, demo))
+        at = answers.index(demo)
+        rows.append(
+            {
+                "problem_id": prompt.problem_id,
+                "demo": demo,
+                "model": mine[at] / mine.sum(),
+                "exact": p[at] / p.sum(),
+                "model_given_demo": shown[at] / shown.sum(),
+                "exact_given_demo": exact[at] / exact.sum(),
+                "correct": mine.sum(),
+                "correct_given_demo": shown.sum(),
+            }
+        )
+    return pd.DataFrame(rows)

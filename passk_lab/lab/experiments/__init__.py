@@ -1,0 +1,1 @@
+"""Experiments that run from start to finish: `passk-lab train --suite NAME`."""

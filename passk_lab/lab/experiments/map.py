@@ -1,0 +1,111 @@
+"""Where the collapse appears: the suite's main methods under other authors and other settings.
+
+Each condition changes one thing of the main experiment: how much a demonstration says, how unequal
+the authors' styles are, how fast the teacher follows, how strong the penalty on RL is. Bases for
+other authors are the main one, trained on for a while on documents by these authors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from passk_lab.lab.experiments.suite import PATHS, Suite, run_suite
+from passk_lab.lab.loop import TrainConfig
+from passk_lab.lab.methods import LossOptions
+from passk_lab.lab.pretrain import PretrainConfig, pretrain
+from passk_lab.lab.tasks.paths import PathTask
+
+__all__ = ["AUTHORS", "CONDITIONS", "run_map"]
+
+AUTHORS: dict[str, PathTask] = {
+    "main": PATHS,
+    "freer-authors": replace(PATHS, follow=0.6),
+    "fallible-after-demonstration": replace(PATHS, wrong_after_demo=0.1),
+    "even-authors": replace(PATHS, style_shares=(0.25, 0.25, 0.25, 0.25)),
+    "unequal-authors": replace(PATHS, style_shares=(0.7, 0.1, 0.1, 0.1)),
+}
+
+
+def _config(name: str, **options: object) -> TrainConfig:
+    return replace(TrainConfig(name, prompts_per_step=8, ema_rate=0.01), **options)  # type: ignore[arg-type]
+
+
+_BOTH = {
+    "sdsd": _config("sdsd"),
+    "grpo/kl": _config("grpo/kl", options=LossOptions(kl_coef=0.1)),
+}
+# What the main suite trains itself isn't trained again.
+CONDITIONS: dict[str, dict[str, TrainConfig]] = {
+    "main": {
+        "grpo/kl-0.3": _config("grpo/kl-0.3", options=LossOptions(kl_coef=0.3)),
+        "sdsd/trust-1": _config("sdsd/trust-1", options=LossOptions(trust=1.0)),
+    },
+    "freer-authors": _BOTH,
+    "fallible-after-demonstration": _BOTH,
+    "even-authors": _BOTH,
+    "unequal-authors": _BOTH,
+}
+# What the main experiment's sweep chose for both methods.
+_RATE = 3e-4
+_ADAPTATION = PretrainConfig(steps=300, learning_rate=1e-3, warmup=30, seed=1)
+
+
+def run_map(
+    base: PreTrainedModel,
+    folder: Path,
+    seeds: Sequence[int] | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+    conditions: Sequence[str] | None = None,
+    suite: Suite | None = None,
+    adaptation: PretrainConfig = _ADAPTATION,
+) -> list[Path]:
+    """Train every condition from one base and keep its exact policies; resumes.
+
+    Parameters
+    ----------
+    base : PreTrainedModel
+        The main suite's base.
+    folder : Path
+        Gets one folder a condition, with the files of a suite and, for other authors, ``base/``.
+    seeds, jobs, progress
+        As for `passk_lab.lab.experiments.suite.run_suite`.
+    conditions : sequence of str, optional
+        Names in `CONDITIONS`; default all.
+    suite : Suite, optional
+        Sizes, steps and learning rate (its only one); its task and runs are replaced.
+    adaptation : PretrainConfig
+        How a base learns other authors.
+
+    Returns
+    -------
+    list of Path
+        The files of the policies.
+
+    Raises
+    ------
+    ValueError
+        A condition is unknown; the message lists the known ones.
+    """
+    suite = suite or Suite(
+        n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140), learning_rates=(_RATE,)
+    )
+    files = []
+    for name in CONDITIONS if conditions is None else conditions:
+        if name not in CONDITIONS:
+            raise ValueError(
+                f"condition {name!r} is unknown; the known ones: {', '.join(CONDITIONS)}"
+            )
+        here = replace(suite, task=AUTHORS[name], runs=CONDITIONS[name])
+        model = base
+        if AUTHORS[name] != PATHS:
+            model = pretrain(
+                here.task, here.model, adaptation, folder / name / "base",
+                progress=progress, start_from=base,
+            ).eval()  # fmt: skip
+        files += run_suite(here, model, folder / name, None, seeds, jobs, progress)
+    return files

@@ -1,0 +1,601 @@
+"""The path-finding experiment: one base, every method from it, rollouts of all of them.
+
+A suite's folder holds
+
+- ``base/``: checkpoints of the base,
+- ``sweep/``: one file a learning rate that was tried; ``sweep.csv``: all of them,
+- ``runs/<run>-<seed>/``: checkpoints and metrics of each training run,
+- ``rollouts/<run>-<seed>.parquet``: its sampled answers (a rollouts table),
+- ``policies/<run>-<seed>.parquet``: its exact probabilities of every correct answer.
+
+What is there already is not made again, so an interrupted suite goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from passk_lab.lab.evaluate import (
+    answer_logprobs,
+    correct_answer_policy,
+    evaluate,
+    follows_demonstration,
+)
+from passk_lab.lab.loop import TrainConfig, train
+from passk_lab.lab.methods import LossOptions
+from passk_lab.lab.model import ModelConfig, count_parameters, load_model
+from passk_lab.lab.pretrain import PretrainConfig, pretrain
+from passk_lab.lab.tasks.paths import PathPrompt, PathTask
+from passk_lab.metrics.functional import hill_number
+from passk_lab.metrics.passk import pass_at_k
+from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts.table import counts, write_rollouts
+from passk_lab.stats.policies import policy_summary, policy_values
+
+__all__ = [
+    "SUITES",
+    "Suite",
+    "base_report",
+    "evaluation_prompts",
+    "find",
+    "make_base",
+    "run_suite",
+    "sweep_learning_rates",
+]
+
+AnySuite = TypeVar("AnySuite")
+
+# Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
+_PROMPT_SEED = 1_000_003
+_VALIDATION_SEED = 1_000_033
+
+
+# Half of the documents are wrong, but none that shows a demonstration: who solves a problem
+# correctly once does so again. Were some of these wrong, a model that sees a demonstration would
+# take every departure from it for a mistake and go on with mistakes (see docs/training.md).
+PATHS = PathTask(
+    min_paths=5,
+    max_paths=12,
+    style_shares=(0.4, 0.2, 0.2, 0.2),
+    follow=0.95,
+    wrong=0.5,
+    wrong_after_demo=0.0,
+)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is trained and evaluated.
+
+    Attributes
+    ----------
+    task : PathTask
+    pretrain : PretrainConfig
+    runs : mapping of str to TrainConfig
+        Name in the column ``run`` -> how it is trained; the seed is filled in.
+    steps : tuple of int
+        Training steps after which answers are sampled in distribution, and after the last one on
+        every split.
+    policy_steps : tuple of int
+        Training steps after which the exact probabilities of the correct answers are kept, in
+        distribution and, at those of ``steps``, which are among them, on every split.
+    seeds : tuple of int
+    n_problems, n_samples : int
+        Size of an evaluation, for each split; without samples, exact probabilities alone are kept.
+    learning_rates : tuple of float
+        Those that the sweep tries, the same for every run; a single one is taken as it is.
+    rate_of : mapping of str to str
+        Runs that aren't swept -> the run whose learning rate they take.
+    sweep_steps, sweep_seed : int
+        Length and seed of the sweep's runs; the seed is none of ``seeds``.
+    d_model, n_layers, n_heads : int
+        Shape of the model.
+    seen : bool
+        Train on the very problems that are evaluated in distribution. What a method does to a
+        policy is then not mixed with how far that carries over to other problems.
+    """
+
+    task: PathTask = field(default_factory=lambda: PATHS)
+    pretrain: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=3_000))
+    runs: Mapping[str, TrainConfig] = field(default_factory=dict)
+    steps: tuple[int, ...] = (60, 240)
+    policy_steps: tuple[int, ...] = (20, 60, 100, 140, 180, 240)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    n_problems: int = 200
+    n_samples: int = 128
+    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4)
+    rate_of: Mapping[str, str] = field(default_factory=dict)
+    sweep_steps: int = 240
+    sweep_seed: int = 1_000
+    d_model: int = 128
+    n_layers: int = 4
+    n_heads: int = 4
+    seen: bool = False
+
+    @property
+    def model(self) -> ModelConfig:
+        """Shape of the model, with the task's vocabulary."""
+        return ModelConfig(
+            self.task.vocab_size,
+            self.task.context_length,
+            d_model=self.d_model,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            pad_id=self.task.pad_id,
+            eos_id=self.task.eos_id,
+        )
+
+
+def _runs() -> dict[str, TrainConfig]:
+    """Every method, and variants that tell what matters, the main ones first."""
+    anchored = LossOptions(kl_coef=0.1)
+    options: dict[str, dict[str, Any]] = {
+        "sdsd": {},
+        "grpo": {},
+        "grpo/kl": {"options": anchored},
+        "sdsd/ema-0.05": {"ema_rate": 0.05},
+        "sdsd/live": {"teacher": "live"},
+        "sdsd/frozen": {"teacher": "frozen"},
+        "sdsd-uniform": {},
+        "sdsd-centred": {},
+        "mara": {"options": anchored},
+        "srpo": {},
+        "rl-modulated": {},
+        "rloo": {},
+        "rft": {},
+        "pkpo": {},
+        "sdsd-forward": {},
+        "sdsd-jsd": {},
+        "control-other": {},
+        "control-wrong": {},
+        "control-none": {},
+    }
+    # Here a student learns most of what it learns within a hundred updates, so that a teacher that
+    # moves slowly in comparison takes a hundredth of the student at each. (SDPO's code takes a
+    # twentieth, at learning rates a hundred times smaller.)
+    slow = {"prompts_per_step": 8, "ema_rate": 0.01}
+    return {name: TrainConfig(name, **(slow | o)) for name, o in options.items()}
+
+
+# What a variant or a control is compared with decides its learning rate, too.
+_RATE_OF = {
+    "grpo/kl": "grpo",
+    "sdsd/ema-0.05": "sdsd",
+    "sdsd/live": "sdsd",
+    "sdsd/frozen": "sdsd",
+    "control-other": "sdsd",
+    "control-wrong": "sdsd",
+    "control-none": "sdsd",
+}
+
+# For one GPU: larger graphs, ten million parameters.
+_LARGE = Suite(
+    task=replace(
+        PATHS,
+        n_nodes=14,
+        max_nodes=18,
+        edges=(26, 34),
+        larger_edges=(38, 46),
+        min_paths=6,
+        max_paths=30,
+        n_concepts=8,
+        context_length=128,
+    ),
+    pretrain=PretrainConfig(steps=12_000, batch_size=512, learning_rate=1e-3, warmup=500),
+    runs={
+        name: replace(config, prompts_per_step=32, autocast=True, compile=True)
+        for name, config in _runs().items()
+    },
+    rate_of=_RATE_OF,
+    d_model=384,
+    n_layers=6,
+    n_heads=6,
+)
+
+# The runs that the forecast is held against, and RL; the rate is what the sweep chose for both.
+_SEEN = Suite(
+    runs={
+        name: config
+        for name, config in _runs().items()
+        if name in ("sdsd", "sdsd/frozen", "sdsd/ema-0.05", "grpo", "grpo/kl")
+    },
+    steps=(240,),
+    policy_steps=(60, 240),
+    n_samples=0,
+    learning_rates=(3e-4,),
+    seen=True,
+)
+
+SUITES: dict[str, Suite] = {
+    "paths": Suite(runs=_runs(), rate_of=_RATE_OF),
+    "paths-large": _LARGE,
+    "paths-seen": _SEEN,
+}
+
+
+def find(suites: Mapping[str, AnySuite], name: str) -> AnySuite:
+    """Look a suite up by name, among these or those of another module.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name; the message lists the known ones.
+
+    Examples
+    --------
+    >>> find(SUITES, "paths").seeds
+    (0, 1, 2)
+    """
+    if name not in suites:
+        raise ValueError(f"suite {name!r} is unknown; the known ones: {', '.join(suites)}")
+    return suites[name]
+
+
+def make_base(
+    suite: Suite, folder: Path, device: str = "cpu", progress: bool = True
+) -> PreTrainedModel:
+    """Pre-train the base, or load it where ``folder`` holds it already.
+
+    Parameters
+    ----------
+    suite : Suite
+    folder : Path
+        A saved model (with ``config.json``), or a folder for the checkpoints of pre-training,
+        which goes on from the newest one.
+    device : str
+    progress : bool
+
+    Returns
+    -------
+    PreTrainedModel
+
+    Raises
+    ------
+    ValueError
+        The saved model has another vocabulary or a shorter context than the task.
+    """
+    if not (folder / "config.json").exists():
+        return pretrain(suite.task, suite.model, suite.pretrain, folder, device, progress)
+    base = load_model(folder, device=device)
+    for name, needed, has in (
+        ("tokens", suite.task.vocab_size, base.config.vocab_size),
+        ("positions", suite.task.context_length, base.config.max_position_embeddings),
+    ):
+        if has < needed:
+            raise ValueError(
+                f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base of "
+                "this suite"
+            )
+    return base
+
+
+def evaluation_prompts(
+    suite: Suite, base: PreTrainedModel, splits: Sequence[str] = ("id",)
+) -> dict[str, list[PathPrompt]]:
+    """Prompts of each split, the same for every run.
+
+    Parameters
+    ----------
+    suite : Suite
+    base : PreTrainedModel
+        Decides what "blocked" blocks: its most likely correct path.
+    splits : sequence of str
+        Among "id", "ood-blocked", "ood-larger" and "ood-waypoint".
+
+    Returns
+    -------
+    dict of str to list of prompts
+
+    Raises
+    ------
+    ValueError
+        A split is unknown.
+    """
+    task, n = suite.task, suite.n_problems
+    usual = task.sample(n, np.random.default_rng(_PROMPT_SEED))
+    made: dict[str, list[PathPrompt]] = {}
+    for split in splits:
+        rng = np.random.default_rng([_PROMPT_SEED, len(split)])
+        if split == "id":
+            made[split] = usual
+        elif split == "ood-larger":
+            made[split] = task.larger(n, rng)
+        elif split == "ood-waypoint":
+            found = [task.waypoint(prompt, rng, min_paths=2) for prompt in usual]
+            made[split] = [prompt for prompt in found if prompt is not None]
+        elif split == "ood-blocked":
+            blocked = []
+            for prompt in usual:
+                answers = task.correct_answers(prompt)
+                favourite = answers[int(np.argmax(answer_logprobs(base, task, prompt, answers)))]
+                blocked.append(task.blocked(prompt, favourite, rng))
+            made[split] = [prompt for prompt in blocked if prompt is not None]
+        else:
+            raise ValueError(
+                f"split {split!r} is none of 'id', 'ood-blocked', 'ood-larger', 'ood-waypoint'"
+            )
+    return made
+
+
+ALL_SPLITS = ("id", "ood-blocked", "ood-larger", "ood-waypoint")
+
+
+def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = None) -> pd.Series:
+    """Measure what the experiment asks of a base.
+
+    Parameters
+    ----------
+    suite : Suite
+    base : PreTrainedModel
+    n_prompts : int, optional
+        Default: the suite's number of problems.
+
+    Returns
+    -------
+    Series
+        ``pass@1``, ``pass@64``; ``effective_paths``, 1 / sum p² over a prompt's correct paths
+        from exact probabilities, mean over prompts, and ``effective_sampled``, the unbiased
+        estimate from the samples (NaN where no prompt has two correct ones); and how the model
+        answers with a demonstration's own path, without and with it, against Bayes' rule (see
+        `follows_demonstration`).
+    """
+    prompts = evaluation_prompts(suite, base)["id"][: n_prompts or suite.n_problems]
+    table = evaluate(base, suite.task, prompts, suite.n_samples, run="base", seed=0)
+    found = counts(table)
+    n, c = found["n_samples"].to_numpy(), found["n_correct"].to_numpy()
+    exact = policy_summary(correct_answer_policy(base, suite.task, prompts))
+    several = [cell for cell in found["correct_mode_counts"] if cell.sum() > 1]
+    sampled = np.asarray(hill_number(several, 2)) if several else np.array([np.nan])
+    follows = follows_demonstration(base, suite.task, prompts)
+    return pd.Series(
+        {
+            "parameters": count_parameters(base),
+            "pass@1": pass_at_k(n, c, 1).mean(),
+            "pass@64": pass_at_k(n, c, min(64, int(n.min()))).mean(),
+            "effective_paths": exact["effective_answers"],
+            "effective_sampled": float(1 / np.mean(1 / sampled)),
+            "token_entropy": table["token_entropy"].mean(),
+            **follows.mean(numeric_only=True).add_prefix("demo_").to_dict(),
+        }
+    )
+
+
+def sweep_learning_rates(
+    suite: Suite,
+    base: PreTrainedModel,
+    folder: Path,
+    runs: Sequence[str] | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Try every learning rate of the suite, measured on prompts that nothing else uses.
+
+    Parameters
+    ----------
+    suite : Suite
+    base : PreTrainedModel
+    folder : Path
+    runs : sequence of str, optional
+        The runs whose learning rates are needed; default all of the suite. Runs that share one
+        (``suite.rate_of``) are swept once.
+    jobs : int
+        Processes side by side.
+    progress : bool
+
+    Returns
+    -------
+    DataFrame
+        One row a run and rate: ``run, learning_rate, seed, step``, what
+        `policy_summary` gives on the validation prompts, ``pass@1_error`` (its
+        standard error over problems) and ``chosen``: the rate with the highest pass@1. Also
+        written to ``sweep.csv``.
+    """
+    names = dict.fromkeys(suite.rate_of.get(n, n) for n in known_runs(suite.runs, runs))
+    tried = [(name, rate) for name in names for rate in suite.learning_rates]
+    work = [
+        (_try_rate, (suite, folder, *one)) for one in tried if not _tried(folder, *one).exists()
+    ]
+    _do(work, base, jobs, "sweep", progress)
+    table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
+    # Of equal ones the smallest, which comes first.
+    table["chosen"] = table.index.isin(table.groupby("run")["pass@1"].idxmax())
+    with atomic_write(folder / "sweep.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    return table
+
+
+def run_suite(
+    suite: Suite,
+    base: PreTrainedModel,
+    folder: Path,
+    runs: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+) -> list[Path]:
+    """Sweep, train and evaluate runs from one base; what is done already is passed over.
+
+    Parameters
+    ----------
+    suite : Suite
+    base : PreTrainedModel
+    folder : Path
+    runs : sequence of str, optional
+        Names among ``suite.runs``; default all.
+    seeds : sequence of int, optional
+        Default: the suite's.
+    jobs : int
+        Processes side by side, each with its share of the processor's cores.
+    progress : bool
+
+    Returns
+    -------
+    list of Path
+        The rollouts files (without samples, those of the policies), the base's first.
+
+    Raises
+    ------
+    ValueError
+        A run is unknown; the message lists the known ones.
+    """
+    names = known_runs(suite.runs, runs)
+    seeds = suite.seeds if seeds is None else seeds
+    if len(suite.learning_rates) > 1:
+        swept = sweep_learning_rates(suite, base, folder, names, jobs, progress)
+        rates = dict(swept.loc[swept["chosen"], ["run", "learning_rate"]].to_numpy())
+    else:
+        rates = dict.fromkeys(suite.runs, suite.learning_rates[0])
+    prompts = evaluation_prompts(suite, base, ALL_SPLITS)
+    kinds = ("rollouts", "policies") if suite.n_samples else ("policies",)
+    wanted = [("base", seed, 0.0) for seed in seeds]
+    wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for n in names for seed in seeds]
+    work = [
+        (_train_and_evaluate, (suite, folder, prompts, *one))
+        for one in wanted
+        if not all(run_file(folder, kind, *one[:2]).exists() for kind in kinds)
+    ]
+    _do(work, base, jobs, "suite", progress)
+    return [run_file(folder, kinds[0], *one[:2]) for one in wanted]
+
+
+def known_runs(known: Mapping[str, TrainConfig], runs: Sequence[str] | None) -> list[str]:
+    """Names of runs, all by default; ValueError lists the known ones."""
+    names = list(known) if runs is None else list(runs)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"run {name!r} is unknown; the known ones: {', '.join(known)}")
+    return names
+
+
+def run_file(folder: Path, kind: str, run: str, seed: int) -> Path:
+    """Where a suite keeps something of a run: ``<folder>/<kind>/<run>-<seed>.parquet``."""
+    return folder / kind / f"{run.replace('/', '-')}-{seed}.parquet"
+
+
+def _tried(folder: Path, run: str, rate: float) -> Path:
+    return folder / "sweep" / f"{run.replace('/', '-')}-{rate:g}.json"
+
+
+def _try_rate(base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate: float) -> None:
+    """Train with one learning rate and measure it on the validation prompts."""
+    target = _tried(folder, name, rate)
+    config = replace(
+        suite.runs[name], steps=suite.sweep_steps, learning_rate=rate, seed=suite.sweep_seed
+    )
+    model = train(suite.task, base, config, target.with_suffix(""), progress=False)
+    prompts = suite.task.sample(suite.n_problems, np.random.default_rng(_VALIDATION_SEED))
+    policy = correct_answer_policy(model, suite.task, prompts)
+    solved = policy_values(policy, "pass_at_k", 1, by=())[()][2][0, :, 0]
+    record = {"run": name, "learning_rate": rate, "seed": config.seed, "step": config.steps}
+    record |= policy_summary(policy)
+    record["pass@1_error"] = float(solved.std(ddof=1) / np.sqrt(len(solved)))
+    with atomic_write(target) as temporary:
+        temporary.write_text(json.dumps(record))
+
+
+def _train_and_evaluate(
+    base: PreTrainedModel,
+    suite: Suite,
+    folder: Path,
+    prompts: Mapping[str, Sequence[PathPrompt]],
+    name: str,
+    seed: int,
+    rate: float,
+) -> None:
+    """Train one run with one seed, and write its rollouts and its exact policies."""
+    note: dict[str, Any] = {"task": asdict(suite.task), "run": name, "seed": seed}
+    rollouts, policies = [], []
+    steps = suite.policy_steps
+    if name == "base":
+        steps = (0,)
+    else:
+        config = replace(suite.runs[name], seed=seed, learning_rate=rate)
+        note["train"] = asdict(config)
+    for step in steps:
+        if name == "base":
+            model = base
+        else:
+            run_folder = run_file(folder, "runs", name, seed).with_suffix("")
+            model = train(
+                suite.task, base, replace(config, steps=step), run_folder, progress=False,
+                prompts=prompts["id"] if suite.seen else None,
+            ).eval()  # fmt: skip
+        sampled = step in suite.steps or name == "base"
+        for split in ALL_SPLITS if sampled else ("id",):
+            at: dict[str, Any] = {"run": name, "split": split, "seed": seed, "step": step}
+            policies.append(_policy(model, suite.task, prompts[split]).assign(**at))
+            if suite.n_samples and sampled and (split == "id" or step == steps[-1]):
+                drawn = evaluate(model, suite.task, prompts[split], suite.n_samples, **at)
+                rollouts.append(drawn)
+    note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
+    note["device"] = str(base.device)
+    if rollouts:
+        target = run_file(folder, "rollouts", name, seed)
+        write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
+    with atomic_write(run_file(folder, "policies", name, seed)) as temporary:
+        table = pd.concat(policies, ignore_index=True)
+        table.attrs = {"passk_lab": note}
+        table.to_parquet(temporary, compression="zstd")
+
+
+def _policy(model: PreTrainedModel, task: PathTask, prompts: Sequence[PathPrompt]) -> pd.DataFrame:
+    """Exact probabilities of the correct answers, and bit by bit which concepts they visit."""
+    policy = correct_answer_policy(model, task, prompts)
+    by_name = {prompt.problem_id: prompt for prompt in prompts}
+    policy["concepts"] = [
+        sum(1 << concept for concept in task.concepts_of(by_name[problem], answer))
+        for problem, answer in zip(policy["problem_id"], policy["answer"], strict=True)
+    ]
+    return policy
+
+
+# --- processes side by side ----------------------------------------------------------------------
+
+Work = tuple[Callable[..., None], tuple[Any, ...]]
+_worker: dict[str, PreTrainedModel] = {}
+
+
+def _do(work: Sequence[Work], base: PreTrainedModel, jobs: int, label: str, progress: bool) -> None:
+    with tqdm(total=len(work), desc=label, disable=not progress) as bar:
+        for _ in _done(work, base, jobs):
+            bar.update()
+
+
+def _done(work: Sequence[Work], base: PreTrainedModel, jobs: int) -> Iterator[None]:
+    if jobs == 1 or len(work) < 2:
+        for function, arguments in work:
+            yield function(base, *arguments)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    # Not forked: threads of the parent, PyTorch's among them, wouldn't survive it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_worker, (base, threads)) as pool:
+        futures = [pool.submit(_in_worker, *one) for one in work]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker(base: PreTrainedModel, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _worker["base"] = base
+
+
+def _in_worker(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    function(_worker["base"], *arguments)

@@ -1,0 +1,806 @@
+"""Losses of the on-policy methods: distillation divergences, policy gradients and reward shaping.
+
+Logits are [B, T, V] and log-probabilities [B, T], aligned with the answer's tokens: position t
+predicts answer token t. The mask [B, T] is true where a token counts. Values at masked positions
+never matter, not even NaN. Everything is computed in float32, float64 where the input is float64.
+
+p is the student and q the teacher, which is always a constant: no gradient flows into it. Rewards
+are [G, n]: G prompts with n rollouts each, numpy or torch, and come back as the same kind.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from passk_lab.metrics.passk import pass_at_k
+
+__all__ = [
+    "divergence",
+    "full_sequence",
+    "group_advantages",
+    "kl_penalty",
+    "mara_rewards",
+    "pkpo_rewards",
+    "policy_gradient_loss",
+    "reduce",
+    "rft_loss",
+    "sampled_divergence",
+    "token_logprob",
+]
+
+Kind = Literal["reverse", "forward", "jsd"]
+Support = Literal["student", "teacher"]
+Reduction = Literal["token", "sequence", "sequence_mean", "constant"]
+Estimator = Literal["k1", "k2", "k3"]
+Gradient = Literal["score", "direct"]
+Advantage = Literal["grpo", "dr_grpo", "rloo"]
+
+# exp(20) is far beyond any ratio that a sampled token can have, and finite in float32.
+_MAX_LOG_RATIO = 20.0
+# Captured mass of the top-k is kept below one by this much, in log space, as TRL does.
+_MIN_TAIL = 1e-7
+
+
+def reduce(
+    values: Tensor, mask: Tensor, how: Reduction = "token", length: float | None = None
+) -> Tensor:
+    """Bring per-token values to one number.
+
+    Parameters
+    ----------
+    values : Tensor [B, T]
+    mask : Tensor [B, T], bool or integer
+    how : {"token", "sequence", "sequence_mean", "constant"}
+        "token": mean over all tokens of the batch [1]_. "sequence": sum of each sequence, mean
+        over sequences. "sequence_mean": mean of each sequence, mean over sequences, as in
+        GRPO [2]_. "constant": the "sequence" value divided by `length`, as in Dr. GRPO [3]_.
+        Sequences with an empty mask count as sequences of value 0.
+    length : float, optional
+        The constant of "constant", usually the longest answer that sampling allows; other
+        reductions don't use it.
+
+    Returns
+    -------
+    Tensor []
+        0 where no token counts, so that such a batch has a gradient of zero and not of NaN.
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit, an unknown `how`, or "constant" without a positive `length`.
+
+    References
+    ----------
+    .. [1] Yu et al. (2025), DAPO, arXiv:2503.14476, section 3.3.
+    .. [2] Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, equation 3.
+    .. [3] Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
+
+    Examples
+    --------
+    >>> values = torch.tensor([[1.0, 2.0, 3.0], [6.0, 0.0, 0.0]])
+    >>> mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    >>> reduce(values, mask).item(), reduce(values, mask, "sequence").item()
+    (3.0, 6.0)
+    >>> reduce(values, mask, "sequence_mean").item(), reduce(values, mask, "constant", 3).item()
+    (4.0, 2.0)
+    """
+    _choice("how", how, Reduction)
+    mask = _mask(mask, values=values)
+    total = _masked(values, mask).sum(1)
+    if how == "token":
+        return total.sum() / mask.sum().clamp(min=1)
+    if how == "sequence_mean":
+        total = total / mask.sum(1).clamp(min=1)
+    if how == "constant":
+        if length is None or not length > 0:
+            raise ValueError(
+                f"how='constant' divides by a constant: give a positive length, not {length}"
+            )
+        total = total / length
+    return total.sum() / max(len(total), 1)
+
+
+def token_logprob(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Log-probability of each given token, in nats.
+
+    Parameters
+    ----------
+    logits : Tensor [B, T, V]
+    tokens : Tensor [B, T], int64
+        Any number is allowed at masked positions.
+    mask : Tensor [B, T], bool or integer
+
+    Returns
+    -------
+    Tensor [B, T]
+        0 at masked positions.
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[[0.0, 0.0], [float("nan"), 0.0]]])
+    >>> token_logprob(logits, torch.tensor([[1, -100]]), torch.tensor([[1, 0]]))
+    tensor([[-0.6931,  0.0000]])
+    """
+    mask = _mask(mask, logits=logits, tokens=tokens)
+    rows = _rows(mask)
+    chosen = tokens.reshape(-1).index_select(0, rows)
+    loss = functional.cross_entropy(_pick(logits, rows), chosen, reduction="none")
+    return _place(-loss, rows, mask)
+
+
+def divergence(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    mask: Tensor,
+    kind: Kind = "reverse",
+    alpha: float = 0.5,
+    top_k: int | None = None,
+    support: Support = "student",
+    reduction: Reduction | None = None,
+    length: float | None = None,
+) -> Tensor:
+    """Divergence between student p and teacher q over the vocabulary, per token.
+
+    - "reverse": KL(p || q) = sum p log(p / q)
+    - "forward": KL(q || p) = sum q log(q / p)
+    - "jsd": (1 - alpha) KL(p || m) + alpha KL(q || m) with m = (1 - alpha) p + alpha q, the
+      generalised Jensen-Shannon divergence [1]_ in the convention of TRL and SDPO [2]_: alpha = 0
+      is taken as the forward KL, alpha = 1 as the reverse KL. Divided by alpha (1 - alpha) it
+      tends to these two at both ends; undivided it tends to 0, so learning rates don't carry over.
+
+    Prefixes are the student's own samples and count as given, so the gradient is that of the
+    per-prefix objective. `full_sequence` adds what is missing to the sequence-level one.
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor [B, T, V]
+        -inf forbids a token. A token that only the teacher forbids makes the reverse KL infinite.
+    mask : Tensor [B, T], bool or integer
+    kind : {"reverse", "forward", "jsd"}
+    alpha : float
+        Between 0 and 1; used by "jsd" only.
+    top_k : int, optional
+        Keep the k largest logits of `support` and put the rest of p and of q in one bucket each
+        [2]_. A bucket holds at least 1e-7; up to this much, the result is a lower bound of the
+        full divergence and not negative. From V on it is the full divergence.
+    support : {"student", "teacher"}
+        Whose largest logits `top_k` keeps; SDPO keeps the student's.
+    reduction : optional
+        As `how` of `reduce`; None keeps the tokens apart.
+    length : float, optional
+        As in `reduce`.
+
+    Returns
+    -------
+    Tensor [B, T], or [] with a reduction
+        Nats; 0 at masked positions.
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit; unknown `kind`, `support` or `reduction`; `alpha` or `top_k` out of range.
+
+    References
+    ----------
+    .. [1] Agarwal et al. (2024), On-Policy Distillation of Language Models, arXiv:2306.13649,
+       equation 1; their beta weights the teacher, as alpha does here.
+    .. [2] Hübotter et al. (2026), Reinforcement Learning via Self-Distillation,
+       arXiv:2601.20802; TRL 1.16, ``trl.experimental.sdpo.loss_utils``.
+
+    Examples
+    --------
+    >>> student = torch.log(torch.tensor([[[0.5, 0.25, 0.25]]]))
+    >>> teacher = torch.log(torch.tensor([[[0.25, 0.5, 0.25]]]))
+    >>> mask = torch.ones(1, 1, dtype=torch.bool)
+    >>> divergence(student, teacher, mask)
+    tensor([[0.1733]])
+    >>> divergence(student, teacher, mask, kind="jsd", top_k=1, reduction="token")
+    tensor(0.0338)
+    """
+    _choice("kind", kind, Kind)
+    _choice("support", support, Support)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha} must be between 0 (forward KL) and 1 (reverse KL)")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k={top_k} must be at least 1; None keeps the full vocabulary")
+    mask = _mask(mask, student_logits=student_logits, teacher_logits=teacher_logits)
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"student_logits {tuple(student_logits.shape)} and teacher_logits "
+            f"{tuple(teacher_logits.shape)} must have one shape [B, T, V]"
+        )
+    rows = _rows(mask)
+    student, teacher = _pick(student_logits, rows), _pick(teacher_logits.detach(), rows)
+    if top_k is None or top_k >= student.shape[-1]:
+        log_p, log_q = student.log_softmax(-1), teacher.log_softmax(-1)
+    else:
+        kept = (student if support == "student" else teacher).topk(top_k, dim=-1).indices
+        log_p, log_q = _with_tail(student, kept), _with_tail(teacher, kept)
+    if kind == "reverse" or (kind == "jsd" and alpha == 1):
+        values = _kl(log_p, log_q)
+    elif kind == "forward" or alpha == 0:
+        values = _kl(log_q, log_p)
+    else:
+        parts = torch.stack([log_p + math.log1p(-alpha), log_q + math.log(alpha)])
+        mixture = _finite(parts).logsumexp(0)
+        values = (1 - alpha) * _kl(log_p, mixture) + alpha * _kl(log_q, mixture)
+    return _maybe_reduce(_place(values, rows, mask), mask, reduction, length)
+
+
+def full_sequence(
+    values: Tensor, logprob: Tensor, mask: Tensor, baseline: Tensor | None = None
+) -> Tensor:
+    """Give per-token divergences the gradient of the whole sequence's divergence.
+
+    Summed over tokens and averaged over the student's samples, per-token KLs have the value of the
+    sequence's KL(p || q), but not its gradient: an early token also decides which prefixes come
+    later. The missing part is the score-function term, the divergences still to come times the
+    gradient of log p,
+
+        sum_t grad D_t + sum_t grad log p(y_t) (sum_{s > t} D_s - baseline_t).
+
+    Per token the optimum is the geometric mean of the teachers at each prefix; with this term it
+    is that of whole sequences, which favours prefixes whose continuations the teachers agree on.
+
+    Parameters
+    ----------
+    values : Tensor [B, T]
+        From `divergence` without a reduction, any kind. Only with "reverse" is the sum the
+        divergence of sequences; with the others it is the expected sum over the student's prefixes.
+    logprob : Tensor [B, T]
+        Log-probability of the sampled tokens under the student, with its gradient; the samples
+        must be the student's own.
+    mask : Tensor [B, T], bool or integer
+    baseline : Tensor [B, T], optional
+        Lowers the variance. It stays unbiased as long as it doesn't depend on y_t and later
+        tokens of the same row.
+
+    Returns
+    -------
+    Tensor [B, T]
+        The same values with the other gradient. Use `reduce` with "sequence" or "constant": the
+        others divide by lengths, which the sampler decides on as well.
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit.
+
+    References
+    ----------
+    .. [1] Schulman et al. (2015), Gradient Estimation Using Stochastic Computation Graphs,
+       arXiv:1506.05254, theorem 1.
+
+    Examples
+    --------
+    >>> logprob = torch.full((1, 3), -1.0, requires_grad=True)
+    >>> values = full_sequence(torch.tensor([[0.1, 0.2, 0.4]]), logprob, torch.ones(1, 3).bool())
+    >>> values.detach()
+    tensor([[0.1000, 0.2000, 0.4000]])
+    >>> values.sum().backward()
+    >>> logprob.grad
+    tensor([[0.6000, 0.4000, 0.0000]])
+    """
+    inputs = {"values": values, "logprob": logprob}
+    if baseline is not None:
+        inputs["baseline"] = baseline
+    mask = _mask(mask, **inputs)
+    values, logprob = _masked(values, mask), _masked(logprob, mask)
+    from_here = values.detach().flip(1).cumsum(1).flip(1)
+    to_come = functional.pad(from_here[:, 1:], (0, 1))
+    if baseline is not None:
+        to_come = to_come - _masked(baseline.detach(), mask)
+    return values + to_come * (logprob - logprob.detach())
+
+
+def sampled_divergence(
+    logprob: Tensor,
+    teacher_logprob: Tensor,
+    mask: Tensor,
+    estimator: Estimator = "k1",
+    gradient: Gradient = "score",
+    reduction: Reduction | None = None,
+    length: float | None = None,
+) -> Tensor:
+    """Reverse KL(p || q) from the sampled tokens alone, with Schulman's estimators.
+
+    With r = q(y_t) / p(y_t) and y_t sampled from p [1]_: k1 = -log r, unbiased and of either sign;
+    k2 = (log r)^2 / 2, biased and never negative; k3 = r - 1 - log r, unbiased and never negative.
+
+    Parameters
+    ----------
+    logprob : Tensor [B, T]
+        Log-probability of the sampled tokens under the student, with its gradient.
+    teacher_logprob : Tensor [B, T]
+    mask : Tensor [B, T], bool or integer
+    estimator : {"k1", "k2", "k3"}
+        What the values are. In k3, log r is cut off at 20.
+    gradient : {"score", "direct"}
+        "score": (log p - log q) grad log p for every estimator, unbiased for the gradient of the
+        per-prefix reverse KL; the gradient of TRL's sampled-token loss [2]_. "direct":
+        differentiate the estimator itself. That gives in expectation: k1 nothing at all, k2 the
+        gradient of the reverse KL, k3 the gradient of the forward KL(q || p).
+    reduction, length
+        As in `divergence`.
+
+    Returns
+    -------
+    Tensor [B, T], or [] with a reduction
+        Nats; 0 at masked positions. (TRL's loss has another value, k1 log p, which is no
+        divergence; the gradient is the same.)
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit; unknown `estimator`, `gradient` or `reduction`.
+
+    References
+    ----------
+    .. [1] Schulman (2020), Approximating KL Divergence, http://joschu.net/blog/kl-approx.html
+    .. [2] TRL 1.16, ``trl.experimental.sdpo.loss_utils``.
+
+    Examples
+    --------
+    >>> logprob, teacher = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-2.0, -1.0]])
+    >>> mask = torch.ones(1, 2, dtype=torch.bool)
+    >>> sampled_divergence(logprob, teacher, mask)
+    tensor([[ 1., -1.]])
+    >>> sampled_divergence(logprob, teacher, mask, estimator="k3")
+    tensor([[0.3679, 0.7183]])
+    """
+    _choice("estimator", estimator, Estimator)
+    _choice("gradient", gradient, Gradient)
+    mask = _mask(mask, logprob=logprob, teacher_logprob=teacher_logprob)
+    logprob = _masked(logprob, mask)
+    log_ratio = logprob - _masked(teacher_logprob.detach(), mask)
+    values = log_ratio
+    if estimator == "k2":
+        values = log_ratio.square() / 2
+    if estimator == "k3":
+        log_r = (-log_ratio).clamp(max=_MAX_LOG_RATIO)
+        values = torch.expm1(log_r) - log_r
+    if gradient == "score":
+        values = values.detach() + log_ratio.detach() * (logprob - logprob.detach())
+    return _maybe_reduce(values, mask, reduction, length)
+
+
+def kl_penalty(
+    logprob: Tensor,
+    ref_logprob: Tensor,
+    mask: Tensor,
+    estimator: Estimator = "k3",
+    reduction: Reduction | None = None,
+    length: float | None = None,
+) -> Tensor:
+    """KL penalty to a reference policy from the sampled tokens, as GRPO adds it to its loss.
+
+    `sampled_divergence` with its "direct" gradient. Mind what the estimators do when they are
+    differentiated: k3, GRPO's, pulls with the gradient of the *forward* KL(ref || p); k2 with that
+    of the reverse KL; k1 with none. The exact full-vocabulary penalty is `divergence` with the
+    reference's logits as the teacher's.
+
+    Parameters
+    ----------
+    logprob, ref_logprob : Tensor [B, T]
+        Log-probabilities of the sampled tokens under the policy and under the reference.
+    mask : Tensor [B, T], bool or integer
+    estimator : {"k1", "k2", "k3"}
+    reduction, length
+        As in `divergence`.
+
+    Returns
+    -------
+    Tensor [B, T], or [] with a reduction
+        Nats; 0 at masked positions.
+
+    Raises
+    ------
+    ValueError
+        As for `sampled_divergence`.
+
+    References
+    ----------
+    .. [1] Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, equation 4.
+
+    Examples
+    --------
+    >>> kl_penalty(torch.tensor([[-1.0]]), torch.tensor([[-2.0]]), torch.tensor([[1]]))
+    tensor([[0.3679]])
+    """
+    mask = _mask(mask, logprob=logprob, ref_logprob=ref_logprob)
+    return sampled_divergence(logprob, ref_logprob, mask, estimator, "direct", reduction, length)
+
+
+def policy_gradient_loss(
+    logprob: Tensor,
+    old_logprob: Tensor | None,
+    advantages: Tensor,
+    mask: Tensor,
+    clip: tuple[float, float] | None = (0.2, 0.2),
+    reduction: Reduction | None = "token",
+    length: float | None = None,
+) -> Tensor:
+    """PPO's clipped loss per token, -min(ratio A, clip(ratio, 1 - low, 1 + high) A).
+
+    ratio = p(y_t) / p_old(y_t). The method lies in the advantages and the reduction:
+
+    ======================= ======================= =============== =========
+    method                  `group_advantages` kind reduction       clip
+    ======================= ======================= =============== =========
+    GRPO                    "grpo"                  "sequence_mean" symmetric
+    GRPO, DAPO's token mean "grpo"                  "token"         high > low
+    Dr. GRPO                "dr_grpo"               "constant"      symmetric
+    leave-one-out REINFORCE "rloo"                  "sequence"      None
+    ======================= ======================= =============== =========
+
+    Parameters
+    ----------
+    logprob : Tensor [B, T]
+        Log-probabilities of the sampled tokens under the policy, with their gradient.
+    old_logprob : Tensor [B, T] or None
+        The same under the policy that sampled them. None: they were sampled by this very policy,
+        the ratio is 1 and the gradient is -A grad log p.
+    advantages : Tensor [B] or [B, T]
+    mask : Tensor [B, T], bool or integer
+    clip : (low, high) or None
+        None doesn't clip. Without it a log ratio is still cut off at 20.
+    reduction, length
+        As in `divergence`.
+
+    Returns
+    -------
+    Tensor [], or [B, T] where `reduction` is None
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit, `clip` out of range or unknown `reduction`.
+
+    References
+    ----------
+    .. [1] Schulman et al. (2017), Proximal Policy Optimization Algorithms, arXiv:1707.06347,
+       equation 7.
+    .. [2] Ahmadian et al. (2024), Back to Basics, arXiv:2402.14740, section 2.
+
+    Examples
+    --------
+    >>> logprob = torch.tensor([[-1.0, -1.0]], requires_grad=True)
+    >>> mask = torch.ones(1, 2, dtype=torch.bool)
+    >>> loss = policy_gradient_loss(logprob, None, torch.tensor([2.0]), mask)
+    >>> loss.backward()
+    >>> loss.item(), logprob.grad.tolist()
+    (-2.0, [[-1.0, -1.0]])
+    """
+    inputs = {"logprob": logprob}
+    if old_logprob is not None:
+        inputs["old_logprob"] = old_logprob
+    if advantages.ndim != 1:
+        inputs["advantages"] = advantages
+    mask = _mask(mask, **inputs)
+    if advantages.ndim == 1:
+        if len(advantages) != len(mask):
+            raise ValueError(
+                f"advantages has {len(advantages)} rows but mask has {len(mask)}: "
+                "give one advantage a rollout, or [B, T]"
+            )
+        advantages = advantages[:, None].expand(mask.shape)
+    advantages = _masked(advantages.detach(), mask)
+    logprob = _masked(logprob, mask)
+    old = logprob if old_logprob is None else _masked(old_logprob, mask)
+    ratio = (logprob - old.detach()).clamp(max=_MAX_LOG_RATIO).exp()
+    objective = ratio * advantages
+    if clip is not None:
+        low, high = clip
+        if not (0 <= low <= 1 and high >= 0):
+            raise ValueError(f"clip={clip} must be (low, high) with 0 <= low <= 1 and high >= 0")
+        objective = torch.minimum(objective, ratio.clamp(1 - low, 1 + high) * advantages)
+    return _maybe_reduce(-objective, mask, reduction, length)
+
+
+def rft_loss(
+    logits: Tensor,
+    tokens: Tensor,
+    mask: Tensor,
+    reduction: Reduction | None = "token",
+    length: float | None = None,
+) -> Tensor:
+    """Cross-entropy of given sequences: rejection-sampling fine-tuning, also pre-training.
+
+    Parameters
+    ----------
+    logits : Tensor [B, T, V]
+    tokens : Tensor [B, T], int64
+    mask : Tensor [B, T], bool or integer
+    reduction, length
+        As in `divergence`.
+
+    Returns
+    -------
+    Tensor [], or [B, T] where `reduction` is None
+        Nats.
+
+    Raises
+    ------
+    ValueError
+        Shapes don't fit or unknown `reduction`.
+
+    References
+    ----------
+    .. [1] Yuan et al. (2023), Scaling Relationship on Learning Mathematical Reasoning with Large
+       Language Models, arXiv:2308.01825.
+
+    Examples
+    --------
+    >>> rft_loss(torch.zeros(1, 2, 4), torch.tensor([[3, 0]]), torch.tensor([[1, 0]]))
+    tensor(1.3863)
+    """
+    return _maybe_reduce(-token_logprob(logits, tokens, mask), mask, reduction, length)
+
+
+def group_advantages(rewards: Any, kind: Advantage = "grpo") -> Any:
+    """Advantages of a prompt's rollouts against their own group.
+
+    - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as TRL computes it [1]_
+    - "dr_grpo": r - mean [2]_
+    - "rloo": r - mean of the others [3]_, which is n / (n - 1) times "dr_grpo"
+
+    Parameters
+    ----------
+    rewards : array or Tensor [G, n]
+        n >= 2 rollouts of each of G prompts.
+    kind : {"grpo", "dr_grpo", "rloo"}
+
+    Returns
+    -------
+    array or Tensor [G, n]
+        Exactly 0 in a group whose rewards are all equal.
+
+    Raises
+    ------
+    ValueError
+        Not two-dimensional, fewer than two rollouts, a reward that isn't finite, unknown `kind`.
+
+    References
+    ----------
+    .. [1] Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, section 4.1.2.
+    .. [2] Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
+    .. [3] Kool et al. (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free.
+
+    Examples
+    --------
+    >>> group_advantages([[1, 0, 0, 1], [1, 1, 1, 1]], "rloo").round(3).tolist()
+    [[0.667, -0.667, -0.667, 0.667], [0.0, 0.0, 0.0, 0.0]]
+    """
+    _choice("kind", kind, Advantage)
+    values = _groups("rewards", rewards)
+    n = values.shape[1]
+    if n < 2:
+        raise ValueError(f"rewards has {n} rollout(s) a group; a baseline needs at least 2")
+    # The mean of equal numbers can miss them by a rounding error.
+    varies = np.ptp(values, axis=1, keepdims=True) > 0
+    centred = np.where(varies, values - values.mean(1, keepdims=True), 0.0)
+    if kind == "grpo":
+        centred = centred / (values.std(1, ddof=1, keepdims=True) + 1e-4)
+    if kind == "rloo":
+        centred = centred * (n / (n - 1))
+    return _like(centred, rewards)
+
+
+def pkpo_rewards(correct: Any, k: int, baseline: bool = False) -> Any:
+    """Rewards whose policy gradient is an unbiased gradient of pass@k.
+
+    With c of n rollouts correct and rho(n, c, k) the unbiased pass@k [1]_,
+
+        s_i = k / n                          where rollout i is correct,
+        s_i = k / n rho(n - 1, c, k - 1)     where it is wrong,
+
+    and E sum_i s_i grad log p(y_i) = grad pass@k: a *sum* over the group. Use s as advantages as
+    it is. Subtracting the group's mean (`group_advantages`) would bias it, for s_j depends on y_i.
+
+    Parameters
+    ----------
+    correct : array or Tensor [G, n]
+        Booleans, or 0 and 1.
+    k : int
+        1 <= k <= n.
+    baseline : bool
+        Subtract k / n times the pass@(k - 1) of the other rollouts, which doesn't depend on y_i
+        (the paper's "loo - 1"). Wrong rollouts then get 0 and correct ones
+        k / n (1 - rho(n - 1, c - 1, k - 1)): little where others would have solved it anyway.
+
+    Returns
+    -------
+    array or Tensor [G, n]
+
+    Raises
+    ------
+    ValueError
+        Not two-dimensional, an entry other than 0 and 1, k out of range.
+
+    References
+    ----------
+    .. [1] Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201.
+
+    Examples
+    --------
+    >>> pkpo_rewards([[1, 0, 0, 0]], k=2).round(4).tolist()
+    [[0.5, 0.1667, 0.1667, 0.1667]]
+    >>> pkpo_rewards([[1, 1, 0, 0]], k=2, baseline=True).round(4).tolist()
+    [[0.3333, 0.3333, 0.0, 0.0]]
+    """
+    hits = _groups("correct", correct)
+    if not np.isin(hits, (0, 1)).all():
+        group, rollout = np.argwhere(~np.isin(hits, (0, 1)))[0]
+        raise ValueError(
+            f"correct[{group}, {rollout}] is {hits[group, rollout]:g}; it must be 0 or 1"
+        )
+    n = hits.shape[1]
+    if not 1 <= k <= n:
+        raise ValueError(f"k={k} must be between 1 and the {n} rollouts of a group")
+    others = hits.sum(1, keepdims=True) - hits
+    # The best of no rollouts is no success.
+    solved = pass_at_k(n - 1, others, k - 1) if k > 1 else np.zeros_like(hits)
+    rewards = np.maximum(hits, solved) - (solved if baseline else 0.0)
+    return _like(k / n * rewards, correct)
+
+
+def mara_rewards(rewards: Any, base_logprob: Any, beta: float, threshold: float = 1.0) -> Any:
+    """Mode-anchored reward augmentation: make the KL-regularised optimum flat over good answers.
+
+    In each group the anchor z is the good rollout (reward >= threshold) that the base finds most
+    likely. Every good rollout gets
+
+        R(z) + beta (log pi_0(z) - log pi_0(y)),
+
+    the others keep their reward. The optimum of E r - beta KL(p || pi_0), pi_0 exp(r / beta), then
+    has the same probability for every good answer. beta must be the loss's own KL coefficient;
+    with beta = 0 only the good rewards become equal.
+
+    Parameters
+    ----------
+    rewards : array or Tensor [G, n]
+    base_logprob : array or Tensor [G, n]
+        log pi_0(y) of the whole answer under the base (the reference policy), in nats.
+    beta : float
+        >= 0.
+    threshold : float
+        From which reward on an answer is good; 1 suits rewards 0 and 1.
+
+    Returns
+    -------
+    array or Tensor [G, n]
+        A group without a good rollout is unchanged.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ or aren't two-dimensional, a number isn't finite, beta below 0.
+
+    Notes
+    -----
+    The definition is Algorithm 1 of [1]_ for a batch of one prompt's samples. As there, the anchor
+    comes from the samples at hand, so it moves with them; rewards of different groups can differ
+    by a constant, which group-relative advantages remove.
+
+    References
+    ----------
+    .. [1] GX-Chen et al. (2025), KL-Regularized Reinforcement Learning is Designed to Mode
+       Collapse, arXiv:2510.20817, algorithm 1.
+
+    Examples
+    --------
+    >>> mara_rewards([[1, 1, 0]], np.log([[0.4, 0.1, 0.5]]), beta=0.1).round(4).tolist()
+    [[1.0, 1.1386, 0.0]]
+    """
+    values, logprob = _groups("rewards", rewards), _groups("base_logprob", base_logprob)
+    if values.shape != logprob.shape:
+        raise ValueError(
+            f"rewards {values.shape} and base_logprob {logprob.shape} must have one shape [G, n]"
+        )
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"beta={beta} must be a finite number, at least 0")
+    good = values >= threshold
+    anchor = np.where(good, logprob, -np.inf).argmax(1)[:, None]
+    reward, top = (np.take_along_axis(x, anchor, 1) for x in (values, logprob))
+    return _like(np.where(good, reward + beta * (top - logprob), values), rewards)
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) over the last axis; tokens of probability 0 in p add nothing."""
+    p = log_p.exp()
+    return (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1)
+
+
+def _with_tail(logits: Tensor, kept: Tensor) -> Tensor:
+    """Log-probabilities of the kept tokens and, last, of all others together."""
+    log_p = logits.gather(-1, kept) - logits.logsumexp(-1, keepdim=True)
+    captured = _finite(log_p).logsumexp(-1, keepdim=True).clamp(max=-_MIN_TAIL)
+    return torch.cat([log_p, torch.log(-torch.expm1(captured))], dim=-1)
+
+
+def _finite(log_p: Tensor) -> Tensor:
+    """Where all terms are -inf, logsumexp has the gradient NaN; a huge negative number has none."""
+    return log_p.clamp(min=torch.finfo(log_p.dtype).min / 2)
+
+
+def _upcast(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _masked(values: Tensor, mask: Tensor) -> Tensor:
+    return _upcast(values).masked_fill(~mask, 0.0)
+
+
+def _rows(mask: Tensor) -> Tensor:
+    return mask.reshape(-1).nonzero().squeeze(-1)
+
+
+def _pick(logits: Tensor, rows: Tensor) -> Tensor:
+    """Logits [N, V] of the tokens that count: padding costs no memory and can't leak."""
+    return _upcast(logits.reshape(-1, logits.shape[-1]).index_select(0, rows))
+
+
+def _place(values: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+    return values.new_zeros(mask.numel()).index_copy(0, rows, values).view(mask.shape)
+
+
+def _maybe_reduce(
+    values: Tensor, mask: Tensor, reduction: Reduction | None, length: float | None
+) -> Tensor:
+    return values if reduction is None else reduce(values, mask, reduction, length)
+
+
+def _choice(name: str, value: str, allowed: Any) -> None:
+    known = get_args(allowed)
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+
+
+def _mask(mask: Tensor, **others: Tensor) -> Tensor:
+    """The mask as bool, after the shapes were compared: [B, T], or [B, T, V] for logits."""
+    if mask.ndim != 2 or mask.is_floating_point():
+        raise ValueError(
+            f"mask must be bool or integer of shape [B, T], not {mask.dtype} {tuple(mask.shape)}"
+        )
+    for name, tensor in others.items():
+        ndim = 3 if name.endswith("logits") else 2
+        if tensor.ndim != ndim or tensor.shape[:2] != mask.shape:
+            wanted = f"[{mask.shape[0]}, {mask.shape[1]}{', V' if ndim == 3 else ''}]"
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}; with this mask it must be {wanted}"
+            )
+    return mask.bool()
+
+
+def _groups(name: str, values: Any) -> npt.NDArray[np.float64]:
+    """Rewards of any kind as a finite float64 array [G, n]."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().to(torch.float64).numpy()
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be [G, n], prompts by rollouts, not of shape {array.shape}")
+    if not np.isfinite(array).all():
+        group, rollout = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"{name}[{group}, {rollout}] is {array[group, rollout]}; every rollout needs a number"
+        )
+    return array
+
+
+def _like(values: npt.NDArray[np.float64], template: Any) -> Any:
+    if not isinstance(template, Tensor):
+        return values
+    dtype = torch.float64 if template.dtype == torch.float64 else torch.float32
+    return torch.as_tensor(values, dtype=dtype, device=template.device)

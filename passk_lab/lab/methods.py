@@ -1,0 +1,401 @@
+"""The methods: what each makes of one batch of rollouts.
+
+A method is a loss function over a `Batch`. Distilling methods compare the student with a teacher,
+the same model that also sees a demonstration; they differ in which demonstration is shown to a
+row and in the divergence. Reinforcing methods weigh the student's own tokens by an advantage.
+
+======================  ==========================================================================
+method                  loss (y_i sampled by the student p, c_i the demonstration of row i,
+                        T = teacher, r_i reward, A_i advantage within the group)
+======================  ==========================================================================
+``sdsd``                sum_t KL(p(.|y_<t) || T(.|c_i, y_<t)), c_i a random correct rollout of the
+                        group, not row i itself where possible
+``sdsd-forward``        the same with KL(T || p)
+``sdsd-jsd``            the same with the Jensen-Shannon divergence, alpha = 1/2
+``sdsd-uniform``        ``sdsd``, c_i uniform over the *distinct* correct answers of the group
+``sdsd-centred``        ``sdsd`` + sum_t log p(y_t) (s_i - mean s over correct rows), correct rows
+                        only, s_i = log T(y_i) - log p(y_i): takes the rollout effect out again
+``grpo``                -A_i log p(y_i) + kl_coef KL(p || base), A_i standardised in the group
+``rloo``                the same with A_i = r_i - mean of the other rows
+``rft``                 -log p(y_i) of the correct rows
+``rl-modulated``        ``grpo``, token t weighed by |log T(y_t) - log p(y_t)|, mean weight 1
+``srpo``                ``grpo`` on correct rows, ``sdsd`` on the others
+``mara``                ``grpo`` with rewards that flatten the base's correct modes
+``pkpo``                ``grpo``'s surrogate with the unbiased gradient of pass@k as advantage
+``control-other``       ``sdsd`` with a correct rollout of another prompt as c_i
+``control-wrong``       ``sdsd`` with an incorrect rollout of the group as c_i
+``control-none``        ``sdsd`` without a demonstration
+======================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from passk_lab.lab import losses
+from passk_lab.lab.sampling import Samples, score
+from passk_lab.lab.tasks.base import Task
+
+__all__ = ["METHODS", "Batch", "LossOptions", "Method", "get_method"]
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Numbers that a method's loss may use.
+
+    Attributes
+    ----------
+    kl_coef : float
+        Weight of KL(student || base) in the reinforcing methods.
+    trust : float
+        Weight beta' of the same KL in the distilling methods, for a tilt of 1 / (1 + beta').
+    clip : (float, float)
+        Bounds of the probability ratio, below and above 1.
+    pkpo_k : int
+        k of the pass@k that ``pkpo`` climbs.
+    """
+
+    kl_coef: float = 0.0
+    trust: float = 0.0
+    clip: tuple[float, float] = (0.2, 0.2)
+    pkpo_k: int = 4
+
+
+@dataclass
+class Batch:
+    """One step's rollouts: G prompts with n rollouts each, row g * n + j is rollout j of prompt g.
+
+    Attributes
+    ----------
+    task : Task
+    prompts : sequence of prompts [G]
+    samples : Samples, B = G n rows
+    answers : list of str or None [B]
+        Canonical answers; None where the tokens make no answer.
+    correct : array of bool [G, n]
+    student, teacher, base : model
+        Gradients flow into the student alone.
+    rng : Generator
+        For the choice of demonstrations.
+    options : LossOptions
+    """
+
+    task: Task[Any]
+    prompts: Sequence[Any]
+    samples: Samples
+    answers: list[str | None]
+    correct: Bools
+    student: PreTrainedModel
+    teacher: PreTrainedModel
+    base: PreTrainedModel
+    rng: np.random.Generator
+    options: LossOptions
+    measured: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Rollouts of a prompt."""
+        return self.correct.shape[1]
+
+    @property
+    def mask(self) -> Tensor:
+        """Tokens that were sampled [B, T]."""
+        return self.samples.mask
+
+    @cached_property
+    def student_logits(self) -> Tensor:
+        """Logits of the student [B, T, V], with gradients."""
+        return self._logits(self.student, [None] * len(self.answers))
+
+    @cached_property
+    def student_logprob(self) -> Tensor:
+        """Log-probability of the sampled tokens under the student [B, T], with gradients."""
+        return losses.token_logprob(self.student_logits, self.samples.tokens, self.mask)
+
+    @cached_property
+    def base_logits(self) -> Tensor:
+        """Logits of the base [B, T, V], without gradients."""
+        with torch.no_grad():
+            return self._logits(self.base, [None] * len(self.answers))
+
+    def teacher_logits(self, demos: Sequence[str | None]) -> Tensor:
+        """Logits of the teacher, each row after its own demonstration, without gradients."""
+        with torch.no_grad():
+            return self._logits(self.teacher, demos)
+
+    def _logits(self, model: PreTrainedModel, demos: Sequence[str | None]) -> Tensor:
+        owners = [prompt for prompt in self.prompts for _ in range(self.n)]
+        contexts = [self.task.encode(p, d) for p, d in zip(owners, demos, strict=True)]
+        return score(model, contexts, self.samples.answers(), self.task.pad_id, return_logits=True)
+
+    def rows(self, keep: Bools) -> Tensor:
+        """Mask of the tokens of some rows [B, T]."""
+        return self.mask & torch.from_numpy(keep.ravel()).to(self.mask.device)[:, None]
+
+
+Picker = Callable[[Batch], "list[str | None]"]
+LossFunction = Callable[[Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loss, and what it is in a few words."""
+
+    loss: LossFunction
+    summary: str
+
+
+# --- demonstrations: for each row an answer to show to the teacher, None where there is none -----
+
+
+def peers(batch: Batch) -> list[str | None]:
+    """A random correct rollout of the group, another row than its own where possible."""
+    return _from_group(batch, batch.correct, distinct=False)
+
+
+def distinct_peers(batch: Batch) -> list[str | None]:
+    """Uniform over the distinct correct answers of the group's other rows, where possible."""
+    return _from_group(batch, batch.correct, distinct=True)
+
+
+def wrong_peers(batch: Batch) -> list[str | None]:
+    """A random incorrect rollout of the group that can be written down as an answer."""
+    readable = np.array([a is not None for a in batch.answers]).reshape(batch.correct.shape)
+    return _from_group(batch, readable & ~batch.correct, distinct=False)
+
+
+def strangers(batch: Batch) -> list[str | None]:
+    """A random correct rollout of another prompt."""
+    group, member = np.nonzero(batch.correct)
+    picked: list[str | None] = []
+    for row in range(len(batch.answers)):
+        others = np.flatnonzero(group != row // batch.n)
+        if not len(others):
+            picked.append(None)
+            continue
+        at = batch.rng.choice(others)
+        picked.append(batch.answers[group[at] * batch.n + member[at]])
+    return picked
+
+
+def _from_group(batch: Batch, allowed: Bools, distinct: bool) -> list[str | None]:
+    picked: list[str | None] = []
+    for g, members in enumerate(allowed):
+        found = np.flatnonzero(members)
+        for j in range(batch.n):
+            others = found[found != j]
+            pool = [batch.answers[g * batch.n + i] for i in (others if len(others) else found)]
+            if distinct:
+                pool = sorted(set(pool))  # type: ignore[type-var]
+            picked.append(pool[batch.rng.integers(len(pool))] if pool else None)
+    return picked
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+def _distil(batch: Batch, picker: Picker, kind: losses.Kind, keep: Bools | None = None) -> Tensor:
+    demos = picker(batch)
+    shown = np.array([demo is not None for demo in demos])
+    if keep is not None:
+        shown &= keep.ravel()
+    return _against_teacher(batch, batch.teacher_logits(demos), shown, kind)
+
+
+def _against_teacher(
+    batch: Batch, teacher_logits: Tensor, shown: Bools, kind: losses.Kind
+) -> Tensor:
+    mask = batch.rows(shown)
+    batch.measured["taught"] = float(shown.mean())
+    loss = losses.divergence(
+        batch.student_logits, teacher_logits, mask, kind=kind, reduction="sequence"
+    )
+    if batch.options.trust:
+        stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
+        loss = loss + batch.options.trust * losses.reduce(stay, mask, "sequence")
+    return loss
+
+
+def sdsd(batch: Batch) -> Tensor:
+    """Reverse KL to the teacher that saw a random correct peer."""
+    return _distil(batch, peers, "reverse")
+
+
+def sdsd_forward(batch: Batch) -> Tensor:
+    """Forward KL to that teacher."""
+    return _distil(batch, peers, "forward")
+
+
+def sdsd_jsd(batch: Batch) -> Tensor:
+    """Jensen-Shannon divergence to that teacher."""
+    return _distil(batch, peers, "jsd")
+
+
+def sdsd_uniform(batch: Batch) -> Tensor:
+    """Reverse KL, demonstrations uniform over distinct correct answers."""
+    return _distil(batch, distinct_peers, "reverse")
+
+
+def control_other(batch: Batch) -> Tensor:
+    """Reverse KL, the demonstration solves another prompt."""
+    return _distil(batch, strangers, "reverse")
+
+
+def control_wrong(batch: Batch) -> Tensor:
+    """Reverse KL, the demonstration is wrong."""
+    return _distil(batch, wrong_peers, "reverse")
+
+
+def control_none(batch: Batch) -> Tensor:
+    """Reverse KL to the teacher without a demonstration."""
+    everyone = np.ones(len(batch.answers), dtype=bool)
+    nothing: list[str | None] = [None] * len(batch.answers)
+    return _against_teacher(batch, batch.teacher_logits(nothing), everyone, "reverse")
+
+
+def sdsd_centred(batch: Batch) -> Tensor:
+    """Reverse KL without the part of its gradient that tilts correct rollouts against each other.
+
+    The gradient of KL(p || T) over whole answers is -E (log T - log p) grad log p: s_i is the
+    credit of row i. Among the correct rows of a group it is brought to their mean.
+    """
+    demos = peers(batch)
+    shown = np.array([demo is not None for demo in demos])
+    teacher_logits = batch.teacher_logits(demos)
+    loss = _against_teacher(batch, teacher_logits, shown, "reverse")
+    teacher = losses.token_logprob(teacher_logits, batch.samples.tokens, batch.mask)
+    gain = (teacher - batch.student_logprob.detach()).sum(1).cpu().numpy()
+    credit = gain.reshape(batch.correct.shape)
+    excess = np.zeros_like(credit)
+    for g, members in enumerate(batch.correct & shown.reshape(batch.correct.shape)):
+        if members.any():
+            excess[g, members] = credit[g, members] - credit[g, members].mean()
+    weight = torch.from_numpy(excess.ravel()).to(batch.student_logprob)
+    undo = (batch.student_logprob * batch.mask).sum(1) * weight
+    return loss + undo.sum() / max(int(shown.sum()), 1)
+
+
+def _reinforce(
+    batch: Batch,
+    advantages: Any,
+    weights: Tensor | None = None,
+    keep: Bools | None = None,
+) -> Tensor:
+    mask = batch.mask if keep is None else batch.rows(keep)
+    advantage = torch.as_tensor(np.asarray(advantages).ravel()).to(batch.student_logprob)
+    per_token = losses.policy_gradient_loss(
+        batch.student_logprob,
+        batch.samples.logprob,
+        advantage,
+        mask,
+        clip=batch.options.clip,
+        reduction=None,
+    )
+    if weights is not None:
+        per_token = per_token * weights
+    loss = losses.reduce(per_token, mask, "sequence")
+    if batch.options.kl_coef:
+        stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
+        loss = loss + batch.options.kl_coef * losses.reduce(stay, mask, "sequence")
+    return loss
+
+
+def grpo(batch: Batch) -> Tensor:
+    """Policy gradient with rewards standardised in the group."""
+    return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "grpo"))
+
+
+def rloo(batch: Batch) -> Tensor:
+    """Policy gradient against the mean of the other rollouts."""
+    return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "rloo"))
+
+
+def rft(batch: Batch) -> Tensor:
+    """Cross-entropy on the correct rollouts."""
+    mask = batch.rows(batch.correct)
+    return losses.rft_loss(batch.student_logits, batch.samples.tokens, mask, reduction="sequence")
+
+
+def rl_modulated(batch: Batch) -> Tensor:
+    """The verifier gives the direction; the teacher only how much a token counts."""
+    teacher_logits = batch.teacher_logits(peers(batch))
+    teacher = losses.token_logprob(teacher_logits, batch.samples.tokens, batch.mask)
+    size = (teacher - batch.student_logprob.detach()).abs() * batch.mask
+    mean = size.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp(min=1)
+    # A row whose tokens the teacher doesn't judge at all counts as in plain GRPO.
+    weights = torch.where(mean > 0, size / mean.clamp(min=1e-12), torch.ones_like(size))
+    advantages = losses.group_advantages(batch.correct.astype(float), "grpo")
+    return _reinforce(batch, advantages, weights)
+
+
+def srpo(batch: Batch) -> Tensor:
+    """Sample routing: correct rows are reinforced, failed rows are taught."""
+    advantages = losses.group_advantages(batch.correct.astype(float), "grpo")
+    share = float(batch.correct.mean())
+    reinforced = _reinforce(batch, advantages, keep=batch.correct) if share > 0 else 0.0
+    taught = _distil(batch, peers, "reverse", keep=~batch.correct) if share < 1 else 0.0
+    return torch.as_tensor(share * reinforced + (1 - share) * taught)
+
+
+def mara(batch: Batch) -> Tensor:
+    """Policy gradient with rewards anchored at the base's most likely correct mode."""
+    base = losses.token_logprob(batch.base_logits, batch.samples.tokens, batch.mask)
+    logprob = (base * batch.mask).sum(1).cpu().numpy().reshape(batch.correct.shape)
+    rewards = losses.mara_rewards(batch.correct.astype(float), logprob, batch.options.kl_coef)
+    return _reinforce(batch, losses.group_advantages(rewards, "grpo"))
+
+
+def pkpo(batch: Batch) -> Tensor:
+    """Policy gradient of pass@k."""
+    k = min(batch.options.pkpo_k, batch.n)
+    # The rewards are meant for a sum over the group; the loss takes a mean.
+    return _reinforce(batch, batch.n * losses.pkpo_rewards(batch.correct, k, baseline=True))
+
+
+METHODS: dict[str, Method] = {
+    "sdsd": Method(sdsd, "self-distillation, reverse KL"),
+    "sdsd-forward": Method(sdsd_forward, "self-distillation, forward KL"),
+    "sdsd-jsd": Method(sdsd_jsd, "self-distillation, Jensen-Shannon"),
+    "sdsd-uniform": Method(sdsd_uniform, "demonstrations uniform over distinct correct answers"),
+    "sdsd-centred": Method(sdsd_centred, "self-distillation without the rollout effect"),
+    "grpo": Method(grpo, "group-relative policy optimisation"),
+    "rloo": Method(rloo, "leave-one-out REINFORCE"),
+    "rft": Method(rft, "rejection-sampling fine-tuning"),
+    "rl-modulated": Method(rl_modulated, "verifier's sign, teacher's size"),
+    "srpo": Method(srpo, "correct rows reinforced, failed rows taught"),
+    "mara": Method(mara, "mode-anchored reward"),
+    "pkpo": Method(pkpo, "pass@k policy optimisation"),
+    "control-other": Method(control_other, "demonstration of another prompt"),
+    "control-wrong": Method(control_wrong, "wrong demonstration"),
+    "control-none": Method(control_none, "no demonstration"),
+}
+
+
+def get_method(name: str) -> Method:
+    """Look a method up by name; a variant's suffix ("sdsd/frozen") is passed over.
+
+    Raises
+    ------
+    ValueError
+        The method is unknown; the message lists the known ones.
+
+    Examples
+    --------
+    >>> get_method("sdsd/frozen").summary
+    'self-distillation, reverse KL'
+    """
+    method = METHODS.get(name.split("/")[0])
+    if method is None:
+        raise ValueError(f"method {name!r} is unknown; the known ones: {', '.join(METHODS)}")
+    return method

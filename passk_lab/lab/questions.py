@@ -1,0 +1,350 @@
+"""From a language model and questions to a rollouts table, with transformers or with vLLM.
+
+Both backends sample from the whole softmax of logits / temperature (no top-k, no top-p), and give
+the log-probability of what they drew in that distribution.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from passk_lab.lab.tasks.science_qa import Question, ScienceTask, grade
+from passk_lab.rollouts.table import PathLike, read_metadata, read_rollouts, write_rollouts
+
+__all__ = [
+    "Backend",
+    "Reply",
+    "TransformersBackend",
+    "VllmBackend",
+    "sample_questions",
+]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One sampled reply.
+
+    Attributes
+    ----------
+    tokens : list of int
+        With the end token, unless it was cut off.
+    logprob : float
+        Sum over the tokens, nats, at the temperature of sampling.
+    entropy : float
+        Mean over the tokens of the entropy of the distributions they were drawn from, nats; NaN
+        where the backend doesn't tell.
+    """
+
+    tokens: list[int]
+    logprob: float
+    entropy: float
+
+
+class Backend(Protocol):
+    """Something that samples replies."""
+
+    @property
+    def name(self) -> str:
+        """Of the backend, and of the package behind it."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Longest sequence that the model takes."""
+        ...
+
+    def sample(
+        self,
+        task: ScienceTask,
+        questions: Sequence[Question],
+        n: int,
+        temperature: float,
+        seed: int,
+    ) -> list[list[Reply]]:
+        """``n`` replies to each question; the same arguments give the same replies."""
+        ...
+
+
+@dataclass(frozen=True)
+class TransformersBackend:
+    """Samples with transformers; see `passk_lab.lab.sampling`.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    tokenizer : PreTrainedTokenizerBase
+    batch_rows : int
+        Replies that grow side by side.
+    """
+
+    model: Any
+    tokenizer: Any
+    batch_rows: int = 256
+
+    name: ClassVar[str] = "transformers"
+
+    @classmethod
+    def load(
+        cls, model: PathLike, device: str = "cpu", full_precision: bool = False
+    ) -> TransformersBackend:
+        """Load a folder, a GGUF file or a name on the hub; on a GPU as bfloat16, else float32.
+
+        Weights that are to be trained need full precision everywhere.
+        """
+        import torch
+
+        from passk_lab.lab.model import load_model, load_tokenizer
+
+        full = full_precision or device == "cpu"
+        dtype = torch.float32 if full else torch.bfloat16
+        return cls(load_model(model, dtype=dtype, device=device), load_tokenizer(model))
+
+    @property
+    def context_length(self) -> int:
+        """Longest sequence that the model takes."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    def sample(
+        self,
+        task: ScienceTask,
+        questions: Sequence[Question],
+        n: int,
+        temperature: float,
+        seed: int,
+    ) -> list[list[Reply]]:
+        """``n`` replies to each question; the same arguments give the same replies."""
+        import torch
+
+        from passk_lab.lab.sampling import sample
+
+        drawn = sample(
+            self.model,
+            [task.encode(question) for question in questions],
+            n,
+            task.max_answer_tokens,
+            task.eos_id,
+            task.pad_id,
+            temperature=temperature,
+            generator=torch.Generator().manual_seed(seed),
+            batch_rows=self.batch_rows,
+        )
+        lengths = drawn.mask.sum(1)
+        replies = [
+            Reply(tokens, min(logprob, 0.0), entropy)
+            for tokens, logprob, entropy in zip(
+                drawn.answers(),
+                drawn.logprob.double().sum(1).tolist(),
+                (drawn.entropy.double().sum(1) / lengths).tolist(),
+                strict=True,
+            )
+        ]
+        return [replies[i : i + n] for i in range(0, len(replies), n)]
+
+
+class VllmBackend:
+    """Samples with vLLM, for models that transformers is too slow for.
+
+    Parameters
+    ----------
+    model : path or str
+        A folder or a name on the hub.
+    **options
+        Arguments of ``vllm.LLM``: ``tensor_parallel_size``, ``dtype``, ...
+
+    Raises
+    ------
+    ValueError
+        vLLM isn't installed.
+    """
+
+    name = "vllm"
+
+    def __init__(self, model: PathLike, **options: Any) -> None:
+        try:
+            from vllm import LLM
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"the backend vllm needs {error.name}, which isn't installed; install vLLM where "
+                "there is a GPU, or take the backend transformers"
+            ) from error
+        from passk_lab.lab.model import load_tokenizer
+
+        # Its default are log-probabilities from before the temperature.
+        self.model = LLM(model=str(model), logprobs_mode="processed_logprobs", **options)
+        self.tokenizer = load_tokenizer(model)
+        self.context_length = int(self.model.llm_engine.model_config.max_model_len)
+
+    def sample(
+        self,
+        task: ScienceTask,
+        questions: Sequence[Question],
+        n: int,
+        temperature: float,
+        seed: int,
+    ) -> list[list[Reply]]:
+        """``n`` replies to each question; the same arguments give the same replies."""
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(
+            n=n,
+            temperature=temperature,
+            top_p=1.0,
+            top_k=-1,
+            max_tokens=task.max_answer_tokens,
+            stop_token_ids=[task.eos_id],
+            logprobs=0,  # of the sampled token alone
+            seed=seed,
+        )
+        prompts = [{"prompt_token_ids": task.encode(question)} for question in questions]
+        outputs = self.model.generate(prompts, parameters, use_tqdm=False)
+        return [
+            [
+                Reply(list(one.token_ids), min(float(one.cumulative_logprob), 0.0), np.nan)
+                for one in output.outputs
+            ]
+            for output in outputs
+        ]
+
+
+def sample_questions(
+    backend: Backend,
+    task: ScienceTask,
+    n_samples: int,
+    path: PathLike,
+    *,
+    run: str,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch: int = 8,
+    note: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Sample replies to all questions of a task, grade them and keep them in a rollouts file.
+
+    The file is written anew after each batch of questions. If it is there already, made with the
+    same arguments, the questions that it holds are passed over; a batch depends on the seed and its
+    place alone, so an interrupted command ends with the same table.
+
+    Parameters
+    ----------
+    backend : Backend
+    task : ScienceTask
+    n_samples : int
+        Replies to each question.
+    path : path
+        A ``.parquet`` file.
+    run : str
+        The column ``run``.
+    temperature : float
+    seed : int
+    batch : int
+        Questions sampled at once.
+    note : dict, optional
+        Written into the file's metadata; with the arguments, it must agree to go on with a file.
+    progress : bool
+
+    Returns
+    -------
+    DataFrame
+        The rollouts table: ``problem_id`` names a question by file and line, ``answer`` is
+        canonical, ``text`` the whole reply. A reply that was cut off has no answer.
+
+    Raises
+    ------
+    ValueError
+        The file was made with other arguments; a prompt doesn't fit.
+    """
+    path = Path(path)
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path}: rollouts are sampled into a .parquet file; choose such a name")
+    for name, value in (("n_samples", n_samples), ("batch", batch)):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    config = {
+        "run": run,
+        "n_samples": n_samples,
+        "temperature": temperature,
+        "max_new_tokens": task.max_answer_tokens,
+        "template": task.encoder.template,
+        "system": task.encoder.system,
+        "seed": seed,
+        "batch": batch,
+        "backend": backend.name,
+        "first_question": task.questions[0].problem_id,
+        "n_questions": len(task.questions),
+        **(note or {}),
+    }
+    done = _begun(path, config)
+    tables = [done] if done is not None else []
+    held = set() if done is None else set(done["problem_id"])
+    starts = range(0, len(task.questions), batch)
+    for start in tqdm(starts, desc=run, disable=not progress):
+        questions = task.questions[start : start + batch]
+        if all(question.problem_id in held for question in questions):
+            continue
+        at = int(np.random.SeedSequence([seed, start]).generate_state(1, np.uint32)[0])
+        replies = backend.sample(task, questions, n_samples, temperature, at)
+        fresh = _table(task, questions, replies)
+        tables.append(fresh.assign(run=run, split="id", temperature=temperature, seed=seed))
+        versions = {"python": platform.python_version(), backend.name: _version(backend.name)}
+        write_rollouts(
+            pd.concat(tables, ignore_index=True), path, {"config": config, "versions": versions}
+        )
+    return read_rollouts(path)
+
+
+def _begun(path: Path, config: dict[str, Any]) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    before = read_metadata(path).get("config", {})
+    changed = [name for name, value in config.items() if before.get(name) != value]
+    if changed:
+        name = changed[0]
+        raise ValueError(
+            f"{path} was made with {name}={before.get(name)!r}, not {config[name]!r}; choose "
+            "another file, or delete it"
+        )
+    return read_rollouts(path)
+
+
+def _table(
+    task: ScienceTask, questions: Sequence[Question], replies: Sequence[Sequence[Reply]]
+) -> pd.DataFrame:
+    rows = [
+        {
+            "problem_id": question.problem_id,
+            "sample_id": place,
+            "text": task.encoder.tokenizer.decode(reply.tokens, skip_special_tokens=True).strip(),
+            "ended": task.eos_id in reply.tokens,
+            "logprob": reply.logprob,
+            "n_tokens": len(reply.tokens),
+            "token_entropy": reply.entropy,
+        }
+        for question, group in zip(questions, replies, strict=True)
+        for place, reply in enumerate(group)
+    ]
+    table = grade(questions, pd.DataFrame(rows))
+    table["answer"] = table["answer"].where(table["ended"])
+    table["correct"] &= table["ended"]
+    return table.drop(columns="token_entropy") if table["token_entropy"].isna().all() else table
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,349 @@
+"""Sampling answers from a causal language model, and scoring given ones.
+
+Three things make sampling fast, none of which changes its distribution:
+
+- each distinct prompt runs through the model once, whatever number of rows continue it; for the
+  Llama architecture this also holds for each distinct beginning of an answer;
+- keys and values live in memory that is allocated once, where transformers' own cache is
+  concatenated anew for every token;
+- rows that have ended leave the batch.
+
+Randomness: one uniform number a row and token is drawn before the start, all from the generator,
+and picks the token by inverting the cumulative distribution. So a row's numbers don't depend on how
+rows are batched or on when others end. (The model's logits may, in their last bits: matrix products
+of other sizes round differently. A token changes only if its uniform lies within that distance of
+the boundary between two tokens.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+from transformers import PreTrainedModel
+
+from passk_lab.lab._decoding import (
+    Decoder,
+    logits_after,
+    logits_alone,
+    padded,
+    run_prompts,
+    start_decoding,
+)
+from passk_lab.lab.model import check_context
+
+__all__ = ["Samples", "sample", "score"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sampled answers, right padded; row ``i * n_per_prompt + j`` is sample j of prompt i.
+
+    Parameters
+    ----------
+    tokens : Tensor [B, T], int64
+        Answers, their end token included; ``pad_id`` after it. T is the longest one's length.
+    mask : Tensor [B, T], bool
+        True where a token was sampled.
+    logprob : Tensor [B, T], float32
+        Log-probability of each token (nats) in the distribution it was drawn from, that is at its
+        temperature; 0 where masked.
+    entropy : Tensor [B, T], float32
+        Entropy of that distribution (nats); 0 where masked.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    logprob: Tensor
+    entropy: Tensor
+
+    def answers(self) -> list[list[int]]:
+        """Token lists without the padding.
+
+        Examples
+        --------
+        >>> two = torch.tensor([[5, 1], [1, 0]])
+        >>> Samples(two, two > 0, torch.zeros(2, 2), torch.zeros(2, 2)).answers()
+        [[5, 1], [1]]
+        """
+        lengths = self.mask.sum(dim=1).tolist()
+        return [row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)]
+
+
+def sample(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    n_per_prompt: int,
+    max_new_tokens: int,
+    eos_id: int,
+    pad_id: int,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    batch_rows: int = 1024,
+) -> Samples:
+    """Sample answers to each prompt, with the log-probabilities of their tokens.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Any transformers causal language model that works with a ``DynamicCache``, on any device.
+    prompts : sequence of token sequences
+        Prompts of any lengths; equal ones are run through the model once.
+    n_per_prompt : int
+        Answers to each prompt.
+    max_new_tokens : int
+        Tokens after which an answer is cut; such an answer has no end token.
+    eos_id, pad_id : int
+        Token that ends an answer, and token for padding (never read by the model).
+    temperature : float
+        Logits are divided by it; positive.
+    generator : torch.Generator, optional
+        Source of randomness, on any device (a CPU generator gives the same numbers for a model on
+        a GPU). None: torch's global one. It advances by ``B * max_new_tokens`` numbers.
+    batch_rows : int
+        Rows that are sampled at once; bounds the memory.
+
+    Returns
+    -------
+    Samples
+        ``len(prompts) * n_per_prompt`` rows, on the model's device; ordinary tensors, which losses
+        can use.
+
+    Raises
+    ------
+    ValueError
+        A prompt is empty or doesn't fit the context; an argument is out of range; the model gives
+        NaN.
+
+    Examples
+    --------
+    >>> from passk_lab.lab.model import ModelConfig, build_model
+    >>> model = build_model(ModelConfig(vocab_size=9, context_length=16), seed=0)
+    >>> drawn = sample(model, [[3, 4], [5]], 4, 6, eos_id=1, pad_id=0,
+    ...                generator=torch.Generator().manual_seed(0))
+    >>> drawn.tokens.shape[0], len(drawn.answers())
+    (8, 8)
+    """
+    _check_numbers(
+        temperature,
+        n_per_prompt=n_per_prompt,
+        max_new_tokens=max_new_tokens,
+        batch_rows=batch_rows,
+    )
+    check_context(model, prompts, max_new_tokens)
+    n_rows = len(prompts) * n_per_prompt
+    uniforms = torch.rand(
+        (n_rows, max_new_tokens),
+        dtype=torch.float64,
+        generator=generator,
+        device="cpu" if generator is None else generator.device,
+    ).to(model.device)
+    # Made outside of inference mode: autograd refuses inference tensors, and losses use these.
+    shape = (n_rows, max_new_tokens)
+    drawn = Samples(
+        tokens=torch.full(shape, pad_id, device=model.device),
+        mask=torch.zeros(shape, dtype=torch.bool, device=model.device),
+        logprob=torch.zeros(shape, device=model.device),
+        entropy=torch.zeros(shape, device=model.device),
+    )
+    owners = [prompt for prompt in prompts for _ in range(n_per_prompt)]
+    with torch.inference_mode(), _evaluating(model):
+        for group in _groups(owners, batch_rows):
+            decoder_of = start_decoding(model, group.prompts, pad_id, max_new_tokens)
+            for rows, source in group.parts(batch_rows, model.device):
+                _continue(decoder_of(source), rows, uniforms, temperature, eos_id, drawn)
+    if not torch.isfinite(drawn.logprob).all():
+        raise ValueError("the model's logits are NaN or infinite; check its weights")
+    longest = int(drawn.mask.sum(dim=1).max()) if n_rows else 0
+    return Samples(
+        drawn.tokens[:, :longest],
+        drawn.mask[:, :longest],
+        drawn.logprob[:, :longest],
+        drawn.entropy[:, :longest],
+    )
+
+
+def score(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    pad_id: int,
+    temperature: float = 1.0,
+    return_logits: bool = False,
+    batch_rows: int = 1024,
+) -> Tensor:
+    """Score given answers: the model predicts each token from the prompt and those before it.
+
+    Position t belongs to answer token t, and answers are right padded to the longest one, as in
+    `Samples`. Gradients flow where they are enabled. Equal prompts run through the model once, with
+    gradients or without.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Any transformers causal language model. It is used in the mode it is in; dropout in training
+        mode is shared by equal prompts.
+    prompts, answers : sequences of token sequences
+        Row i scores ``answers[i]`` after ``prompts[i]``; the end token counts where it is given.
+    pad_id : int
+        Token for padding (never read by the model).
+    temperature : float
+        Logits are divided by it; positive.
+    return_logits : bool
+        Return logits (divided by the temperature) instead of log-probabilities.
+    batch_rows : int
+        Rows that run through the model at once. With gradients, all of their graphs are kept.
+
+    Returns
+    -------
+    Tensor [B, T] or [B, T, V], float32
+        Log-probability of each answer token (nats), or logits over the vocabulary; 0 after the
+        answer's end.
+
+    Raises
+    ------
+    ValueError
+        Numbers of prompts and answers differ; one is empty; together they don't fit the context; an
+        argument is out of range.
+
+    Examples
+    --------
+    >>> from passk_lab.lab.model import ModelConfig, build_model
+    >>> model = build_model(ModelConfig(vocab_size=9, context_length=16), seed=0)
+    >>> score(model, [[3, 4], [5]], [[6, 7, 1], [1]], pad_id=0).shape
+    torch.Size([2, 3])
+    >>> score(model, [[3, 4], [5]], [[6, 7, 1], [1]], pad_id=0, return_logits=True).shape
+    torch.Size([2, 3, 9])
+    """
+    _check_numbers(temperature, batch_rows=batch_rows)
+    if len(prompts) != len(answers):
+        raise ValueError(f"{len(prompts)} prompts but {len(answers)} answers; give one a prompt")
+    lengths = [len(answer) for answer in answers]
+    if not lengths or min(lengths) == 0:
+        which = f"answer {lengths.index(0)} is empty" if lengths else "there are no answers"
+        raise ValueError(f"{which}; an answer has at least its end token")
+    check_context(model, prompts, lengths)
+    longest = max(lengths)
+    # Gradient checkpointing runs layers twice and so can't keep keys and values.
+    checkpointing = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+    can_share = not (model.training and checkpointing)
+    scored, order = [], []
+    for group in _groups(prompts, batch_rows):
+        shared = can_share and len(group.prompts) < len(group.rows)
+        prefix = run_prompts(model, group.prompts, pad_id) if shared else None
+        for rows, source in group.parts(batch_rows, model.device):
+            chosen = rows.tolist()
+            tokens, mask = padded([answers[row] for row in chosen], pad_id, model.device)
+            if prefix is None:
+                before = [prompts[row] for row in chosen]
+                logits = logits_alone(model, before, tokens, mask, pad_id)
+            else:
+                logits = logits_after(model, prefix, source, tokens, mask)
+            values = logits.float() / temperature
+            if not return_logits:
+                values = log_softmax(values, dim=-1).gather(-1, tokens[..., None])[..., 0]
+            outside = ~mask.reshape(mask.shape + (1,) * (values.ndim - 2))
+            missing = values.new_zeros(len(values), longest - values.shape[1], *values.shape[2:])
+            scored.append(torch.cat([values.masked_fill(outside, 0.0), missing], dim=1))
+            order += chosen
+    back = torch.tensor(order, device=model.device).argsort()
+    return torch.cat(scored)[back]
+
+
+def _continue(
+    decoder: Decoder,
+    rows: Tensor,
+    uniforms: Tensor,
+    temperature: float,
+    eos_id: int,
+    drawn: Samples,
+) -> None:
+    """Draw the answers of ``rows`` token by token and write them into ``drawn``."""
+    max_new_tokens = uniforms.shape[1]
+    logits = decoder.first_logits
+    live = torch.ones_like(rows, dtype=torch.bool)
+    for t in range(max_new_tokens):
+        token, logprob, entropy = _draw(logits, temperature, uniforms[rows, t])
+        drawn.tokens[rows, t] = torch.where(live, token, drawn.tokens[rows, t])
+        drawn.mask[rows, t] = live
+        drawn.logprob[rows, t] = torch.where(live, logprob, 0.0)
+        drawn.entropy[rows, t] = torch.where(live, entropy, 0.0)
+        live = live & (token != eos_id)
+        n_live = int(live.sum())
+        if n_live == 0 or t + 1 == max_new_tokens:
+            return
+        if len(rows) - n_live > decoder.drop_share * len(rows):
+            keep = live.nonzero()[:, 0]
+            rows, token, live = rows[keep], token[keep], live[keep]
+            decoder.keep(keep)
+        logits = decoder.step(token)
+
+
+def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Token, its log-probability and the entropy, by inverting the cumulative distribution."""
+    logprobs = log_softmax(logits.float() / temperature, dim=-1)
+    probabilities = logprobs.exp()
+    cumulative = probabilities.double().cumsum(dim=-1)
+    target = uniform[:, None] * cumulative[:, -1:]
+    # Right: a token of probability 0 is never picked. The clamp only concerns NaN, reported later.
+    token = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
+    entropy = -(probabilities * logprobs.clamp(min=torch.finfo(torch.float32).min)).sum(dim=-1)
+    return token[:, 0], logprobs.gather(-1, token)[:, 0], entropy
+
+
+# ------------------------------------------------------------------ rows and batches
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Distinct prompts that run through the model together, and the rows that continue them."""
+
+    prompts: list[Sequence[int]]
+    rows: list[int]
+    source: list[int]  # for each row, its place in prompts
+
+    def parts(self, batch_rows: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        rows, source = (torch.tensor(x, device=device) for x in (self.rows, self.source))
+        return zip(rows.split(batch_rows), source.split(batch_rows), strict=True)
+
+
+def _groups(prompts: Sequence[Sequence[int]], batch_rows: int) -> Iterator[_Group]:
+    """Gather equal prompts; a group has at most ``batch_rows`` rows, or one prompt.
+
+    Prompts are sorted by length, so that groups need little padding.
+    """
+    rows_of: dict[tuple[int, ...], list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        rows_of.setdefault(tuple(prompt), []).append(row)
+    group = _Group([], [], [])
+    for prompt, rows in sorted(rows_of.items(), key=lambda item: len(item[0])):
+        if group.rows and len(group.rows) + len(rows) > batch_rows:
+            yield group
+            group = _Group([], [], [])
+        group.source.extend([len(group.prompts)] * len(rows))
+        group.prompts.append(prompt)
+        group.rows.extend(rows)
+    if group.rows:
+        yield group
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _check_numbers(temperature: float, **counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")

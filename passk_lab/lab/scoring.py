@@ -1,0 +1,350 @@
+"""Score rollouts with and without demonstrations: pointwise conditional mutual information.
+
+    PCMI(y; c | x) = log π(y | x, c) - log π(y | x), nats
+
+for rollouts y and demonstrations c of a problem x (Proposition 2 of arXiv 2606.26091 tilts by its
+expectation). `score` gives the scores table that everything else in `passk_lab.teacher` reads; it
+needs PyTorch, they don't. An `Encoder` says how a problem, a demonstration and an answer become
+tokens: `TextEncoder` for language models with a tokenizer, with the templates of SDPO and OPSD by
+name, `TaskEncoder` for tasks of `passk_lab.lab.tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from passk_lab.rollouts.table import PathLike, iter_jsonl, validate_rollouts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from passk_lab.lab.tasks.base import Task
+
+__all__ = ["TEMPLATES", "Encoder", "TaskEncoder", "TextEncoder", "read_prompts", "score"]
+
+TEMPLATES = {
+    # Hübotter et al., arXiv 2601.20802; the wording of their configuration and of TRL's trainer.
+    "sdpo": (
+        "{prompt}\nCorrect solution:\n\n{demo}\n\n\n\nCorrectly solve the original question.\n"
+    ),
+    # Zhao et al., arXiv 2601.18734, Figure 2.
+    "opsd": (
+        "{prompt}\n\nHere is a reference solution:\n{demo}\n\nAfter understanding the reference "
+        "solution, please try to solve this problem using your own approach below:\n"
+    ),
+}
+
+
+class Encoder(Protocol):
+    """How problems, demonstrations and answers become tokens."""
+
+    @property
+    def pad_id(self) -> int:
+        """Token for padding, which the model never reads."""
+        ...
+
+    def context(self, prompt: Any, demo: str | None) -> list[int]:
+        """Tokens of a prompt, with or without a demonstration, that an answer continues."""
+        ...
+
+    def answer(self, rollout: str) -> list[int]:
+        """Tokens of an answer, its end token included where the model ends with one."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskEncoder:
+    """Tokens of a task of the lab; rollouts and demonstrations are canonical answers."""
+
+    task: Task[Any]
+
+    @property
+    def pad_id(self) -> int:
+        """The task's token for padding."""
+        return self.task.pad_id
+
+    def context(self, prompt: Any, demo: str | None) -> list[int]:
+        """Tokens of a prompt up to where the answer starts."""
+        return self.task.encode(prompt, demo)
+
+    def answer(self, rollout: str) -> list[int]:
+        """Tokens of an answer with its end."""
+        return list(self.task.encode_answer(rollout))
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Tokens of text, for a language model and its tokenizer.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+    template : str
+        A name in `TEMPLATES`, or a format with ``{prompt}`` and ``{demo}``.
+    chat : bool, optional
+        Put the text into the tokenizer's chat template, as one message of the user; default where
+        the tokenizer has one.
+    system : str, optional
+        A system message of the chat.
+    end : bool
+        Answers end with the tokenizer's end token.
+
+    Raises
+    ------
+    ValueError
+        The template lacks a field, a chat is wanted and the tokenizer has no template, or answers
+        are to end and it has no end token.
+    """
+
+    tokenizer: Any
+    template: str = "sdpo"
+    chat: bool | None = None
+    system: str | None = None
+    end: bool = True
+    pad_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("{prompt}", "{demo}"):
+            if name not in self._format:
+                raise ValueError(
+                    f"template {self.template!r} has no {name}; give a format with {{prompt}} and "
+                    f"{{demo}}, or one of {', '.join(TEMPLATES)}"
+                )
+        if self.chat and not self.tokenizer.chat_template:
+            raise ValueError("chat: the tokenizer has no chat template; set chat=False")
+        if self.system is not None and not self._is_chat:
+            raise ValueError("system: a message of the system needs a chat template; leave it out")
+        if self.end and self.tokenizer.eos_token_id is None:
+            raise ValueError("end: the tokenizer has no end token; set end=False")
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        # Padding is masked, so any token will do.
+        object.__setattr__(self, "pad_id", next((t for t in (pad, end) if t is not None), 0))
+
+    @property
+    def _format(self) -> str:
+        return TEMPLATES.get(self.template, self.template)
+
+    @property
+    def _is_chat(self) -> bool:
+        return bool(self.tokenizer.chat_template) if self.chat is None else self.chat
+
+    def text(self, prompt: str, demo: str | None) -> str:
+        """The prompt, with a demonstration put in by the template."""
+        # Not str.format: prompts and demonstrations may hold braces.
+        if demo is None:
+            return prompt
+        before, _, after = self._format.partition("{demo}")
+        return before.replace("{prompt}", prompt) + demo + after.replace("{prompt}", prompt)
+
+    def context(self, prompt: str, demo: str | None) -> list[int]:
+        """Tokens of the prompt up to where the answer starts."""
+        text = self.text(prompt, demo)
+        if not self._is_chat:
+            return list(self.tokenizer(text)["input_ids"])
+        messages = [{"role": "user", "content": text}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        # As text first: the return type of the tokenised form differs between versions.
+        wrapped = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        return list(self.tokenizer(wrapped, add_special_tokens=False)["input_ids"])
+
+    def answer(self, rollout: str) -> list[int]:
+        """Tokens of a rollout and the end token."""
+        tokens = list(self.tokenizer(rollout, add_special_tokens=False)["input_ids"])
+        return [*tokens, self.tokenizer.eos_token_id] if self.end else tokens
+
+
+def read_prompts(path: PathLike) -> dict[str, str]:
+    """Read the prompts of problems from a file.
+
+    Parameters
+    ----------
+    path : path
+        ``.parquet``, ``.csv``, ``.jsonl`` or ``.jsonl.gz`` with ``problem_id`` and ``prompt``.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError
+        The ending is unknown, a column or a prompt is missing, or a problem has two prompts.
+    """
+    name = Path(path).name.lower()
+    if name.endswith(".parquet"):
+        table = pd.read_parquet(path)
+    elif name.endswith(".csv"):
+        table = pd.read_csv(path, dtype=str)
+    elif name.endswith((".jsonl", ".jsonl.gz")):
+        table = pd.DataFrame(list(iter_jsonl(path)))
+    else:
+        raise ValueError(f"{path}: unknown ending; give a .parquet, .csv, .jsonl or .jsonl.gz file")
+    for column in ("problem_id", "prompt"):
+        if column not in table.columns:
+            raise ValueError(
+                f"{path}: column {column!r} is missing; add it or rename the right one"
+            )
+    missing = table["prompt"].isna().to_numpy()
+    if missing.any():
+        raise ValueError(f"{path}: column 'prompt', row {int(np.argmax(missing))}: no prompt")
+    table = table.astype({"problem_id": str}).drop_duplicates(["problem_id", "prompt"])
+    twice = table["problem_id"].duplicated().to_numpy()
+    if twice.any():
+        problem = table["problem_id"].iloc[int(np.argmax(twice))]
+        raise ValueError(f"{path}: problem {problem!r} has two different prompts; keep one")
+    return dict(zip(table["problem_id"], table["prompt"].astype(str), strict=True))
+
+
+def score(
+    model: PreTrainedModel,
+    prompts: Mapping[str, Any],
+    rollouts: pd.DataFrame,
+    demos: pd.DataFrame | None = None,
+    *,
+    encoder: Encoder,
+    text: str = "answer",
+    tokens: bool = False,
+    temperature: float = 1.0,
+    batch_rows: int = 256,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Score every rollout alone and after every demonstration of its problem.
+
+    A prompt with its demonstration runs through the model once, whatever the number of rollouts
+    that continue it.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Any causal language model.
+    prompts : mapping of str to prompt
+        ``problem_id`` -> what the encoder takes for a prompt.
+    rollouts : DataFrame
+        A rollouts table of one run: ``problem_id, sample_id`` and the column that ``text`` names.
+    demos : DataFrame, optional
+        Those of the rollouts that are shown: ``problem_id, sample_id``. Default: every correct one.
+    encoder : Encoder
+    text : str
+        Column with what was generated: "answer" where answers are the whole output, "text" for
+        language models.
+    tokens : bool
+        Also give the log-probability of each token, in the columns ``token_logprob`` and
+        ``token_logprob_given_demo`` (arrays, nats).
+    temperature : float
+    batch_rows : int
+        Rows that run through the model at once.
+    progress : bool
+
+    Returns
+    -------
+    DataFrame
+        The scores table, one row a pair of rollout and demonstration, self pairs included:
+        ``problem_id, sample_id, demo_id, logprob, logprob_given_demo`` (nats, summed over tokens),
+        ``n_tokens``.
+
+    Raises
+    ------
+    ValueError
+        A prompt, a rollout's text or a demonstration's rollout is missing; there is nothing to
+        score; a context and an answer don't fit the model.
+    """
+    from passk_lab.lab.sampling import score as score_answers
+
+    table, shown = _checked(prompts, rollouts, demos, text)
+    pairs = []
+    by_problem = dict(list(shown.groupby("problem_id", sort=False)))
+    groups = [(p, part) for p, part in table.groupby("problem_id", sort=False) if p in by_problem]
+    if not groups:
+        raise ValueError(
+            "demos: no problem has a demonstration, so there is nothing to score; sample more "
+            "rollouts, or pass demos"
+        )
+    import torch
+
+    for problem, part in tqdm(groups, desc="scoring", disable=not progress):
+        # Equal texts have equal scores; each is run once.
+        texts, place = np.unique(part[text].to_numpy(object).astype(str), return_inverse=True)
+        answers = [encoder.answer(t) for t in texts]
+        prompt = prompts[str(problem)]
+        demo_rows = by_problem[problem]
+        demo_texts, demo_place = np.unique(
+            demo_rows[text].to_numpy(object).astype(str), return_inverse=True
+        )
+        contexts = [encoder.context(prompt, demo) for demo in (None, *demo_texts)]
+        with torch.no_grad():
+            values = score_answers(
+                model,
+                [context for context in contexts for _ in answers],
+                answers * len(contexts),
+                encoder.pad_id,
+                temperature=temperature,
+                batch_rows=batch_rows,
+            )
+        per_token = values.double().cpu().numpy().reshape(len(contexts), len(answers), -1)
+        total = np.minimum(per_token.sum(-1), 0.0)
+        n_rows, n_demos = len(part), len(demo_rows)
+        record: dict[str, Any] = {
+            "problem_id": problem,
+            "sample_id": np.repeat(part["sample_id"].to_numpy(), n_demos),
+            "demo_id": np.tile(demo_rows["sample_id"].to_numpy(), n_rows),
+            "logprob": np.repeat(total[0, place], n_demos),
+            "logprob_given_demo": total[1 + demo_place][:, place].T.ravel(),
+            "n_tokens": np.repeat([len(answers[i]) for i in place], n_demos),
+        }
+        if tokens:
+            alone = [per_token[0, i, : len(answers[i])] for i in place for _ in range(n_demos)]
+            given = [per_token[1 + j, i, : len(answers[i])] for i in place for j in demo_place]
+            record |= {"token_logprob": alone, "token_logprob_given_demo": given}
+        pairs.append(pd.DataFrame(record))
+    return pd.concat(pairs, ignore_index=True)
+
+
+def _checked(
+    prompts: Mapping[str, Any], rollouts: pd.DataFrame, demos: pd.DataFrame | None, text: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = validate_rollouts(rollouts)
+    if text not in table.columns:
+        raise ValueError(
+            f"rollouts: column {text!r} is missing; name the column with the generated text"
+        )
+    keys: Sequence[str] = ["problem_id", "sample_id"]
+    twice = table.duplicated(list(keys))
+    if twice.any():
+        row = int(np.argmax(twice))
+        raise ValueError(
+            f"rollouts: row {row}: problem {table['problem_id'].iloc[row]!r} has two rollouts "
+            f"{table['sample_id'].iloc[row]}; score one run, split, seed and step at a time"
+        )
+    # An answer that can't be read is no rollout that the encoder could write down.
+    table = table[table[text].notna()].reset_index(drop=True)
+    unknown = ~table["problem_id"].isin(list(prompts))
+    if unknown.any():
+        raise ValueError(
+            f"prompts: problem {table['problem_id'][int(np.argmax(unknown))]!r} of the rollouts is "
+            "missing; give its prompt"
+        )
+    if demos is None:
+        return table, table[table["correct"]]
+    for name in keys:
+        if name not in demos.columns:
+            raise ValueError(f"demos: column {name!r} is missing; it names a rollout")
+    wanted = demos[list(keys)].drop_duplicates().astype({"problem_id": table["problem_id"].dtype})
+    shown = wanted.merge(table, on=list(keys), how="left")
+    absent = shown[text].isna()
+    if absent.any():
+        row = int(np.argmax(absent))
+        raise ValueError(
+            f"demos: row {row}: problem {shown['problem_id'][row]!r} has no rollout "
+            f"{shown['sample_id'][row]} with a text; demonstrations are rollouts of the table"
+        )
+    return table, shown

@@ -1,0 +1,189 @@
+"""What the authors of documents do: styles, mistakes, and the order of the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from passk_lab.lab.tasks._path_graphs import Bools, Graphs, Ints, PathTable
+
+PAD, BOS, EOS, QUESTION, START, GOAL, WAYPOINT, DEMO, DEMO_END, ANSWER = range(10)
+FIRST_NODE = 10
+
+Style = Callable[[PathTable], npt.NDArray[np.number]]
+
+
+def shortest(table: PathTable) -> Ints:
+    """Fewest nodes first."""
+    return table.length
+
+
+def longest(table: PathTable) -> Ints:
+    """Most nodes first."""
+    return -table.length
+
+
+def smallest_first(table: PathTable) -> Ints:
+    """At each step the smallest label: the first label sequence in lexicographic order."""
+    return np.arange(len(table.graph))
+
+
+def largest_first(table: PathTable) -> Ints:
+    """At each step the largest label: the last label sequence in lexicographic order."""
+    return -np.arange(len(table.graph))
+
+
+STYLES: dict[str, Style] = {
+    style.__name__: style for style in (shortest, longest, smallest_first, largest_first)
+}
+
+
+def favourites(table: PathTable, styles: list[Style]) -> Ints:
+    """Row of the path that each style takes in each graph, [S, G].
+
+    The path with the smallest key; of equal keys the first in lexicographic order, which is the
+    order of the table.
+    """
+    rows = np.empty((len(styles), len(table.offsets) - 1), dtype=np.int64)
+    for index, style in enumerate(styles):
+        key = np.asarray(style(table))
+        if key.shape != table.graph.shape or not np.isfinite(key).all():
+            raise ValueError(
+                f"styles: {style_name(style)} must give one finite key for each of the "
+                f"{len(table.graph)} rows of the table, got shape {key.shape}"
+            )
+        rows[index] = np.lexsort((key, table.graph))[table.offsets[:-1]]
+    return rows
+
+
+def style_name(style: Style) -> str:
+    return str(getattr(style, "__name__", repr(style)))
+
+
+def spoil(paths: Ints, adjacency: Bools, goal: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Turn correct paths into mistakes.
+
+    One of three kinds, at random; where the second or third can't be made of a path, the first.
+
+    0. The walk leaves the path by another edge, if there is one, and stops before the goal.
+    1. A node is left out, and the edge that this takes is missing.
+    2. An earlier node comes a second time.
+
+    Parameters
+    ----------
+    paths : array of int [W, N]
+        Correct paths, -1 after the end.
+    adjacency : array of bool [W, N, N]
+    goal : array of int [W]
+    rng : Generator
+
+    Returns
+    -------
+    answers : array of int [W, N + 1]
+    kind : array of int [W]
+    """
+    n_rows, width = len(paths), paths.shape[1]
+    length = (paths >= 0).sum(1)
+    at = np.arange(n_rows)
+    column = np.arange(width + 1)
+    padded = np.pad(paths, ((0, 0), (0, 1)), constant_values=-1)
+
+    # Nodes that can be left out: paths[j - 1] -> paths[j + 1] isn't an edge.
+    before, after = padded[:, :-2], padded[:, 2:]
+    skippable = (after >= 0) & ~adjacency[at[:, None], before, after]
+    kind: Ints = rng.integers(0, 3, size=n_rows)
+    kind[(kind == 1) & ~skippable.any(1)] = 0
+    kind[(kind == 2) & (length < 3)] = 0
+
+    # 0: paths[:stop], then a wrong turn.
+    stop = rng.integers(1, length)
+    visited = np.zeros((n_rows, width + 1), dtype=bool)
+    stopped = np.where(column < stop[:, None], padded, -1)
+    np.put_along_axis(visited, stopped, True, axis=1)
+    turns = adjacency[at, padded[at, stop - 1]] & ~visited[:, :-1]
+    turns[at, padded[at, stop]] = turns[at, goal] = False
+    stopped[at, stop] = np.where(turns.any(1), _choose(turns, rng), -1)
+
+    # 1: without the node at skip.
+    skip = _choose(skippable, rng) + 1
+    skipped = np.take_along_axis(
+        padded, np.minimum(column + (column >= skip[:, None]), width), axis=1
+    )
+
+    # 2: paths[:back], then a node from before paths[back - 1], then paths[back:].
+    back = rng.integers(2, np.maximum(length, 3))
+    earlier = padded[at, rng.integers(0, back - 1)]
+    repeated = np.take_along_axis(padded, column - (column > back[:, None]), axis=1)
+    repeated[at, back] = earlier
+
+    return np.choose(kind[:, None], [stopped, skipped, repeated]), kind
+
+
+def _choose(options: Bools, rng: np.random.Generator) -> Ints:
+    """Column of a random True in each row (any column where there is none)."""
+    # In (0, 1], so that no True weighs nothing.
+    return ((1 - rng.random(options.shape)) * options).argmax(1)
+
+
+def lay_out(
+    graphs: Graphs, waypoint: Ints, shown: Ints, answer: Ints, loss: str
+) -> tuple[Ints, Bools]:
+    """Tokens of documents in order, and where the loss applies.
+
+    Parameters
+    ----------
+    graphs : Graphs
+    waypoint : array of int [G]
+        -1 for none.
+    shown : array of int [G, N]
+        Demonstration; -1 after its end, and throughout where there is none.
+    answer : array of int [G, N + 1]
+    loss : {"answer", "paths", "all"}
+
+    Returns
+    -------
+    tokens : array of int [G, L]
+        Right padded; the longest row has no padding.
+    mask : array of bool [G, L]
+    """
+    ones = np.ones(len(graphs), dtype=np.int64)
+    edge = FIRST_NODE + graphs.n_labels
+    demo = shown[:, 0] >= 0
+    question = [
+        ones * BOS,
+        np.where(graphs.edges >= 0, graphs.edges + edge, -1),
+        ones * QUESTION,
+        ones * START,
+        _node(graphs.start),
+        ones * GOAL,
+        _node(graphs.goal),
+        np.where(waypoint >= 0, WAYPOINT, -1),
+        _node(waypoint),
+        np.where(demo, DEMO, -1),
+    ]
+    parts = [
+        (np.column_stack(question), loss == "all"),
+        (np.column_stack([_node(shown), np.where(demo, DEMO_END, -1)]), loss != "answer"),
+        ((ones * ANSWER)[:, None], loss == "all"),
+        (np.column_stack([_node(answer), ones * EOS]), True),
+    ]
+    target = np.concatenate([np.full(part.shape[1], counts) for part, counts in parts])
+    target[0] = False  # nothing predicts the first token
+    return _close_gaps(np.concatenate([part for part, _ in parts], axis=1), target)
+
+
+def _node(label: Ints) -> Ints:
+    return np.where(label >= 0, label + FIRST_NODE, -1)
+
+
+def _close_gaps(wide: Ints, target: Bools) -> tuple[Ints, Bools]:
+    present = wide >= 0
+    row, source = np.nonzero(present)
+    column = (present.cumsum(1) - 1)[row, source]
+    tokens = np.full((len(wide), int(present.sum(1).max(initial=0))), PAD, dtype=np.int64)
+    mask = np.zeros(tokens.shape, dtype=bool)
+    tokens[row, column] = wide[row, source]
+    mask[row, column] = target[source]
+    return tokens, mask

@@ -1,0 +1,202 @@
+"""What training needs of a task, and a check of it.
+
+A task is any object with the attributes and methods of `Task`; it inherits from nothing. Here is
+a whole one: write a number as a sum of two numbers. Its answers are strings, and equal strings are
+the same solution (the same *mode*), so "1+2" and "2+1" count as two.
+
+>>> from dataclasses import dataclass
+>>> @dataclass(frozen=True)
+... class Sum:
+...     total: int
+...     @property
+...     def problem_id(self) -> str:
+...         return f"sum-{self.total}"
+>>> class Sums:
+...     name = "sums"
+...     pad_id, eos_id, bos_id, demo_id, answer_id, first = 0, 1, 2, 3, 4, 5
+...     vocab_size, context_length, max_answer_tokens = 5 + 20, 9, 3
+...     def sample(self, n, rng):
+...         return [Sum(int(total)) for total in rng.integers(2, 20, n)]
+...     def encode(self, prompt, demo=None):
+...         shown = [] if demo is None else [self.demo_id, *self.encode_answer(demo)[:-1]]
+...         return [self.bos_id, self.first + prompt.total, *shown, self.answer_id]
+...     def encode_answer(self, answer):
+...         return [self.first + int(part) for part in answer.split("+")] + [self.eos_id]
+...     def decode(self, tokens):
+...         tokens = list(tokens)
+...         if self.eos_id not in tokens:
+...             return None
+...         numbers = [int(token) - self.first for token in tokens[: tokens.index(self.eos_id)]]
+...         valid = len(numbers) == 2 and min(numbers) >= 0
+...         return "+".join(map(str, numbers)) if valid else None
+...     def verify(self, prompt, answer):
+...         return answer in self.correct_answers(prompt)
+...     def correct_answers(self, prompt):
+...         return [f"{part}+{prompt.total - part}" for part in range(prompt.total + 1)]
+>>> check_task(Sums())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+__all__ = ["Prompt", "Task", "check_task"]
+
+
+class Prompt(Protocol):
+    """A problem. Only its name is needed outside the task that made it."""
+
+    @property
+    def problem_id(self) -> str:
+        """Name of the problem: the same in every run, another for every other problem."""
+        ...
+
+
+PromptT = TypeVar("PromptT", bound=Prompt)
+
+
+class Task(Protocol[PromptT]):
+    """Problems, their tokens and their verifier.
+
+    Plain attributes are enough for the properties below.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, as it stands in file names and tables."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens; ids are 0 ... vocab_size - 1."""
+        ...
+
+    @property
+    def pad_id(self) -> int:
+        """Token that fills rows up; never part of a prompt or an answer."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """Token that ends an answer."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Longest sequence: a prompt with a demonstration and an answer fit in it."""
+        ...
+
+    @property
+    def max_answer_tokens(self) -> int:
+        """Sampling stops after so many tokens, the end token included."""
+        ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[PromptT]:
+        """Draw ``n`` prompts; the same generator state gives the same prompts."""
+        ...
+
+    def encode(self, prompt: PromptT, demo: str | None = None) -> list[int]:
+        """Tokens up to where the answer starts; with ``demo``, the teacher's context."""
+        ...
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """Tokens of an answer, the end token included."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """Canonical answer in generated tokens (all after the end token is ignored).
+
+        None where they hold no answer: no end token, or tokens that make no sense.
+        """
+        ...
+
+    def verify(self, prompt: PromptT, answer: str | None) -> bool:
+        """Whether the answer is correct; never raises for a bad answer."""
+        ...
+
+    def correct_answers(self, prompt: PromptT) -> list[str]:
+        """All correct answers, each once. NotImplementedError where they can't be listed."""
+        ...
+
+
+def check_task(task: Task[Any], n: int = 16, rng: int | np.random.Generator | None = 0) -> None:
+    """Try a task on a few prompts and say what doesn't hold together.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    n : int
+        Number of prompts to try.
+    rng : int, Generator or None
+        Source of the prompts.
+
+    Raises
+    ------
+    ValueError
+        A promise of `Task` is broken; the message names the method and the prompt.
+
+    Examples
+    --------
+    >>> from passk_lab.lab.tasks.paths import PathTask
+    >>> check_task(PathTask())
+    """
+    _require(task.pad_id != task.eos_id, "pad_id and eos_id are the same token")
+    _require_tokens(task, [task.pad_id, task.eos_id], "pad_id, eos_id")
+    prompts = task.sample(n, np.random.default_rng(rng))
+    _require(len(prompts) == n, f"sample({n}, rng) gave {len(prompts)} prompts")
+    for prompt in prompts:
+        _require(isinstance(prompt.problem_id, str), "problem_id isn't a string")
+        _check_prompt(task, prompt)
+
+
+def _check_prompt(task: Task[Any], prompt: Prompt) -> None:
+    at = f"prompt {prompt.problem_id!r}"
+    _require(not task.verify(prompt, None), f"verify accepts None at {at}")
+    try:
+        answers = task.correct_answers(prompt)
+    except NotImplementedError:
+        answers = []
+    else:
+        _require(len(answers) > 0, f"correct_answers is empty at {at}")
+        _require(len(set(answers)) == len(answers), f"correct_answers repeats one at {at}")
+    for demo in [None, *answers[:1]]:
+        tokens = task.encode(prompt, demo)
+        _require_tokens(task, tokens, f"encode at {at}")
+        _require(task.pad_id not in tokens, f"encode uses pad_id at {at}")
+        length = len(tokens) + task.max_answer_tokens
+        _require(
+            length <= task.context_length,
+            f"{at} and an answer take up to {length} tokens, context_length is "
+            f"{task.context_length}",
+        )
+    for answer in answers:
+        tokens = task.encode_answer(answer)
+        _require_tokens(task, tokens, f"encode_answer({answer!r})")
+        _require(
+            list(tokens).count(task.eos_id) == 1 and tokens[-1] == task.eos_id,
+            f"encode_answer({answer!r}) doesn't end with its only eos_id",
+        )
+        _require(
+            len(tokens) <= task.max_answer_tokens,
+            f"encode_answer({answer!r}) is longer than max_answer_tokens",
+        )
+        _require(
+            task.decode([*tokens, task.pad_id]) == answer,
+            f"decode(encode_answer({answer!r})) isn't the answer",
+        )
+        _require(task.decode(tokens[:-1]) is None, f"decode finds {answer!r} without its eos_id")
+        _require(task.verify(prompt, answer), f"verify refuses {answer!r} at {at}")
+
+
+def _require_tokens(task: Task[Any], tokens: Iterable[int], what: str) -> None:
+    outside = [token for token in tokens if not 0 <= token < task.vocab_size]
+    _require(not outside, f"{what}: token {outside[:1]} is outside 0 ... {task.vocab_size - 1}")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(f"task check: {message}")

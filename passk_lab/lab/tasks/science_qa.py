@@ -1,0 +1,508 @@
+r"""Science questions for language models: four choices, or a number with its unit.
+
+Questions come from JSONL files in the style of SciKnowEval (Feng et al., arXiv 2406.09098), one
+object a line::
+
+    {"question": "...", "choices": {"text": ["...", ...], "label": ["A", ...]}, "answerKey": "B",
+     "type": "mcq-4-choices", "domain": "Physics"}
+    {"question": "...", "answer": "9.81 m/s^2", "tolerance": 0.02, "type": "number"}
+
+A question is named by its file and line ("physics.jsonl:17"), so rollouts can be shared where the
+questions can't.
+
+**Answers.** The verifier reads what stands last after "Answer:", "the answer is" or in \boxed{};
+without any of these, a reply that begins with a choice's letter or is a choice's text, or the last
+number. A letter must be the right one. A number must lie within the relative tolerance, in any unit
+of the right dimension; without a unit it counts in the unit that the question asks for. The
+*canonical* answer, which the rollouts table keeps, is the letter, or the number in the question's
+unit (in the question's own spelling where it is right). A question has one right answer, so
+distinct correct answers say nothing here: what can differ are the explanations.
+
+Numbers with units need pint, which comes with the extra ``train``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from passk_lab.lab.scoring import TextEncoder
+from passk_lab.lab.tasks._quantities import check_unit, find_quantities, in_unit, plain_text
+from passk_lab.rollouts.table import PathLike, numbered_jsonl
+
+__all__ = ["Question", "ScienceTask", "grade", "load_questions", "prompt_text", "read_answer"]
+
+TOLERANCE = 0.02
+
+_MARK = re.compile(
+    r"(?:final\s+answer|\banswer)\s*(?:is\s*:?|:|=)|\\boxed\s?\{|\banswer\b\s*(?=\([A-Z]\))",
+    re.IGNORECASE,
+)
+# A letter that stands for a choice: it begins no word or formula and is no article ("A type of").
+_LABEL = (
+    r"(?:[\s(\[\"'*{{]|\\(?:text|textbf|mathrm|mathbf)\s?\{{)*(?:(?:option|choice)\s+)?[(\[]?"
+    r"(?P<label>{labels})(?![\w'’#=@(\[+-])"
+    r"(?!\s+(?!(?:because|since|as|for|is|and|or)\b)[a-z]+\s+[a-z])"
+)
+_ANOTHER = r"\s*[)\].]?\s*(?:,|/|&|\bor\b|\band\b)\s*[(\[]?(?:{labels})(?![\w'’])"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and how its answer is told.
+
+    Attributes
+    ----------
+    problem_id : str
+        File and line, or any other name.
+    question : str
+    answer : str
+        The label of the right choice; without choices a number, with its unit if it has one.
+    choices : tuple of (str, str)
+        Labels and texts.
+    tolerance : float
+        Largest relative error of a right number; 0 asks for the very number.
+    domain : str
+
+    Raises
+    ------
+    ValueError
+        The answer is no label of the choices, or not a number with a known unit; the tolerance is
+        negative.
+
+    Examples
+    --------
+    >>> question = Question("mine:1", "How fast is light in vacuum, in m/s?", "2.998e8 m/s")
+    >>> question.value, question.unit
+    (299800000.0, 'm/s')
+    """
+
+    problem_id: str
+    question: str
+    answer: str
+    choices: tuple[tuple[str, str], ...] = ()
+    tolerance: float = TOLERANCE
+    domain: str = ""
+
+    def __post_init__(self) -> None:
+        labels = [label for label, _ in self.choices]
+        if self.choices and self.answer not in labels:
+            raise ValueError(
+                f"answer {self.answer!r} is none of the choices' labels ({', '.join(labels)})"
+            )
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"choices: a label occurs twice among {', '.join(labels)}")
+        if not self.choices:
+            _ = self.value, self._factors
+        if not 0 <= self.tolerance < float("inf"):
+            raise ValueError(
+                f"tolerance {self.tolerance} must be 0 or more, relative to the answer"
+            )
+
+    @property
+    def value(self) -> float:
+        """The right number, for questions without choices."""
+        number = self.answer.partition(" ")[0]
+        try:
+            return float(number)
+        except ValueError:
+            raise ValueError(
+                f'answer {self.answer!r} is not a number with a unit such as "9.81 m/s^2"'
+            ) from None
+
+    @property
+    def unit(self) -> str:
+        """Its unit; empty if it has none, and for questions with choices."""
+        return "" if self.choices else self.answer.partition(" ")[2]
+
+    @cached_property
+    def _factors(self) -> tuple[tuple[str, int], ...]:
+        return check_unit(self.unit)
+
+
+def load_questions(
+    source: PathLike, *, others: Literal["refuse", "skip"] = "refuse"
+) -> list[Question]:
+    """Load questions from a file, a folder or the hub.
+
+    Parameters
+    ----------
+    source : path or str
+        A ``.jsonl`` (or ``.jsonl.gz``) file; a folder, for all of them in it; or, where there is no
+        such path, the name of a data set on the Hugging Face hub, "owner/name", whose JSONL files
+        are then fetched.
+    others : {"refuse", "skip"}
+        What to do with questions of other types (open-ended ones, for example), which no rule can
+        grade.
+
+    Returns
+    -------
+    list of Question
+        In the order of files (by name) and lines.
+
+    Raises
+    ------
+    ValueError
+        A line isn't such a question; the message names file and line. There is no question.
+    FileNotFoundError
+        The folder holds no JSONL file; there is no such path and it is no name of the hub.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> line = {"question": "Which is a metal?", "answerKey": "A", "type": "mcq-2-choices",
+    ...         "choices": {"text": ["iron", "neon"], "label": ["A", "B"]}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "mine.jsonl").write_text(json.dumps(line))
+    ...     load_questions(folder)[0].problem_id
+    'mine.jsonl:1'
+    """
+    if others not in ("refuse", "skip"):
+        raise ValueError(f"others={others!r} is neither 'refuse' nor 'skip'")
+    root = Path(source)
+    if not root.exists():
+        root = _from_hub(str(source))
+    files = (
+        [root] if root.is_file() else sorted([*root.rglob("*.jsonl"), *root.rglob("*.jsonl.gz")])
+    )
+    if not files:
+        raise FileNotFoundError(f"{source}: the folder holds no .jsonl file")
+    found = []
+    for file in files:
+        name = file.name if file == root else file.relative_to(root).as_posix()
+        for line, record in numbered_jsonl(file):
+            try:
+                question = _question(record, f"{name}:{line}", others)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                missing = f"no field {error}" if isinstance(error, KeyError) else str(error)
+                raise ValueError(f"{file}, line {line}: {missing}") from error
+            if question is not None:
+                found.append(question)
+    if not found:
+        raise ValueError(f"{source}: no question of a type that can be graded")
+    return found
+
+
+def _from_hub(name: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise FileNotFoundError(
+            f"{name}: no such file or folder, and no name of a data set on the hub (owner/name)"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl", "*.jsonl.gz"])
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{name}: no such path here, and the hub doesn't give it ({type(error).__name__})"
+        ) from error
+
+
+def _question(record: dict[str, Any], problem_id: str, others: str) -> Question | None:
+    kind = str(record.get("type", ""))
+    shared: dict[str, Any] = {
+        "problem_id": problem_id,
+        "question": _text(record, "question"),
+        "domain": str(record.get("domain", "")),
+    }
+    if kind.startswith("mcq"):
+        labels, texts = record["choices"]["label"], record["choices"]["text"]
+        if len(labels) > len(texts) or not labels:
+            raise ValueError(f"choices: {len(labels)} labels for {len(texts)} texts")
+        # SciKnowEval has questions with a text more than labels, which nobody can choose.
+        pairs = tuple(zip(map(str, labels), map(str, texts), strict=False))
+        return Question(answer=_text(record, "answerKey"), choices=pairs, **shared)
+    if kind == "number":
+        tolerance = float(record.get("tolerance", TOLERANCE))
+        return Question(answer=_text(record, "answer"), tolerance=tolerance, **shared)
+    if others == "skip":
+        return None
+    raise ValueError(
+        f"type {kind!r} can't be graded; known are mcq-... and number (others='skip' passes over "
+        "the rest)"
+    )
+
+
+def _text(record: dict[str, Any], field: str) -> str:
+    value = record[field]
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"field {field!r} is {value!r}, not a text")
+    return value
+
+
+def prompt_text(question: Question) -> str:
+    r"""Write a question as the text of a user's message.
+
+    Examples
+    --------
+    >>> print(prompt_text(Question("mine:1", "Which is a metal?", "A",
+    ...                            (("A", "iron"), ("B", "neon")))))
+    Which is a metal?
+    <BLANKLINE>
+    A. iron
+    B. neon
+    <BLANKLINE>
+    Explain briefly, then end with a line "Answer: " and the letter, A or B.
+    """
+    lines = [question.question, ""]
+    if question.choices:
+        lines += [f"{label}. {text}" for label, text in question.choices]
+        *first, last = [label for label, _ in question.choices]
+        letters = f"{', '.join(first)} or {last}" if first else last
+        lines += [
+            "",
+            f'Explain briefly, then end with a line "Answer: " and the letter, {letters}.',
+        ]
+    else:
+        what = f"the number in {question.unit}" if question.unit else "the number"
+        lines += [f'Explain briefly, then end with a line "Answer: " and {what}.']
+    return "\n".join(lines)
+
+
+def read_answer(question: Question, text: str | None) -> str | None:
+    r"""Find the answer in a reply, in its canonical form.
+
+    Parameters
+    ----------
+    question : Question
+    text : str or None
+        What the model said.
+
+    Returns
+    -------
+    str or None
+        The label of a choice; or ``question.answer`` where a number is right, else the number in
+        the question's unit (in its own where that has another dimension). None where the reply
+        holds no answer, or several choices at once.
+
+    Examples
+    --------
+    >>> metal = Question("mine:1", "Which is a metal?", "A", (("A", "iron"), ("B", "neon")))
+    >>> [read_answer(metal, t) for t in ("Neon is a gas.\nAnswer: A", "(b)", "Iron", "A or B")]
+    ['A', 'B', 'A', None]
+    >>> speed = Question("mine:2", "How fast?", "10 m/s")
+    >>> [read_answer(speed, t) for t in ("Answer: 36 km/h", "12.5", "It takes 3 s.", "fast")]
+    ['10 m/s', '12.5 m/s', '3 s', None]
+    """
+    if not text:
+        return None
+    marks = list(_MARK.finditer(text))
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    # What follows each mark up to the next one, the last first.
+    stated = [text[mark.end() : end] for mark, end in zip(marks, ends, strict=False)][::-1]
+    if question.choices:
+        return _read_choice(question, stated or [text])
+    return _read_number(question, stated, text)
+
+
+def _read_choice(question: Question, stated: list[str]) -> str | None:
+    by_text = {_folded(content): label for label, content in question.choices}
+    labels = "|".join(re.escape(label) for label, _ in question.choices)
+    label = re.compile(_LABEL.format(labels=labels))
+    lower = re.compile(_LABEL.format(labels=labels.lower()) + r"(?=\s*[)\].}*]*\s*(?:\n|$))")
+    another = re.compile(_ANOTHER.format(labels=labels))
+    for rest in stated:
+        named = by_text.get(_folded(rest.strip().split("\n")[0]))
+        if named is not None:
+            return named
+        found = label.match(rest) or lower.match(rest)
+        if found:
+            if another.match(rest, found.end()):
+                return None
+            return next(c for c, _ in question.choices if c.lower() == found["label"].lower())
+    return None
+
+
+def _folded(text: str) -> str:
+    return text.strip(" \t\n.*\"'}").casefold()
+
+
+def _read_number(question: Question, stated: list[str], text: str) -> str | None:
+    for rest in stated:
+        # Of "a = F/m = 12.5 m/s^2", what comes last.
+        line = rest.lstrip().split("\n")[0]
+        found = find_quantities(plain_text(line.rpartition("=")[2]))
+        if found:
+            quantity = found[0]
+            break
+    else:
+        everything = find_quantities(plain_text(text))
+        if not everything:
+            return None
+        quantity = everything[-1]
+    value = in_unit(quantity, question._factors)
+    if value is None:
+        return f"{quantity.value:.6g} {quantity.unit}".rstrip()
+    if abs(value - question.value) <= question.tolerance * abs(question.value):
+        return question.answer
+    spelled = f"{value:.6g} {question.unit}".rstrip()
+    # Close to a right number without a tolerance, six digits may be too few to tell them apart.
+    return spelled if spelled != question.answer else f"{value!r} {question.unit}".rstrip()
+
+
+def grade(questions: Sequence[Question], rollouts: pd.DataFrame) -> pd.DataFrame:
+    """Grade replies: give the columns ``answer`` (canonical) and ``correct``.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    rollouts : DataFrame
+        With ``problem_id`` and ``text``, what the model said.
+
+    Returns
+    -------
+    DataFrame
+        A new table with both columns set.
+
+    Raises
+    ------
+    ValueError
+        A column is missing, or a rollout's question.
+
+    Examples
+    --------
+    >>> two = pd.DataFrame({"problem_id": ["mine:2"] * 2, "text": ["36 km/h", "Answer: 9 m/s"]})
+    >>> grade([Question("mine:2", "How fast?", "10 m/s")], two)[["answer", "correct"]]
+       answer  correct
+    0  10 m/s     True
+    1   9 m/s    False
+    """
+    for column in ("problem_id", "text"):
+        if column not in rollouts.columns:
+            raise ValueError(f"rollouts: column {column!r} is missing; grading reads it")
+    by_name = {question.problem_id: question for question in questions}
+    unknown = ~rollouts["problem_id"].isin(list(by_name)).to_numpy()
+    if unknown.any():
+        row = int(np.argmax(unknown))
+        raise ValueError(
+            f"rollouts: column 'problem_id', row {row}: question "
+            f"{rollouts['problem_id'].iloc[row]!r} is missing; load the file that holds it"
+        )
+    answers: list[str | None] = []
+    correct = []
+    for problem, text in zip(rollouts["problem_id"], rollouts["text"], strict=True):
+        question = by_name[problem]
+        answers.append(read_answer(question, text if isinstance(text, str) else None))
+        correct.append(answers[-1] == question.answer)
+    return rollouts.assign(
+        answer=pd.array(answers, dtype="str"), correct=np.array(correct, dtype=bool)
+    )
+
+
+@dataclass(frozen=True)
+class ScienceTask:
+    """Science questions as a task of `passk_lab.lab.tasks.base`: answers are whole replies.
+
+    What training shows as a demonstration is a correct reply, with its explanation, put into the
+    prompt by the encoder's template.
+
+    Parameters
+    ----------
+    questions : tuple of Question
+    encoder : TextEncoder
+        The tokenizer, with the chat's system message and the template for demonstrations ("sdpo",
+        "opsd" or one of your own). Its replies end with the tokenizer's end token.
+    max_answer_tokens : int
+        A reply is cut off here, and then counts as none.
+    context_length : int
+        Longest sequence that the model takes.
+
+    Examples
+    --------
+    A task needs a tokenizer, of a small instruction-tuned model for example::
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained("my-model")
+        task = ScienceTask(tuple(load_questions("data/science")), TextEncoder(tokenizer))
+    """
+
+    questions: tuple[Question, ...]
+    encoder: TextEncoder
+    max_answer_tokens: int = 256
+    context_length: int = 2048
+
+    name: ClassVar[str] = "science"
+
+    def __post_init__(self) -> None:
+        if not self.questions:
+            raise ValueError("questions: there are none; load some with load_questions")
+        names = [question.problem_id for question in self.questions]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"questions: two are called {twice!r}; give each its own problem_id")
+        if not self.encoder.end:
+            raise ValueError("encoder: replies must end with the end token; set end=True")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return len(self.encoder.tokenizer)
+
+    @cached_property
+    def pad_id(self) -> int:
+        """A token that is neither the end nor in a prompt (many tokenizers pad with the end)."""
+        taken = set(self.encoder.context(prompt_text(self.questions[0]), None)) | {self.eos_id}
+        tokenizer = self.encoder.tokenizer
+        named = [self.encoder.pad_id, tokenizer.unk_token_id, *tokenizer.all_special_ids]
+        return next(
+            t for t in [*named, *range(self.vocab_size)] if t is not None and t not in taken
+        )
+
+    @property
+    def eos_id(self) -> int:
+        """Token that ends a reply."""
+        return int(self.encoder.tokenizer.eos_token_id)
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Question]:
+        """Draw questions, none twice before all have been drawn."""
+        order: list[int] = []
+        while len(order) < n:
+            order += rng.permutation(len(self.questions)).tolist()
+        return [self.questions[place] for place in order[:n]]
+
+    def encode(self, prompt: Question, demo: str | None = None) -> list[int]:
+        """Tokens of the chat up to where the reply starts; with a demonstration, the teacher's.
+
+        Raises
+        ------
+        ValueError
+            The prompt and a reply don't fit the context.
+        """
+        tokens = self.encoder.context(prompt_text(prompt), demo)
+        needed = len(tokens) + self.max_answer_tokens
+        if needed > self.context_length:
+            raise ValueError(
+                f"context_length: question {prompt.problem_id} and a reply take {needed} tokens, "
+                f"more than {self.context_length}; lower max_answer_tokens, or raise "
+                "context_length if the model allows it"
+            )
+        return tokens
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """Tokens of a reply and the end token."""
+        return self.encoder.answer(answer)
+
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """Text of a reply; None where it is empty or was cut off."""
+        tokens = list(tokens)
+        if self.eos_id not in tokens:
+            return None
+        ended = tokens[: tokens.index(self.eos_id)]
+        return self.encoder.tokenizer.decode(ended, skip_special_tokens=True).strip() or None
+
+    def verify(self, prompt: Question, answer: str | None) -> bool:
+        """Whether a reply's answer is right."""
+        return read_answer(prompt, answer) == prompt.answer
+
+    def correct_answers(self, prompt: Question) -> list[str]:
+        """Replies can't be listed."""
+        raise NotImplementedError("correct replies to a science question can't be listed")

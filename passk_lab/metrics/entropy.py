@@ -1,0 +1,265 @@
+"""Entropy of the policy, from saved log-probabilities. Everything in nats.
+
+Kept to be compared with functional diversity: entropy adds up how unsure the model is of every
+token, and most of that is wording, so that a model can lose ways to solve a problem at an unchanged
+entropy.
+
+What is estimated is the entropy H = -Σ_y p(y) log p(y) of whole answers y of one problem:
+
+- -log p(y) of a sampled answer has the expectation H, so its mean over samples is unbiased from one
+  sample on (unlike entropies of counts, see `passk_lab.metrics.functional.semantic_entropy`);
+- so is the sum over the tokens of the entropy of each next token, which knows more than the token
+  that was drawn, and mostly varies less.
+
+Both need log-probabilities under the law that sampled: after temperature, top-k and top-p, over the
+whole vocabulary, with the end token counted, and no answer cut short. Scored by another policy,
+the first estimates a cross-entropy; cut short, either estimates the entropy of beginnings.
+
+Divided by length there are two numbers. The mean of -log p(y) / n_tokens gives every answer the
+same weight and is the one mostly quoted; Σ -log p(y) / Σ n_tokens gives every token the same, and
+estimates H / E n_tokens, with a bias that falls as 1 / n_samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "entropy_per_token",
+    "entropy_rate",
+    "mean_token_entropy",
+    "sequence_entropy",
+    "sequence_entropy_from_tokens",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
+    """Entropy of whole answers, -mean log p(y), and its standard error.
+
+    Parameters
+    ----------
+    logprob : array_like, shape (n_samples,)
+        log p(y) of each sampled answer, summed over tokens, nats.
+
+    Returns
+    -------
+    entropy : float
+        Unbiased, whatever the number of samples.
+    error : float
+        Standard error from the spread of the samples; inf with one sample, which has none.
+
+    Raises
+    ------
+    ValueError
+        There is no sample; a value is missing, infinite or positive.
+
+    Examples
+    --------
+    >>> entropy, error = sequence_entropy(np.log([0.5, 0.25, 0.25, 0.5]))
+    >>> round(entropy, 4), round(error, 4)
+    (1.0397, 0.2001)
+    """
+    return _mean_and_error(-_logprobs(logprob))
+
+
+def sequence_entropy_from_tokens(
+    token_entropy: npt.ArrayLike, n_tokens: npt.ArrayLike
+) -> tuple[float, float]:
+    """Entropy of whole answers from the entropies of their next tokens, and its standard error.
+
+    The mean over samples of Σ_t H(next token | prefix t): by the chain rule as unbiased as
+    `sequence_entropy`.
+
+    Parameters
+    ----------
+    token_entropy : array_like, shape (n_samples,)
+        Mean over the tokens of a sample, nats.
+    n_tokens : array_like of int, shape (n_samples,)
+        Number of tokens that this is a mean of.
+
+    Returns
+    -------
+    entropy, error : float
+        As for `sequence_entropy`.
+
+    Raises
+    ------
+    ValueError
+        There is no sample; shapes differ; a value is missing, infinite or negative.
+
+    Examples
+    --------
+    >>> entropy, error = sequence_entropy_from_tokens([0.5, 0.4], [4, 6])
+    >>> round(entropy, 4), round(error, 4)
+    (2.2, 0.2)
+    """
+    entropy = _entropies(token_entropy)
+    return _mean_and_error(entropy * _lengths(n_tokens, len(entropy), least=0))
+
+
+def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
+    """Mean over answers of -log p(y) / n_tokens, and its standard error.
+
+    Parameters
+    ----------
+    logprob : array_like, shape (n_samples,)
+        As for `sequence_entropy`.
+    n_tokens : array_like of int, shape (n_samples,)
+        At least 1; count the end token.
+
+    Returns
+    -------
+    entropy, error : float
+        As for `sequence_entropy`, nats a token.
+
+    Raises
+    ------
+    ValueError
+        As for `sequence_entropy`; an answer has no tokens.
+
+    Examples
+    --------
+    >>> entropy_per_token([-2.0, -3.0], [4, 2])
+    (1.0, 0.5)
+    """
+    values = -_logprobs(logprob)
+    return _mean_and_error(values / _lengths(n_tokens, len(values)))
+
+
+def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
+    """Σ -log p(y) / Σ n_tokens over answers, and its standard error (delta method).
+
+    Parameters
+    ----------
+    logprob, n_tokens
+        As for `entropy_per_token`.
+
+    Returns
+    -------
+    rate, error : float
+        Nats a token.
+
+    Raises
+    ------
+    ValueError
+        As for `entropy_per_token`.
+
+    Examples
+    --------
+    >>> rate, error = entropy_rate([-2.0, -3.0], [4, 2])
+    >>> round(rate, 4), round(error, 4)
+    (0.8333, 0.4444)
+    """
+    values = -_logprobs(logprob)
+    lengths = _lengths(n_tokens, len(values))
+    rate = float(values.sum() / lengths.sum())
+    _, error = _mean_and_error(values - rate * lengths)
+    return rate, error / float(lengths.mean())
+
+
+def mean_token_entropy(
+    token_entropy: npt.ArrayLike, n_tokens: npt.ArrayLike | None = None
+) -> tuple[float, float]:
+    """Mean entropy of the next token, and its standard error.
+
+    Parameters
+    ----------
+    token_entropy : array_like, shape (n_samples,)
+        Mean over the tokens of a sample, nats.
+    n_tokens : array_like of int, shape (n_samples,), optional
+        Given, every token has the same weight, and otherwise every sample.
+
+    Returns
+    -------
+    entropy, error : float
+        As for `sequence_entropy`, nats a token.
+
+    Raises
+    ------
+    ValueError
+        There is no sample; shapes differ; a value is missing, infinite or negative; a sample has
+        no tokens.
+
+    Examples
+    --------
+    >>> mean_token_entropy([0.5, 0.2])[0], round(mean_token_entropy([0.5, 0.2], [1, 2])[0], 4)
+    (0.35, 0.3)
+    """
+    values = _entropies(token_entropy)
+    if n_tokens is None:
+        return _mean_and_error(values)
+    lengths = _lengths(n_tokens, len(values))
+    mean = float(values @ lengths / lengths.sum())
+    _, error = _mean_and_error((values - mean) * lengths)
+    return mean, error / float(lengths.mean())
+
+
+# What each metric needs, in the order of the summary.
+_NEEDS = {
+    "token_entropy": ("token_entropy",),
+    "sequence_entropy": ("logprob",),
+    "sequence_entropy_from_tokens": ("token_entropy", "n_tokens"),
+    "entropy_per_token": ("logprob", "n_tokens"),
+    "entropy_rate": ("logprob", "n_tokens"),
+}
+_FUNCTIONS: dict[str, Callable[..., tuple[float, float]]] = {
+    "token_entropy": mean_token_entropy,
+    "sequence_entropy": sequence_entropy,
+    "sequence_entropy_from_tokens": sequence_entropy_from_tokens,
+    "entropy_per_token": entropy_per_token,
+    "entropy_rate": entropy_rate,
+}
+
+
+def _mean_and_error(values: Floats) -> tuple[float, float]:
+    n = len(values)
+    error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.inf
+    return float(values.mean()), error
+
+
+def _logprobs(values: npt.ArrayLike) -> Floats:
+    array = _vector(values, "logprob")
+    if (array > 1e-4).any():
+        at = int(np.argmax(array > 1e-4))
+        raise ValueError(f"logprob[{at}] is {array[at]}; a log-probability must not be positive")
+    return np.minimum(array, 0.0)
+
+
+def _entropies(values: npt.ArrayLike) -> Floats:
+    array = _vector(values, "token_entropy")
+    if (array < -1e-4).any():
+        at = int(np.argmax(array < -1e-4))
+        raise ValueError(f"token_entropy[{at}] is {array[at]}; it must not be negative")
+    return np.maximum(array, 0.0)
+
+
+def _lengths(values: npt.ArrayLike, size: int, least: int = 1) -> Floats:
+    array = _vector(values, "n_tokens")
+    if len(array) != size:
+        raise ValueError(f"n_tokens has {len(array)} entries; give one for each of {size} samples")
+    if (array < least).any():
+        at = int(np.argmax(array < least))
+        raise ValueError(
+            f"n_tokens[{at}] is {array[at]:g}, and nothing can be divided by it; count the end "
+            "token, or drop the sample"
+            if least
+            else f"n_tokens[{at}] is {array[at]:g}; it must not be negative"
+        )
+    return array
+
+
+def _vector(values: npt.ArrayLike, name: str) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} must have shape (n_samples,), not {array.shape}")
+    if not np.isfinite(array).all():
+        at = int(np.argmax(~np.isfinite(array)))
+        raise ValueError(
+            f"{name}[{at}] is {array[at]}; save it with the rollout, or drop the sample"
+        )
+    return array

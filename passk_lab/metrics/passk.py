@@ -1,0 +1,594 @@
+"""pass@k and its relatives: arrays in, arrays out.
+
+All draw k of a problem's n samples without replacement. Arguments broadcast like numpy's, each
+distinct combination is computed once, and results are exact to 1e-12 relative or better, also
+where they are near 0 or 1.
+
+The probability that pass@k misses, 1 - pass@k, has no function of its own: it is
+``pass_hat_k(n_samples, n_samples - n_correct, k)``, exact also where pass@k rounds to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from passk_lab.metrics._hypergeometric import Floats, log_binomial_pmf, log_ratio, upper_tail
+
+__all__ = [
+    "bayes_pass_at_k",
+    "best_of_k",
+    "g_pass_at_k",
+    "maj_at_k",
+    "max_at_k",
+    "pass_at_k",
+    "pass_hat_k",
+]
+
+
+def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
+    """Unbiased pass@k: the chance that at least one of k samples is correct.
+
+    1 - C(n-c, k) / C(n, k), the mean over all k-subsets of the n samples.
+
+    Parameters
+    ----------
+    n_samples, n_correct, k : array_like of int
+        Samples n and correct samples c of each problem, and the number of samples drawn;
+        0 <= c <= n and 1 <= k <= n. They broadcast against each other.
+
+    Returns
+    -------
+    float or array of float
+        A float where all arguments are scalars.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range, not whole or missing; the message names the place.
+
+    See Also
+    --------
+    passk_lab.pass_at_k_curve : the mean over problems, with intervals, from a rollouts table.
+    passk_lab.stats.extrapolate.extrapolate_pass_at_k : for k > n.
+
+    References
+    ----------
+    .. [1] Chen et al. (2021), Evaluating Large Language Models Trained on Code,
+       arXiv:2107.03374, equation 1.
+
+    Examples
+    --------
+    >>> pass_at_k(10, 3, 1)
+    0.3
+    >>> pass_at_k([10, 10, 20], [0, 3, 20], 4).round(4).tolist()
+    [0.0, 0.8333, 1.0]
+
+    Problems down, k across:
+
+    >>> import numpy as np
+    >>> pass_at_k(10, np.array([[1], [5]]), [1, 2, 10]).round(4).tolist()
+    [[0.1, 0.2, 1.0], [0.5, 0.7778, 1.0]]
+    """
+    return _over_distinct(_pass, n_samples, n_correct, k)
+
+
+def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
+    """Unbiased pass^k: the chance that all k samples are correct, C(c, k) / C(n, k).
+
+    Parameters
+    ----------
+    n_samples, n_correct, k : array_like of int
+        As for `pass_at_k`.
+
+    Returns
+    -------
+    float or array of float
+
+    Raises
+    ------
+    ValueError
+        As for `pass_at_k`.
+
+    References
+    ----------
+    .. [1] Yao et al. (2024), tau-bench, arXiv:2406.12045, section 4.
+
+    Examples
+    --------
+    >>> pass_hat_k(10, 3, [1, 2, 4]).round(4).tolist()
+    [0.3, 0.0667, 0.0]
+    """
+    return _over_distinct(lambda n, c, k: np.exp(log_ratio(n, n - c, k)), n_samples, n_correct, k)
+
+
+def g_pass_at_k(
+    n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike, tau: float
+) -> Any:
+    """G-pass@k(tau): the chance that at least ceil(tau k) of k samples are correct.
+
+    The tail of a hypergeometric law. tau -> 0 gives pass@k, tau = 1 gives pass^k.
+
+    Parameters
+    ----------
+    n_samples, n_correct, k : array_like of int
+        As for `pass_at_k`.
+    tau : float
+        Share of the k samples that must be correct, 0 < tau <= 1.
+
+    Returns
+    -------
+    float or array of float
+
+    Raises
+    ------
+    ValueError
+        As for `pass_at_k`; tau out of its range.
+
+    References
+    ----------
+    .. [1] Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
+       equation 4.
+
+    Examples
+    --------
+    >>> g_pass_at_k(10, 6, [2, 4], tau=0.5).round(4).tolist()
+    [0.8667, 0.881]
+    """
+    if not 0 < tau <= 1:
+        raise ValueError(f"tau={tau} must be above 0 and at most 1")
+
+    def tail(n: Floats, c: Floats, k: Floats) -> Floats:
+        # 0.1 * 30 is a little more than 3 in floating point; the ceiling must still be 3.
+        least = np.maximum(np.ceil(tau * k - 1e-9 * k), 1)
+        return upper_tail(least, n, c, k)
+
+    return _over_distinct(tail, n_samples, n_correct, k)
+
+
+def bayes_pass_at_k(
+    n_samples: npt.ArrayLike,
+    n_correct: npt.ArrayLike,
+    k: npt.ArrayLike,
+    prior: tuple[float, float] = (1.0, 1.0),
+) -> Any:
+    """Posterior mean of pass@k, 1 - E (1 - p)^k with p ~ Beta(a + c, b + n - c).
+
+    Not unbiased, but defined for k > n, and never exactly 0 or 1.
+
+    Parameters
+    ----------
+    n_samples, n_correct, k : array_like of int
+        As for `pass_at_k`, except that k may exceed n and n may be 0.
+    prior : (float, float)
+        a and b of the Beta prior on a problem's accuracy, both positive. (1, 1) is uniform,
+        (0.5, 0.5) Jeffreys'.
+
+    Returns
+    -------
+    float or array of float
+
+    Raises
+    ------
+    ValueError
+        As for `pass_at_k`; a prior that is not positive.
+
+    References
+    ----------
+    .. [1] Hariri et al. (2025), Don't Pass@k: A Bayesian Framework for Large Language Model
+       Evaluation, arXiv:2510.04265.
+
+    Examples
+    --------
+    >>> bayes_pass_at_k(10, 0, [1, 10, 100]).round(4).tolist()
+    [0.0833, 0.4762, 0.9009]
+    """
+    a, b = prior
+    if not (0 < a < np.inf and 0 < b < np.inf):
+        raise ValueError(f"prior={prior} must be two positive finite numbers")
+
+    def posterior(n: Floats, c: Floats, k: Floats) -> Floats:
+        return 0.0 - np.expm1(log_ratio(a + b + n - 1 + k, a + c, k))
+
+    return _over_distinct(posterior, n_samples, n_correct, k, beyond_n=True)
+
+
+def _pass(n: Floats, c: Floats, k: Floats) -> Floats:
+    return 0.0 - np.expm1(log_ratio(n, c, k))  # 0.0 -: no negative zeros
+
+
+def _over_distinct(
+    kernel: Callable[[Floats, Floats, Floats], Floats],
+    n_samples: npt.ArrayLike,
+    n_correct: npt.ArrayLike,
+    k: npt.ArrayLike,
+    beyond_n: bool = False,
+) -> Any:
+    """Broadcast, check, and evaluate the kernel once for each distinct (n, c) and each k."""
+    n = whole_numbers(n_samples, "n_samples")
+    c = whole_numbers(n_correct, "n_correct")
+    draws = whole_numbers(k, "k")
+    check_counts(n, c, draws, beyond_n)
+    problems = np.broadcast_shapes(n.shape, c.shape)
+    shape = np.broadcast_shapes(problems, draws.shape)
+    if 0 in shape:
+        return np.empty(shape)
+    ndim = len(shape)
+    problems = (1,) * (ndim - len(problems)) + problems
+    across = (1,) * (ndim - draws.ndim) + draws.shape
+    down = [axis for axis in range(ndim) if problems[axis] > 1]
+    along = [axis for axis in range(ndim) if across[axis] > 1]
+    if set(down) & set(along):
+        # k varies along with the problems: (n, c, k) as they come.
+        result = kernel(*(np.broadcast_to(v, shape).astype(np.float64) for v in (n, c, draws)))
+    else:
+        n_once, c_once, place = _distinct_pairs(n, c)
+        # The kernel broadcasts, so that its parts of (n, c) or k alone are computed once; numpy
+        # is fastest with the long axis last.
+        ks = draws.reshape(-1, 1).astype(np.float64)
+        table = kernel(n_once.astype(np.float64), c_once.astype(np.float64), ks)
+        rows = np.ascontiguousarray(table.T).take(place, axis=0)
+        result = rows.reshape([shape[axis] for axis in down + along])
+        result = result.transpose(np.argsort(down + along)).reshape(shape)
+    return float(result) if ndim == 0 else result
+
+
+def _distinct_pairs(
+    n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The distinct (n, c), and for each pair (flat) its place among them."""
+    lowest, width = n.min(), c.max() + 1
+    if n.size == 1:
+        key = c.ravel()
+    else:
+        n, c = np.broadcast_arrays(n, c)
+        key = ((n - lowest) * width + c).ravel()
+    space = int((n.max() - lowest + 1) * width)
+    if space > 4 * len(key) + 1024:
+        distinct, place = np.unique(key, return_inverse=True)
+    else:
+        seen = np.zeros(space, dtype=bool)
+        seen[key] = True
+        distinct = np.flatnonzero(seen)
+        places = np.empty(space, dtype=np.int64)
+        places[distinct] = np.arange(len(distinct))
+        place = places[key]
+    return distinct // width + lowest, distinct % width, place
+
+
+def whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
+    """Turn array_like into int64; refuse missing, fractional and non-numeric values by place."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64, copy=False)
+    if array.dtype.kind == "O" or array.dtype.kind in "US":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must hold whole numbers: {error}") from error
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array) | (array != np.floor(array))
+        _refuse(bad, name, array, "is not a whole number")
+        return array.astype(np.int64)
+    if array.dtype.kind == "b" and array.size:
+        raise ValueError(f"{name} must hold whole numbers, not booleans; count them first")
+    if array.size == 0:
+        return array.astype(np.int64)
+    raise ValueError(f"{name} must hold whole numbers, not {array.dtype}")
+
+
+def _refuse(bad: npt.NDArray[np.bool_], name: str, values: npt.NDArray[Any], rule: str) -> None:
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        where = f"[{', '.join(map(str, place))}]" if place else ""
+        value = np.broadcast_to(values, bad.shape)[place].item()
+        raise ValueError(f"{name}{where}={value} {rule}")
+
+
+def check_counts(
+    n: npt.NDArray[np.int64],
+    c: npt.NDArray[np.int64],
+    k: npt.NDArray[np.int64],
+    beyond_n: bool = False,
+) -> None:
+    """Refuse counts out of their range, naming the first one."""
+    if not (n.size and c.size and k.size):
+        return
+    _refuse(n < 0, "n_samples", n, "must not be negative")
+    _refuse(c < 0, "n_correct", c, "must not be negative")
+    _refuse(k < 1, "k", k, "must be at least 1")
+    _refuse(c > n, "n_correct", c, "exceeds n_samples; count correct samples among all samples")
+    if not beyond_n and k.max() > n.min():
+        rule = (
+            f"exceeds n_samples (least: {n.min()}); draw at most n samples, or extrapolate with "
+            "passk_lab.stats.extrapolate.extrapolate_pass_at_k"
+        )
+        _refuse(k > n, "k", k, rule)
+
+
+def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
+    """Accuracy of best-of-k: the chance that the highest-scored of k samples is correct.
+
+    Exact over all k-subsets by order statistics; of samples with equal scores, each is as likely
+    to be taken.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n,) or (n_problems, n)
+        A verifier's or reward model's score of each sample; higher is better.
+    correct : array_like of bool, same shape
+        Whether each sample is correct.
+    k : int or sequence of int
+        Samples drawn, 1 <= k <= n.
+
+    Returns
+    -------
+    float or array
+        Shape (), (n_k,), (n_problems,) or (n_problems, n_k), as problems and k are one or many.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, a score is missing or infinite, k is out of range.
+
+    Examples
+    --------
+    A verifier that ranks one wrong sample highest:
+
+    >>> best_of_k([0.9, 0.5, 0.1], [False, True, False], [1, 2, 3]).round(4).tolist()
+    [0.3333, 0.3333, 0.0]
+    """
+    values = _finite(scores, "scores")
+    marks = np.asarray(correct)
+    if marks.shape != values.shape:
+        raise ValueError(f"correct has shape {marks.shape}, scores {values.shape}; make them equal")
+    if marks.dtype.kind != "b" and not np.isin(marks, (0, 1)).all():
+        raise ValueError("correct must hold booleans (or 0 and 1)")
+    order = np.argsort(values, axis=-1, kind="stable")
+    ranked = np.take_along_axis(values, order, axis=-1)
+    return _expect_top(_mean_of_ties(ranked, np.take_along_axis(marks, order, axis=-1)), k)
+
+
+def max_at_k(scores: npt.ArrayLike, k: npt.ArrayLike) -> Any:
+    """max@k: the expected highest score among k samples, exact over all k-subsets.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n,) or (n_problems, n)
+        A score or reward of each sample. With scores of 0 and 1 this is pass@k.
+    k : int or sequence of int
+        Samples drawn, 1 <= k <= n.
+
+    Returns
+    -------
+    float or array
+        In the unit of the scores; shapes as for `best_of_k`.
+
+    Raises
+    ------
+    ValueError
+        A score is missing or infinite, k is out of range.
+
+    References
+    ----------
+    .. [1] Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201,
+       section 3 (max_g@k).
+
+    Examples
+    --------
+    >>> max_at_k([0.0, 1.0, 3.0], [1, 2, 3]).round(4).tolist()
+    [1.3333, 2.3333, 3.0]
+    """
+    return _expect_top(np.sort(_finite(scores, "scores"), axis=-1), k)
+
+
+def _finite(values: npt.ArrayLike, name: str) -> Floats:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be numbers, the same number for each problem: {error}"
+        ) from error
+    if array.ndim not in (1, 2) or array.shape[-1] == 0:
+        raise ValueError(f"{name} must have shape (n,) or (n_problems, n), not {array.shape}")
+    _refuse(~np.isfinite(array), name, array, "is not finite; score the sample or drop it")
+    return array
+
+
+def _mean_of_ties(ranked: Floats, marks: npt.NDArray[Any]) -> Floats:
+    """Replace each mark by the mean over the samples of equal score; rows are sorted."""
+    new = np.ones(ranked.shape, dtype=bool)
+    new[..., 1:] = ranked[..., 1:] != ranked[..., :-1]
+    group = np.cumsum(new.ravel()) - 1
+    mean = np.bincount(group, weights=marks.ravel().astype(np.float64)) / np.bincount(group)
+    return mean[group].reshape(ranked.shape)
+
+
+def _expect_top(ranked: Floats, k: npt.ArrayLike) -> Any:
+    """Mean over k-subsets of the value at the subset's highest rank."""
+    n = ranked.shape[-1]
+    draws = np.atleast_1d(whole_numbers(k, "k"))
+    # The i-th lowest is the highest of the draw with chance C(i-1, k-1) / C(n, k).
+    ranks = np.arange(1, n + 1)[:, None]
+    result = ranked @ (pass_hat_k(n, ranks, draws) * draws / ranks)
+    if np.ndim(k) == 0:
+        result = result[..., 0]
+    return float(result) if np.ndim(result) == 0 else result
+
+
+def maj_at_k(
+    mode_counts: npt.ArrayLike,
+    mode_correct: npt.ArrayLike,
+    k: npt.ArrayLike,
+    *,
+    n_samples: int | None = None,
+    method: Literal["auto", "exact", "sample"] = "auto",
+    n_resamples: int = 20_000,
+    random_state: int | np.random.Generator | None = None,
+    return_error: bool = False,
+) -> Any:
+    """maj@k of one problem: the chance that the most frequent answer of k samples is correct.
+
+    Of answers equally frequent in a draw, each is as likely to be taken.
+
+    Parameters
+    ----------
+    mode_counts : array_like of int, shape (n_modes,)
+        How often each distinct answer occurred among the samples.
+    mode_correct : array_like of bool, shape (n_modes,)
+        Whether each of these answers is correct.
+    k : int or sequence of int
+        Samples drawn without replacement, 1 <= k <= n.
+    n_samples : int, optional
+        All samples n, where some gave no answer: these can be drawn, but have no vote, and a
+        draw without any vote counts as wrong. Default: the sum of ``mode_counts``.
+    method : {"auto", "exact", "sample"}
+        "exact" sums over all draws by generating functions; "sample" averages over random draws;
+        "auto" is exact up to k = 64 (about a second there) and samples above.
+    n_resamples : int
+        Random draws for each k; the standard error is at most 0.5 / sqrt(n_resamples).
+    random_state : int, Generator or None
+        For the random draws.
+    return_error : bool
+        Also return the standard error (0 where the value is exact).
+
+    Returns
+    -------
+    float or array, shape () or (n_k,)
+        Or a pair of these with ``return_error=True``.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, a count is negative or not whole, k is out of range.
+
+    References
+    ----------
+    .. [1] Wang et al. (2023), Self-Consistency Improves Chain of Thought Reasoning in Language
+       Models, arXiv:2203.11171 (majority voting; maj@k as in Lewkowycz et al. 2022).
+
+    Examples
+    --------
+    The right answer is the most frequent one of six, but not by much:
+
+    >>> maj_at_k([3, 2, 1], [True, False, False], [1, 3, 6]).round(4).tolist()
+    [0.5, 0.6, 1.0]
+    """
+    counts = whole_numbers(mode_counts, "mode_counts")
+    correct = np.asarray(mode_correct)
+    if counts.ndim != 1 or correct.shape != counts.shape:
+        raise ValueError(
+            f"mode_counts and mode_correct must be 1-d and of one length, not {counts.shape} "
+            f"and {correct.shape}; call once for each problem"
+        )
+    if correct.dtype.kind != "b" and not np.isin(correct, (0, 1)).all():
+        raise ValueError("mode_correct must hold booleans (or 0 and 1)")
+    _refuse(counts < 0, "mode_counts", counts, "must not be negative")
+    n = int(counts.sum()) if n_samples is None else int(whole_numbers(n_samples, "n_samples"))
+    if counts.sum() > n:
+        raise ValueError(f"mode_counts sum to {counts.sum()}, above n_samples={n}")
+    draws = np.atleast_1d(whole_numbers(k, "k"))
+    check_counts(np.array(n), np.array(0), draws)
+    if method not in ("auto", "exact", "sample"):
+        raise ValueError(f"method={method!r} is none of 'auto', 'exact', 'sample'")
+    keep = counts > 0
+    counts, correct = counts[keep], correct[keep].astype(bool)
+    rng = np.random.default_rng(random_state)
+    value, error = np.zeros(len(draws)), np.zeros(len(draws))
+    for i, draw in enumerate(map(int, draws)):
+        if draw == n:
+            value[i] = _vote(counts[None, :], correct)[0]
+        elif method == "exact" or (method == "auto" and draw <= _EXACT_MAJORITY):
+            value[i] = _majority_exact(counts, correct, n, draw)
+        else:
+            urn = np.append(counts, n - counts.sum())
+            drawn = rng.multivariate_hypergeometric(urn, draw, size=n_resamples)[:, :-1]
+            won = _vote(drawn, correct)
+            value[i], error[i] = won.mean(), won.std(ddof=1) / np.sqrt(n_resamples)
+    if np.ndim(k) == 0:
+        return (float(value[0]), float(error[0])) if return_error else float(value[0])
+    return (value, error) if return_error else value
+
+
+_EXACT_MAJORITY = 64
+
+
+def _vote(drawn: npt.NDArray[np.int64], correct: npt.NDArray[np.bool_]) -> Floats:
+    """For each draw (row) the share of correct answers among its most frequent ones."""
+    if not drawn.shape[1]:
+        return np.zeros(len(drawn))
+    top = drawn.max(axis=1, keepdims=True)
+    tied = (drawn == top) & (top > 0)
+    return np.asarray((tied @ correct.astype(float)) / np.maximum(tied.sum(axis=1), 1))
+
+
+def _majority_exact(
+    counts: npt.NDArray[np.int64], correct: npt.NDArray[np.bool_], n: int, k: int
+) -> float:
+    r"""Sum over all draws of k of the share of correct answers among the most frequent ones.
+
+    Give each answer m with count n_m the polynomial of its binomial weights w_m(i) x^i, i draws
+    of it; the coefficient of x^k in the product over answers, over that of all n samples, is a
+    probability. For the top frequency j cut the polynomials after x^j and mark ties, x^j, by y:
+    then a win shared among T answers has y^(T-1) beside it, and ∫ y^(T-1) dy = 1/T is the share.
+    The integrand is a polynomial in y, so that Gauss-Legendre nodes give it exactly. All terms
+    are positive: nothing cancels.
+    """
+    p = k / n
+    kinds, repeats = np.unique(
+        np.column_stack([counts, correct]).astype(np.int64), axis=0, return_counts=True
+    )
+    draws = np.arange(k + 1, dtype=np.float64)
+
+    def weights(size: int) -> Floats:
+        x = np.minimum(draws, size)
+        pmf = np.exp(log_binomial_pmf(x, np.full(k + 1, float(size)), p, 1 - p))
+        return np.where(draws <= size, pmf, 0.0)
+
+    silent = n - int(counts.sum())
+    unvoted = weights(silent) if silent else (draws == 0).astype(float)
+    all_weights = weights(n)
+    total = 0.0
+    for j in range(1, min(k, int(counts.max(initial=0))) + 1):
+        most_tied = min(k // j, int((counts >= j).sum()))
+        nodes, node_weights = np.polynomial.legendre.leggauss((most_tied + 1) // 2)
+        y = (nodes + 1) / 2
+        lost = np.tile(unvoted, (len(y), 1))  # no correct answer singled out as a winner yet
+        won = np.zeros_like(lost)  # one singled out
+        for (size, right), repeat in zip(kinds, repeats, strict=True):
+            w = weights(int(size))
+            cut = np.tile(np.where(draws < j, w, 0.0), (len(y), 1))
+            cut[:, j] = y * w[j]
+            fewer = _power(cut, int(repeat) - 1)
+            full = _times(fewer, cut)
+            won = _times(won, full)
+            if right and w[j] > 0:
+                winner = np.zeros_like(lost)
+                winner[:, j:] = lost[:, : k + 1 - j] * w[j] * int(repeat)
+                won += _times(winner, fewer)
+            lost = _times(lost, full)
+        total += float(won[:, k] @ node_weights) / 2
+    return min(total / float(all_weights[k]), 1.0)
+
+
+def _times(a: Floats, b: Floats) -> Floats:
+    """Products of polynomials, row by row, cut after the highest power of x kept."""
+    size = b.shape[1]
+    padded = np.concatenate([np.zeros((len(b), size - 1)), b], axis=1)
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::-1]
+    return np.asarray(np.matmul(a[:, None, :], shifted)[:, 0, :])
+
+
+def _power(base: Floats, exponent: int) -> Floats:
+    result = np.zeros_like(base)
+    result[:, 0] = 1.0
+    while exponent:
+        if exponent & 1:
+            result = _times(result, base)
+        exponent >>= 1
+        if exponent:
+            base = _times(base, base)
+    return result

@@ -1,0 +1,37 @@
+"""A tidy table in, an Axes out."""
+
+from passk_lab.plots.kinds import (
+    PASS_RATE_BINS,
+    MethodStyle,
+    fit_legend,
+    method_colors,
+    method_styles,
+    pass_rates,
+    plot_differences,
+    plot_distinct_at_k,
+    plot_pass_at_k,
+    plot_pass_rates,
+    plot_progress,
+    plot_tradeoff,
+    save_figure,
+    style,
+    write_figure,
+)
+
+__all__ = [
+    "PASS_RATE_BINS",
+    "MethodStyle",
+    "fit_legend",
+    "method_colors",
+    "method_styles",
+    "pass_rates",
+    "plot_differences",
+    "plot_distinct_at_k",
+    "plot_pass_at_k",
+    "plot_pass_rates",
+    "plot_progress",
+    "plot_tradeoff",
+    "save_figure",
+    "style",
+    "write_figure",
+]

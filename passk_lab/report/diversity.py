@@ -1,0 +1,152 @@
+"""The report's panel on how different the texts are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from passk_lab.metrics.embedding import Embedder
+from passk_lab.stats.diversity import summary
+from passk_lab.stats.verdict import interval
+
+# So that a report of millions of long texts stays a matter of seconds.
+MOST_PROBLEMS = 100
+MOST_TEXTS = 32  # of a problem and run
+
+ENTROPIES = ("logprob", "n_tokens", "token_entropy")
+
+# Family, metric, its name on the page (the arrow points to the more diverse) and what it is.
+_SHOWN = (
+    ("ngram", "distinct_2", "distinct-2 ↑", "share of word pairs that are different ones"),
+    ("ngram", "ead", "EAD ↑", "distinct words by how many chance alone would give"),
+    ("ngram", "self_bleu", "self-BLEU ↓", "BLEU of each text against the others"),
+    ("ngram", "self_repetition", "repetition ↓", "log of how often four words recur in others"),
+    ("ngram", "compression_gzip", "compression ↓", "how many times smaller gzip makes the texts"),
+    ("embedding", "cosine_distance", "distance ↑", "mean cosine distance of two embeddings"),
+    ("embedding", "vendi", "Vendi ↑", "effective number of different embeddings"),
+    ("semantic", "distinct@{n}", "meanings@{n} ↑", "clusters of embeddings among {n} texts"),
+    ("entropy", "token_entropy", "token entropy ↑", "mean over tokens, nats"),
+)
+
+
+def choose_problems(counts: pd.DataFrame, random_state: int | None) -> dict[str, list[str]]:
+    """Choose the problems of each split whose texts are compared, at random if there are too many.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        As `passk_lab.report.analysis.load_counts` returns it.
+    random_state : int, optional
+
+    Returns
+    -------
+    dict
+        From each split to its problems.
+    """
+    rng = np.random.default_rng(random_state)
+    chosen = {}
+    for split, rows in counts.groupby("split", sort=True, observed=True):
+        problems = np.array(sorted(set(rows["problem_id"])), dtype=object)
+        if len(problems) > MOST_PROBLEMS:
+            problems = np.sort(rng.choice(problems, MOST_PROBLEMS, replace=False))
+        chosen[str(split)] = problems.tolist()
+    return chosen
+
+
+def text_diversity(
+    texts: pd.DataFrame,
+    baseline: str | None,
+    embedder: str | Embedder | None,
+    confidence: float,
+    n_resamples: int,
+    random_state: int | None,
+) -> tuple[pd.DataFrame | None, int]:
+    """Compare the texts of the runs of one split.
+
+    Parameters
+    ----------
+    texts : DataFrame
+        Rollouts of one split, of the problems to compare; a missing text is left out.
+    baseline, embedder, confidence, n_resamples, random_state
+        As for `passk_lab.stats.diversity.summary`.
+
+    Returns
+    -------
+    table : DataFrame or None
+        What `diversity_summary` returns; None where no problem of a run has two texts.
+    missing : int
+        How many rollouts have no text.
+    """
+    there = texts["text"].notna()
+    rows = texts[there].sort_values(["run", "problem_id", "sample_id"], kind="stable")
+    groups = rows.groupby(["run", "problem_id"], sort=False, observed=True)
+    rows = groups.head(MOST_TEXTS)
+    if not len(rows) or groups.size().max() < 2:
+        return None, int((~there).sum())
+    entropies = [name for name in ENTROPIES if name in rows and rows[name].notna().all()]
+    # Samples are numbered anew: several seeds may number theirs alike.
+    table = rows[["run", "split", "problem_id", "correct", "text", *entropies]]
+    found = summary(
+        table,
+        baseline if baseline in set(rows["run"]) else None,
+        embedder=embedder,
+        n_draws=1,
+        confidence=confidence,
+        n_resamples=n_resamples,
+        random_state=random_state,
+    )
+    return found, int((~there).sum())
+
+
+def panel_view(table: pd.DataFrame, runs: Sequence[str], n_all_problems: int) -> dict[str, Any]:
+    """Arrange the table for the page: a row a metric, a column a run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `text_diversity`.
+    runs : sequence of str
+        The runs in the order of the page.
+    n_all_problems : int
+        Problems of the split.
+
+    Returns
+    -------
+    dict
+        ``runs``; ``rows`` with ``name``, ``words`` and one of ``cells`` a run (value, interval,
+        change or None, whether the change is clear); ``changes`` (whether there are any);
+        ``n_texts``, ``n_problems``, ``n_all_problems``.
+    """
+    n_texts = int(table["n_samples"].max())
+    found = {(r["run"], r["family"], r["metric"]): r for r in table.to_dict("records")}
+    rows: list[dict[str, Any]] = []
+    for family, metric, name, words in _SHOWN:
+        of_runs = [found.get((run, family, metric.format(n=n_texts))) for run in runs]
+        cells = [_cell(row) for row in of_runs if row is not None]
+        if cells:
+            rows.append(
+                {"name": name.format(n=n_texts), "words": words.format(n=n_texts), "cells": cells}
+            )
+    return {
+        "runs": runs,
+        "rows": rows,
+        "changes": any(cell["change"] for row in rows for cell in row["cells"]),
+        "n_texts": n_texts,
+        "n_problems": int(table["n_problems"].max()),
+        "n_all_problems": n_all_problems,
+    }
+
+
+def _cell(row: Mapping[Any, Any]) -> dict[str, Any]:
+    if not row["n_defined"]:
+        return {"value": "n/a", "limits": "", "change": None, "clear": False}
+    change, clear = None, False
+    if row.get("n_paired"):
+        low, high = row["difference_low"], row["difference_high"]
+        change = f"{row['difference']:+.3f} {interval(low, high, 3, signed=True)}"
+        clear = bool(low > 0 or high < 0)
+    limits = interval(row["low"], row["high"], 3)
+    return {"value": f"{row['estimate']:.3f}", "limits": limits, "change": change, "clear": clear}

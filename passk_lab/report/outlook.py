@@ -1,0 +1,141 @@
+"""What self-distillation from the baseline would bring, in words: the forecast of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from passk_lab.stats.verdict import interval, number
+from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, sampled_rows
+
+__all__ = ["WEIGHTS", "Outlook", "outlook"]
+
+WEIGHTS = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A forecast and its words.
+
+    Attributes
+    ----------
+    label : str
+        "better and narrower", "better", "narrower", ... at weight 1, or "not to be told".
+    sentence : str
+    lines : tuple of str
+        One a weight of the tilt; those that too few effective samples are left for say so.
+    table : DataFrame
+        See `passk_lab.teacher.forecast.forecast`.
+    """
+
+    label: str
+    sentence: str
+    lines: tuple[str, ...]
+    table: pd.DataFrame
+
+
+def outlook(
+    scores: pd.DataFrame,
+    rollouts: pd.DataFrame,
+    k: int,
+    weights: Sequence[float] = WEIGHTS,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: int | None = 0,
+) -> Outlook:
+    """Forecast one generation of self-distillation, and weaker and stronger tilts.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Teacher scores of the baseline's rollouts, see `passk_lab.lab.scoring.score`.
+    rollouts : DataFrame
+        The baseline's rollouts that were scored.
+    k : int
+        Number of samples at which distinct answers are counted.
+    weights : sequence of float
+        λ, 1 among them: the strength of the tilt. A generation of self-distillation has 1; a
+        penalty to the base lowers it, a teacher that follows the student raises it.
+    confidence, n_resamples, random_state
+        As for `passk_lab.teacher.forecast.forecast`.
+
+    Returns
+    -------
+    Outlook
+
+    Raises
+    ------
+    ValueError
+        The scores don't fit the rollouts; see `passk_lab.teacher.forecast`.
+    """
+    rows = sampled_rows(expected_tilt(scores, rollouts), rollouts)
+    # Problems that no demonstration exists for can't be told about.
+    rows = rows[rows["problem_id"].isin(scores["problem_id"].astype(str))]
+    tables, lines = [], []
+    for weight in sorted(weights):
+        try:
+            table = forecast(
+                rows,
+                [weight],
+                [1, k],
+                confidence=confidence,
+                n_resamples=n_resamples,
+                random_state=random_state,
+            )
+        except TooFewSamples as error:
+            lines.append(f"{error}.")
+            break
+        tables.append(table)
+        lines.append(_line(weight, table, k))
+    if not tables:
+        sentence = "The scored rollouts are too few for a forecast."
+        return Outlook("not to be told", sentence, tuple(lines), pd.DataFrame())
+    whole = pd.concat(tables, ignore_index=True)
+    one = _by_quantity(whole[whole["weight"] == 1.0])
+    if not one:
+        sentence = "The scored rollouts are too few for a forecast at weight 1."
+        return Outlook("not to be told", sentence, tuple(lines), whole)
+    gains = _sign(one["pass@1"])
+    spread = _sign(one["effective_answers"])
+    words = [
+        *{1: ["better"], -1: ["worse"]}.get(gains, []),
+        *{1: ["wider"], -1: ["narrower"]}.get(spread, []),
+    ]
+    label = " and ".join(words) or "no clear change"
+    sentence = (
+        "Self-distillation with demonstrations as the baseline samples them would make it "
+        f"{label}, by the base's own rollouts weighed with the teacher's tilt; no training was run."
+        if words
+        else "No clear change is forecast for self-distillation from the baseline."
+    )
+    return Outlook(label, sentence, tuple(lines), whole)
+
+
+def _line(weight: float, table: pd.DataFrame, k: int) -> str:
+    of = _by_quantity(table)
+    parts = [
+        _change("pass@1", of["pass@1"], 3),
+        _change(f"distinct@{k}", of[f"distinct@{k}"], 2),
+        _change("effective correct answers", of["effective_answers"], 2),
+    ]
+    return f"weight {weight:g}: {'; '.join(parts)}"
+
+
+def _by_quantity(table: pd.DataFrame) -> dict[str, dict[Any, Any]]:
+    return {row["quantity"]: row for row in table.to_dict("records")}
+
+
+def _change(name: str, row: Mapping[Any, Any], digits: int) -> str:
+    before = row["estimate"] - row["change"]
+    limits = interval(row["change_low"], row["change_high"], digits, signed=True)
+    return (
+        f"{name} {number(before, digits)} -> {number(row['estimate'], digits)} "
+        f"({number(row['change'], digits, signed=True)} {limits})"
+    )
+
+
+def _sign(row: Mapping[Any, Any]) -> int:
+    return int(row["change_low"] > 0) - int(row["change_high"] < 0)

@@ -1,0 +1,161 @@
+"""The report's HTML page, by a template; every name and text on it is untrusted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from passk_lab._text import shorten, visible
+from passk_lab.report.diversity import panel_view
+from passk_lab.stats.verdict import interval
+
+if TYPE_CHECKING:
+    from passk_lab.report.analysis import Section
+    from passk_lab.report.outlook import Outlook
+
+TEXT_PROBLEMS = 5  # problems whose samples are shown
+_TEXT_SHOWN = 1200  # characters
+_SAMPLES_SHOWN = 2  # a run and problem
+
+
+def render_page(
+    sections: Sequence[Section],
+    baseline: str | None,
+    notes: Sequence[str],
+    settings: Mapping[str, Any],
+    texts: pd.DataFrame,
+    runs: Sequence[str],
+    ahead: Outlook | None = None,
+) -> str:
+    from passk_lab import __version__
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("passk_lab"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Every string that reaches the page passes here, whatever the template does with it.
+        finalize=lambda v: visible(v, lines=True) if type(v) is str else v,
+    )
+    css, _, _ = environment.loader.get_source(environment, "report.css")  # type: ignore[union-attr]
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        css=Markup(css),  # the project's own file
+        css_hash=digest,
+        version=__version__,
+        baseline=baseline,
+        notes=notes,
+        ahead=ahead,
+        settings=settings,
+        n_compared=len(runs) - (baseline is not None),
+        sections=[_section_view(s, baseline, texts) for s in sections],
+    )
+
+
+def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
+    from passk_lab.report.analysis import overview
+
+    table = overview(section, baseline)
+    return {
+        "split": section.split,
+        "verdicts": section.verdicts,
+        "columns": list(table.columns),
+        "rows": table.to_dict("records"),
+        "changes": _change_rows(section),
+        "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
+        "diversity": _diversity_view(section, baseline),
+        "worst": _worst_view(section, baseline, texts),
+    }
+
+
+def _diversity_view(section: Section, baseline: str | None) -> dict[str, Any] | None:
+    if section.diversity is None:
+        return None
+    found = section.diversity
+    runs = sorted(dict.fromkeys(found["run"]), key=lambda name: name != baseline)
+    n_all = section.curve.groupby("run")["n_problems"].max().max()
+    return panel_view(found, runs, int(n_all))
+
+
+def _change_rows(section: Section) -> list[dict[str, Any]]:
+    if section.differences is None or section.crossings is None or section.flattening is None:
+        return []
+    rows = []
+    for crossing, flat in zip(
+        section.crossings.to_dict("records"), section.flattening.to_dict("records"), strict=True
+    ):
+        ratio = "n/a"
+        if np.isfinite(flat["ratio"]):
+            ratio = f"{flat['ratio']:.2f} {interval(flat['low'], flat['high'], 2)}"
+        rows.append(
+            {
+                "run": crossing["run"],
+                "crossing": crossing_words(crossing).removeprefix(f"{crossing['run']}: "),
+                "flattening": ratio,
+                "k_max": flat["k_max"],
+            }
+        )
+    return rows
+
+
+def _worst_view(
+    section: Section, baseline: str | None, texts: pd.DataFrame
+) -> list[dict[str, Any]]:
+    if section.worst is None or baseline is None:
+        return []
+    groups = []
+    for run, rows in section.worst.groupby("run", sort=False):
+        problems = rows.to_dict("records")
+        for place, row in enumerate(problems):
+            row["samples"] = []
+            if place < TEXT_PROBLEMS:
+                where = (texts, section.split, row["problem_id"])
+                before = _samples(*where, baseline, right_first=True)
+                after = _samples(*where, str(run), right_first=False)
+                row["samples"] = [(baseline, s) for s in before] + [(run, s) for s in after]
+        groups.append({"run": run, "problems": problems, "distinct": "distinct" in rows})
+    return groups
+
+
+def crossing_words(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["k_cross"]):
+        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
+    if row["low"] <= 1 and row["high"] >= row["k_max"]:
+        return f"{row['run']}: whether and where the curves meet is not clear."
+    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
+    return (
+        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
+        f"(interval {row['low']:.3g} to {high})."
+    )
+
+
+def _samples(
+    texts: pd.DataFrame, split: str, problem: str, run: str, right_first: bool
+) -> list[dict[str, Any]]:
+    if not len(texts):
+        return []
+    mine = texts[
+        (texts["split"] == split) & (texts["problem_id"] == problem) & (texts["run"] == run)
+    ]
+    mine = mine.assign(text=mine["text"].str.replace("\r\n", "\n", regex=False))
+    mine = mine[mine["text"].notna()].sort_values(
+        ["correct", "sample_id"], ascending=[not right_first, True], kind="stable"
+    )
+    return [
+        {
+            "correct": bool(row["correct"]),
+            "sample_id": int(row["sample_id"]),
+            "text": row["text"][:_TEXT_SHOWN],
+            "length": len(row["text"]),
+            "answer": shorten(str(row["answer"]), 120) if pd.notna(row.get("answer")) else None,
+        }
+        for row in mine.head(_SAMPLES_SHOWN).to_dict("records")
+    ]

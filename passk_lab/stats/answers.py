@@ -1,0 +1,176 @@
+"""Functional diversity of each problem and run: distinct answers, Hill numbers, coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.metrics.functional import (
+    _agreement,
+    _chao1,
+    _chao_jost,
+    _coverage,
+    _draws,
+    _naive_hill,
+    _rarefied,
+    _read,
+    _two_modes,
+    inverse,
+)
+from passk_lab.metrics.passk import whole_numbers
+from passk_lab.rollouts.table import PathLike
+from passk_lab.stats.curves import as_counts
+from passk_lab.stats.problems import mean_over_problems
+
+__all__ = ["functional_summary", "functional_values"]
+
+
+def functional_summary(
+    rollouts: pd.DataFrame | PathLike,
+    k: int | Sequence[int] | None = None,
+    correct_only: bool = True,
+    by: Sequence[str] = ("run", "split"),
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """Average the functional diversity of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``answer``, a file of one, or what `passk_lab.counts` made
+        of it.
+    k : int or sequence of int, optional
+        Default: the smallest number of samples of any problem of any run, so that runs are
+        compared at an equal number of samples.
+    correct_only : bool
+        Count correct modes only (default), or all.
+    by : sequence of str
+        Columns that tell runs apart.
+    confidence : float
+    n_resamples : int
+    random_state : int, Generator or None
+        The bootstrap over problems: see `passk_lab.stats.intervals.bootstrap_mean`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, metric, estimate, low, high, n_problems, n_defined``, one row a metric.
+        ``n_defined`` counts the problems averaged over:
+
+        ======================  ==================================================  ================
+        metric                  mean of                                             averaged over
+        ======================  ==================================================  ================
+        ``distinct@k``          `distinct_at_k`: 0 without correct samples          all problems
+        ``two_modes@k``         `two_modes_at_k`                                    all problems
+        ``n_counted``           (correct) samples that the metrics below rest on    all problems
+        ``hill_{q}_naive``      `hill_number` of q = 0, 1, 2, naive                 1 sample or more
+        ``hill_{q}_corrected``  the same, corrected (q = 0 is `chao1`)              2 or more
+        ``coverage``            `good_turing_coverage`                              2 or more
+        ======================  ==================================================  ================
+
+        The samples in the last column are those counted: correct ones, or all that have an answer.
+        Where no problem has as many, ``n_defined`` is 0, and estimate and interval are NaN.
+
+    Raises
+    ------
+    ValueError
+        The table is refused or has no answers; k exceeds the samples of a problem (named).
+
+    Notes
+    -----
+    Only the metrics at k compare runs at an equal number of samples. Runs differ in their number of
+    correct samples, so there is no number at which the Hill numbers of correct modes could be
+    compared equally; naive ones favour the run with more correct samples (see ``n_counted``),
+    corrected ones make up for most of that. A single sample says nothing about the distribution
+    (`chao1` and coverage would be 1 in any case), so corrected estimators take two or more.
+
+    At q = 2 the mean is harmonic: the inverse of the mean chance that two samples of a problem
+    agree. That chance is estimated without bias, while the Hill number itself is infinite as soon
+    as one problem has no two samples alike. The harmonic mean is inf only where no problem has any.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": list("aaaabbbb"), "answer": list("xxyzuvuu"),
+    ...                       "correct": [True, True, True, False] + [False] * 4})
+    >>> found = functional_summary(table, k=[2, 4], random_state=0)
+    >>> print(found[["metric", "estimate", "n_problems", "n_defined"]].head(6).round(3))
+             metric  estimate  n_problems  n_defined
+    0    distinct@2     0.667           2          2
+    1    distinct@4     1.000           2          2
+    2   two_modes@2     0.167           2          2
+    3   two_modes@4     0.500           2          2
+    4     n_counted     1.500           2          2
+    5  hill_0_naive     2.000           2          1
+    """
+    by = list(by)
+    table = as_counts(rollouts, by, modes=True)
+    smallest = int(table["n_samples"].min())
+    ks = np.atleast_1d(whole_numbers(smallest if k is None else k, "k"))
+    if ks.ndim == 1 and len(ks) and ks.max() > smallest:
+        at = int(np.argmin(table["n_samples"]))
+        where = ", ".join(f"{name}={table[name].iloc[at]!r}" for name in ["problem_id", *by])
+        raise ValueError(
+            f"k={ks.max()} exceeds the {smallest} samples of {where}; take a smaller k, or drop "
+            "the problem"
+        )
+    values = functional_values(table, ks, correct_only, by)
+    metrics = [name for name in values.columns if name not in (*by, "problem_id")]
+    rng = np.random.default_rng(random_state)
+    return mean_over_problems(values, metrics, by, n_resamples, confidence, rng)
+
+
+def functional_values(
+    counts: pd.DataFrame, k: npt.ArrayLike, correct_only: bool, by: Sequence[str]
+) -> pd.DataFrame:
+    """Compute the metrics of `functional_summary` of each problem.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        From `passk_lab.counts`, with modes.
+    k : int or sequence of int
+    correct_only : bool
+    by : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, problem_id``, and one a metric; NaN where a metric is undefined: those at k
+        for problems with fewer samples than the largest k, the others as `functional_summary` says.
+    """
+    ks = np.atleast_1d(whole_numbers(k, "k"))
+    modes = _read(list(counts["correct_mode_counts" if correct_only else "mode_counts"]))
+    n = modes.samples(counts["n_samples"])
+    counted = modes.total
+    found = counts[[*by, "problem_id"]].reset_index(drop=True)
+
+    def put(names: Sequence[str], keep: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
+        column = np.full((len(found), len(names)), np.nan)
+        column[keep] = values
+        found[list(names)] = column
+
+    enough = n >= ks.max(initial=0)
+    some, size = modes.take(enough), n[enough]
+    draws = _draws(ks, size) if enough.any() else ks
+    for name, of in (("distinct", _rarefied), ("two_modes", _two_modes)):
+        put([f"{name}@{draw}" for draw in ks], enough, of(some, size, draws))
+    put(["n_counted"], counted >= 0, counted[:, None])
+    some = modes.take(counted >= 1)
+    naive = [_naive_hill(some, some.total, q) for q in (0, 1, 2)]
+    put([f"hill_{q}_naive" for q in (0, 1, 2)], counted >= 1, np.stack(naive, axis=-1))
+    some = modes.take(counted >= 2)
+    corrected = {
+        "hill_0_corrected": _chao1(some, some.total),
+        "hill_1_corrected": np.exp(_chao_jost(some, some.total)),
+        "hill_2_corrected": inverse(_agreement(some, some.total)),
+        "coverage": _coverage(some, some.total),
+    }
+    put(list(corrected), counted >= 2, np.stack(list(corrected.values()), axis=-1))
+    return found

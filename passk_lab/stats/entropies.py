@@ -1,0 +1,130 @@
+"""Entropies of each problem and run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from passk_lab.metrics.entropy import _FUNCTIONS, _NEEDS, Floats
+from passk_lab.rollouts.table import PathLike, as_rollouts
+from passk_lab.stats.problems import mean_over_problems
+
+__all__ = ["entropies_of", "entropy_summary", "entropy_values"]
+
+
+def entropy_summary(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str] | None = None,
+    by: Sequence[str] = ("run", "split"),
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """Average the entropies of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with ``logprob`` or ``token_entropy``, and ``n_tokens`` for most metrics.
+    metrics : sequence of str, optional
+        "token_entropy", "sequence_entropy", "sequence_entropy_from_tokens", "entropy_per_token"
+        and "entropy_rate": the functions of this module. Default: those whose columns are there.
+    by : sequence of str
+        Columns that tell runs apart.
+    confidence, n_resamples, random_state
+        Of the bootstrap over problems: see `passk_lab.stats.intervals.bootstrap_mean`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, metric, estimate, low, high, n_problems``, one row a metric.
+
+    Raises
+    ------
+    ValueError
+        The table is refused; a column is missing or holds a missing value (the problem is named);
+        a metric is unknown.
+
+    Notes
+    -----
+    All but "entropy_rate" are unbiased at any number of samples, so that problems and runs may
+    differ in it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": list("aab"), "correct": True, "n_tokens": [2, 4, 1],
+    ...                       "logprob": [-1.0, -2.0, -3.0]})
+    >>> entropy_summary(table, random_state=0)[["metric", "estimate", "n_problems"]]
+                  metric  estimate  n_problems
+    0   sequence_entropy      2.25           2
+    1  entropy_per_token      1.75           2
+    2       entropy_rate      1.75           2
+    """
+    rng = np.random.default_rng(random_state)
+    values = entropy_values(rollouts, metrics, by)
+    names = [name for name in values.columns if name not in (*by, "problem_id")]
+    found = mean_over_problems(values, names, by, n_resamples, confidence, rng)
+    return found.drop(columns="n_defined")
+
+
+def entropy_values(
+    rollouts: pd.DataFrame | PathLike, metrics: Sequence[str] | None, by: Sequence[str]
+) -> pd.DataFrame:
+    """Compute the entropies of each problem.
+
+    Parameters
+    ----------
+    rollouts, metrics, by
+        As for `entropy_summary`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, problem_id``, and one a metric.
+
+    Raises
+    ------
+    ValueError
+        As for `entropy_summary`.
+    """
+    table = as_rollouts(rollouts)
+    for name in by:
+        if name not in table.columns:
+            raise ValueError(f"rollouts: no column {name!r} to group by")
+    if metrics is None:
+        metrics = entropies_of(table.columns)
+        if not metrics:
+            raise ValueError("rollouts: entropies need the column 'logprob' or 'token_entropy'")
+    for metric in metrics:
+        if metric not in _NEEDS:
+            raise ValueError(f"metrics holds {metric!r}, which is none of {', '.join(_NEEDS)}")
+        for name in _NEEDS[metric]:
+            if name not in table.columns:
+                raise ValueError(f"rollouts: column {name!r} is missing; {metric} needs it")
+    if not len(table):
+        raise ValueError("rollouts: the table holds no rollouts")
+    rows = []
+    for key, part in table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True):
+        *run, problem = cast(tuple[Any, ...], key)
+        try:
+            found = [
+                _FUNCTIONS[metric](*(_column(part, name) for name in _NEEDS[metric]))[0]
+                for metric in metrics
+            ]
+        except ValueError as error:
+            raise ValueError(f"problem_id={problem!r}: {error}") from error
+        rows.append((*run, problem, *found))
+    return pd.DataFrame(rows, columns=[*by, "problem_id", *metrics])
+
+
+def entropies_of(columns: Iterable[str]) -> list[str]:
+    """Metrics that a table with these columns allows."""
+    return [metric for metric, needs in _NEEDS.items() if set(needs) <= set(columns)]
+
+
+def _column(part: pd.DataFrame, name: str) -> Floats:
+    return part[name].to_numpy(dtype=np.float64, na_value=np.nan)

@@ -1,0 +1,394 @@
+"""Intervals for a mean over problems.
+
+Which one to take depends on what the mean stands for:
+
+======================  =====================================  ====================================
+function                the mean over ...                      what varies
+======================  =====================================  ====================================
+`bootstrap_mean`        problems like these (the default)      the choice of problems; with it, the
+                                                               samples drawn for each
+`nested_bootstrap`      problems like these, few samples       both, resampled separately; wider
+`analytic_interval`     exactly these problems                 the samples alone (U-statistic)
+`bayes_interval`        exactly these problems                 each problem's accuracy, given its
+                                                               samples and a prior
+======================  =====================================  ====================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from passk_lab.metrics._hypergeometric import log_ratio
+from passk_lab.metrics.passk import bayes_pass_at_k, check_counts, pass_at_k, whole_numbers
+
+__all__ = [
+    "analytic_interval",
+    "bayes_interval",
+    "bootstrap_mean",
+    "bootstrap_replicates",
+    "nested_bootstrap",
+    "percentiles",
+]
+
+Floats = npt.NDArray[np.float64]
+RandomState = int | np.random.Generator | None
+
+_BLOCK = 1 << 20  # numbers held at once: 8 MB
+
+
+def bootstrap_mean(
+    values: npt.ArrayLike,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    random_state: RandomState = None,
+) -> tuple[Floats, Floats]:
+    """Bootstrap interval for the mean over problems.
+
+    Resamples problems, so it covers the choice of problems and, as each problem brings its own
+    samples along, the sampling within them. The percentiles are widened for small numbers of
+    problems as in [1]_, section "Expanded percentile interval".
+
+    Parameters
+    ----------
+    values : array_like, shape (n_problems,) or (n_problems, n_k)
+        One estimate a problem (and k).
+    n_resamples : int
+        Bootstrap replicates.
+    confidence : float
+        Nominal coverage, between 0 and 1.
+    random_state : int, Generator or None
+        Seed or source of randomness.
+
+    Returns
+    -------
+    low, high : arrays, shape () or (n_k,)
+
+    Raises
+    ------
+    ValueError
+        No problem, a value that is not finite, a confidence outside (0, 1).
+
+    References
+    ----------
+    .. [1] Hesterberg (2015), What Teachers Should Know About the Bootstrap, The American
+       Statistician 69(4).
+
+    Examples
+    --------
+    >>> low, high = bootstrap_mean([0.0, 0.2, 0.5, 0.9, 1.0], random_state=0)
+    >>> bool(0 <= low < 0.52 < high <= 1)
+    True
+    """
+    array = _values(values)
+    replicates = bootstrap_replicates(array, n_resamples, random_state)
+    low, high = percentiles(replicates, confidence, len(array))
+    return (low, high) if np.ndim(values) > 1 else (low[0], high[0])
+
+
+def bootstrap_replicates(
+    values: npt.ArrayLike, n_resamples: int = 10_000, random_state: RandomState = None
+) -> Floats:
+    """Means over resampled problems, one row a replicate.
+
+    Problems with equal rows are interchangeable, so their joint weight is drawn as one
+    multinomial count: with n samples a problem there are at most n + 1 different rows, however
+    many problems there are. Where too many rows differ, problems are drawn one by one and counted.
+    The rest is a matrix product.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_problems,) or (n_problems, n_columns)
+        Columns stay together: to compare runs, put them side by side.
+    n_resamples, random_state
+        As for `bootstrap_mean`.
+
+    Returns
+    -------
+    array, shape (n_resamples, n_columns)
+
+    Examples
+    --------
+    >>> bootstrap_replicates([[0.0, 1.0], [1.0, 3.0]], n_resamples=3, random_state=0).shape
+    (3, 2)
+    """
+    array = _values(values)
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples} must be at least 1")
+    rng = np.random.default_rng(random_state)
+    size = len(array)
+    rows, repeats = _distinct_rows(array)
+    grouped = 16 * len(rows) <= size  # below that, single draws are as quick
+    if not grouped:
+        rows = array
+    result = np.empty((n_resamples, array.shape[1]))
+    block = max(1, _BLOCK // len(rows))
+    for start in range(0, n_resamples, block):
+        part = slice(start, min(start + block, n_resamples))
+        height = part.stop - part.start
+        if grouped:
+            weights = rng.multinomial(size, repeats / size, size=height)
+        else:
+            drawn = rng.integers(0, size, (height, size)) + size * np.arange(height)[:, None]
+            weights = np.bincount(drawn.ravel(), minlength=height * size).reshape(height, size)
+        result[part] = (weights @ rows) / size
+    return result
+
+
+def _distinct_rows(array: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+    # Rows as opaque bytes: one sort instead of a lexicographic one over all columns.
+    packed = np.ascontiguousarray(array + 0.0)  # + 0.0: no negative zeros, which differ in bytes
+    keys = packed.view(np.dtype((np.void, packed.dtype.itemsize * packed.shape[1])))[:, 0]
+    _, first, repeats = np.unique(keys, return_index=True, return_counts=True)
+    return array[first], repeats
+
+
+def percentiles(
+    replicates: Floats, confidence: float = 0.95, n_problems: int | None = None
+) -> tuple[Floats, Floats]:
+    """Interval between percentiles of the replicates, column by column.
+
+    With ``n_problems`` the nominal tail is narrowed to make up for the bootstrap's smaller
+    variance, (n-1)/n, and for Student's t in place of the normal law (see `bootstrap_mean`).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must lie between 0 and 1")
+    tail = (1 - confidence) / 2
+    if n_problems is not None and n_problems > 1:
+        t = special.stdtrit(n_problems - 1, tail)
+        tail = float(special.ndtr(t * np.sqrt(n_problems / (n_problems - 1))))
+    low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def nested_bootstrap(
+    n_samples: npt.ArrayLike,
+    n_correct: npt.ArrayLike,
+    k: npt.ArrayLike,
+    statistic: Callable[[Any, Any, Any], Any] = pass_at_k,
+    n_resamples: int = 2_000,
+    confidence: float = 0.95,
+    random_state: RandomState = None,
+) -> tuple[Floats, Floats]:
+    """Bootstrap over problems and, within each, over its samples.
+
+    Each replicate draws problems, then redraws each problem's correct samples from
+    Binomial(n, c/n). Redrawing with replacement biases pass@k (samples repeat), so each
+    redrawn value is shifted by its exact expected bias. Resampling problems alone already holds
+    the noise within problems; this interval counts that noise twice and is conservative. Prefer
+    it with few problems and few samples each.
+
+    Parameters
+    ----------
+    n_samples, n_correct : array_like of int, shape (n_problems,)
+    k : int or array_like of int, shape (n_k,)
+    statistic : callable
+        ``statistic(n_samples, n_correct, k)``: `pass_at_k` or a relative.
+    n_resamples, confidence, random_state
+        As for `bootstrap_mean`.
+
+    Returns
+    -------
+    low, high : arrays, shape () or (n_k,)
+
+    Examples
+    --------
+    >>> low, high = nested_bootstrap([8, 8, 8, 8], [0, 1, 4, 8], 2, random_state=0)
+    >>> bool(0 <= low < 0.507 < high <= 1)
+    True
+    """
+    n, c, ks = _counts(n_samples, n_correct, k)
+    rng = np.random.default_rng(random_state)
+    # One table of all outcomes: for each distinct n the values at c = 0, ..., n.
+    sizes, which = np.unique(n, return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum(sizes + 1)])
+    outcomes = np.concatenate(
+        [np.reshape(statistic(int(m), np.arange(m + 1)[:, None], ks), (m + 1, -1)) for m in sizes]
+    )
+    origin = offsets[which]
+    shift = np.empty((len(n), len(ks)))
+    for m, at in zip(sizes, offsets, strict=False):
+        mine = n == m
+        table = outcomes[at : at + m + 1]
+        shift[mine] = table[c[mine]] - _binomial_weights(m, c[mine] / max(m, 1)) @ table
+    p = c / np.maximum(n, 1)
+    replicates = np.empty((n_resamples, len(ks)))
+    block = max(1, 2 * _BLOCK // (len(n) * len(ks)))
+    for start in range(0, n_resamples, block):
+        size = min(block, n_resamples - start)
+        chosen = rng.integers(0, len(n), size=(size, len(n)))
+        redrawn = rng.binomial(n[chosen], p[chosen])
+        values = outcomes[origin[chosen] + redrawn] + shift[chosen]
+        replicates[start : start + size] = values.mean(axis=1)
+    low, high = percentiles(replicates, confidence, len(n))
+    low, high = np.clip(low, outcomes.min(), None), np.clip(high, None, outcomes.max())
+    return (low, high) if np.ndim(k) else (low[0], high[0])
+
+
+def analytic_interval(
+    n_samples: npt.ArrayLike,
+    n_correct: npt.ArrayLike,
+    k: npt.ArrayLike,
+    statistic: Callable[[Any, Any, Any], Any] = pass_at_k,
+    confidence: float = 0.95,
+) -> tuple[Floats, Floats]:
+    """Normal interval for exactly these problems: only the samples vary.
+
+    pass@k is a U-statistic; its variance at accuracy p is summed exactly over
+    c ~ Binomial(n, p), with p at the posterior mean under Jeffreys' prior, (c + 1/2) / (n + 1), so
+    that problems without (or with only) correct samples still count as uncertain.
+
+    Parameters
+    ----------
+    n_samples, n_correct : array_like of int, shape (n_problems,)
+    k : int or array_like of int, shape (n_k,)
+    statistic : callable
+        ``statistic(n_samples, n_correct, k)``: `pass_at_k` or a relative with values in [0, 1].
+    confidence : float
+
+    Returns
+    -------
+    low, high : arrays, shape () or (n_k,)
+        Cut at 0 and 1.
+
+    References
+    ----------
+    .. [1] Hoeffding (1948), A Class of Statistics with Asymptotically Normal Distribution.
+
+    Examples
+    --------
+    >>> low, high = analytic_interval([100, 100], [40, 60], 1)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.432, 0.568)
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must lie between 0 and 1")
+    n, c, ks = _counts(n_samples, n_correct, k)
+    estimate = np.zeros(len(ks))
+    variance = np.zeros(len(ks))
+    for m in np.unique(n):
+        successes, repeats = np.unique(c[n == m], return_counts=True)
+        table = np.reshape(statistic(int(m), np.arange(m + 1)[:, None], ks), (m + 1, -1))
+        weights = _binomial_weights(m, (successes + 0.5) / (m + 1))
+        mean = weights @ table
+        spread = weights @ table**2 - mean**2
+        estimate += repeats @ table[successes]
+        variance += repeats @ np.maximum(spread, 0.0)
+    estimate, error = estimate / len(n), np.sqrt(variance) / len(n)
+    half = special.ndtri((1 + confidence) / 2) * error
+    low, high = np.maximum(estimate - half, 0.0), np.minimum(estimate + half, 1.0)
+    return (low, high) if np.ndim(k) else (low[0], high[0])
+
+
+def bayes_interval(
+    n_samples: npt.ArrayLike,
+    n_correct: npt.ArrayLike,
+    k: npt.ArrayLike,
+    prior: tuple[float, float] | Literal["fitted"] = "fitted",
+    confidence: float = 0.95,
+) -> tuple[Floats, Floats]:
+    """Credible interval of the mean pass@k over exactly these problems.
+
+    Each accuracy has its posterior Beta(a + c, b + n - c). Mean and variance of the average of
+    1 - (1 - p)^k are exact; the interval is that of the Beta law with the same two moments. This
+    is the posterior itself for one problem at k = 1, off by a few hundredths for two problems, and
+    by thousandths from some thirty on.
+
+    Parameters
+    ----------
+    n_samples, n_correct : array_like of int, shape (n_problems,)
+    k : int or array_like of int, shape (n_k,)
+    prior : (float, float) or "fitted"
+        a and b; "fitted" takes the Beta law under which these counts are most likely (empirical
+        Bayes, `fit_beta_binomial`), or Jeffreys' (0.5, 0.5) where the counts
+        determine none. A prior that is not like the problems shifts every problem the same way,
+        and an average over many problems does not forgive that: see docs/coverage.md.
+    confidence : float
+
+    Returns
+    -------
+    low, high : arrays, shape () or (n_k,)
+
+    Examples
+    --------
+    No correct sample among ten does not mean impossible:
+
+    >>> low, high = bayes_interval([10], [0], 1, prior=(1, 1))
+    >>> round(float(low), 4), round(float(high), 4)
+    (0.0023, 0.2849)
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must lie between 0 and 1")
+    n, c, ks = _counts(n_samples, n_correct, k)
+    a, b = _fitted_prior(n, c) if isinstance(prior, str) else prior
+    hit = np.reshape(bayes_pass_at_k(n[:, None], c[:, None], ks, (a, b)), (len(n), len(ks)))
+    total, success = (a + b + n - 1)[:, None], (a + c)[:, None].astype(float)
+    # E (1-p)^2k - (E (1-p)^k)², from logarithms that keep their digits.
+    once, twice = (log_ratio(total + m, success, m) for m in np.outer((1.0, 2.0), ks))
+    spread = -np.exp(twice) * np.expm1(2 * once - twice)
+    mean = hit.mean(axis=0)
+    variance = spread.sum(axis=0) / len(n) ** 2
+    concentration = mean * (1 - mean) / np.maximum(variance, 1e-300) - 1
+    shape = (mean * concentration, (1 - mean) * concentration)
+    low = special.betaincinv(*shape, (1 - confidence) / 2)
+    high = special.betaincinv(*shape, (1 + confidence) / 2)
+    return (low, high) if np.ndim(k) else (low[0], high[0])
+
+
+def _fitted_prior(n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> tuple[float, float]:
+    from passk_lab.stats.extrapolate import (
+        fit_beta_binomial,
+    )  # it builds on the curves, and they on us
+
+    if len(n) > 1 and n.max() > 1:
+        fit = fit_beta_binomial(n, c)
+        if fit.limit is None:
+            return fit.alpha, fit.beta
+    return 0.5, 0.5
+
+
+def _binomial_weights(n: int, p: Floats) -> Floats:
+    """Binomial(n, p) probabilities, shape (n_p, n + 1)."""
+    x = np.arange(n + 1)
+    ways = special.gammaln(n + 1) - special.gammaln(x + 1) - special.gammaln(n - x + 1)
+    p = p[:, None]
+    weights = np.exp(ways + special.xlogy(x, p) + special.xlog1py(n - x, -p))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _values(values: npt.ArrayLike) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"values must have shape (n_problems,) or (n_problems, n_k), not {np.shape(values)}"
+        )
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"values[{row}, {column}] is {array[row, column]}; an undefined estimate must be left "
+            "out (and counted) before the mean is taken"
+        )
+    return array
+
+
+def _counts(
+    n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    n, c = np.broadcast_arrays(
+        whole_numbers(n_samples, "n_samples"), whole_numbers(n_correct, "n_correct")
+    )
+    if n.ndim != 1 or not len(n):
+        raise ValueError(
+            f"n_samples and n_correct must be 1-d, one entry a problem, not of shape {n.shape}"
+        )
+    ks = np.atleast_1d(whole_numbers(k, "k"))
+    # k beyond n is refused by the statistic, where it makes no sense.
+    check_counts(n, c, ks, beyond_n=True)
+    return n, c, ks

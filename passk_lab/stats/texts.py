@@ -1,0 +1,379 @@
+"""Text diversity of each problem and run, at an equal number of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from importlib import import_module
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.metrics.ngram import (
+    _TOKENIZERS,
+    _WITHOUT_WORDS,
+    DEFAULT_METRICS,
+    NGRAM_METRICS,
+    Tokenizer,
+    _bleu_scores,
+    _distinct,
+    _distinct_of_all,
+    _diversity_score,
+    _ead,
+    _repetition,
+    _rouge,
+    _Texts,
+    _UndefinedError,
+    compression_ratio,
+    tokenize,
+)
+from passk_lab.rollouts.table import PathLike, as_rollouts
+from passk_lab.stats.problems import mean_over_problems
+
+__all__ = ["common_size", "draw_texts", "ngram_summary", "ngram_values", "read_texts"]
+
+
+def ngram_summary(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    n_samples: int | Literal["smallest", "all"] = "smallest",
+    n_draws: int = 4,
+    correct_only: bool = False,
+    tokenizer: Tokenizer = "words",
+    vocabulary_size: float | None = None,
+    by: Sequence[str] = ("run", "split"),
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Average the text diversity of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``text``, or a file of one.
+    metrics : sequence of str
+        Of `NGRAM_METRICS`; those that need an extra ("rouge_l", "compression_zstd") have to be
+        asked for.
+    n_samples : int, "smallest" or "all"
+        Texts of each problem to rest on. "smallest" is the smallest number that a problem of any
+        run has (of those with two or more), so that runs are compared at an equal number; "all"
+        takes what there is, which favours runs with fewer texts in some metrics and with more in
+        others.
+    n_draws : int
+        A problem with more texts is averaged over so many random choices among them.
+    correct_only : bool
+        Take texts of correct rollouts only.
+    tokenizer : str or callable
+        See the module. Self-BLEU always has sacrebleu's "13a", so that it can be quoted, unless
+        this is a callable or a Hugging Face tokenizer.
+    vocabulary_size : float, optional
+        V of `ead`. Default: the number of distinct tokens in the whole table, the same for all
+        runs.
+    by : sequence of str
+        Columns that tell runs apart.
+    confidence, n_resamples : float, int
+        As for `passk_lab.stats.intervals.bootstrap_mean`.
+    random_state : int, Generator or None
+        Choice of texts, and bootstrap over problems.
+    n_jobs : int
+        Processes that share the problems; more than one needs joblib (-1: all cores). The numbers
+        don't depend on it.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, metric, estimate, low, high, n_samples, n_problems, n_defined``, one row a
+        metric. ``n_defined`` counts the problems averaged over: those that have as many texts and
+        where the metric is defined (for all draws). Where it is 0, estimate and interval are NaN.
+        ``n_samples`` is the number of texts, or 0 for "all".
+
+    Raises
+    ------
+    ValueError
+        The table is refused or has no texts, a text is missing, a metric is unknown, or a package
+        is missing that it needs.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": list("aabb"), "correct": True,
+    ...                       "text": ["one two", "one two", "one two", "three four"]})
+    >>> found = ngram_summary(table, ["distinct_1", "self_bleu"], random_state=0)
+    >>> found[["metric", "estimate", "n_samples", "n_defined"]]
+           metric  estimate  n_samples  n_defined
+    0  distinct_1      0.75          2          2
+    1   self_bleu      0.50          2          2
+    """
+    by = list(by)
+    rng = np.random.default_rng(random_state)
+    values, size = ngram_values(
+        rollouts,
+        metrics,
+        n_samples,
+        n_draws,
+        correct_only,
+        tokenizer,
+        vocabulary_size,
+        by,
+        n_jobs,
+        rng,
+    )
+    found = mean_over_problems(values, metrics, by, n_resamples, confidence, rng)
+    found.insert(found.columns.get_loc("n_problems"), "n_samples", size or 0)  # type: ignore[arg-type]
+    return found
+
+
+def ngram_values(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str],
+    n_samples: int | Literal["smallest", "all"],
+    n_draws: int,
+    correct_only: bool,
+    tokenizer: Tokenizer,
+    vocabulary_size: float | None,
+    by: Sequence[str],
+    n_jobs: int,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, int | None]:
+    """Compute the metrics of each problem.
+
+    Parameters
+    ----------
+    rollouts, metrics, n_samples, n_draws, correct_only, tokenizer, vocabulary_size, by, n_jobs, rng
+        As for `ngram_summary`.
+
+    Returns
+    -------
+    values : DataFrame
+        Columns ``*by, problem_id, *metrics``; NaN where a metric is undefined.
+    size : int or None
+        The number of texts that they rest on; None for "all".
+
+    Raises
+    ------
+    ValueError
+        As for `ngram_summary`.
+    """
+    for name in metrics:
+        if name not in NGRAM_METRICS:
+            raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(NGRAM_METRICS)}")
+    if n_draws < 1:
+        raise ValueError(f"n_draws={n_draws} must be at least 1")
+    table = read_texts(rollouts, by)
+    groups = table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True)
+    texts: dict[tuple[Any, ...], list[str]] = {}
+    for key, part in groups:
+        chosen = part[part["correct"]] if correct_only else part
+        texts[cast(tuple[Any, ...], key)] = chosen["text"].tolist()
+    size = common_size(map(len, texts.values()), n_samples)
+    draws = [draw_texts(len(problem), size, n_draws, rng) for problem in texts.values()]
+    problems = list(zip(texts.values(), draws, strict=True))
+    chunks = [problems]
+    if n_jobs != 1:
+        chunks = [problems[at : at + _CHUNK] for at in range(0, len(problems), _CHUNK)]
+    done = _in_parallel(chunks, metrics, tokenizer, n_jobs)
+    if vocabulary_size is None:
+        vocabulary_size = len(set().union(*(vocabulary for _, vocabulary in done)))
+    values = [
+        [_finished(value, vocabulary_size) for value in problem]
+        for found, _ in done
+        for problem in found
+    ]
+    keys = pd.DataFrame(list(texts), columns=[*by, "problem_id"])
+    return keys.join(pd.DataFrame(values, columns=list(metrics), dtype=np.float64)), size
+
+
+def read_texts(
+    rollouts: pd.DataFrame | PathLike, by: Sequence[str] = ("run", "split")
+) -> pd.DataFrame:
+    """Validate a table that needs a text in every row.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``text``, or a file of one.
+    by : sequence of str
+        Further columns that it needs.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        The table is refused; a column or a text is missing.
+    """
+    table = as_rollouts(rollouts)
+    for name in ["text", *by]:
+        if name not in table.columns:
+            raise ValueError(f"rollouts: column {name!r} is missing; text diversity needs it")
+    missing = table["text"].isna().to_numpy()
+    if missing.any():
+        raise ValueError(
+            f"rollouts: column 'text', row {int(np.argmax(missing))}: the text is missing; fill it "
+            "in, or drop the row (an empty text is one)"
+        )
+    return table
+
+
+def common_size(
+    sizes: Iterable[int], n_samples: int | Literal["smallest", "all"] = "smallest"
+) -> int | None:
+    """Choose the number of texts of each problem that metrics rest on; None for all.
+
+    Parameters
+    ----------
+    sizes : iterable of int
+        Texts of each problem.
+    n_samples : int, "smallest" or "all"
+        As for `ngram_summary`.
+
+    Raises
+    ------
+    ValueError
+        ``n_samples`` is neither of these.
+    """
+    if n_samples == "all":
+        return None
+    if n_samples == "smallest":
+        return min((size for size in sizes if size > 1), default=2)
+    if isinstance(n_samples, str) or n_samples < 1:
+        raise ValueError(f"n_samples={n_samples!r} must be 'smallest', 'all' or at least 1")
+    return int(n_samples)
+
+
+def draw_texts(
+    n: int, size: int | None, n_draws: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Choose texts of a problem: none if it has too few, all if it has just as many.
+
+    Parameters
+    ----------
+    n : int
+        Texts of the problem.
+    size : int or None
+        Texts to take; None for all.
+    n_draws : int
+    rng : Generator
+
+    Returns
+    -------
+    list of arrays, shape (size,)
+        ``n_draws`` of them, or a single one where there is no choice.
+    """
+    if not n or (size is not None and n < size):
+        return []
+    if size is None or size == n:
+        return [np.arange(n)]
+    return [np.sort(rng.choice(n, size, replace=False)) for _ in range(n_draws)]
+
+
+_Problems = list[tuple[list[str], list[npt.NDArray[np.int64]]]]
+
+
+# A value, or for EAD the distinct and all n-grams of each draw, as the vocabulary isn't known yet.
+_Value = float | list[tuple[int, int]] | None
+
+
+_CHUNK = 16  # problems handed to a process at a time
+
+
+def _in_parallel(
+    chunks: list[_Problems], metrics: Sequence[str], tokenizer: Tokenizer, n_jobs: int
+) -> list[tuple[list[list[_Value]], set[Hashable]]]:
+    split = tokenize(tokenizer)
+    plain = isinstance(tokenizer, str) and tokenizer in _TOKENIZERS
+    for_bleu = tokenize("13a") if plain else split
+    if n_jobs == 1:
+        return [_chunk(chunk, metrics, split, for_bleu) for chunk in chunks]
+    try:
+        joblib = import_module("joblib")
+    except ImportError as error:
+        raise ValueError(
+            f"n_jobs={n_jobs} needs joblib: pip install 'passk-lab[text]', or take n_jobs=1"
+        ) from error
+    job = joblib.delayed(_chunk)
+    return cast(
+        list[tuple[list[list[_Value]], set[Hashable]]],
+        joblib.Parallel(n_jobs)(job(chunk, metrics, split, for_bleu) for chunk in chunks),
+    )
+
+
+def _chunk(
+    problems: _Problems,
+    metrics: Sequence[str],
+    split: Callable[[str], Sequence[Hashable]],
+    for_bleu: Callable[[str], Sequence[Hashable]],
+) -> tuple[list[list[_Value]], set[Hashable]]:
+    """Values of each problem, and all tokens (also of texts that were not drawn)."""
+    vocabulary: set[Hashable] = set()
+    found = []
+    for texts, draws in problems:
+        words = bleu = None
+        if set(metrics) - _WITHOUT_WORDS:
+            numbers: dict[Hashable, int] = {}
+            words = _Texts.split(texts, split, numbers)
+            vocabulary.update(numbers)
+        if draws and "self_bleu" in metrics:
+            shared = words is not None and for_bleu is split
+            bleu = words if shared else _Texts.split(texts, for_bleu)
+        found.append(_problem(texts, words, bleu, draws, metrics))
+    return found, vocabulary
+
+
+def _problem(
+    texts: list[str],
+    of_words: _Texts | None,
+    of_bleu: _Texts | None,
+    draws: list[npt.NDArray[np.int64]],
+    metrics: Sequence[str],
+) -> list[_Value]:
+    """Value of each metric, None where it is undefined (for any of the draws)."""
+    values: dict[str, list[Any] | None] = {metric: [] for metric in metrics}
+    for draw in draws:
+        words = None if of_words is None else of_words.take(draw)
+        bleu = None if of_bleu is None else of_bleu.take(draw)
+        for metric, so_far in values.items():
+            if so_far is None:
+                continue
+            try:
+                if metric.startswith("compression_"):
+                    chosen = [texts[row] for row in draw]
+                    algorithm = cast(Literal["gzip", "zstd"], metric.removeprefix("compression_"))
+                    so_far.append(compression_ratio(chosen, algorithm))
+                else:
+                    so_far.append(_value(metric, words, bleu))
+            except _UndefinedError:
+                values[metric] = None
+    return [
+        None if not v else v if metric == "ead" else float(np.mean(v))
+        for metric, v in ((metric, values[metric]) for metric in metrics)
+    ]
+
+
+def _value(metric: str, words: _Texts | None, bleu: _Texts | None) -> float | tuple[int, int]:
+    if metric == "self_bleu":
+        assert bleu is not None
+        return float(_bleu_scores(bleu, 4, "exp", None, True).mean())
+    assert words is not None
+    if metric == "ead":
+        return _distinct_of_all(words, 1)
+    if metric == "ngram_diversity":
+        return _diversity_score(words, 4)
+    if metric == "self_repetition":
+        return _repetition(words, 4)
+    if metric == "rouge_l":
+        return _rouge(words)
+    return _distinct(words, int(metric.removeprefix("distinct_")))
+
+
+def _finished(value: _Value, vocabulary_size: float) -> float:
+    if value is None:
+        return np.nan
+    if isinstance(value, list):
+        return float(np.mean([_ead(*counts, vocabulary_size) for counts in value]))
+    return value

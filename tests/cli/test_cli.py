@@ -1,0 +1,292 @@
+"""The command: exit codes, messages, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import passk_lab
+from passk_lab.cli import main
+from passk_lab.rollouts.table import read_metadata, read_rollouts
+
+
+@pytest.fixture(autouse=True)
+def _blank_figures(monkeypatch):
+    monkeypatch.setattr(
+        "passk_lab.report.analysis._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
+    )
+    # rich reads the width of the terminal from here.
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def rollouts(run: str, right: int, problems: int = 20, n: int = 4) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "run": run,
+            "problem_id": [f"p{i:02d}" for i in range(problems) for _ in range(n)],
+            "sample_id": list(range(n)) * problems,
+            "correct": [j < right for j in range(n)] * problems,
+        }
+    )
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two runs; "tuned" solves more at the first try and nothing less at the last."""
+    table = pd.concat([rollouts("base", 1), rollouts("tuned", 3)], ignore_index=True)
+    table.to_parquet(tmp_path / "r.parquet")
+    return tmp_path / "r.parquet"
+
+
+def report(*arguments) -> int:
+    return main(["report", *map(str, arguments), "--n-resamples", "200"])
+
+
+class TestReport:
+    def test_prints_and_writes(self, data, tmp_path, capsys):
+        assert report(data, "--baseline", "base", "--out", tmp_path / "out") == 0
+        printed = capsys.readouterr()
+        assert "tuned: better" in printed.out
+        assert "pass@1 0.250 -> 0.750: +0.500 [+0.500, +0.500]" in printed.out
+        assert re.search(r"base +20 +0\.250", printed.out)
+        assert str(tmp_path / "out" / "index.html") in printed.out.replace("\n", "")
+        assert printed.err == ""
+        names = {path.name for path in (tmp_path / "out").iterdir()}
+        assert {"index.html", "summary.json", "pass_at_k.png", "pass_at_k.svg", "pass_at_k.csv",
+                "differences.png", "pass_rates.csv", "worst_problems.csv"} <= names  # fmt: skip
+
+    def test_quiet(self, data, tmp_path, capsys):
+        assert report(data, "--baseline", "base", "--out", tmp_path / "out", "--quiet") == 0
+        assert capsys.readouterr() == ("", "")
+        assert (tmp_path / "out" / "index.html").exists()
+
+    def test_options_arrive(self, data, tmp_path):
+        out = tmp_path / "out"
+        options = ["--k", "4,1", "--seed", "7", "--confidence", "0.9", "--no-distinct", "--quiet"]
+        assert report(data, "--baseline", "base", "--out", out, *options) == 0
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["seed"] == 7
+        assert summary["confidence"] == 0.9
+        assert summary["n_resamples"] == 200
+        rows = summary["splits"][0]["pass_at_k"]
+        assert sorted({row["k"] for row in rows}) == [1, 4]
+
+    def test_run_names_a_file_without_runs(self, tmp_path, capsys):
+        rollouts("x", 1).drop(columns="run").to_parquet(tmp_path / "r.parquet")
+        out = ["--out", tmp_path / "out"]
+        assert report(tmp_path / "r.parquet", "--run", "my-model", *out) == 0
+        assert "my-model" in capsys.readouterr().out
+
+    def test_without_a_baseline_says_how(self, data, tmp_path, capsys):
+        assert report(data, "--out", tmp_path / "out") == 0
+        assert "--baseline RUN" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("baseline", "code"), [("base", 0), ("tuned", 1)])
+    def test_fail_if_narrower(self, data, tmp_path, baseline, code):
+        arguments = [data, "--baseline", baseline, "--out", tmp_path / "out", "--quiet"]
+        assert report(*arguments) == 0
+        assert report(*arguments, "--fail-if-narrower") == code
+
+    def test_names_cannot_steer_the_terminal(self, tmp_path, capsys):
+        bad = "\x1b[2J[red]x[/red]\x9b\u202e\r"
+        table = pd.concat([rollouts("base" + bad, 1), rollouts("tuned" + bad, 3)])
+        table["split"] = bad + table["problem_id"].str[:1]
+        table.to_parquet(tmp_path / "r.parquet")
+        assert report(tmp_path / "r.parquet", "--baseline", "base" + bad, "--out", tmp_path) == 0
+        printed = capsys.readouterr().out
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", printed)
+        assert r"tuned\x1b[2J[red]x[/red]\x9b\u202e\x0d: better" in printed.replace("\n", "")
+
+
+class TestErrors:
+    @staticmethod
+    def fails(capsys, arguments, *words):
+        assert main([str(a) for a in arguments]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "Traceback" not in printed.err
+        for word in words:
+            assert word in printed.err
+        return printed.err
+
+    def test_one_line(self, data, tmp_path, capsys):
+        error = self.fails(
+            capsys, ["report", data, "--baseline", "bse", "--out", tmp_path / "out"],
+            "no run is called 'bse'", "did you mean 'base'", "runs: base, tuned",
+        )  # fmt: skip
+        assert error.startswith("passk-lab: error: ")
+        assert error.count("\n") == 1
+
+    def test_missing_file(self, tmp_path, capsys):
+        self.fails(capsys, ["report", tmp_path / "no.parquet", "--out", tmp_path], "no such file")
+
+    @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+    def test_missing_column(self, ending, tmp_path, capsys):
+        path = tmp_path / f"r.{ending}"
+        table = rollouts("base", 1).drop(columns="correct")
+        {
+            "parquet": lambda: table.to_parquet(path),
+            "csv": lambda: table.to_csv(path),
+            "jsonl": lambda: table.to_json(path, orient="records", lines=True),
+        }[ending]()
+        self.fails(capsys, ["report", path, "--out", tmp_path], path.name, "'correct' is missing")
+
+    def test_truncated_parquet(self, data, tmp_path, capsys):
+        data.write_bytes(data.read_bytes()[:200])
+        self.fails(capsys, ["report", data, "--out", tmp_path], "not a readable parquet file")
+
+    def test_empty_table(self, tmp_path, capsys):
+        rollouts("base", 1).iloc[:0].to_parquet(tmp_path / "r.parquet")
+        self.fails(capsys, ["report", tmp_path / "r.parquet", "--out", tmp_path], "no rollouts")
+
+    def test_unknown_ending(self, tmp_path, capsys):
+        (tmp_path / "r.txt").write_text("")
+        self.fails(capsys, ["report", tmp_path / "r.txt", "--out", tmp_path], "passk-lab convert")
+
+    def test_out_below_a_file(self, data, capsys):
+        # Root may write anywhere, but nobody can make a folder below a file.
+        self.fails(capsys, ["report", data, "--out", data / "out"], "can't write into", str(data))
+
+    def test_k_beyond_n(self, data, tmp_path, capsys):
+        arguments = ["report", data, "--out", tmp_path / "out", "--k", "1,5"]
+        self.fails(capsys, arguments, "k=5 exceeds the 4 samples of problem 'p00'")
+
+    @pytest.mark.parametrize(
+        ("option", "value", "words"),
+        [
+            ("--k", "0", "at least 1"),
+            ("--k", "a,b", "no list of numbers"),
+            ("--k", "", "no list of numbers"),
+            ("--confidence", "95", "between 0 and 1"),
+            ("--confidence", "nan", "between 0 and 1"),
+            ("--confidence", "x", "no number"),
+            ("--n-resamples", "0", "at least 1"),
+            ("--seed", "-1", "at least 0"),
+            ("--seed", "1.5", "no whole number"),
+        ],
+    )
+    def test_bad_options(self, data, tmp_path, capsys, option, value, words):
+        self.fails(capsys, ["report", data, "--out", tmp_path, f"{option}={value}"], option, words)
+
+    @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["report"], ["report", "x.parquet"]])
+    def test_usage(self, capsys, arguments):
+        self.fails(capsys, arguments, "usage: passk-lab")
+
+    def test_messages_cannot_steer_the_terminal(self, tmp_path, capsys):
+        error = self.fails(capsys, ["report", tmp_path / "\x1b[2J.parquet", "--out", tmp_path])
+        assert "\x1b" not in error
+
+    def test_a_bug_is_not_hidden(self, data, tmp_path, monkeypatch):
+        def broken(*_, **__):
+            raise KeyError("bug")
+
+        monkeypatch.setattr("passk_lab.report.analysis.build_report", broken)
+        with pytest.raises(KeyError):
+            report(data, "--out", tmp_path)
+
+    def test_interrupted(self, data, tmp_path, monkeypatch, capsys):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("passk_lab.report.analysis.build_report", interrupted)
+        assert report(data, "--out", tmp_path) == 130
+        assert "interrupted" in capsys.readouterr().err
+
+
+class TestConvert:
+    def test_writes_a_rollouts_file(self, tmp_path, capsys):
+        (tmp_path / "mine.csv").write_text("task,ok\na,1\na,0\nb,1\n")
+        target = tmp_path / "r.parquet"
+        columns = json.dumps({"problem_id": "task", "correct": "ok"})
+        option = f"columns={columns}"
+        source = str(tmp_path / "mine.csv")
+        assert main(["convert", "plain", source, str(target), "--option", option]) == 0
+        assert capsys.readouterr().out == f"Wrote {target}: 3 rollouts of 2 problems.\n"
+        assert read_rollouts(target)["correct"].tolist() == [True, False, True]
+        assert read_metadata(target)["converted_from"]["format"] == "plain"
+
+    def test_unknown_format_lists_the_known(self, tmp_path, capsys):
+        assert main(["convert", "evalpus", "x", str(tmp_path / "r.parquet")]) == 2
+        error = capsys.readouterr().err
+        assert "did you mean 'evalplus'" in error
+        assert "lm-eval" in error
+
+    def test_unknown_option(self, tmp_path, capsys):
+        (tmp_path / "m.csv").write_text("problem_id,correct\na,1\n")
+        arguments = ["convert", "plain", str(tmp_path / "m.csv"), str(tmp_path / "r.parquet")]
+        assert main([*arguments, "--option", "colums={}"]) == 2
+        assert "no option 'colums'" in capsys.readouterr().err
+        assert main([*arguments, "--option", "columns"]) == 2
+        assert "key=value" in capsys.readouterr().err
+        assert main([*arguments, *["--option", "columns={}"] * 2]) == 2
+        assert "twice" in capsys.readouterr().err
+        assert not (tmp_path / "r.parquet").exists()
+
+    def test_missing_source(self, tmp_path, capsys):
+        assert main(["convert", "plain", str(tmp_path / "no.csv"), str(tmp_path / "r.jsonl")]) == 2
+        assert "no such file" in capsys.readouterr().err
+
+    def test_help_lists_the_formats(self, capsys):
+        from passk_lab.readers import FORMATS
+
+        assert main(["convert", "--help"]) == 0
+        printed = capsys.readouterr().out
+        assert all(name in printed for name in FORMATS)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"passk-lab {passk_lab.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"]])
+def test_help(arguments, capsys):
+    assert main(arguments) == 0
+    assert "usage: passk-lab" in capsys.readouterr().out
+
+
+class TestProcess:
+    """What only a real process shows."""
+
+    @staticmethod
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "passk_lab.cli", *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
+
+    def test_ascii_terminal(self, data, tmp_path):
+        done = self.run(
+            "report", data, "--baseline", "base", "--out", tmp_path / "out", "--n-resamples", 200,
+            env={"PYTHONIOENCODING": "ascii"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "tuned: better" in done.stdout
+
+    def test_nobody_reads(self, data, tmp_path):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-m", "passk_lab.cli", "convert", "plain", data, tmp_path / "r.jsonl"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(write)
+        assert done.returncode == 141
+        assert done.stderr == ""
+
+    def test_help_is_quick(self):
+        """Neither matplotlib nor pandas is loaded for a help text."""
+        code = (
+            "import sys; from passk_lab.cli import main; main(['report', '--help']); "
+            "print(sorted({'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == "[]"

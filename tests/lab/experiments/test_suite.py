@@ -1,0 +1,170 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from passk_lab import read_rollouts  # noqa: E402
+from passk_lab.cli import main  # noqa: E402
+from passk_lab.lab.evaluate import answer_logprobs  # noqa: E402
+from passk_lab.lab.experiments import suite as suites  # noqa: E402
+from passk_lab.lab.loop import TrainConfig  # noqa: E402
+from passk_lab.lab.methods import METHODS  # noqa: E402
+from passk_lab.lab.pretrain import PretrainConfig  # noqa: E402
+from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
+from passk_lab.rollouts.table import read_metadata  # noqa: E402
+
+SHIPPED = Path(__file__).parents[3] / "data" / "paths" / "base"
+TINY = suites.Suite(
+    pretrain=PretrainConfig(steps=3, batch_size=8, warmup=1),
+    runs={
+        name: TrainConfig(name, prompts_per_step=2, group_size=2, save_every=1)
+        for name in ("sdsd", "grpo", "grpo/kl")
+    },
+    steps=(2,),
+    policy_steps=(1, 2),
+    learning_rates=(1e-4, 1e-3),
+    rate_of={"grpo/kl": "grpo"},
+    sweep_steps=1,
+    seeds=(0, 1),
+    n_problems=6,
+    n_samples=4,
+    d_model=32,
+    n_layers=2,
+    n_heads=2,
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return suites.make_base(TINY, tmp_path_factory.mktemp("base"), progress=False)
+
+
+def test_every_method_has_a_run():
+    trained = {config.method.split("/")[0] for config in suites.SUITES["paths"].runs.values()}
+    assert trained == set(METHODS)
+    assert all(name == c.method for name, c in suites.SUITES["paths"].runs.items())
+
+
+def test_prompts_of_every_split(base):
+    prompts = suites.evaluation_prompts(TINY, base, suites.ALL_SPLITS)
+    again = suites.evaluation_prompts(TINY, base, suites.ALL_SPLITS)
+    for split, made in prompts.items():
+        assert [p.problem_id for p in made] == [p.problem_id for p in again[split]]
+        assert all(p.problem_id.startswith(split) for p in made)
+    for usual, blocked in zip(prompts["id"], prompts["ood-blocked"], strict=True):
+        answers = TINY.task.correct_answers(usual)
+        favourite = answers[int(np.argmax(answer_logprobs(base, TINY.task, usual, answers)))]
+        assert not TINY.task.verify(blocked, favourite)
+    with pytest.raises(ValueError, match="'ood-harder' is none of"):
+        suites.evaluation_prompts(TINY, base, ["ood-harder"])
+
+
+def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
+    files = suites.run_suite(TINY, base, tmp_path, progress=False)
+    assert [f.stem for f in files] == [
+        "base-0", "base-1",
+        "sdsd-0", "sdsd-1", "grpo-0", "grpo-1", "grpo-kl-0", "grpo-kl-1",
+    ]  # fmt: skip
+    table = read_rollouts(files)
+    assert set(table["run"]) == {"base", "sdsd", "grpo", "grpo/kl"}
+    last = table[(table["run"] == "sdsd") & (table["step"] == 2) & (table["seed"] == 1)]
+    assert set(last["split"]) == set(suites.ALL_SPLITS)
+    assert (last.groupby("problem_id").size() == 4).all()
+    assert read_metadata(files[2])["train"]["method"] == "sdsd"
+    before = {f: f.read_bytes() for f in files}
+    files[2].unlink()
+    suites.run_suite(TINY, base, tmp_path, progress=False, jobs=2)
+    first, second = read_rollouts(files[2]), table[(table["run"] == "sdsd") & (table["seed"] == 0)]
+    assert first.equals(second.reset_index(drop=True)[first.columns])
+    for file in files[:2] + files[3:]:
+        assert file.read_bytes() == before[file]
+
+    # The exact probabilities agree with what was sampled, at every step that was asked for.
+    policy = pd.read_parquet(tmp_path / "policies" / "sdsd-0.parquet")
+    assert set(policy.loc[policy["split"] == "id", "step"]) == {1, 2}
+    assert set(policy["split"]) == set(suites.ALL_SPLITS)
+    drawn = first.dropna(subset="answer").merge(
+        policy, on=["run", "split", "seed", "step", "problem_id", "answer"], suffixes=("", "_exact")
+    )
+    assert np.allclose(drawn["logprob"], drawn["logprob_exact"], atol=1e-3)
+
+    # The learning rate is the sweep's.
+    sweep = pd.read_csv(tmp_path / "sweep.csv")
+    assert set(sweep["run"]) == {"sdsd", "grpo"}
+    assert len(sweep) == 4
+    for name, tried in sweep.groupby("run"):
+        rate = tried.loc[tried["pass@1"].idxmax(), "learning_rate"]
+        assert tried.loc[tried["chosen"], "learning_rate"].tolist() == [rate]
+        used = [
+            read_metadata(f)["train"]["learning_rate"] for f in files if f.stem.startswith(name)
+        ]
+        assert used == [pytest.approx(rate)] * len(used)
+
+
+def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
+    """Two processes with one thread each against one process with one thread."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = suites.run_suite(TINY, base, tmp_path / "one", ["grpo"], [0], progress=False)
+        torch.set_num_threads(2)
+        two = suites.run_suite(TINY, base, tmp_path / "two", ["grpo"], [0], jobs=2, progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert read_rollouts(one).equals(read_rollouts(two))
+
+
+def test_a_failing_worker_is_heard(base, tmp_path):
+    broken = replace(TINY, policy_steps=(0, 2))
+    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
+        suites.run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
+
+
+def test_unknown_runs_are_refused(base, tmp_path):
+    with pytest.raises(ValueError, match="'ppo' is unknown; the known ones: sdsd, grpo"):
+        suites.run_suite(TINY, base, tmp_path, runs=["ppo"])
+
+
+def test_a_saved_base_is_loaded(base, tmp_path):
+    base.save_pretrained(tmp_path / "saved")
+    again = suites.make_base(TINY, tmp_path / "saved")
+    assert all(
+        torch.equal(a, b) for a, b in zip(base.parameters(), again.parameters(), strict=True)
+    )
+    with pytest.raises(ValueError, match="the task needs"):
+        suites.make_base(replace(TINY, task=PathTask(max_nodes=14)), tmp_path / "saved")
+
+
+@pytest.mark.slow
+def test_the_shipped_base_is_what_its_readme_says():
+    """Quick form of the measurement: the targets of the experiment hold for the shipped weights."""
+    suite = replace(suites.SUITES["paths"], n_samples=64)
+    base = suites.make_base(suite, SHIPPED)
+    found = suites.base_report(suite, base, n_prompts=40)
+    assert 0.3 <= found["pass@1"] <= 0.6
+    assert found["pass@64"] > 0.9
+    assert found["effective_paths"] >= 3
+    # A demonstration raises its own path's probability about as Bayes' rule says.
+    assert found["demo_model_given_demo"] - found["demo_model"] > 0.25
+
+
+def test_base_report(base):
+    found = suites.base_report(replace(TINY, n_samples=64), base)
+    assert 0 <= found["pass@1"] <= found["pass@64"] <= 1
+    assert found["effective_paths"] >= 1
+    assert found["demo_exact_given_demo"] > found["demo_exact"]
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(suites.SUITES, "paths", TINY)
+    monkeypatch.chdir(tmp_path)
+    call = ["train", "--suite", "paths", "--out", "lab", "--quiet"]
+    assert main([*call, "--runs", "grpo", "--seeds", "0"]) == 0
+    assert (tmp_path / "lab" / "rollouts" / "grpo-0.parquet").exists()
+    assert main([*call, "--runs", "ppo"]) == 2
+    assert "the known ones" in capsys.readouterr().err
+    assert main(["train", "--suite", "chess", "--out", "lab"]) == 2

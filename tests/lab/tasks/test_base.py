@@ -1,0 +1,59 @@
+"""The check of a task finds what is broken, and passes what isn't."""
+
+import pytest
+
+from passk_lab.lab.tasks.base import check_task
+from passk_lab.lab.tasks.paths import PathTask
+
+
+@pytest.mark.parametrize(
+    "task", [PathTask(), PathTask(n_nodes=5, max_nodes=6, edges=(8, 12), larger_edges=(10, 14))]
+)
+def test_path_task_passes(task):
+    check_task(task, n=40)
+
+
+class Proxy:
+    """A path task with some of its members replaced."""
+
+    def __init__(self, **replaced):
+        self._task, self._replaced = PathTask(), replaced
+
+    def __getattr__(self, name):
+        return self._replaced[name] if name in self._replaced else getattr(self._task, name)
+
+
+GOOD = PathTask()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        ({"pad_id": 2}, "pad_id and eos_id are the same"),
+        ({"vocab_size": 20}, "encode at prompt .*: token .* is outside 0 ... 19"),
+        ({"sample": lambda n, rng: GOOD.sample(n + 1, rng)}, "gave 17 prompts"),
+        ({"verify": lambda prompt, answer: True}, "verify accepts None"),
+        ({"verify": lambda prompt, answer: False}, "verify refuses"),
+        ({"correct_answers": lambda prompt: []}, "correct_answers is empty"),
+        ({"correct_answers": lambda prompt: GOOD.correct_answers(prompt) * 2}, "repeats one"),
+        ({"context_length": 30}, "context_length is 30"),
+        ({"max_answer_tokens": 3}, "longer than max_answer_tokens"),
+        ({"encode": lambda prompt, demo=None: [0, 1]}, "encode uses pad_id"),
+        ({"encode_answer": lambda answer: GOOD.encode_answer(answer)[:-1]}, "only eos_id"),
+        ({"decode": lambda tokens: "0-1"}, "isn't the answer"),
+        (
+            {"decode": lambda tokens: GOOD.decode([*tokens, GOOD.eos_id])},
+            "finds .* without its eos_id",
+        ),
+    ],
+)
+def test_broken_tasks_are_found(replaced, message):
+    with pytest.raises(ValueError, match=f"task check: .*{message}"):
+        check_task(Proxy(**replaced))
+
+
+def test_answers_need_not_be_listable():
+    def unknown(prompt):
+        raise NotImplementedError
+
+    check_task(Proxy(correct_answers=unknown))

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from passk_lab.lab.evaluate import (  # noqa: E402
+    answer_logprobs,
+    evaluate,
+    follows_demonstration,
+)
+from passk_lab.lab.model import ModelConfig, build_model  # noqa: E402
+from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
+from passk_lab.rollouts.table import validate_rollouts  # noqa: E402
+
+TASK = PathTask()
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = ModelConfig(TASK.vocab_size, TASK.context_length, d_model=32, n_layers=2, n_heads=2)
+    return build_model(config, seed=0)
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return TASK.sample(5, np.random.default_rng(0))
+
+
+def test_the_table_is_valid_and_repeatable(model, prompts):
+    settings = {"run": "base", "seed": 3, "step": 7, "prompts_per_batch": 2}
+    table = evaluate(model, TASK, prompts, 6, **settings)
+    assert len(validate_rollouts(table)) == 30
+    assert table["problem_id"].nunique() == 5
+    assert set(table["step"]) == {7}
+    again = evaluate(model, TASK, prompts, 6, **settings)
+    assert table.equals(again)
+    other = evaluate(model, TASK, prompts, 6, **{**settings, "seed": 4})
+    assert not table["logprob"].equals(other["logprob"])
+
+
+def test_logprobs_are_those_of_the_samples(model, prompts):
+    """A sampled answer's log-probability equals its exact one."""
+    table = evaluate(model, TASK, prompts, 200, run="base")
+    readable = table[table["answer"].notna()]
+    for row in readable.head(5).itertuples():
+        prompt = next(p for p in prompts if p.problem_id == row.problem_id)
+        (exact,) = answer_logprobs(model, TASK, prompt, [row.answer])
+        assert row.logprob == pytest.approx(exact, abs=1e-3)
+
+
+def test_exact_columns_are_bayes_rule(model, prompts):
+    found = follows_demonstration(model, TASK, prompts)
+    for prompt, row in zip(prompts, found.itertuples(), strict=True):
+        law = TASK.document_law(prompt)
+        assert row.exact == pytest.approx(law[row.demo] / sum(law.values()))
+        given = TASK.document_law(prompt, row.demo)
+        assert row.exact_given_demo == pytest.approx(given[row.demo] / sum(given.values()))
+        assert row.exact_given_demo > row.exact
+        right = TASK.correct_answers(prompt)
+        total = np.exp(answer_logprobs(model, TASK, prompt, right)).sum()
+        assert row.correct == pytest.approx(total)

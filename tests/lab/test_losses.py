@@ -1,0 +1,832 @@
+import itertools
+import math
+from collections import defaultdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from passk_lab.lab.losses import (  # noqa: E402
+    divergence,
+    full_sequence,
+    group_advantages,
+    kl_penalty,
+    mara_rewards,
+    pkpo_rewards,
+    policy_gradient_loss,
+    reduce,
+    rft_loss,
+    sampled_divergence,
+    token_logprob,
+)
+
+torch.set_num_threads(1)
+
+NAN, INF = float("nan"), float("inf")
+REDUCTIONS = ("token", "sequence", "sequence_mean", "constant")
+# (kind, alpha) and TRL's alpha for the same divergence.
+KINDS = [
+    ("reverse", 0.5, 1.0),
+    ("forward", 0.5, 0.0),
+    ("jsd", 0.0, 0.0),
+    ("jsd", 0.3, 0.3),
+    ("jsd", 0.5, 0.5),
+    ("jsd", 1.0, 1.0),
+]
+
+
+def batch(seed, b=3, t=4, v=7, scale=2.0, dtype=torch.float64):
+    """Student and teacher logits, tokens, and a ragged mask with at least one token a row."""
+    draw = torch.Generator().manual_seed(seed)
+    student, teacher = (
+        scale * torch.randn(b, t, v, generator=draw, dtype=torch.float64) for _ in range(2)
+    )
+    tokens = torch.randint(v, (b, t), generator=draw)
+    lengths = torch.randint(1, t + 1, (b, 1), generator=draw)
+    return student.to(dtype), teacher.to(dtype), tokens, torch.arange(t) < lengths
+
+
+def logprobs(seed, **kwargs):
+    student, teacher, tokens, mask = batch(seed, **kwargs)
+    return token_logprob(student, tokens, mask), token_logprob(teacher, tokens, mask), mask
+
+
+def gradient(loss, *inputs):
+    return torch.autograd.grad(loss, inputs, allow_unused=False)
+
+
+# --- against TRL -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("kind", "alpha", "trl_alpha"), KINDS)
+@pytest.mark.parametrize("top_k", [None, 1, 3, 6])
+def test_divergence_agrees_with_trl(kind, alpha, trl_alpha, top_k, dtype):
+    trl = pytest.importorskip("trl.experimental.sdpo.loss_utils")
+    student, teacher, _, mask = batch(0, b=5, v=11, dtype=dtype)
+    ours, theirs = (student.clone().requires_grad_() for _ in range(2))
+    values = divergence(ours, teacher, mask, kind, alpha, top_k=top_k)
+    if top_k is None:
+        expected = trl.compute_full_logit_self_distillation_loss(
+            theirs, teacher, distillation_alpha=trl_alpha
+        )
+    else:
+        expected = trl.compute_topk_self_distillation_loss(
+            theirs,
+            teacher,
+            distillation_topk=top_k,
+            distillation_alpha=trl_alpha,
+            distillation_add_tail=True,
+        )
+    close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {}
+    assert values.dtype == dtype
+    torch.testing.assert_close(values, expected * mask, **close)
+    # Distinct weights, so that a gradient that lands on the wrong token is seen.
+    weights = torch.arange(1, mask.numel() + 1, dtype=dtype).view(mask.shape)
+    torch.testing.assert_close(
+        gradient((values * weights).sum(), ours)[0],
+        gradient((expected * mask * weights).sum(), theirs)[0],
+        **close,
+    )
+
+
+@pytest.mark.parametrize("top_k", [1, 4])
+def test_teacher_support_agrees_with_trl(top_k):
+    # With the roles exchanged, TRL's student support is the teacher's; 1 - alpha exchanges p and q.
+    trl = pytest.importorskip("trl.experimental.sdpo.loss_utils")
+    student, teacher, _, mask = batch(1)
+    values = divergence(student, teacher, mask, "jsd", 0.3, top_k=top_k, support="teacher")
+    expected = trl.compute_topk_self_distillation_loss(
+        teacher,
+        student,
+        distillation_topk=top_k,
+        distillation_alpha=0.7,
+        distillation_add_tail=True,
+    )
+    torch.testing.assert_close(values, expected * mask, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_sampled_divergence_agrees_with_trl(estimator):
+    trl = pytest.importorskip("trl.experimental.sdpo.loss_utils")
+    student, teacher, tokens, mask = batch(2)
+    ours, theirs = (student.clone().requires_grad_() for _ in range(2))
+    logprob = token_logprob(ours, tokens, mask)
+    values = sampled_divergence(logprob, token_logprob(teacher, tokens, mask), mask, estimator)
+    expected = trl.compute_sampled_token_self_distillation_loss(
+        theirs, teacher, tokens, distillation_alpha=1.0
+    )
+    if estimator == "k1":
+        torch.testing.assert_close((values * logprob), expected * mask, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        gradient(values.sum(), ours)[0], gradient((expected * mask).sum(), theirs)[0]
+    )
+
+
+def trl_grpo_loss(logprob, old, advantages, mask, ref, **settings):
+    """``GRPOTrainer._compute_loss`` on given log-probabilities, without model and data."""
+    trl = pytest.importorskip("trl")
+    trainer = object.__new__(trl.GRPOTrainer)
+    vars(trainer).update(
+        aux_loss_enabled=False,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        importance_sampling_level="token",
+        use_vllm=False,
+        vllm_importance_sampling_correction=False,
+        _entropy_bonus_enabled=False,
+        args=SimpleNamespace(delta=None, use_bias_correction_kl=False),
+        model=SimpleNamespace(training=False),
+        accelerator=SimpleNamespace(
+            num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x
+        ),
+        _metrics=defaultdict(lambda: defaultdict(list)),
+        _get_per_token_logps_and_entropies=lambda *_, **__: (logprob, 0 * logprob.detach(), None),
+        **settings,
+    )
+    ids = torch.zeros(mask.shape, dtype=torch.long)
+    return trainer._compute_loss(
+        None,
+        {
+            "prompt_ids": ids,
+            "prompt_mask": ids,
+            "completion_ids": ids,
+            "completion_mask": mask.long(),
+            "advantages": advantages,
+            "old_per_token_logps": old,
+            "ref_per_token_logps": ref,
+            "num_items_in_batch": mask.sum(),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "how"),
+    [
+        ("grpo", "sequence_mean"),
+        ("bnpo", "token"),
+        ("dapo", "token"),
+        ("dr_grpo", "constant"),
+        ("luspo", "sequence"),
+    ],
+)
+@pytest.mark.parametrize(("beta", "old_given"), [(0.0, True), (0.07, True), (0.07, False)])
+def test_policy_gradient_agrees_with_trl(loss_type, how, beta, old_given):
+    start, ref, mask = logprobs(3, b=6)
+    old = start + 0.3 * torch.randn(start.shape, generator=torch.Generator().manual_seed(4))
+    advantages = torch.tensor([1.2, -0.7, 0.0, -1.5, 0.4, 2.0], dtype=torch.float64)
+    ours, theirs = (start.clone().requires_grad_() for _ in range(2))
+    clipped = (ours - old).exp().sub(1).abs().gt(0.2)[mask]
+    assert clipped.any()
+    assert not clipped.all()
+    old = old if old_given else None
+    loss = policy_gradient_loss(ours, old, advantages, mask, (0.2, 0.28), how, length=16)
+    loss = loss + beta * kl_penalty(ours, ref, mask, reduction=how, length=16)
+    expected = trl_grpo_loss(
+        theirs,
+        old,
+        advantages,
+        mask,
+        ref,
+        loss_type=loss_type,
+        beta=beta,
+        epsilon_low=0.2,
+        epsilon_high=0.28,
+        max_completion_length=16,
+    )
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        gradient(loss, ours)[0], gradient(expected, theirs)[0], rtol=1e-12, atol=1e-12
+    )
+
+
+def test_group_advantages_agree_with_trl():
+    # TRL computes them amid its sampling; these are its lines, with its own standard deviation.
+    utils = pytest.importorskip("trl.trainer.utils")
+    rewards = torch.tensor([[1.0, 0, 0, 1, 0], [0.1, 0.7, 0.3, 0.3, 0.9], [0, 0, 0, 0, 1]])
+    mean = torch.nanmean(rewards, dim=1, keepdim=True)
+    std = utils.nanstd(rewards, dim=1, keepdim=True)
+    torch.testing.assert_close(group_advantages(rewards, "grpo"), (rewards - mean) / (std + 1e-4))
+    torch.testing.assert_close(group_advantages(rewards, "dr_grpo"), rewards - mean)
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+def test_divergences_by_hand():
+    p, q = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.1, 0.2, 0.3, 0.4])
+    student, teacher = (torch.tensor(np.log(x))[None, None] for x in (p, q))
+    mask = torch.ones(1, 1, dtype=torch.bool)
+
+    def kl(a, b):
+        return float(np.sum(a * np.log(a / b)))
+
+    def value(*args, **kwargs):
+        return divergence(student, teacher, mask, *args, **kwargs).item()
+
+    m = 0.8 * p + 0.2 * q
+    assert value() == pytest.approx(kl(p, q), rel=1e-12)
+    assert value("forward") == pytest.approx(kl(q, p), rel=1e-12)
+    assert value("jsd", 0.2) == pytest.approx(0.8 * kl(p, m) + 0.2 * kl(q, m), rel=1e-12)
+    # Top two of the student are tokens 0 and 1, of the teacher 3 and 2.
+    merged = [np.array([x[0], x[1], x[2] + x[3]]) for x in (p, q)]
+    assert value(top_k=2) == pytest.approx(kl(*merged), rel=1e-12)
+    merged = [np.array([x[3], x[2], x[0] + x[1]]) for x in (p, q)]
+    assert value(top_k=2, support="teacher") == pytest.approx(kl(*merged), rel=1e-12)
+    assert value(top_k=9) == value(top_k=4) == value()
+    # The documented limits of the generalised JSD.
+    for alpha, limit in ((1e-6, kl(q, p)), (1 - 1e-6, kl(p, q))):
+        scaled = value("jsd", alpha) / (alpha * (1 - alpha))
+        assert scaled == pytest.approx(limit, rel=1e-4)
+
+
+def test_reductions_by_hand():
+    values = torch.tensor([[1.0, 2.0, 4.0], [10.0, NAN, NAN], [INF, NAN, 5.0]])
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]])
+    assert reduce(values, mask, "token").item() == 17 / 4
+    assert reduce(values, mask, "sequence").item() == pytest.approx(17 / 3)
+    assert reduce(values, mask, "sequence_mean").item() == pytest.approx((7 / 3 + 10) / 3)
+    assert reduce(values, mask, "constant", 8).item() == pytest.approx(17 / 24)
+
+
+@pytest.mark.parametrize("how", REDUCTIONS)
+def test_a_batch_without_tokens_has_no_loss_and_no_gradient(how):
+    student, teacher, tokens, _ = batch(5)
+    nothing = torch.zeros(tokens.shape, dtype=torch.bool)
+    student.requires_grad_()
+    logprob = token_logprob(student, tokens, nothing)
+    losses = [
+        divergence(student, teacher, nothing, "jsd", top_k=2, reduction=how, length=4),
+        rft_loss(student, tokens, nothing, how, 4),
+        policy_gradient_loss(logprob, None, torch.ones(3), nothing, reduction=how, length=4),
+    ]
+    for loss in losses:
+        assert loss.item() == 0
+        assert (gradient(loss, student)[0] == 0).all()
+    empty = torch.zeros(0, 4)
+    assert reduce(empty, empty.bool(), how, 4).item() == 0
+
+
+@pytest.mark.parametrize("how", REDUCTIONS)
+def test_reduction_arguments_are_those_of_reduce(how):
+    student, teacher, tokens, mask = batch(6)
+    logprob, old, _ = logprobs(6)
+    advantages = torch.arange(3.0)
+    functions = [
+        lambda **kw: divergence(student, teacher, mask, **kw),
+        lambda **kw: sampled_divergence(logprob, old, mask, **kw),
+        lambda **kw: kl_penalty(logprob, old, mask, **kw),
+        lambda **kw: policy_gradient_loss(logprob, old, advantages, mask, **kw),
+        lambda **kw: rft_loss(student, tokens, mask, **kw),
+    ]
+    for function in functions:
+        per_token = function(reduction=None)
+        assert per_token.shape == mask.shape
+        assert (per_token[~mask] == 0).all()
+        assert function(reduction=how, length=9) == reduce(per_token, mask, how, 9)
+
+
+def test_rft_loss_is_cross_entropy():
+    student, _, tokens, mask = batch(7)
+    labels = tokens.masked_fill(~mask, -100)
+    expected = torch.nn.functional.cross_entropy(student.flatten(0, 1), labels.flatten())
+    torch.testing.assert_close(rft_loss(student, labels, mask), expected)
+
+
+def test_half_precision_is_computed_in_float32():
+    student, teacher, tokens, mask = batch(8, dtype=torch.bfloat16)
+    exact = divergence(student.double(), teacher.double(), mask)
+    values = divergence(student, teacher, mask)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values.double(), exact, rtol=1e-5, atol=1e-6)
+    assert token_logprob(student, tokens, mask).dtype == torch.float32
+
+
+# --- gradients -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "alpha"), [("reverse", 0.5), ("forward", 0.5), ("jsd", 0.3)])
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_divergence_gradient_by_finite_differences(kind, alpha, top_k):
+    student, teacher, _, mask = batch(9)
+    student.requires_grad_()
+    for how in REDUCTIONS:
+        assert torch.autograd.gradcheck(
+            lambda x, how=how: divergence(
+                x, teacher, mask, kind, alpha, top_k=top_k, reduction=how, length=5
+            ),
+            student,
+        )
+
+
+def test_other_gradients_by_finite_differences():
+    student, _, tokens, mask = batch(10)
+    logprob, ref, _ = logprobs(10)
+    old = logprob + 0.3 * torch.randn(logprob.shape, generator=torch.Generator().manual_seed(0))
+    student.requires_grad_()
+    logprob.requires_grad_()
+    check = torch.autograd.gradcheck
+    assert check(lambda x: token_logprob(x, tokens, mask), student)
+    assert check(lambda x: rft_loss(x, tokens, mask), student)
+    for estimator in ("k1", "k2", "k3"):
+        assert check(lambda x, e=estimator: kl_penalty(x, ref, mask, e), logprob)
+    advantages = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)
+    for clip in (None, (0.2, 0.2)):
+        assert check(lambda x, c=clip: policy_gradient_loss(x, old, advantages, mask, c), logprob)
+
+
+def test_no_gradient_reaches_the_teacher():
+    student, teacher, tokens, mask = batch(11)
+    student.requires_grad_()
+    teacher.requires_grad_()
+    loss = divergence(student, teacher, mask, "jsd", reduction="token")
+    sampled = (token_logprob(x, tokens, mask) for x in (student, teacher))
+    loss = loss + sampled_divergence(*sampled, mask, "k2", "direct", reduction="token")
+    loss.backward()
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+
+
+def expected_gradients(estimator, route):
+    """Mean over p of a sampled estimator's gradient, beside both exact KL gradients."""
+    student, teacher, _, _ = batch(12, b=1, t=1, v=5)
+    v = student.shape[-1]
+    student.requires_grad_()
+    ones = torch.ones(v, 1, dtype=torch.bool)
+    every = torch.arange(v)[:, None]
+    logprob = token_logprob(student.expand(v, 1, v), every, ones)
+    other = token_logprob(teacher.expand(v, 1, v), every, ones)
+    values = sampled_divergence(logprob, other, ones, estimator, route)
+    mean = (logprob.detach().exp() * values).sum()
+    exact = [
+        divergence(student, teacher, ones[:1], kind, reduction="token")
+        for kind in ("reverse", "forward")
+    ]
+    return mean, exact, [gradient(loss, student)[0] for loss in (mean, *exact)]
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_score_gradient_is_that_of_the_reverse_kl(estimator):
+    mean, exact, (ours, reverse, _) = expected_gradients(estimator, "score")
+    if estimator != "k2":
+        torch.testing.assert_close(mean, exact[0])
+    torch.testing.assert_close(ours, reverse)
+
+
+@pytest.mark.parametrize(("estimator", "target"), [("k1", None), ("k2", 0), ("k3", 1)])
+def test_what_differentiating_the_estimator_gives(estimator, target):
+    _, _, (ours, *exact) = expected_gradients(estimator, "direct")
+    expected = torch.zeros_like(ours) if target is None else exact[target]
+    torch.testing.assert_close(ours, expected)
+
+
+class Tree:
+    """All sequences of ``steps`` tokens, or fewer where they end early, with tabular logits."""
+
+    def __init__(self, v=2, steps=2, eos=None):
+        self.v, self.steps = v, steps
+        self.sequences = [
+            sequence
+            for length in range(1, steps + 1)
+            for sequence in itertools.product(range(v), repeat=length)
+            if eos not in sequence[:-1] and (length == steps or sequence[-1] == eos)
+        ]
+        prefixes = sorted({s[:t] for s in self.sequences for t in range(len(s))})
+        self.index = {prefix: i for i, prefix in enumerate(prefixes)}
+        rows = [
+            [self.index[s[:t]] if t < len(s) else 0 for t in range(steps)] for s in self.sequences
+        ]
+        self.rows = torch.tensor(rows)
+        padded = [list(s) + [0] * (steps - len(s)) for s in self.sequences]
+        self.tokens = torch.tensor(padded)
+        self.mask = torch.tensor([[t < len(s) for t in range(steps)] for s in self.sequences])
+
+    def logprob(self, table):
+        """Tabular logits [prefixes, V] to log-probabilities of every sequence, [B, T]."""
+        return token_logprob(table[self.rows], self.tokens, self.mask)
+
+    def loss(self, table, teachers, whole, kind="reverse", baseline=None):
+        """Mean over sequences drawn from the student, its sampler held fixed, and over teachers."""
+        logprob = self.logprob(table)
+        weights = logprob.sum(1).exp().detach()
+        total = 0.0
+        for teacher in teachers:
+            values = divergence(table[self.rows], teacher[self.rows], self.mask, kind)
+            if whole:
+                values = full_sequence(values, logprob, self.mask, baseline)
+            total = total + (weights * values.sum(1)).sum() / len(teachers)
+        return total
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["reverse", "forward", "jsd"]))
+def test_full_sequence_gradient_is_exact(seed, kind):
+    tree = Tree(v=3, steps=3, eos=2)
+    draw = torch.Generator().manual_seed(seed)
+    table, teacher = torch.randn(2, len(tree.index), 3, generator=draw, dtype=torch.float64) * 2
+    table.requires_grad_()
+    logprob = tree.logprob(table)
+    each = divergence(table[tree.rows], teacher[tree.rows], tree.mask, kind).sum(1)
+    exact = (logprob.sum(1).exp() * each).sum()  # the sampler is differentiated as well
+    if kind == "reverse":
+        other = tree.logprob(teacher).sum(1)
+        kl = (logprob.sum(1).exp() * (logprob.sum(1) - other)).sum()
+        torch.testing.assert_close(exact, kl)
+    expected = gradient(exact, table)[0]
+    # Any baseline that depends on the prefix alone leaves the mean as it is.
+    baseline = torch.randn(len(tree.index), generator=draw, dtype=torch.float64)[tree.rows]
+    for b in (None, baseline):
+        loss = tree.loss(table, [teacher], whole=True, kind=kind, baseline=b)
+        torch.testing.assert_close(loss, exact)
+        torch.testing.assert_close(gradient(loss, table)[0], expected)
+
+
+def descend(loss, start, rate, steps):
+    """Follow the gradient alone: the value of a surrogate means nothing."""
+    x = start.clone().requires_grad_()
+    for _ in range(steps):
+        x = (x - rate * gradient(loss(x), x)[0]).detach().requires_grad_()
+    return x.detach()
+
+
+def minimise(loss, start):
+    x = start.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        [x], max_iter=200, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimiser.zero_grad()
+        value = loss(x)
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    assert x.grad.abs().max() < 1e-7
+    return x.detach()
+
+
+def test_two_steps_per_token_and_full_sequence_optimum():
+    # Two teachers agree on the first token, and on the second one after the first token 0 only.
+    tree = Tree()
+    a, b, root = tree.index[(0,)], tree.index[(1,)], tree.index[()]
+    teachers = []
+    for after_b in ([0.9, 0.1], [0.1, 0.9]):
+        teacher = torch.full((3, 2), 0.5, dtype=torch.float64)
+        teacher[a], teacher[b] = torch.tensor([0.7, 0.3]), torch.tensor(after_b)
+        teachers.append(teacher.log())
+    geometric = torch.stack(teachers).mean(0).exp()
+    agreement = geometric.sum(-1)[[a, b]]  # V(y_1): 1 after token 0, 0.6 after token 1
+    per_prefix = geometric[root] / geometric[root].sum()
+    sequence = geometric[root] * agreement / (geometric[root] * agreement).sum()
+
+    start = torch.tensor([[0.4, -0.1], [-0.3, 0.2], [0.5, 0.1]], dtype=torch.float64)
+    for whole, expected in ((False, per_prefix), (True, sequence)):
+        found = descend(lambda x, w=whole: tree.loss(x, teachers, w), start, 2, 120).softmax(-1)
+        torch.testing.assert_close(found[root], expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            found[a], torch.tensor([0.7, 0.3], dtype=torch.float64), rtol=0, atol=1e-4
+        )
+    assert per_prefix.tolist() == pytest.approx([0.5, 0.5])
+    assert sequence.tolist() == pytest.approx([0.625, 0.375])
+
+
+@pytest.mark.parametrize(
+    ("teacher", "demos", "slopes"),
+    [
+        ("boost", "policy", (1.66, 1.57, 1.31)),
+        ("boost", "uniform", (1.00, 0.79, 0.63)),
+        ("copy", "policy", (1.31, 1.24, 1.00)),
+        ("copy", "uniform", (0.72, 0.53, 0.37)),
+    ],
+)
+def test_optima_have_the_slopes_of_the_theory(teacher, demos, slopes):
+    # Base of three correct answers and one wrong one; teachers see one correct demonstration.
+    base = torch.tensor([0.30, 0.18, 0.12, 0.40], dtype=torch.float64)
+    copies = torch.eye(4, dtype=torch.float64)[:3]
+    if teacher == "boost":
+        teachers = base * torch.exp(2 * copies)
+        teachers = teachers / teachers.sum(1, keepdim=True)
+    else:
+        teachers = 0.5 * base + 0.5 * copies
+    weights = base[:3] / base[:3].sum() if demos == "policy" else torch.full((3,), 1 / 3).double()
+    one = torch.ones(3, 1, dtype=torch.bool)
+
+    def loss(kind):
+        return lambda x: (
+            weights * divergence(x.expand(3, 1, 4), teachers.log()[:, None], one, kind).squeeze(1)
+        ).sum()
+
+    for kind, slope in zip(("reverse", "jsd", "forward"), slopes, strict=True):
+        found = minimise(loss(kind), base.log()).log_softmax(-1)
+        fit = np.polyfit(base[:3].log().numpy(), found[:3].numpy(), 1)[0]
+        assert fit == pytest.approx(slope, abs=0.006)
+
+
+# --- properties ------------------------------------------------------------------------------
+
+seeds = st.integers(0, 2**32 - 1)
+kinds = st.sampled_from([("reverse", 0.5), ("forward", 0.5), ("jsd", 0.05), ("jsd", 0.5)])
+top_ks = st.sampled_from([None, 1, 3, 7])
+
+
+@settings(max_examples=60)
+@given(seed=seeds, kind=kinds, top_k=top_ks, scale=st.floats(0.01, 50))
+def test_divergences_are_not_negative_and_zero_at_equality(seed, kind, top_k, scale):
+    student, teacher, tokens, mask = batch(seed, scale=scale)
+    values = divergence(student, teacher, mask, *kind, top_k=top_k)
+    exact = {"rtol": 0, "atol": 1e-12 if top_k is None else 2e-7}  # the least tail of the top-k
+    assert (values >= -exact["atol"]).all()
+    if top_k is None and scale < 5:  # sharper ones can agree to the last digit
+        assert (values[mask] > 0).all()
+    # A shift of the logits is no change; at equality the gradient is zero as well.
+    same = (student + 3).requires_grad_()
+    at_equality = divergence(same, student, mask, *kind, top_k=top_k)
+    torch.testing.assert_close(at_equality, torch.zeros_like(at_equality), **exact)
+    slope = gradient(at_equality.sum(), same)[0]
+    torch.testing.assert_close(slope, torch.zeros_like(slope), **exact)
+    p, q = (token_logprob(x, tokens, mask) for x in (student, teacher))
+    for estimator in ("k2", "k3"):
+        assert (sampled_divergence(p, q, mask, estimator) >= -1e-12).all()
+        assert (sampled_divergence(p, p, mask, estimator) == 0).all()
+
+
+@settings(max_examples=40)
+@given(seed=seeds, top_k=st.integers(1, 6))
+def test_merging_tokens_lowers_the_divergence(seed, top_k):
+    # Data-processing inequality, and JSD is bounded by the entropy of its weights.
+    student, teacher, _, mask = batch(seed)
+    for kind, alpha in (("reverse", 0.5), ("forward", 0.5), ("jsd", 0.3)):
+        full = divergence(student, teacher, mask, kind, alpha)
+        for support in ("student", "teacher"):
+            merged = divergence(student, teacher, mask, kind, alpha, top_k=top_k, support=support)
+            assert (merged <= full + 1e-7).all()
+    bound = -(0.3 * math.log(0.3) + 0.7 * math.log(0.7))
+    assert (full <= bound + 1e-12).all()
+
+
+def spoil(x, mask, value):
+    place = ~mask if x.ndim == 2 else ~mask[..., None].expand(x.shape)
+    return x.detach().masked_fill(place, value)
+
+
+@settings(max_examples=30)
+@given(seed=seeds, junk=st.sampled_from([NAN, INF, -INF, 1e30]), how=st.sampled_from(REDUCTIONS))
+def test_masked_positions_never_matter(seed, junk, how):
+    student, teacher, tokens, mask = batch(seed)
+    logprob, old, _ = logprobs(seed)
+    advantages = torch.randn(mask.shape, generator=torch.Generator().manual_seed(seed % 97))
+    spoilt_tokens = tokens.masked_fill(~mask, -100)
+    pairs = [
+        (student, lambda x, bad: divergence(x, bad(teacher), mask, "jsd", reduction=how, length=3)),
+        (student, lambda x, bad: divergence(x, bad(teacher), mask, top_k=2, reduction="token")),
+        (student, lambda x, bad: rft_loss(x, spoilt_tokens, mask, how, 3)),
+        (logprob, lambda x, bad: sampled_divergence(x, bad(old), mask, "k3", reduction="token")),
+        (logprob, lambda x, bad: kl_penalty(x, bad(old), mask, reduction=how, length=3)),
+        (
+            logprob,
+            lambda x, bad: policy_gradient_loss(
+                x, bad(old), bad(advantages), mask, reduction=how, length=3
+            ),
+        ),
+        (
+            logprob,
+            lambda x, bad: reduce(full_sequence(bad(old), x, mask, bad(old)), mask, "sequence"),
+        ),
+    ]
+    for clean, function in pairs:
+        results = []
+        for bad in (lambda x: x.detach(), lambda x: spoil(x, mask, junk)):
+            x = bad(clean).requires_grad_()
+            loss = function(x, bad)
+            results.append((loss, gradient(loss, x)[0]))
+        (loss, slope), (spoilt_loss, spoilt_slope) = results
+        assert torch.isfinite(loss)
+        assert torch.equal(loss, spoilt_loss)
+        assert torch.equal(slope, spoilt_slope)
+        assert (slope[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("top_k", [None, 1, 4])
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
+def test_extreme_logits_stay_finite(dtype, top_k, scale):
+    student, teacher, tokens, mask = batch(13, dtype=dtype)
+    student, teacher = scale * student, scale * teacher
+    student.requires_grad_()
+    for kind, alpha, _ in KINDS:
+        loss = divergence(student, teacher, mask, kind, alpha, top_k=top_k, reduction="sequence")
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient(loss, student)[0]).all()
+    logprob, other = (token_logprob(x.detach(), tokens, mask) for x in (student, teacher))
+    logprob.requires_grad_()
+    advantages = torch.tensor([1.0, 0.0, -1.0])
+    for loss, x in (
+        (rft_loss(student, tokens, mask), student),
+        (kl_penalty(logprob, other, mask, reduction="token"), logprob),
+        (sampled_divergence(logprob, other, mask, "k3", reduction="token"), logprob),
+        (policy_gradient_loss(logprob, other, advantages, mask), logprob),
+        (policy_gradient_loss(logprob, other, advantages, mask, clip=None), logprob),
+    ):
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient(loss, x)[0]).all()
+
+
+def test_forbidden_tokens():
+    student, teacher, _, mask = batch(14)
+    allowed = torch.arange(7) < 5
+    both = [x.masked_fill(~allowed, -INF) for x in (student, teacher)]
+    for kind, alpha, _ in KINDS:
+        x = both[0].clone().requires_grad_()
+        values = divergence(x, both[1], mask, kind, alpha)
+        torch.testing.assert_close(
+            values, divergence(student[..., :5], teacher[..., :5], mask, kind, alpha)
+        )
+        assert torch.isfinite(gradient(values.sum(), x)[0]).all()
+        few = divergence(x, both[1], mask, kind, alpha, top_k=6)
+        torch.testing.assert_close(few, values, rtol=0, atol=2e-7)
+        assert torch.isfinite(gradient(few.sum(), x)[0]).all()
+    # A token that only one side forbids is a veto in one direction; JSD knows none.
+    assert (divergence(student, both[1], mask, "reverse")[mask] == INF).all()
+    assert torch.isfinite(divergence(both[0], teacher, mask, "reverse")).all()
+    assert (divergence(both[0], teacher, mask, "forward")[mask] == INF).all()
+    for pair in ((student, both[1]), (both[0], teacher)):
+        x = pair[0].clone().requires_grad_()
+        values = divergence(x, pair[1], mask, "jsd")
+        assert (values <= math.log(2)).all()
+        assert torch.isfinite(gradient(values.sum(), x)[0]).all()
+    # The student forbids everything that the teacher's top-k keeps.
+    x = teacher.masked_fill(teacher >= teacher.topk(2).values[..., 1:], -INF).requires_grad_()
+    values = divergence(x, teacher, mask, "jsd", top_k=2, support="teacher")
+    assert (values <= math.log(2)).all()
+    assert torch.isfinite(gradient(values.sum(), x)[0]).all()
+
+
+# --- advantages and rewards ------------------------------------------------------------------
+
+
+def test_policy_gradient_clips_as_ppo():
+    ratio = torch.tensor([[0.5, 0.9, 1.1, 2.0]])
+    logprob = ratio.log().requires_grad_()
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    zeros = torch.zeros(1, 4)
+    for advantage, values, moves in (
+        (1.0, [-0.5, -0.9, -1.1, -1.5], [1, 1, 1, 0]),
+        (-1.0, [0.8, 0.9, 1.1, 2.0], [0, 1, 1, 1]),
+    ):
+        loss = policy_gradient_loss(
+            logprob, zeros, torch.tensor([advantage]), mask, clip=(0.2, 0.5), reduction=None
+        )
+        torch.testing.assert_close(loss, torch.tensor([values]))
+        slope = gradient(loss.sum(), logprob)[0]
+        torch.testing.assert_close(slope, -advantage * ratio * torch.tensor([moves]))
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dr_grpo", "rloo"])
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_advantages_of_equal_rewards_are_exactly_zero(kind, as_torch):
+    rewards = np.array([[0.1] * 7, [1e9 / 3] * 7, [0.0] * 7])
+    advantages = group_advantages(torch.tensor(rewards) if as_torch else rewards, kind)
+    assert isinstance(advantages, torch.Tensor if as_torch else np.ndarray)
+    assert (advantages == 0).all()
+
+
+@settings(max_examples=50)
+@given(seed=seeds, n=st.integers(2, 9))
+def test_advantages_against_their_definitions(seed, n):
+    rewards = np.random.default_rng(seed).normal(size=(4, n))
+    grpo, dr_grpo, rloo = (group_advantages(rewards, k) for k in ("grpo", "dr_grpo", "rloo"))
+    for i, j in itertools.product(range(4), range(n)):
+        others = np.delete(rewards[i], j)
+        assert rloo[i, j] == pytest.approx(rewards[i, j] - others.mean())
+        assert dr_grpo[i, j] == pytest.approx(rewards[i, j] - rewards[i].mean())
+    np.testing.assert_allclose(dr_grpo, grpo * (rewards.std(1, ddof=1, keepdims=True) + 1e-4))
+    tensor = torch.tensor(rewards, dtype=torch.float32)
+    assert group_advantages(tensor).dtype == torch.float32
+    np.testing.assert_allclose(group_advantages(tensor).numpy(), grpo, rtol=1e-4, atol=1e-5)
+
+
+def expected_policy_gradient(logits, correct, n, rewards):
+    """E sum_i s_i grad log p(y_i) over all groups of n answers, by enumeration."""
+    p = logits.softmax(-1)
+    score = torch.eye(len(p), dtype=torch.float64) - p  # row y: grad log p(y)
+    groups = np.array(list(itertools.product(range(len(p)), repeat=n)))
+    s = torch.tensor(np.asarray(rewards(correct[groups]), dtype=np.float64))
+    weight = p[groups].prod(1)
+    return torch.einsum("g,gi,giv->v", weight, s, score[groups])
+
+
+@pytest.mark.parametrize(("n", "k"), [(n, k) for n in range(1, 6) for k in range(1, n + 1)])
+@pytest.mark.parametrize("baseline", [False, True])
+def test_pkpo_is_unbiased_for_the_gradient_of_pass_at_k(n, k, baseline):
+    logits = torch.tensor([0.3, -0.8, 1.1, 0.0], dtype=torch.float64, requires_grad=True)
+    correct = np.array([True, True, False, False])
+    accuracy = logits.softmax(-1)[torch.tensor(correct)].sum()
+    exact = gradient(1 - (1 - accuracy) ** k, logits)[0]
+    found = expected_policy_gradient(
+        logits.detach(), correct, n, lambda c: pkpo_rewards(c, k, baseline)
+    )
+    torch.testing.assert_close(found, exact)
+
+
+def test_pkpo_with_the_group_mean_subtracted_is_biased():
+    # The documentation warns of it; should it ever hold, the warning has to go.
+    logits = torch.tensor([0.3, -0.8, 1.1], dtype=torch.float64, requires_grad=True)
+    correct = np.array([True, False, False])
+    exact = gradient(1 - (1 - logits.softmax(-1)[0]) ** 3, logits)[0]
+    found = expected_policy_gradient(
+        logits.detach(), correct, 4, lambda c: group_advantages(pkpo_rewards(c, 3), "rloo")
+    )
+    assert not torch.allclose(found, exact, rtol=0.05)
+
+
+def test_pkpo_at_k_1_is_the_plain_reward():
+    correct = np.array([[1, 0, 1, 0, 0]])
+    np.testing.assert_allclose(pkpo_rewards(correct, 1), correct / 5)
+    tensor = pkpo_rewards(torch.tensor(correct, dtype=torch.bool), 3)
+    np.testing.assert_allclose(tensor.numpy(), pkpo_rewards(correct, 3), rtol=1e-6)
+
+
+def test_mara_makes_the_optimum_flat_over_good_answers():
+    base = np.array([0.30, 0.18, 0.02, 0.40, 0.10])
+    reward = np.array([1.0, 1.0, 1.0, 0.0, 0.2])
+    for beta in (0.01, 0.1, 1.0):
+        plain = base * np.exp(reward / beta)
+        augmented = mara_rewards(reward[None], np.log(base)[None], beta)[0]
+        flat = base * np.exp(augmented / beta)
+        np.testing.assert_allclose(flat[:3], flat[0], rtol=1e-9)
+        # The anchor, the base's favourite, keeps its reward, and so do the wrong answers.
+        np.testing.assert_allclose(flat[[0, 3, 4]], plain[[0, 3, 4]])
+
+
+def test_mara_by_group():
+    rewards = np.array([[0.0, 1.0, 1.0], [0.0, 0.5, 0.9], [2.0, 1.0, 0.0]])
+    logprob = np.array([[-0.1, -3.0, -2.0], [-1.0, -1.0, -1.0], [-4.0, -3.0, -1.0]])
+    expected = [[0.0, 1.5, 1.0], [0.0, 0.5, 0.9], [1.5, 1.0, 0.0]]
+    np.testing.assert_allclose(mara_rewards(rewards, logprob, 0.5), expected)
+    tensor = mara_rewards(torch.tensor(rewards), torch.tensor(logprob), 0.5)
+    np.testing.assert_allclose(tensor.numpy(), expected)
+    lower = mara_rewards(rewards[1:2], logprob[1:2] - [[0, 0, 1]], 0.5, threshold=0.5)
+    np.testing.assert_allclose(lower, [[0.0, 0.5, 1.0]])
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+B, T, V = 2, 3, 4
+LOGITS, FLAT = torch.zeros(B, T, V), torch.zeros(B, T)
+MASK = torch.ones(B, T, dtype=torch.bool)
+TOKENS = torch.zeros(B, T, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: divergence(LOGITS, LOGITS, MASK, "kl"), "known: reverse, forward, jsd"),
+        (lambda: divergence(LOGITS, LOGITS, MASK, support="both"), "known: student, teacher"),
+        (lambda: divergence(LOGITS, LOGITS, MASK, "jsd", 1.1), r"alpha=1\.1 must be between 0"),
+        (lambda: divergence(LOGITS, LOGITS, MASK, "jsd", NAN), "alpha=nan must be between"),
+        (lambda: divergence(LOGITS, LOGITS, MASK, top_k=0), "top_k=0 must be at least 1"),
+        (lambda: divergence(LOGITS, LOGITS[..., 1:], MASK), r"must have one shape \[B, T, V\]"),
+        (lambda: divergence(LOGITS, LOGITS[:, 1:], MASK), r"teacher_logits .* must be \[2, 3, V\]"),
+        (lambda: divergence(LOGITS, LOGITS, MASK, reduction="mean"), "known: token, sequence"),
+        (lambda: divergence(LOGITS, LOGITS, FLAT), "mask must be bool or integer"),
+        (lambda: divergence(LOGITS, LOGITS, MASK[0]), "mask must be bool or integer of shape"),
+        (lambda: reduce(FLAT, MASK, "constant"), "give a positive length"),
+        (lambda: reduce(FLAT, MASK, "constant", 0), "give a positive length"),
+        (lambda: reduce(FLAT[:1], MASK), r"values has shape \(1, 3\)"),
+        (lambda: token_logprob(LOGITS, TOKENS[:, :1], MASK), r"tokens has shape \(2, 1\)"),
+        (lambda: rft_loss(FLAT, TOKENS, MASK), r"logits has shape \(2, 3\)"),
+        (lambda: full_sequence(FLAT, FLAT, MASK, FLAT[0]), "baseline has shape"),
+        (lambda: sampled_divergence(FLAT, FLAT, MASK, "k4"), "known: k1, k2, k3"),
+        (lambda: sampled_divergence(FLAT, FLAT, MASK, "k1", "no"), "known: score, direct"),
+        (lambda: kl_penalty(FLAT, FLAT[1:], MASK), "ref_logprob has shape"),
+        (
+            lambda: sampled_divergence(FLAT, FLAT[1:], MASK),
+            "teacher_logprob has shape",
+        ),
+        (
+            lambda: policy_gradient_loss(FLAT, FLAT, torch.zeros(3), MASK),
+            "advantages has 3 rows but mask has 2",
+        ),
+        (lambda: policy_gradient_loss(FLAT, FLAT, LOGITS, MASK), "advantages has shape"),
+        (lambda: policy_gradient_loss(FLAT, FLAT[1:], FLAT, MASK), "old_logprob has shape"),
+        (lambda: policy_gradient_loss(FLAT, FLAT, FLAT, MASK, (1.5, 0.2)), r"clip=\(1\.5, 0\.2\)"),
+        (lambda: group_advantages([[0, 1]], "ppo"), "known: grpo, dr_grpo, rloo"),
+        (lambda: group_advantages([[0], [1]]), "at least 2"),
+        (lambda: group_advantages([0, 1]), r"must be \[G, n\]"),
+        (lambda: group_advantages([[0, 1], [1, NAN]]), r"rewards\[1, 1\] is nan"),
+        (lambda: pkpo_rewards([[0, 1, 0.5]], 2), r"correct\[0, 2\] is 0\.5; it must be 0 or 1"),
+        (lambda: pkpo_rewards([[0, 1]], 3), "k=3 must be between 1 and the 2 rollouts"),
+        (lambda: pkpo_rewards([[0, 1]], 0), "k=0 must be between 1 and the 2 rollouts"),
+        (lambda: mara_rewards([[0, 1]], [[-1, -INF]], 0.1), r"base_logprob\[0, 1\] is -inf"),
+        (lambda: mara_rewards([[0, 1]], [[-1, -2, -3]], 0.1), "must have one shape"),
+        (lambda: mara_rewards([[0, 1]], [[-1, -2]], -0.1), "beta=-0.1 must be"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

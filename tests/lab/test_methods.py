@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from passk_lab.lab import losses  # noqa: E402
+from passk_lab.lab.loop import TrainConfig, rollout_batch  # noqa: E402
+from passk_lab.lab.methods import (  # noqa: E402
+    METHODS,
+    Batch,
+    LossOptions,
+    distinct_peers,
+    get_method,
+    peers,
+    strangers,
+    wrong_peers,
+)
+from passk_lab.lab.model import ModelConfig, build_model  # noqa: E402
+from passk_lab.lab.sampling import Samples  # noqa: E402
+from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
+
+TASK = PathTask()
+CONFIG = TrainConfig(prompts_per_step=6, group_size=5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = ModelConfig(TASK.vocab_size, TASK.context_length, d_model=32, n_layers=2, n_heads=2)
+    return build_model(config, seed=0)
+
+
+@pytest.fixture
+def batch(model):
+    """Rollouts by a teacher of correct paths, some of them spoilt: 3 prompts x 4."""
+    prompts = TASK.sample(3, np.random.default_rng(0))
+    answers, correct = [], []
+    for prompt in prompts:
+        right = TASK.correct_answers(prompt)
+        answers += [right[0], right[0], right[1], "-".join(right[2].split("-")[:-1])]
+        correct.append([True, True, True, False])
+    # In the last prompt nothing is right.
+    answers[8:] = ["0-1", "0-1", "1-0", "1-0"]
+    correct[2] = [False] * 4
+    tokens = [TASK.encode_answer(a) for a in answers]
+    width = max(map(len, tokens))
+    padded = torch.tensor([t + [TASK.pad_id] * (width - len(t)) for t in tokens])
+    mask = torch.tensor([[i < len(t) for i in range(width)] for t in tokens])
+    zeros = torch.zeros(padded.shape)
+    return Batch(
+        TASK, prompts, Samples(padded, mask, zeros, zeros), answers, np.array(correct),
+        model, model, model, np.random.default_rng(1), LossOptions(kl_coef=0.1, pkpo_k=2),
+    )  # fmt: skip
+
+
+def test_peers_are_correct_and_not_the_row_itself(batch):
+    seen = set()
+    for _ in range(50):
+        picked = peers(batch)
+        assert picked[8:] == [None] * 4
+        # Rows 0 and 1 hold one answer, row 2 another: row 2 never sees its own.
+        assert picked[2] == batch.answers[0]
+        assert picked[0] in (batch.answers[1], batch.answers[2])
+        seen.add(picked[3])
+    assert seen == {batch.answers[0], batch.answers[2]}
+
+
+def test_the_only_correct_row_is_shown_to_itself(batch):
+    batch.correct[0] = [False, False, True, False]
+    assert peers(batch)[:4] == [batch.answers[2]] * 4
+
+
+def test_distinct_peers_are_balanced(batch):
+    """Two of the three correct rows agree; for the wrong row both answers are equally likely."""
+    popular = dict.fromkeys((peers, distinct_peers), 0)
+    for picker in popular:
+        for _ in range(600):
+            popular[picker] += picker(batch)[3] == batch.answers[0]
+    assert abs(popular[peers] / 600 - 2 / 3) < 0.08
+    assert abs(popular[distinct_peers] / 600 - 1 / 2) < 0.08
+
+
+def test_control_demonstrations(batch):
+    assert set(strangers(batch)[:4]) <= {batch.answers[4], batch.answers[6]}
+    assert set(strangers(batch)[8:]) <= set(batch.answers[:8])
+    assert wrong_peers(batch)[0] == batch.answers[3]
+    batch.correct[:] = False
+    assert strangers(batch) == [None] * 12
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_loss_is_finite_and_has_a_gradient(name, batch, model):
+    model.zero_grad()
+    batch.samples.logprob.copy_(batch.student_logprob.detach())
+    loss = METHODS[name].loss(batch)
+    assert torch.isfinite(loss)
+    loss.backward()
+    size = sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None)
+    if name == "control-none":
+        assert size < 1e-3  # the teacher is the student, in the same context
+    else:
+        assert size > 1e-3
+
+
+def test_groups_without_a_correct_rollout_don_t_teach(batch, model):
+    """The third prompt's rows get no gradient from self-distillation."""
+    logits = batch.student_logits.detach().requires_grad_()
+    batch.__dict__["student_logits"] = logits
+    METHODS["sdsd"].loss(batch).backward()
+    assert logits.grad[:8].abs().sum() > 0
+    assert logits.grad[8:].abs().sum() == 0
+
+
+def test_centred_tilt_removes_the_difference_between_correct_rows(batch):
+    """With the sequence credit centred, correct rows of a group are pushed alike (on average).
+
+    The gradient with respect to each row's sequence log-probability is its credit; plain reverse
+    KL plus the correction leaves the group's mean for every correct row.
+    """
+    demos = peers(batch)
+    batch.rng = np.random.default_rng(1)
+    teacher = losses.token_logprob(batch.teacher_logits(demos), batch.samples.tokens, batch.mask)
+    credit = (teacher - batch.student_logprob.detach()).sum(1)[:3]
+    excess = credit - credit.mean()
+    fresh = Batch(**{**batch_fields(batch), "rng": np.random.default_rng(1)})
+    plain = METHODS["sdsd"].loss(fresh)
+    again = Batch(**{**batch_fields(batch), "rng": np.random.default_rng(1)})
+    centred = METHODS["sdsd-centred"].loss(again)
+    assert float(centred.detach()) != pytest.approx(float(plain.detach()))
+    assert abs(float(excess.sum())) < 1e-4
+
+
+def batch_fields(batch):
+    names = ("task", "prompts", "samples", "answers", "correct", "student", "teacher", "base")
+    return {**{name: getattr(batch, name) for name in names}, "options": batch.options}
+
+
+def test_modulated_advantages_keep_the_mean_weight(batch):
+    """The teacher moves weight between the tokens of a row; the row's total stays."""
+    batch.samples.logprob.copy_(batch.student_logprob.detach())
+    batch.options = LossOptions()
+    logits = batch.student_logits.detach().requires_grad_()
+    batch.__dict__["student_logits"] = logits
+    batch.__dict__.pop("student_logprob")
+    loss = METHODS["rl-modulated"].loss(batch)
+    advantages = losses.group_advantages(batch.correct.astype(float), "grpo").ravel()
+    lengths = batch.mask.sum(1).numpy()
+    # On policy the ratio is 1: the loss is minus the mean over rows of advantage times length.
+    assert float(loss.detach()) == pytest.approx(-(advantages * lengths).mean(), rel=1e-4)
+
+
+def test_unknown_methods_are_refused():
+    with pytest.raises(ValueError, match="'dpo' is unknown; the known ones: sdsd, "):
+        get_method("dpo")
+    with pytest.raises(ValueError, match="is unknown"):
+        TrainConfig(method="sdsd2")
+    for bad in ({"steps": 0}, {"teacher": "old"}, {"ema_rate": 0.0}, {"group_size": 0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            TrainConfig(**bad)
+
+
+def test_rollouts_depend_on_seed_and_step_alone(model):
+    first = rollout_batch(TASK, model, model, model, CONFIG, 3)
+    again = rollout_batch(TASK, model, model, model, CONFIG, 3)
+    other = rollout_batch(TASK, model, model, model, CONFIG, 4)
+    assert first.answers == again.answers
+    assert torch.equal(first.samples.tokens, again.samples.tokens)
+    assert [p.problem_id for p in first.prompts] != [p.problem_id for p in other.prompts]
+    assert first.correct.shape == (6, 5)

@@ -1,0 +1,290 @@
+"""Sampling replies to questions: the table, resuming, and what vLLM is asked for."""
+
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("pint")
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
+
+from passk_lab.cli import main  # noqa: E402
+from passk_lab.lab.experiments import science  # noqa: E402
+from passk_lab.lab.experiments.science import ScienceSuite, split_questions  # noqa: E402
+from passk_lab.lab.loop import TrainConfig  # noqa: E402
+from passk_lab.lab.model import (  # noqa: E402
+    ModelConfig,
+    build_model,
+    load_model,
+    load_tokenizer,
+)
+from passk_lab.lab.questions import (  # noqa: E402
+    Reply,
+    TransformersBackend,
+    VllmBackend,
+    sample_questions,
+)
+from passk_lab.lab.sampling import score  # noqa: E402
+from passk_lab.lab.scoring import TextEncoder  # noqa: E402
+from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions  # noqa: E402
+from passk_lab.rollouts.table import read_metadata, read_rollouts, write_rollouts  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of random weights with a byte-level tokenizer, and questions."""
+    folder = tmp_path_factory.mktemp("model")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<end>", "<pad>", *letters]
+    made = Tokenizer(models.BPE({token: i for i, token in enumerate(words)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<end>", pad_token="<pad>"
+    )
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    config = ModelConfig(len(words), 512, d_model=16, n_layers=1, n_heads=2)
+    build_model(config, seed=0).save_pretrained(folder)
+    lines = [
+        {"question": f"Is {i} odd?", "type": "mcq-2-choices", "answerKey": "AB"[i % 2],
+         "choices": {"text": ["no", "yes"], "label": ["A", "B"]}}
+        for i in range(5)
+    ]  # fmt: skip
+    (folder / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def sampled(folder, out, *more):
+    arguments = ["sample", str(folder / "questions.jsonl"), "--model", str(folder), "--out"]
+    options = ["-n", "4", "--batch", "2", "--max-tokens", "40", "--device", "cpu", "--quiet"]
+    return main([*arguments, str(out), *options, *more])
+
+
+def test_the_command(folder, tmp_path):
+    out = tmp_path / "rollouts.parquet"
+    assert sampled(folder, out, "--temperature", "0.8", "--seed", "3", "--run", "tiny") == 0
+    table = read_rollouts(out)
+    assert table["problem_id"].unique().tolist() == [f"questions.jsonl:{i}" for i in range(1, 6)]
+    assert table.groupby("problem_id").size().tolist() == [4] * 5
+    assert (table["run"] == "tiny").all()
+    assert (table["temperature"] == 0.8).all()
+    assert (table["seed"] == 3).all()
+    note = read_metadata(out)
+    assert note["config"]["model"] == folder.name
+    assert note["versions"]["transformers"] == transformers.__version__
+    assert (table["token_entropy"] > 0).all()
+    assert not table.loc[~table["ended"], "correct"].any()
+    assert table["n_tokens"].max() <= 40
+
+
+def test_log_probabilities_are_those_of_the_chat(folder):
+    backend = TransformersBackend.load(folder)
+    questions = load_questions(folder / "questions.jsonl")[:2]
+    task = ScienceTask(tuple(questions), TextEncoder(backend.tokenizer), 40, 512)
+    replies = backend.sample(task, questions, 3, 0.8, seed=1)
+    assert [len(group) for group in replies] == [3, 3]
+    for question, group in zip(questions, replies, strict=True):
+        contexts, tokens = [task.encode(question)] * 3, [reply.tokens for reply in group]
+        with torch.no_grad():
+            logits = score(
+                load_model(folder), contexts, tokens, 1, temperature=0.8, return_logits=True
+            ).log_softmax(-1)
+        for reply, rows in zip(group, logits, strict=True):
+            n = len(reply.tokens)
+            assert reply.logprob == pytest.approx(
+                float(rows[range(n), reply.tokens].sum()), abs=1e-3
+            )
+            entropy = -(rows[:n].exp() * rows[:n]).sum(-1).mean()
+            assert reply.entropy == pytest.approx(float(entropy), abs=1e-4)
+
+
+def test_an_interrupted_command_ends_with_the_same_table(folder, tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole.parquet", tmp_path / "broken.parquet"
+    assert sampled(folder, whole) == 0
+    original = TransformersBackend.sample
+    calls = []
+
+    def fails(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError("no space left")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(TransformersBackend, "sample", fails)
+    assert sampled(folder, broken) == 2
+    assert len(read_rollouts(broken)) == 16
+    calls.clear()
+    assert sampled(folder, broken) == 0
+    assert len(calls) == 1
+    assert_frame_equal(read_rollouts(broken), read_rollouts(whole))
+
+
+def test_other_arguments_need_another_file(folder, tmp_path, capsys):
+    out = tmp_path / "rollouts.parquet"
+    assert sampled(folder, out, "--limit", "2") == 0
+    assert sampled(folder, out, "--limit", "2", "--temperature", "0.5") == 2
+    assert "was made with temperature=1.0, not 0.5" in capsys.readouterr().err
+    assert sampled(folder, tmp_path / "rollouts.csv") == 2
+    assert "sampled into a .parquet file" in capsys.readouterr().err
+
+
+def test_vllm_is_missed(folder, tmp_path, capsys):
+    if "vllm" in sys.modules:
+        pytest.skip("vLLM is installed")
+    assert sampled(folder, tmp_path / "r.parquet", "--backend", "vllm") == 2
+    assert "needs vllm, which isn't installed" in capsys.readouterr().err
+
+
+def test_what_vllm_is_asked_for(folder, tmp_path, monkeypatch):
+    """Not vLLM itself, which needs a GPU: what goes in and comes out by its documentation."""
+    asked = {}
+
+    class Engine:
+        def __init__(self, **options):
+            asked["engine"] = options
+            limits = SimpleNamespace(max_model_len=512)
+            self.llm_engine = SimpleNamespace(model_config=limits)
+
+        def generate(self, prompts, parameters, use_tqdm):
+            asked["prompts"], asked["parameters"] = prompts, parameters
+            reply = load_tokenizer(folder)("Answer: A")["input_ids"]
+            ended = SimpleNamespace(token_ids=(*reply, 0), cumulative_logprob=-1.5)
+            cut = SimpleNamespace(token_ids=tuple(reply), cumulative_logprob=-2.5)
+            return [SimpleNamespace(outputs=[ended, cut]) for _ in prompts]
+
+    fake = ModuleType("vllm")
+    fake.LLM = Engine
+    fake.SamplingParams = lambda **options: options
+    monkeypatch.setitem(sys.modules, "vllm", fake)
+    backend = VllmBackend(folder, tensor_parallel_size=2)
+    task = ScienceTask(
+        (Question("q:1", "Odd?", "A", (("A", "no"), ("B", "yes"))),),
+        TextEncoder(backend.tokenizer), 40, backend.context_length,
+    )  # fmt: skip
+    table = sample_questions(
+        backend, task, 2, tmp_path / "r.parquet", run="big", temperature=0.7, progress=False
+    )
+    assert asked["engine"] == {
+        "model": str(folder), "logprobs_mode": "processed_logprobs", "tensor_parallel_size": 2,
+    }  # fmt: skip
+    assert asked["prompts"] == [{"prompt_token_ids": task.encode(task.questions[0])}]
+    expected = {"n": 2, "temperature": 0.7, "top_p": 1.0, "top_k": -1, "max_tokens": 40}
+    assert expected.items() <= asked["parameters"].items()
+    assert asked["parameters"]["stop_token_ids"] == [task.eos_id]
+    assert table["correct"].tolist() == [True, False]
+    assert table["ended"].tolist() == [True, False]
+    assert table["answer"].fillna("-").tolist() == ["A", "-"]
+    assert table["logprob"].tolist() == [-1.5, -2.5]
+    assert table["n_tokens"].tolist() == [10, 9]
+    assert "token_entropy" not in table  # vLLM doesn't tell
+
+
+def test_numbers_that_make_no_sense(folder, tmp_path):
+    task = SimpleNamespace()
+    for name in ("n_samples", "batch"):
+        values = {"n_samples": 1, "batch": 1, name: 0}
+        with pytest.raises(ValueError, match=f"{name}=0"):
+            sample_questions(
+                None, task, values["n_samples"], tmp_path / "r.parquet", run="x",
+                batch=values["batch"],
+            )  # fmt: skip
+
+
+def test_replies_with_several_samples_keep_their_question(folder, tmp_path):
+    class Known:
+        name, tokenizer, context_length = "known", load_tokenizer(folder), 512
+
+        def sample(self, task, questions, n, temperature, seed):
+            texts = [[f"Answer: {'AB'[j % 2]}" for j in range(n)] for _ in questions]
+            return [
+                [Reply([*task.encode_answer(t)], -float(i), np.nan) for i, t in enumerate(group)]
+                for group in texts
+            ]
+
+    questions = tuple(load_questions(folder / "questions.jsonl"))
+    task = ScienceTask(questions, TextEncoder(Known.tokenizer), 40, 512)
+    table = sample_questions(
+        Known(), task, 3, tmp_path / "r.parquet", run="x", batch=2, progress=False
+    )
+    right = pd.Series({q.problem_id: q.answer for q in questions})
+    assert (table["correct"] == (table["answer"] == table["problem_id"].map(right))).all()
+    assert table["answer"].tolist() == ["A", "B", "A"] * 5
+    assert table["logprob"].tolist() == [0.0, -1.0, -2.0] * 5
+
+
+def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
+    """Random weights know nothing, so everything that begins with a letter counts as right."""
+    runs = {
+        name: TrainConfig(name, steps=2, prompts_per_step=2, group_size=4, save_every=1)
+        for name in ("grpo", "sdsd")
+    }
+    suite = ScienceSuite(runs, (0,), n_test=2, n_samples=3, max_answer_tokens=20)
+    monkeypatch.setitem(science.SUITES, "science", suite)
+    verify = ScienceTask.verify
+    monkeypatch.setattr(
+        ScienceTask, "verify", lambda self, q, a: verify(self, q, a) or bool(a and a[:1].isascii())
+    )
+    command = ["train", "--suite", "science", "--base", str(folder), "--device", "cpu", "--quiet"]
+    command += ["--questions", str(folder / "questions.jsonl"), "--out", str(tmp_path / "lab")]
+    assert main(command) == 0
+    files = sorted((tmp_path / "lab" / "rollouts").iterdir())
+    assert [file.name for file in files] == ["base-0.parquet", "grpo-0.parquet", "sdsd-0.parquet"]
+    tables = {file.stem: read_rollouts(file) for file in files}
+    asked = {q.problem_id for q in split_questions(load_questions(folder), 2)[1]}
+    for name, table in tables.items():
+        assert set(table["problem_id"]) == asked
+        assert table.groupby("problem_id").size().tolist() == [3, 3]
+        assert set(table["run"]) == {name.removesuffix("-0")}
+    # Training moved the weights, so the same random numbers give other log-probabilities.
+    for name in ("grpo-0", "sdsd-0"):
+        assert (tables[name]["logprob"] != tables["base-0"]["logprob"]).any()
+        metrics = (tmp_path / "lab" / "runs" / name / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in metrics] == [1, 2]
+        assert any(json.loads(line)["loss"] != 0 for line in metrics)
+    times = [file.stat().st_mtime_ns for file in files]
+    assert main(command) == 0
+    assert [file.stat().st_mtime_ns for file in files] == times
+    assert main([*command, "--runs", "grpo,gppo"]) == 2
+    assert "run 'gppo' is unknown; the known ones: grpo, sdsd" in capsys.readouterr().err
+    assert main([*command[:-4], "--out", str(tmp_path)]) == 2
+    assert "--suite science needs --questions" in capsys.readouterr().err
+    assert main([*command[:2], "science-huge", *command[3:]]) == 2
+    known = "suite 'science-huge' is unknown; the known ones: paths, paths-large, paths-seen, "
+    assert known in capsys.readouterr().err
+    with pytest.raises(ValueError, match="n_test=5 must leave some of the 5 questions"):
+        split_questions(load_questions(folder), 5)
+
+
+def test_scoring_replies_to_questions(folder, tmp_path):
+    """Prompts come from the questions themselves, so nobody has to write them down."""
+    questions = load_questions(folder / "questions.jsonl")
+    table = pd.DataFrame(
+        {
+            "problem_id": np.repeat([q.problem_id for q in questions[:2]], 2),
+            "sample_id": [0, 1] * 2,
+            "text": ["Answer: A", "Answer: B"] * 2,
+            "correct": [True, False, False, True],
+        }
+    )
+    write_rollouts(table, tmp_path / "r.parquet")
+    out = tmp_path / "scores.parquet"
+    command = ["score", str(tmp_path / "r.parquet"), "--model", str(folder), "--device", "cpu"]
+    command += ["--questions", str(folder / "questions.jsonl"), "--out", str(out), "--quiet"]
+    assert main(command) == 0
+    scores = pd.read_parquet(out)
+    assert scores[["sample_id", "demo_id"]].to_numpy().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+    backend = TransformersBackend.load(folder)
+    task = ScienceTask(tuple(questions), TextEncoder(backend.tokenizer), 40, 512)
+    answer = [task.encode_answer("Answer: B")]
+    alone = score(backend.model, [task.encode(questions[0])], answer, task.pad_id)
+    shown = score(backend.model, [task.encode(questions[0], "Answer: A")], answer, task.pad_id)
+    np.testing.assert_allclose(scores["logprob"][1], alone.sum().item(), rtol=1e-5)
+    np.testing.assert_allclose(scores["logprob_given_demo"][1], shown.sum().item(), rtol=1e-5)

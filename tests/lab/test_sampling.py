@@ -1,0 +1,375 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from torch.nn.functional import log_softmax  # noqa: E402
+
+from passk_lab.lab import _decoding  # noqa: E402
+from passk_lab.lab.model import ModelConfig, build_model  # noqa: E402
+from passk_lab.lab.sampling import sample, score  # noqa: E402
+
+PAD, EOS = 0, 1
+VOCABULARY = 12
+
+
+def tiny_llama(seed=0, spread=0.3, **changes):
+    sizes = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2} | changes
+    config = ModelConfig(VOCABULARY, context_length=48, initializer_range=spread, **sizes)
+    return build_model(config, seed)
+
+
+def tiny_other(name):
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 48,
+        "initializer_range": 0.3,
+        "attn_implementation": "sdpa",
+    }
+    torch.manual_seed(0)
+    if name == "gpt_neox":
+        config = transformers.GPTNeoXConfig(**sizes)
+        return transformers.GPTNeoXForCausalLM(config).eval()
+    if name == "bloom":  # positions from the mask alone
+        config = transformers.BloomConfig(
+            vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3
+        )
+        return transformers.BloomForCausalLM(config).eval()
+    config = transformers.Qwen2Config(num_key_value_heads=2, **sizes)
+    return transformers.Qwen2ForCausalLM(config).eval()
+
+
+MODELS = {
+    "llama": tiny_llama,
+    "llama, untied, all heads": lambda: tiny_llama(n_kv_heads=None, tie_embeddings=False),
+    "gpt_neox": lambda: tiny_other("gpt_neox"),
+    "bloom": lambda: tiny_other("bloom"),
+    "qwen2": lambda: tiny_other("qwen2"),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def random_sequences(n, low, high, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, VOCABULARY, rng.integers(low, high)).tolist() for _ in range(n)]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def plain_logits(model, prompt, answer):
+    """Logits [T, V] by one forward pass of one row: no cache, no padding."""
+    logits = model(torch.tensor([[*prompt, *answer]])).logits[0].float()
+    return logits[len(prompt) - 1 : -1]
+
+
+def same_samples(one, other, atol=1e-5):
+    assert torch.equal(one.tokens, other.tokens)
+    assert torch.equal(one.mask, other.mask)
+    torch.testing.assert_close(one.logprob, other.logprob, atol=atol, rtol=0)
+    torch.testing.assert_close(one.entropy, other.entropy, atol=atol, rtol=0)
+
+
+# ------------------------------------------------------------------ sample
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_frequencies_follow_the_exact_distribution(temperature):
+    model, prompt, n = tiny_llama(spread=0.2), [3, 7, 4], 20_000
+    drawn = sample(model, [prompt], n, 2, EOS, PAD, temperature, seeded(), batch_rows=4096)
+    answers = [[EOS], *([a, b] for a, b in itertools.product(range(VOCABULARY), repeat=2))]
+    answers = [answer for answer in answers if len(answer) == 1 or answer[0] != EOS]
+    with torch.no_grad():
+        logprobs = [log_softmax(plain_logits(model, prompt, a) / temperature, -1) for a in answers]
+    exact = [
+        float(rows[range(len(a)), a].sum().exp()) for a, rows in zip(answers, logprobs, strict=True)
+    ]
+    assert sum(exact) == pytest.approx(1.0, abs=1e-5)
+    index = {tuple(answer): place for place, answer in enumerate(answers)}
+    counts = np.bincount([index[tuple(a)] for a in drawn.answers()], minlength=len(answers))
+    expected = n * np.array(exact) / sum(exact)
+    rare = expected < 5
+    assert rare.mean() < 0.5
+    pooled = [np.append(x[~rare], x[rare].sum()) for x in (counts, expected)]
+    assert chisquare(*pooled).pvalue > 1e-3
+
+
+def test_numbers_agree_with_plain_forward_passes(model):
+    prompts = random_sequences(5, 2, 9)
+    drawn = sample(model, prompts, 4, 7, EOS, PAD, temperature=0.8, generator=seeded())
+    assert drawn.tokens.shape == (20, int(drawn.mask.sum(1).max()))
+    for row, answer in enumerate(drawn.answers()):
+        with torch.no_grad():
+            logprobs = log_softmax(plain_logits(model, prompts[row // 4], answer) / 0.8, dim=-1)
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        n = len(answer)
+        torch.testing.assert_close(
+            drawn.logprob[row, :n], logprobs[range(n), answer], atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(drawn.entropy[row, :n], entropy, atol=1e-5, rtol=0)
+        assert EOS not in answer[:-1]
+        assert answer[-1] == EOS or n == 7
+    for values, blank in ((drawn.tokens, PAD), (drawn.logprob, 0), (drawn.entropy, 0)):
+        assert (values[~drawn.mask] == blank).all()
+
+
+def test_logprobs_equal_those_of_score(model):
+    prompts = random_sequences(6, 2, 9)
+    drawn = sample(model, prompts, 3, 7, EOS, PAD, generator=seeded())
+    owners = [prompt for prompt in prompts for _ in range(3)]
+    with torch.no_grad():
+        scored = score(model, owners, drawn.answers(), PAD)
+    torch.testing.assert_close(scored, drawn.logprob, atol=1e-5, rtol=0)
+
+
+def test_batches_change_nothing(model):
+    prompts = [*random_sequences(6, 2, 9), *random_sequences(2, 2, 9)]  # two occur twice
+    whole = sample(model, prompts, 5, 6, EOS, PAD, generator=seeded())
+    for batch_rows in (1, 3, 8, 23):
+        part = sample(model, prompts, 5, 6, EOS, PAD, generator=seeded(), batch_rows=batch_rows)
+        same_samples(whole, part)
+
+
+def test_other_prompts_and_their_padding_change_nothing(model):
+    prompts = random_sequences(4, 2, 20)
+    together = sample(model, prompts, 3, 6, EOS, PAD, generator=seeded()).answers()
+    generator = seeded()
+    apart = []
+    for prompt in prompts:
+        apart += sample(model, [prompt], 3, 6, EOS, PAD, generator=generator).answers()
+    assert together == apart
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_dropping_ended_rows_changes_nothing(model, share, monkeypatch):
+    prompts = random_sequences(4, 2, 9)
+    usual = sample(model, prompts, 8, 8, EOS, PAD, generator=seeded())
+    assert len(set(usual.mask.sum(1).tolist())) > 2  # rows do end at different times
+    for kind in (_decoding.LlamaDecoder, _decoding.SlabDecoder):
+        monkeypatch.setattr(kind, "drop_share", share)
+    same_samples(usual, sample(model, prompts, 8, 8, EOS, PAD, generator=seeded()))
+
+
+def test_the_generator_decides():
+    model, prompts = tiny_llama(), random_sequences(3, 2, 6)
+    state = torch.get_rng_state()
+    generator = seeded(5)
+    first = sample(model, prompts, 4, 6, EOS, PAD, generator=generator)
+    second = sample(model, prompts, 4, 6, EOS, PAD, generator=generator)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.answers() != second.answers()
+    same_samples(first, sample(model, prompts, 4, 6, EOS, PAD, generator=seeded(5)), atol=0)
+    torch.manual_seed(9)
+    third = sample(model, prompts, 4, 6, EOS, PAD)
+    torch.manual_seed(9)
+    same_samples(third, sample(model, prompts, 4, 6, EOS, PAD), atol=0)
+
+
+def test_samples_can_be_used_in_a_loss():
+    model, prompts = tiny_llama(), random_sequences(3, 2, 6)
+    drawn = sample(model, prompts, 2, 5, EOS, PAD, generator=seeded())
+    owners = [prompt for prompt in prompts for _ in range(2)]
+    logits = score(model, owners, drawn.answers(), PAD, return_logits=True)
+    logprob = log_softmax(logits, -1).gather(-1, drawn.tokens[..., None])[..., 0]
+    loss = -((logprob - drawn.logprob).exp() * drawn.entropy * drawn.mask).sum()
+    loss.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+def test_training_mode_is_left_as_it_was():
+    model = tiny_llama().train()
+    sample(model, [[3]], 1, 2, EOS, PAD)
+    assert model.training
+
+
+# ------------------------------------------------------------------ what runs how often
+
+
+def count_tokens(model):
+    counts = []
+    hook = model.get_input_embeddings().register_forward_hook(
+        lambda module, inputs, output: counts.append(inputs[0].numel())
+    )
+    return counts, hook
+
+
+def test_each_prompt_runs_once():
+    model, prompts = tiny_llama(), random_sequences(3, 2, 9)
+    counts, hook = count_tokens(model)
+    sample(model, [*prompts, *prompts], 50, 1, EOS, PAD, batch_rows=64)
+    hook.remove()
+    assert sum(counts) == sum(len(prompt) for prompt in prompts)
+
+
+def test_each_beginning_of_an_answer_runs_once(monkeypatch):
+    monkeypatch.setattr(_decoding, "_MOST_ROWS", 1000)
+    model, prompts = tiny_llama(spread=0.5), random_sequences(3, 2, 9)
+    counts, hook = count_tokens(model)
+    drawn = sample(model, prompts, 40, 5, EOS, PAD, generator=seeded())
+    hook.remove()
+    beginnings = {
+        (row // 40, *answer[:n])
+        for row, answer in enumerate(drawn.answers())
+        for n in range(1, min(len(answer) + 1, 5))
+        if answer[n - 1] != EOS
+    }
+    assert len(beginnings) < 0.8 * sum(len(answer) - 1 for answer in drawn.answers())
+    assert sum(counts) == sum(len(prompt) for prompt in prompts) + len(beginnings)
+
+
+@pytest.mark.parametrize("most_rows", [1, 2, 32])
+@pytest.mark.parametrize("n_kv_heads", [None, 2, 1])
+def test_llama_decoder_computes_what_transformers_does(most_rows, n_kv_heads, monkeypatch):
+    monkeypatch.setattr(_decoding, "_MOST_ROWS", most_rows)
+    model = tiny_llama(n_kv_heads=n_kv_heads)
+    prompts = random_sequences(3, 2, 12)
+    source = torch.tensor([0, 2, 2, 1, 2, 0, 2])
+    rows = [list(prompts[i]) for i in source]
+    with torch.inference_mode():
+        decoder = _decoding.start_decoding(model, prompts, PAD, room=6)(source)
+        assert isinstance(decoder, _decoding.LlamaDecoder)
+        logits = decoder.first_logits
+        for t in range(6):
+            expected = torch.stack([model(torch.tensor([row])).logits[0, -1] for row in rows])
+            torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+            token = torch.randint(2, 4, (len(rows),), generator=seeded(t))
+            rows = [[*row, int(new)] for row, new in zip(rows, token, strict=True)]
+            if t == 3:
+                keep = torch.tensor([0, 2, 3, 6])
+                decoder.keep(keep)
+                rows, token = [rows[i] for i in keep], token[keep]
+            logits = decoder.step(token)
+
+
+def test_fast_and_general_decoder_agree(monkeypatch):
+    model, prompts = tiny_llama(), random_sequences(6, 2, 12)
+    fast = sample(model, prompts, 6, 8, EOS, PAD, generator=seeded())
+    monkeypatch.setattr(_decoding, "LlamaForCausalLM", type(None))
+    same_samples(fast, sample(model, prompts, 6, 8, EOS, PAD, generator=seeded()))
+
+
+# ------------------------------------------------------------------ score
+
+
+@pytest.mark.parametrize("batch_rows", [3, 1000])
+def test_score_agrees_with_plain_forward_passes(model, batch_rows):
+    prompts = random_sequences(4, 2, 12)
+    owners = [prompts[i] for i in (0, 1, 1, 2, 0, 3, 1)]
+    answers = random_sequences(7, 1, 8, seed=1)
+    with torch.no_grad():
+        logits = score(
+            model, owners, answers, PAD, temperature=0.7, return_logits=True, batch_rows=batch_rows
+        )
+        logprob = score(model, owners, answers, PAD, temperature=0.7, batch_rows=batch_rows)
+    assert logits.shape == (7, max(map(len, answers)), VOCABULARY)
+    for row, (prompt, answer) in enumerate(zip(owners, answers, strict=True)):
+        n = len(answer)
+        with torch.no_grad():
+            plain = plain_logits(model, prompt, answer) / 0.7
+        torch.testing.assert_close(logits[row, :n], plain, atol=2e-5, rtol=1e-5)
+        expected = log_softmax(plain, -1)[range(n), answer]
+        torch.testing.assert_close(logprob[row, :n], expected, atol=1e-5, rtol=0)
+        assert not logits[row, n:].any()
+        assert not logprob[row, n:].any()
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def test_gradients_agree_with_plain_forward_passes(model):
+    prompts = random_sequences(3, 2, 12)
+    owners = [prompts[i] for i in (0, 1, 1, 2, 0)]
+    answers = random_sequences(5, 1, 8, seed=1)
+    plain = sum(
+        log_softmax(plain_logits(model, p, a), -1)[range(len(a)), a].sum()
+        for p, a in zip(owners, answers, strict=True)
+    )
+    expected = gradients(model, plain)
+    got = gradients(model, score(model, owners, answers, PAD).sum())
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    model, prompt = tiny_llama(), [3, 4, 5]
+    answers = random_sequences(4, 2, 6)
+    expected = gradients(model, score(model, [prompt] * 4, answers, PAD).sum())
+    model.gradient_checkpointing_enable()
+    model.train()
+    got = gradients(model, score(model, [prompt] * 4, answers, PAD).sum())
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def test_a_prompt_longer_than_the_context_names_both_lengths():
+    model = tiny_llama()
+    with pytest.raises(ValueError, match=r"prompt 1 has 45 tokens and its answer up to 6.*of 48"):
+        sample(model, [[3], [3] * 45], 1, 6, EOS, PAD)
+    with pytest.raises(ValueError, match=r"prompt 0 has 47 tokens and its answer up to 2.*of 48"):
+        score(model, [[3] * 47], [[4, 5]], PAD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts": [[3], []]}, "prompt 1 is empty"),
+        ({"n_per_prompt": 0}, "n_per_prompt must be at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+        ({"batch_rows": 0}, "batch_rows must be at least 1"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+    ],
+)
+def test_bad_arguments_of_sample(changes, message):
+    arguments = {"prompts": [[3]], "n_per_prompt": 1, "max_new_tokens": 2, "eos_id": 1, "pad_id": 0}
+    with pytest.raises(ValueError, match=message):
+        sample(tiny_llama(), **(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "answers", "message"),
+    [
+        ([[3]], [], "1 prompts but 0 answers"),
+        ([], [], "there are no answers"),
+        ([[3], [4]], [[5], []], "answer 1 is empty"),
+    ],
+)
+def test_bad_arguments_of_score(prompts, answers, message):
+    with pytest.raises(ValueError, match=message):
+        score(tiny_llama(), prompts, answers, PAD)
+
+
+def test_weights_that_are_nan_are_reported():
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(ValueError, match="NaN"):
+        sample(model, [[3]], 2, 3, EOS, PAD)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_same_numbers_on_a_gpu(model):
+    prompts = random_sequences(6, 2, 12)
+    on_cpu = sample(model, prompts, 4, 6, EOS, PAD, generator=seeded())
+    on_gpu = sample(model.to("cuda"), prompts, 4, 6, EOS, PAD, generator=seeded())
+    model.to("cpu")
+    assert torch.equal(on_cpu.tokens, on_gpu.tokens.cpu())
+    torch.testing.assert_close(on_cpu.logprob, on_gpu.logprob.cpu(), atol=1e-4, rtol=0)

@@ -1,0 +1,367 @@
+"""Figures: the right data drawn, one style, the same bytes twice, hostile names harmless."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+
+from passk_lab.plots import kinds as plots
+
+KNOWN = ["base", "grpo", "rloo", "rft", "sdsd", "sdsd-forward", "sdsd-jsd", "sdsd-uniform",
+         "sdsd-centred", "rl-modulated"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+def curve(runs, ks=(1, 2, 4, 8, 16)) -> pd.DataFrame:
+    rows = [
+        {"run": run, "k": k, "estimate": 1 - (0.9 - 0.05 * i) ** k, "n_problems": 10}
+        for i, run in enumerate(runs)
+        for k in ks
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(low=table["estimate"] - 0.05, high=table["estimate"] + 0.05)
+
+
+def differences(runs) -> pd.DataFrame:
+    table = curve(runs).rename(columns={"estimate": "difference"})
+    return table.assign(
+        difference=table["difference"] - 0.4, low=table["low"] - 0.4, high=table["high"] - 0.4
+    )
+
+
+def crossings(run, at=2.5, low=1.5, high=6.0) -> pd.DataFrame:
+    return pd.DataFrame([{"run": run, "k_cross": at, "low": low, "high": high, "k_max": 16}])
+
+
+def rates(runs, n=10) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return plots.pass_rates(
+        pd.concat(
+            pd.DataFrame({"run": run, "n_samples": n, "n_correct": rng.integers(0, n + 1, 50)})
+            for run in runs
+        )
+    )
+
+
+def line_colors(ax, column) -> dict[str, str]:
+    """The colour of each run's line, found by its data."""
+    found = {}
+    for run, rows in column.items():
+        for line in ax.get_lines():
+            if len(line.get_ydata()) == len(rows) and np.allclose(line.get_ydata(), rows):
+                found[run] = to_hex(line.get_color())
+    return found
+
+
+def legend_names(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+# Runs that stand together in a figure.
+COMPANIES = [
+    ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara"),
+    ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05"),
+    ("base", "grpo", "sdsd", "pkpo"),
+]
+
+
+class TestStyles:
+    def test_known_methods_have_distinct_styles(self):
+        styles = plots.method_styles(KNOWN)
+        assert len({s.color for s in styles.values()}) == len(KNOWN)
+        assert len({str(s.linestyle) + s.marker for s in styles.values()}) == len(KNOWN)
+        assert len({s.marker for s in styles.values()}) == len(KNOWN)
+
+    def test_known_methods_keep_their_colour_in_any_company(self):
+        for others in (["grpo"], ["unknown", "grpo", "zzz"], KNOWN):
+            assert plots.method_colors(others)["grpo"] == plots.method_colors(["grpo"])["grpo"]
+
+    @pytest.mark.parametrize("name", ["SDSD", "Sdsd", " sdsd "])
+    def test_spelling_does_not_matter(self, name):
+        assert plots.method_colors([name])[name] == plots.method_colors(["sdsd"])["sdsd"]
+
+    def test_unknown_names_do_not_depend_on_the_order(self):
+        one = plots.method_colors(["b", "a", "base", "c"])
+        assert one == plots.method_colors(["c", "base", "a", "b"])
+        assert len(set(one.values())) == 4
+
+    def test_unknown_baseline_is_grey_unless_base_is_there(self):
+        grey = plots.method_colors(["base"])["base"]
+        assert plots.method_colors(["T=1", "T=0.6"], baseline="T=1")["T=1"] == grey
+        assert plots.method_colors(["T=1", "base"], baseline="T=1")["T=1"] != grey
+        assert plots.method_colors(["grpo", "x"], baseline="grpo")["grpo"] != grey
+
+    def test_more_runs_than_colours(self):
+        names = [f"step{i:03d}" for i in range(30)]
+        assert list(plots.method_styles(names)) == names
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_contrast_with_the_background(self, dark):
+        def luminance(color):
+            channels = np.array(to_rgb(color))
+            linear = np.where(
+                channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+            )
+            return linear @ [0.2126, 0.7152, 0.0722]
+
+        with plots.style(dark):
+            paper = luminance(plt.rcParams["axes.facecolor"])
+        for name, color in plots.method_colors(KNOWN, dark=dark).items():
+            bright, dim = sorted([luminance(color), paper], reverse=True)
+            # Lines are graphics: WCAG 2 asks for 3 to 1; below it, orange on white.
+            assert (bright + 0.05) / (dim + 0.05) > 2.5, name
+
+    @pytest.mark.parametrize("dark", [False, True])
+    @pytest.mark.parametrize("sight", [None, "protanomaly", "deuteranomaly", "tritanomaly"])
+    @pytest.mark.parametrize("runs", COMPANIES)
+    def test_colours_differ_for_any_eyes(self, runs, sight, dark):
+        """As seen by the colour-blind (Machado et al. 2009); 2.3 is the least that can be seen."""
+        colorspacious = pytest.importorskip("colorspacious")
+
+        def seen(color):
+            rgb = np.array(to_rgb(color))
+            if sight is not None:
+                space = {"name": "sRGB1+CVD", "cvd_type": sight, "severity": 100}
+                rgb = np.clip(colorspacious.cspace_convert(rgb, space, "sRGB1"), 0, 1)
+            return colorspacious.cspace_convert(rgb, "sRGB1", "CAM02-UCS")
+
+        places = {run: seen(color) for run, color in plots.method_colors(runs, dark=dark).items()}
+        for one, other in itertools.combinations(runs, 2):
+            assert np.linalg.norm(places[one] - places[other]) > 9, (one, other)
+
+    def test_every_marker_is_drawn(self):
+        curve = pd.DataFrame({"run": KNOWN, "k": 1, "estimate": 0.5, "low": 0.4, "high": 0.6})
+        ax = plots.plot_pass_at_k(curve)
+        lines = [line for line in ax.get_lines() if line.get_marker() != "None"]
+        assert len(lines) == len(KNOWN)
+        for line in [*lines, *ax.get_legend().get_lines()]:
+            filled = MarkerStyle(line.get_marker()).is_filled()
+            assert filled or line.get_markeredgewidth() > 0, line.get_marker()
+        plt.close("all")
+
+    def test_style_ends_with_its_block(self):
+        before = mpl.rcParams.copy()
+        with plots.style():
+            assert plt.rcParams["axes.spines.top"] is False
+        assert mpl.rcParams == before
+
+
+class TestCurves:
+    def test_draws_each_run_and_its_interval(self):
+        table = curve(["base", "sdsd"])
+        ax = plots.plot_pass_at_k(table)
+        data = {run: rows["estimate"].to_numpy() for run, rows in table.groupby("run")}
+        assert line_colors(ax, data) == plots.method_colors(["base", "sdsd"])
+        bands = [c.get_paths()[0].vertices[:, 1] for c in ax.collections]
+        assert len(bands) == 2
+        assert min(b.min() for b in bands) == pytest.approx(table["low"].min())
+        assert max(b.max() for b in bands) == pytest.approx(table["high"].max())
+        assert legend_names(ax) == ["base", "sdsd"]
+
+    def test_log_axis_with_whole_numbers(self):
+        ax = plots.plot_pass_at_k(curve(["base"], ks=(1, 2, 4, 8, 16, 32, 64, 100)))
+        ax.figure.canvas.draw()
+        assert ax.get_xscale() == "log"
+        labels = [text.get_text() for text in ax.get_xticklabels()]
+        assert labels == ["1", "2", "4", "8", "16", "32", "64", "100"]
+
+    def test_ticks_do_not_crowd(self):
+        ax = plots.plot_pass_at_k(curve(["base"], ks=(1, 64, 70, 2**20 + 1)))
+        ax.figure.canvas.draw()
+        ticks = [int(text.get_text()) for text in ax.get_xticklabels()]
+        assert len(ticks) <= 13
+        assert ticks[-1] == 2**20 + 1
+        assert all(b / a > 1.25 for a, b in itertools.pairwise(ticks))
+
+    def test_one_k_alone(self):
+        ax = plots.plot_pass_at_k(curve(["base"], ks=(1,)))
+        low, high = ax.get_xlim()
+        assert low < 1 < high
+
+    def test_given_axes_are_used(self):
+        ax = plt.figure().subplots()
+        assert plots.plot_distinct_at_k(curve(["base"]), ax) is ax
+        assert ax.get_ylim()[0] == 0
+        assert "distinct" in ax.get_ylabel()
+
+    def test_dark_axes_take_dark_colours(self):
+        table = curve(["base"])
+        with plots.style(dark=True):
+            ax = plots.plot_pass_at_k(table, Figure().subplots())
+        expected = plots.method_colors(["base"], dark=True)
+        assert line_colors(ax, {"base": table["estimate"].to_numpy()}) == expected
+
+    def test_rows_in_any_order(self):
+        table = curve(["base"]).sample(frac=1, random_state=0)
+        line = plots.plot_pass_at_k(table).get_lines()[0]
+        assert list(line.get_xdata()) == sorted(table["k"])
+
+
+class TestDifferences:
+    def test_zero_line_and_crossing(self):
+        ax = plots.plot_differences(differences(["grpo", "sdsd"]), crossings("sdsd"))
+        flat = [line for line in ax.get_lines() if set(np.atleast_1d(line.get_ydata())) == {0}]
+        stars = [line for line in flat if line.get_marker() == "*"]
+        assert [float(star.get_xdata()[0]) for star in stars] == [2.5]
+        assert any(list(line.get_xdata()) == [1.5, 6.0] for line in flat)
+        color = plots.method_colors(["sdsd"])["sdsd"]
+        assert to_hex(stars[0].get_color()) == color
+        assert legend_names(ax) == ["grpo", "sdsd\nmeets baseline at k ≈ 2.5 [1.5, 6]"]
+
+    def test_no_crossing_no_star(self):
+        ax = plots.plot_differences(differences(["sdsd"]), crossings("sdsd", *[np.nan] * 3))
+        assert not [line for line in ax.get_lines() if line.get_marker() == "*"]
+        assert legend_names(ax) == ["sdsd"]
+
+    def test_no_star_where_the_interval_covers_every_k(self):
+        ax = plots.plot_differences(differences(["sdsd"]), crossings("sdsd", 4.0, 1.0, np.inf))
+        assert not [line for line in ax.get_lines() if line.get_marker() == "*"]
+
+    def test_interval_beyond_the_last_k_stays_inside(self):
+        ax = plots.plot_differences(differences(["sdsd"]), crossings("sdsd", 8.0, 2.0, np.inf))
+        last = ax.get_xlim()[1]
+        assert max(np.max(line.get_xdata()) for line in ax.get_lines()) <= last
+        assert legend_names(ax) == ["sdsd\nmeets baseline at k ≈ 8 [2, >16]"]
+        ax.figure.canvas.draw()
+
+
+class TestPassRates:
+    def test_bins_are_exact(self):
+        counts = pd.DataFrame({"run": "r", "n_samples": 5, "n_correct": [0, 1, 2, 3, 4, 5]})
+        assert plots.pass_rates(counts)["problems"].tolist() == [1, 1, 1, 1, 1, 0, 1]
+
+    @pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 64, 1000])
+    def test_bins_agree_with_their_limits(self, n):
+        counts = pd.DataFrame({"run": "r", "n_samples": n, "n_correct": range(n + 1)})
+        table = plots.pass_rates(counts)
+        assert table["problems"].sum() == n + 1
+        rate = np.arange(n + 1) / n
+        for row in table.to_dict("records"):
+            if row["low"] == row["high"]:
+                inside = rate == row["low"]
+            else:
+                # A tolerance keeps 3/5 in the bin that ends with 0.6.
+                inside = (rate > row["low"] + 1e-12) & (rate <= row["high"] + 1e-12) & (rate < 1)
+            assert row["problems"] == inside.sum(), row["bin"]
+
+    def test_shares_add_up_and_are_drawn(self):
+        table = rates(["base", "sdsd"])
+        assert table.groupby("run")["share"].sum().tolist() == pytest.approx([1, 1])
+        ax = plots.plot_pass_rates(table)
+        heights = [bar.get_height() for group in ax.containers for bar in group]
+        assert heights == pytest.approx(table["share"].tolist())
+        assert [to_hex(g[0].get_facecolor()) for g in ax.containers] == list(
+            plots.method_colors(["base", "sdsd"]).values()
+        )
+
+
+def test_same_colour_in_every_figure():
+    runs = ["grpo", "odd name", "sdsd"]
+    expected = plots.method_colors(runs)
+    for draw, table, column in (
+        (plots.plot_pass_at_k, curve(runs), "estimate"),
+        (plots.plot_distinct_at_k, curve(runs), "estimate"),
+        (plots.plot_differences, differences(runs), "difference"),
+    ):
+        data = {run: rows[column].to_numpy() for run, rows in table.groupby("run")}
+        assert line_colors(draw(table), data) == expected
+    bars = plots.plot_pass_rates(rates(runs)).containers
+    assert [to_hex(group[0].get_facecolor()) for group in bars] == [expected[r] for r in runs]
+
+
+DRAW = {
+    "curve": lambda runs: plots.plot_pass_at_k(curve(runs)),
+    "distinct": lambda runs: plots.plot_distinct_at_k(curve(runs)),
+    "differences": lambda runs: plots.plot_differences(differences(runs), crossings(runs[0])),
+    "rates": lambda runs: plots.plot_pass_rates(rates(runs)),
+}
+
+
+@pytest.mark.parametrize("kind", DRAW)
+def test_same_bytes_twice(kind, tmp_path):
+    for name in ("one", "two"):
+        png, svg = plots.save_figure(DRAW[kind](["base", "x", "y"]).figure, tmp_path / name)
+        assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert svg.read_text().rstrip().endswith("</svg>")
+    for ending in ("png", "svg"):
+        one, two = ((tmp_path / f"{name}.{ending}").read_bytes() for name in ("one", "two"))
+        assert one == two
+
+
+@pytest.mark.parametrize("kind", DRAW)
+@pytest.mark.parametrize(
+    "name",
+    ["_hidden", "$x^{$", "a\x00b\x1b[31m", "--><script>alert(1)</script>", "基线 🙂", "x" * 500,
+     "line\nbreak", "\\frac{", " "],
+)  # fmt: skip
+def test_hostile_names(kind, name, tmp_path):
+    import xml.etree.ElementTree as ElementTree
+
+    ax = DRAW[kind]([name, "other"])
+    _, svg = plots.save_figure(ax.figure, tmp_path / "figure")
+    root = ElementTree.parse(svg).getroot()
+    assert root.tag.endswith("svg")
+    assert not [e for e in root.iter() if e.tag.endswith("script")]
+    assert len(legend_names(ax)) == 2
+    assert all(len(text) < 100 for text in legend_names(ax))
+    assert all(text.replace("\n", "").isprintable() for text in legend_names(ax))
+
+
+def test_nothing_is_cut_off(tmp_path):
+    """Every label and the legend lie inside the figure, also with ten runs and long names."""
+    for runs in (["base", "sdsd"], KNOWN, [f"a-rather-long-name-of-a-run-{i}" for i in range(8)]):
+        for draw in DRAW.values():
+            fig = draw(runs).figure
+            fig.canvas.draw()
+            box = fig.get_tightbbox(fig.canvas.get_renderer())
+            width, height = fig.get_size_inches()
+            assert box.x0 >= -0.01
+            assert box.y0 >= -0.01
+            assert box.x1 <= width + 0.01
+            assert box.y1 <= height + 0.01
+
+
+def test_svg_loads_nothing(tmp_path):
+    _, svg = plots.save_figure(DRAW["rates"](["base", "x"]).figure, tmp_path / "figure")
+    links = re.findall(r'(?:href|src)="([^"]*)"|url\(([^)]*)\)', svg.read_text())
+    assert links
+    assert all(next(filter(None, link)).startswith("#") for link in links)
+
+
+class TestErrors:
+    def test_missing_column_is_named(self):
+        with pytest.raises(ValueError, match="no column 'low'"):
+            plots.plot_pass_at_k(curve(["base"]).drop(columns="low"))
+
+    def test_empty_table(self):
+        with pytest.raises(ValueError, match="empty"):
+            plots.plot_pass_at_k(curve(["base"]).iloc[:0])
+
+    def test_two_splits(self):
+        table = pd.concat([curve(["base"]).assign(split=s) for s in ("id", "ood")])
+        with pytest.raises(ValueError, match=r"several splits \(id, ood\)"):
+            plots.plot_pass_at_k(table)
+
+    def test_styles_without_the_run(self):
+        with pytest.raises(ValueError, match="lacks the run 'sdsd'"):
+            plots.plot_pass_at_k(curve(["sdsd"]), styles=plots.method_styles(["base"]))
+
+    def test_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match="can't write into"):
+            plots.save_figure(plt.figure(), tmp_path / "file" / "figure")

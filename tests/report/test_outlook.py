@@ -1,0 +1,91 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from passk_lab.cli import main
+from passk_lab.report.analysis import build_report
+from passk_lab.report.outlook import outlook
+
+
+def scored(copying, correctness, n_problems=30, n=24, seed=0):
+    """Rollouts of three correct answers and a wrong one, and scores of a known teacher.
+
+    A demonstration adds ``correctness`` nats to every correct answer, and ``copying`` more to its
+    own.
+    """
+    rng = np.random.default_rng(seed)
+    base = np.array([0.35, 0.2, 0.1, 0.35])
+    rollouts, scores = [], []
+    for problem in range(n_problems):
+        drawn = rng.choice(4, n, p=base)
+        for i, mode in enumerate(drawn):
+            rollouts.append((f"p{problem}", i, mode < 3, "xyz?"[mode]))
+        for i, mode in enumerate(drawn):
+            for j in np.flatnonzero(drawn < 3):
+                weight = np.where(np.arange(4) < 3, base * np.exp(correctness), base)
+                weight[drawn[j]] *= np.exp(copying)
+                given = np.log(weight[mode] / weight.sum())
+                scores.append((f"p{problem}", i, j, np.log(base[mode]), given))
+    columns = ["problem_id", "sample_id", "demo_id", "logprob", "logprob_given_demo"]
+    table = pd.DataFrame(rollouts, columns=["problem_id", "sample_id", "correct", "answer"])
+    return pd.DataFrame(scores, columns=columns), table
+
+
+@pytest.mark.parametrize(
+    ("copying", "correctness", "label"),
+    [(1.5, 0.5, "better and narrower"), (0.0, 1.0, "better"), (0.0, 0.0, "no clear change")],
+)
+def test_labels(copying, correctness, label):
+    scores, rollouts = scored(copying, correctness)
+    found = outlook(scores, rollouts, 8, n_resamples=500)
+    assert found.label == label
+    assert [line.partition(":")[0] for line in found.lines] == [
+        "weight 0.5", "weight 1", "weight 2",
+    ]  # fmt: skip
+    assert set(found.table["weight"]) == {0.5, 1.0, 2.0}
+
+
+def test_too_few_samples_are_said_to_be():
+    scores, rollouts = scored(4.0, 0.0, n=6)
+    found = outlook(scores, rollouts, 4, n_resamples=100)
+    assert found.label == "not to be told"
+    assert "effective samples" in found.lines[-1]
+
+
+def test_report_with_scores(tmp_path, capsys):
+    scores, rollouts = scored(1.5, 0.5)
+    other = rollouts.assign(run="tuned")
+    both = pd.concat([rollouts.assign(run="base"), other])
+    both.to_parquet(tmp_path / "r.parquet")
+    scores.to_parquet(tmp_path / "s.parquet")
+    call = ["report", str(tmp_path / "r.parquet"), "--out", str(tmp_path / "out")]
+    call += ["--scores", str(tmp_path / "s.parquet"), "--n-resamples", "200"]
+    assert main([*call, "--baseline", "base"]) == 0
+    out = capsys.readouterr().out
+    assert "Forecast of self-distillation: better and narrower" in out
+    assert "weight 1: pass@1" in " ".join(out.split())
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Forecast of self-distillation" in page
+    assert "Better and narrower" in page
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["forecast"]["label"] == "better and narrower"
+    assert len(pd.read_csv(tmp_path / "out" / "forecast.csv")) == len(summary["forecast"]["table"])
+    assert main(call) == 2
+    assert "a forecast is of the baseline" in capsys.readouterr().err
+    assert main([*call, "--baseline", "tuned"]) == 0
+
+
+def test_scores_of_other_rollouts_are_refused(tmp_path):
+    scores, rollouts = scored(1.0, 0.5, n_problems=12)
+    with pytest.raises(ValueError, match="none of its problems has rollouts of the baseline"):
+        build_report(
+            rollouts.assign(run="base"),
+            "base",
+            out=tmp_path,
+            scores=scores.assign(problem_id="q"),
+            n_resamples=50,
+        )
+    without = build_report(rollouts.assign(run="base"), "base", out=tmp_path, n_resamples=50)
+    assert without.outlook is None

@@ -1,0 +1,721 @@
+"""The report: verdicts on planted behaviour, a safe and whole page, the same bytes twice."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from passk_lab import compare_runs, pass_at_k, write_rollouts
+from passk_lab.report.analysis import build_report, load_counts, overview, worst_problems
+from passk_lab.rollouts.table import counts
+from passk_lab.stats.diversity import summary
+from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
+
+FAST = {"n_resamples": 400}
+
+
+@pytest.fixture
+def drawn():
+    """Asked for by the tests that look at the figures."""
+
+
+@pytest.fixture
+def compared():
+    """Asked for by the tests that look at the diversity of texts."""
+
+
+@pytest.fixture(autouse=True)
+def _no_text_diversity(request, monkeypatch):
+    """Left out of the other tests, to save their time."""
+    if "compared" not in request.fixturenames:
+        monkeypatch.setattr("passk_lab.report.analysis.text_diversity", lambda *_: (None, 0))
+
+
+@pytest.fixture(autouse=True)
+def _blank_figures(request, monkeypatch):
+    """Drawing takes most of a report's time; the other tests do with empty figures."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(
+            "passk_lab.report.analysis._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
+        )
+
+
+def rollouts(run, right, modes=4, n=16, split="id") -> pd.DataFrame:
+    """Rollouts with exact counts: problem i has right[i] correct ones, spread over its modes."""
+    modes = np.broadcast_to(modes, len(right))
+    parts = []
+    for i, (c, m) in enumerate(zip(right, modes, strict=True)):
+        sample = np.arange(n)
+        answers = np.where(sample < c, np.char.add("a", (sample % m).astype(str)), "wrong")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "run": run,
+                    "split": split,
+                    "problem_id": f"p{i:03d}",
+                    "sample_id": sample,
+                    "correct": sample < c,
+                    "answer": answers,
+                    "text": [f"{run} tried {i}: {a}" for a in answers],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def table(*runs) -> pd.DataFrame:
+    return pd.concat(runs, ignore_index=True)
+
+
+def right(rng, problems=60, low=0.05, high=0.9, n=16):
+    return rng.binomial(n, rng.uniform(low, high, problems))
+
+
+def planted(kind: str, seed: int) -> pd.DataFrame:
+    """A baseline and a run whose behaviour is known."""
+    rng = np.random.default_rng(seed)
+    base = np.maximum(right(rng), 1)
+    tuned, modes = {
+        "same": (base, 4),
+        "better": (np.minimum(base + 4, 16), 4),
+        "better and narrower": (np.minimum(base + 4, 16), 1),
+        "narrower": (base, 1),
+        "narrower, not better": (np.where(base > 5, 16, 0), 1),
+        "wider": (np.where(base > 5, base - 2, base), 8),
+        "worse": (base // 3, 4),
+    }[kind]
+    return table(rollouts("base", base), rollouts("tuned", tuned, modes))
+
+
+@pytest.fixture(scope="module")
+def two_splits() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    return table(
+        rollouts("base", right(rng)),
+        rollouts("sdsd", right(rng, low=0, high=1), 1),
+        rollouts("base", right(rng, 20), split="ood"),
+        rollouts("sdsd", right(rng, 20), split="ood"),
+    )
+
+
+class TestVerdict:
+    @staticmethod
+    def change(sign, k=1, n=100, width=0.01):
+        middle = 0.1 * sign
+        return Change(k, 0.5, 0.5 + middle, middle, middle - width, middle + width, n)
+
+    @pytest.mark.parametrize(
+        ("first", "last", "distinct", "label", "lost"),
+        [
+            (1, 1, 1, "better", False),
+            (1, 0, 0, "better", False),
+            (1, 0, -1, "better and narrower", True),
+            (1, -1, -1, "narrower, not better", True),
+            (1, -1, 0, "narrower, not better", True),
+            (1, -1, 1, "mixed", True),
+            (0, -1, 0, "narrower", True),
+            (0, 0, -1, "narrower", True),
+            (0, 1, 0, "wider", False),
+            (-1, 1, 1, "wider", False),
+            (-1, 1, -1, "mixed", True),
+            (-1, 0, 0, "worse", True),
+            (-1, -1, -1, "worse", True),
+            (0, 0, 0, "no clear change", False),
+        ],
+    )
+    def test_table(self, first, last, distinct, label, lost):
+        found = verdict(*(self.change(s, k) for s, k in ((first, 1), (last, 64), (distinct, 64))))
+        assert (found.label, found.lost) == (label, lost)
+
+    def test_all_cases_have_a_label_and_agree_with_their_sentence(self):
+        words = {1: "solves more", -1: "solves (less|fewer)", 0: "no clear change"}
+        for signs in itertools.product((-1, 0, 1), repeat=3):
+            found = verdict(*map(self.change, signs, (1, 64, 64)))
+            for sign in signs[:2]:
+                assert re.search(words[sign], found.sentence)
+            if found.label == "better":
+                assert min(signs) >= 0
+            if "narrower" in found.label:
+                assert min(signs[1:]) < 0
+
+    def test_missing_parts_are_said(self):
+        found = verdict(self.change(1))
+        assert found.label == "better"
+        assert len(found.evidence) == 1
+        assert any("only pass@1" in c for c in found.cautions)
+        assert any("'answer'" in c for c in found.cautions)
+
+    def test_an_interval_that_touches_zero_is_not_clear(self):
+        assert Change(1, 0.5, 0.6, 0.1, 0.0, 0.2, 100).direction == 0
+        assert Change(1, 0.5, 0.4, -0.1, -0.2, 0.0, 100).direction == 0
+
+    @pytest.mark.parametrize("n", [1, MIN_PROBLEMS - 1, MIN_PROBLEMS])
+    def test_few_problems(self, n):
+        found = verdict(self.change(1, n=n), self.change(-1, 64, n=n))
+        assert (found.label == "too few problems to tell") == (n < MIN_PROBLEMS)
+        if n < MIN_PROBLEMS:
+            assert not found.lost
+            assert any(c.startswith(f"{n} problem") for c in found.cautions)
+
+    @pytest.mark.parametrize("width", [0.04, 0.06])
+    def test_wide_intervals_are_no_evidence_of_no_change(self, width):
+        found = verdict(self.change(0, width=width), self.change(0, 64))
+        if width > 0.05:
+            assert found.label == "too few problems to tell"
+            assert any("up to 0.06 in pass@1 can't be excluded" in c for c in found.cautions)
+        else:
+            assert found.label == "no clear change"
+
+    def test_numbers_in_the_evidence(self):
+        found = verdict(Change(1, 0.25, 0.5, 0.25, 0.125, 0.375, 50), split="ood")
+        assert found.evidence == ("pass@1 0.250 -> 0.500: +0.250 [+0.125, +0.375]",)
+
+    @pytest.mark.parametrize(
+        "kind", ["better", "better and narrower", "narrower", "narrower, not better", "wider",
+                 "worse"]
+    )  # fmt: skip
+    @pytest.mark.parametrize("seed", range(3))
+    def test_planted_behaviour_is_found(self, kind, seed, tmp_path):
+        report = build_report(planted(kind, seed), "base", out=tmp_path, **FAST)
+        assert [v.label for v in report.verdicts] == [kind]
+
+    def test_identical_runs(self, tmp_path):
+        (found,) = build_report(planted("same", 0), "base", out=tmp_path, **FAST).verdicts
+        assert found.label == "no clear change"
+        assert "+0.000 [+0.000, +0.000]" in found.evidence[0]
+
+    @pytest.mark.slow
+    def test_false_alarms_are_rare(self):
+        """Two runs from one distribution: each of three intervals misses zero in about 5%."""
+        alarms, trials = 0, 150
+        for seed in range(trials):
+            rng = np.random.default_rng(seed)
+            rates = rng.uniform(0.1, 0.9, 50)
+            pair = counts(
+                table(
+                    *(rollouts(run, rng.binomial(8, rates), n=8) for run in ("base", "again"))
+                ).drop(columns="text")
+            )
+            options = {"k": [1, 8], "n_resamples": 500, "random_state": seed}
+            changes = [
+                Change(**{k: v for k, v in row.items() if k in Change.__dataclass_fields__})
+                for metric in ("pass_at_k", "distinct_at_k")
+                for row in compare_runs(pair, "base", metric=metric, **options).differences.to_dict(
+                    "records"
+                )
+            ]
+            found = verdict(changes[0], changes[1], changes[3])
+            alarms += found.label not in ("no clear change", "too few problems to tell")
+        # 15% at the most if the three were independent; the margin is four standard errors.
+        assert alarms <= trials * 0.15 + 4 * np.sqrt(trials * 0.15 * 0.85)
+
+
+class TestTables:
+    def test_report_holds_what_the_library_computes(self, two_splits, tmp_path):
+        report = build_report(two_splits, "base", out=tmp_path, random_state=3, **FAST)
+        assert [s.split for s in report.sections] == ["id", "ood"]
+        one = two_splits[two_splits["split"] == "id"]
+        expected = compare_runs(one, "base", random_state=3, **FAST)
+        pd.testing.assert_frame_equal(
+            report.sections[0].differences, expected.differences, check_dtype=False
+        )
+        (found, _) = report.verdicts
+        last = expected.differences.iloc[-1]
+        assert (
+            f"{last['difference']:+.3f} [{last['low']:+.3f}, {last['high']:+.3f}]"
+            in (found.evidence[1])
+        )
+
+    def test_csv_beside_each_figure(self, two_splits, tmp_path, drawn):
+        report = build_report(two_splits, "base", out=tmp_path, **FAST)
+        for section in report.sections:
+            tables = {
+                "pass_at_k": section.curve,
+                "distinct_at_k": section.distinct,
+                "pass_rates": section.rates,
+                "differences": section.differences,
+                "worst_problems": section.worst,
+            }
+            for stem, expected in tables.items():
+                written = pd.read_csv(tmp_path / f"{stem}-{section.split}.csv")
+                shared = written[list(expected.columns)]
+                pd.testing.assert_frame_equal(shared, expected, check_dtype=False)
+                if stem != "worst_problems":
+                    assert (tmp_path / f"{stem}-{section.split}.png").stat().st_size > 1000
+                    assert (tmp_path / f"{stem}-{section.split}.svg").stat().st_size > 1000
+        assert "k_cross" in pd.read_csv(tmp_path / "differences-id.csv")
+        assert set(report.files) == set(tmp_path.iterdir())
+
+    def test_summary_is_strict_json(self, two_splits, tmp_path):
+        report = build_report(two_splits, "base", out=tmp_path, **FAST)
+
+        def refuse(name):
+            raise AssertionError(f"{name} is no JSON")
+
+        summary = json.loads(report.summary.read_text(), parse_constant=refuse)
+        assert summary["baseline"] == "base"
+        assert summary["n_resamples"] == FAST["n_resamples"]
+        labels = [v["label"] for s in summary["splits"] for v in s["verdicts"]]
+        assert labels == [v.label for v in report.verdicts]
+        first = summary["splits"][0]["pass_at_k"][0]
+        assert first["estimate"] == report.sections[0].curve["estimate"].iloc[0]
+
+    def test_worst_problems(self):
+        base, tuned = [16, 8, 4, 0, 8], [0, 7, 4, 5, 9]
+        both = counts(table(rollouts("base", base), rollouts("tuned", tuned, 1)))
+        found = worst_problems(both, "base")
+        assert found["problem_id"].tolist() == ["p000", "p001"]
+        ks = np.array([1, 2, 4, 8, 16])
+        drop = np.mean(pass_at_k(16, 8, ks) - pass_at_k(16, 7, ks))
+        assert found["drop"].tolist() == pytest.approx([1.0, drop])
+        assert found[["correct_baseline", "correct"]].values.tolist() == [[16, 0], [8, 7]]
+        assert found[["distinct_baseline", "distinct"]].values.tolist() == [[4, 0], [4, 1]]
+
+    def test_worst_problems_with_unequal_samples(self):
+        both = counts(table(rollouts("base", [8, 8], n=8), rollouts("tuned", [0, 16], n=16)))
+        assert worst_problems(both, "base")["drop"].tolist() == [1.0]
+
+    def test_overview_puts_the_baseline_first(self, tmp_path):
+        data = table(rollouts("a", [8] * 12), rollouts("z", [4] * 12))
+        report = build_report(data, "z", out=tmp_path, **FAST)
+        found = overview(report.sections[0], "z")
+        assert found["run"].tolist() == ["z", "a"]
+        assert list(found.columns) == ["run", "problems", "pass@1", "pass@4", "pass@16",
+                                       "distinct@16"]  # fmt: skip
+        assert found["pass@1"].tolist() == ["0.250 [0.250, 0.250]", "0.500 [0.500, 0.500]"]
+
+    def test_given_k(self, tmp_path):
+        report = build_report(planted("better", 0), "base", out=tmp_path, k=[2, 5], **FAST)
+        assert sorted(set(report.sections[0].curve["k"])) == [2, 5]
+        assert report.verdicts[0].evidence[0].startswith("pass@2 ")
+        assert report.verdicts[0].evidence[1].startswith("pass@5 ")
+
+    def test_one_sample_a_problem(self, tmp_path):
+        data = table(rollouts("base", [1, 0] * 10, n=1), rollouts("tuned", [1] * 20, n=1))
+        (found,) = build_report(data, "base", out=tmp_path, **FAST).verdicts
+        assert found.label == "better"
+        assert any("only pass@1" in c for c in found.cautions)
+
+
+class TestInputs:
+    def test_formats_give_the_same_page(self, two_splits, tmp_path):
+        write_rollouts(two_splits, tmp_path / "r.parquet")
+        write_rollouts(two_splits, tmp_path / "r.jsonl")
+        pages = set()
+        for name, source in (
+            ("frame", two_splits),
+            ("parquet", tmp_path / "r.parquet"),
+            ("jsonl", [tmp_path / "r.jsonl"]),
+        ):
+            pages.add(build_report(source, "base", out=tmp_path / name, **FAST).page.read_text())
+        (page,) = pages
+        assert "base tried" in page
+
+    def test_integer_problem_ids_in_parquet(self, tmp_path):
+        data = planted("worse", 0)
+        data["problem_id"] = data["problem_id"].str[1:].astype(int) + 1000
+        data.to_parquet(tmp_path / "r.parquet")
+        page = build_report(tmp_path / "r.parquet", "base", out=tmp_path, **FAST).page.read_text()
+        assert "base tried" in page
+
+    def test_files_are_named_after_themselves(self, tmp_path):
+        for run in ("base", "tuned"):
+            data = rollouts(run, [4, 8] * 10).drop(columns="run")
+            data.to_parquet(tmp_path / f"{run}.parquet")
+        files = [tmp_path / "base.parquet", tmp_path / "tuned.parquet"]
+        report = build_report(files, "base", out=tmp_path / "out", **FAST)
+        assert [v.run for v in report.verdicts] == ["tuned"]
+
+    def test_one_file_can_be_named(self, tmp_path):
+        rollouts("x", [4] * 10).drop(columns="run").to_parquet(tmp_path / "r.parquet")
+        found, _ = load_counts(tmp_path / "r.parquet", run="mine")
+        assert set(found["run"]) == {"mine"}
+
+    def test_samples_of_a_problem_in_two_files(self, tmp_path):
+        data = planted("same", 0)
+        halves = [data[data["sample_id"] < 8], data[data["sample_id"] >= 8]]
+        for i, half in enumerate(halves):
+            half.to_parquet(tmp_path / f"{i}.parquet")
+        found, _ = load_counts([tmp_path / "0.parquet", tmp_path / "1.parquet"])
+        pd.testing.assert_frame_equal(found, counts(data))
+
+    def test_the_same_file_twice_is_refused(self, tmp_path):
+        planted("same", 0).to_parquet(tmp_path / "r.parquet")
+        with pytest.raises(ValueError, match="repeats an earlier rollout"):
+            load_counts([tmp_path / "r.parquet"] * 2)
+
+    def test_answers_in_one_file_only(self, tmp_path):
+        rollouts("base", [4] * 10).to_parquet(tmp_path / "a.parquet")
+        rollouts("tuned", [4] * 10).drop(columns="answer").to_parquet(tmp_path / "b.parquet")
+        files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+        report = build_report(files, "base", out=tmp_path / "out", **FAST)
+        assert report.sections[0].distinct is None
+        assert any("'answer'" in note for note in report.notes)
+
+    def test_without_answers(self, tmp_path):
+        data = planted("narrower, not better", 0)
+        for out, source in (("a", data.drop(columns="answer")), ("b", data)):
+            report = build_report(source, "base", out=tmp_path / out, distinct=False, **FAST)
+            assert not (tmp_path / out / "distinct_at_k.png").exists()
+            assert report.verdicts[0].label == "narrower, not better"
+
+    @pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+    def test_pooled_steps_are_said(self, ending, tmp_path):
+        data = rollouts("tuned", [4] * 10)
+        data["step"] = data["sample_id"] // 8 * 100
+        write_rollouts(data, tmp_path / f"r.{ending}")
+        _, notes = load_counts(tmp_path / f"r.{ending}")
+        assert any("'tuned' pools the rollouts of 2 steps" in note for note in notes)
+
+    def test_no_baseline(self, tmp_path):
+        report = build_report(planted("better", 0), out=tmp_path, **FAST)
+        assert report.verdicts == ()
+        assert not (tmp_path / "differences.png").exists()
+        assert (tmp_path / "pass_at_k.png").exists()
+        assert "--baseline" in report.page.read_text()
+        assert "runs here: base, tuned" in report.notes[0]
+
+    def test_baseline_alone(self, tmp_path):
+        report = build_report(rollouts("base", [4] * 10), "base", out=tmp_path, **FAST)
+        assert report.verdicts == ()
+        assert "only run" in report.notes[0]
+
+    def test_split_without_the_baseline(self, tmp_path):
+        data = table(planted("better", 0), rollouts("tuned", [4] * 10, split="ood"),
+                     rollouts("other", [4] * 10, split="ood"))  # fmt: skip
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert [v.split for v in report.verdicts] == ["id"]
+        assert any("'ood' has no rollouts of the baseline" in note for note in report.notes)
+
+    def test_problems_of_one_run_only_are_counted(self, tmp_path, recwarn):
+        data = table(rollouts("base", [4] * 30), rollouts("tuned", [8] * 25))
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert any("5 problems" in note and "25 are compared" in note for note in report.notes)
+        assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+
+    def test_unknown_baseline_lists_the_runs(self, tmp_path):
+        with pytest.raises(ValueError, match=r"'bse'; did you mean 'base'\? \(runs: base, tuned"):
+            build_report(planted("same", 0), "bse", out=tmp_path)
+
+    def test_k_beyond_the_samples(self, tmp_path):
+        with pytest.raises(ValueError, match="k=17 exceeds the 16 samples of problem 'p000'"):
+            build_report(planted("same", 0), "base", out=tmp_path, k=[1, 17])
+
+    def test_out_below_a_file(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+            with pytest.raises(OSError, match=r"can't write into .*choose another folder"):
+                build_report(planted("same", 0), "base", out=out)
+
+
+def test_same_seed_same_bytes(two_splits, tmp_path, drawn, compared):
+    for out in ("one", "two"):
+        build_report(two_splits, "base", out=tmp_path / out, random_state=1, **FAST)
+    names = sorted(p.name for p in (tmp_path / "one").iterdir())
+    assert names == sorted(p.name for p in (tmp_path / "two").iterdir())
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_another_seed_moves_the_intervals_only(two_splits, tmp_path):
+    one, two = (
+        build_report(two_splits, "base", out=tmp_path, random_state=seed, **FAST).sections[0].curve
+        for seed in (1, 2)
+    )
+    assert (one["estimate"] == two["estimate"]).all()
+    assert not (one["low"] == two["low"]).all()
+
+
+def test_a_failed_write_keeps_the_old_page(two_splits, tmp_path, monkeypatch):
+    page = build_report(two_splits, "base", out=tmp_path, **FAST).page
+    before = page.read_bytes()
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        build_report(two_splits, "base", out=tmp_path, random_state=9, **FAST)
+    assert page.read_bytes() == before
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects tags, attributes and text."""
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.links, self.texts = [], [], [], []
+        self.attributes = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        self.links += [
+            v for name, v in attrs if name in ("src", "href", "srcset", "data", "action")
+        ]
+        if tag == "img":
+            assert dict(attrs)["alt"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}>"
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return "".join(self.texts)
+
+
+class TestPage:
+    def test_whole_and_self_contained(self, two_splits, tmp_path, drawn):
+        path = build_report(two_splits, "base", out=tmp_path, **FAST).page
+        page = Page(path)
+        assert page.links
+        assert all(link.startswith("data:") for link in page.links)
+        assert not {"script", "iframe", "object", "embed", "link", "form"} & set(page.tags)
+        assert "style" not in page.attributes
+        raw = path.read_text()
+        (css,) = re.findall(r"<style>(.*?)</style>", raw, re.S)
+        assert "url(" not in css
+        assert "@import" not in css
+        assert "prefers-color-scheme: dark" in css
+        digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+        assert (
+            "default-src 'none'; img-src data:; "
+            f"style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        ) in raw
+        for link in page.links:
+            content = base64.b64decode(link.partition("base64,")[2]).decode()
+            if link.startswith("data:image/svg+xml"):
+                assert "<script" not in content
+                inner = re.findall(r'(?:href|src)="([^"]*)"', content)
+                assert all(target.startswith("#") for target in inner)
+
+    def test_figures_for_light_and_dark(self, tmp_path, drawn):
+        path = build_report(planted("better", 0), "base", out=tmp_path, **FAST).page
+        page = Page(path)
+        assert page.tags.count("picture") == 4
+        light = (tmp_path / "pass_at_k.svg").read_bytes()
+        assert f"data:image/svg+xml;base64,{base64.b64encode(light).decode()}" in page.links
+        images = [link for link in page.links if link.startswith("data:image")]
+        assert len(set(images)) == 8
+
+    def test_says_the_verdict_and_its_evidence(self, tmp_path):
+        report = build_report(planted("narrower, not better", 0), "base", out=tmp_path, **FAST)
+        text = re.sub(r"\s+", " ", Page(report.page).text)
+        (found,) = report.verdicts
+        assert "Narrower, not better" in text
+        for line in (found.sentence, *found.evidence):
+            assert line in text
+
+    def test_samples_of_the_worst_problems(self, tmp_path):
+        data = planted("worse", 0)
+        report = build_report(data, "base", out=tmp_path, n_worst=3, **FAST)
+        text = Page(report.page).text
+        worst = report.sections[0].worst
+        assert len(worst) == 3
+        for problem in worst["problem_id"]:
+            number = int(problem[1:])
+            assert f"base tried {number}: a0" in text
+            assert f"tuned tried {number}: wrong" in text
+        assert len(re.findall("tried", text)) == 3 * 4
+
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "markup": "</pre></div><img src=x onerror=alert(1)>",
+    "template": "{{ 7 * 7 }}{% raw %}",
+    "nul": "a\x00b",
+    "terminal": "\x1b[2J\x1b]0;title\x07",
+    "bidi": "\u202efdp.exe",
+    "formula": "=HYPERLINK(\"http://evil.example\")",
+    "quotes": "\"'><b>",
+    "path": "../../etc/passwd",
+    "dollar": "$\\frac{$",
+}  # fmt: skip
+
+
+class TestUntrusted:
+    @pytest.mark.parametrize("kind", HOSTILE)
+    def test_names_ids_and_texts(self, kind, tmp_path, compared):
+        bad = HOSTILE[kind]
+        data = planted("worse", 0)
+        data["split"] = np.where(data["problem_id"] < "p030", bad, "other " + bad)
+        data["problem_id"] = data["problem_id"] + bad
+        data["run"] = data["run"] + bad
+        data["answer"] = data["answer"] + bad
+        data["text"] = bad + data["text"]
+        out = tmp_path / "deep" / "out"
+        report = build_report(data, "base" + bad, out=out, **FAST)
+        page = Page(report.page)
+        assert not {"script", "b"} & set(page.tags)
+        assert page.tags.count("img") == 8
+        assert all(link.startswith("data:") for link in page.links)
+        assert "onerror" not in page.attributes
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", report.page.read_text())
+        if kind in ("script", "markup", "template", "quotes", "path", "formula", "dollar"):
+            assert bad in page.text
+        assert sorted(tmp_path.rglob("*")) == sorted({tmp_path / "deep", out, *report.files})
+        assert all(path.parent == out for path in report.files)
+
+    def test_lone_surrogates(self, tmp_path, compared):
+        data = planted("worse", 0)
+        # pandas refuses them in its string columns; rows read from JSON come as plain objects.
+        for name in ("text", "run"):
+            spoilt = [value + "\ud83d" for value in data[name]]
+            data[name] = pd.Series(spoilt, dtype=object)
+        page = build_report(data, "base\\ud83d", out=tmp_path, **FAST).page
+        assert "\\ud83d" in page.read_text(encoding="utf-8")
+
+    def test_long_text_is_cut_and_its_length_said(self, tmp_path, drawn):
+        data = planted("worse", 0)
+        data["text"] = "x" * 1_000_000
+        page = build_report(data, "base", out=tmp_path, **FAST).page
+        assert page.stat().st_size < 1_500_000
+        text = Page(page).text
+        assert "first 1,200 of 1,000,000 characters" in text
+        assert "x" * 1200 in text
+        assert "x" * 1201 not in text
+
+    def test_csv_formulas(self, tmp_path, compared):
+        data = planted("worse", 0)
+        names = dict(zip(data["problem_id"].unique(), itertools.cycle("=+-@"), strict=False))
+        data["problem_id"] = data["problem_id"].map(lambda p: names[p] + p)
+        data["run"] = "-" + data["run"]
+        build_report(data, "-base", out=tmp_path, **FAST)
+        for path in tmp_path.glob("*.csv"):
+            written = pd.read_csv(path, dtype=str, keep_default_na=False)
+            for name in written.columns:
+                numeric = pd.to_numeric(written[name].replace("", "0"), errors="coerce").notna()
+                text = written[name][~numeric]
+                assert not text.str.match(r"[=+\-@]").any(), (path.name, name)
+        worst = pd.read_csv(tmp_path / "worst_problems.csv")
+        assert worst["problem_id"].str.match(r"'[=+\-@]p\d{3}").all()
+        differences = pd.read_csv(tmp_path / "differences.csv")
+        assert (differences["run"] == "'-tuned").all()
+        # Numbers stay numbers, the negative ones too.
+        assert differences["difference"].min() < 0
+
+    def test_splits_whose_names_clash_as_files(self, tmp_path):
+        data = table(*(planted("worse", 0).assign(split=s) for s in ("a/b", "a b", "A-B", "///")))
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert len(report.files) == len(set(report.files)) == 4 * 13 + 2
+        assert len({path.name.lower() for path in report.files}) == len(report.files)
+        assert all(path.exists() for path in report.files)
+
+
+def by_last_letter(texts):
+    return [[text.endswith(end) for end in ("0", "1", "2", "3", "g")] for text in texts]
+
+
+@pytest.mark.usefixtures("compared")
+class TestTextDiversity:
+    def test_table_page_and_files(self, two_splits, tmp_path):
+        report = build_report(two_splits, "base", out=tmp_path, random_state=3, **FAST)
+        page = re.sub(r"\s+", " ", Page(report.page).text)
+        stored = json.loads(report.summary.read_text())["splits"]
+        for section, kept in zip(report.sections, stored, strict=True):
+            found = section.diversity
+            rows = two_splits[two_splits["split"] == section.split].drop(columns="answer")
+            expected = summary(rows, "base", random_state=3, n_draws=1, **FAST)
+            pd.testing.assert_frame_equal(found, expected)
+            written = pd.read_csv(tmp_path / f"diversity-{section.split}.csv")
+            pd.testing.assert_frame_equal(written, found, check_dtype=False)
+            assert kept["diversity"][0]["estimate"] == found["estimate"].iloc[0]
+            row = found[(found["run"] == "sdsd") & (found["metric"] == "self_bleu")].iloc[0]
+            low, high = row["difference_low"], row["difference_high"]
+            assert f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]" in page
+            assert row["difference"] > 0
+        assert "16 texts of each problem, right or wrong; 60 problems." in page
+        assert "self-BLEU ↓" in page
+        assert "meanings" not in page
+        assert set(report.files) == set(tmp_path.iterdir())
+
+    def test_meanings_where_asked_for(self, two_splits, tmp_path):
+        pytest.importorskip("sklearn")
+        report = build_report(two_splits, "base", out=tmp_path, embedder=by_last_letter, **FAST)
+        found = report.sections[0].diversity.set_index(["run", "metric"])["difference"]
+        assert found["sdsd", "distinct@16"] < -1
+        page = Page(report.page).text
+        assert "meanings@16 ↑" in page
+        assert "Vendi ↑" in page
+
+    def test_files_give_the_same(self, two_splits, tmp_path):
+        data = two_splits.assign(token_entropy=np.linspace(0, 1, len(two_splits)))
+        pages = set()
+        for ending in ("parquet", "jsonl", "csv"):
+            path = tmp_path / f"r.{ending}"
+            if ending == "csv":
+                data.to_csv(path, index=False)
+            else:
+                write_rollouts(data, path)
+            report = build_report(path, "base", out=tmp_path / ending, **FAST)
+            pages.add((tmp_path / ending / "diversity-id.csv").read_text())
+            assert "token entropy ↑" in Page(report.page).text
+        assert len(pages) == 1
+
+    def test_large_tables_are_sampled(self, tmp_path):
+        data = rollouts("base", [4] * 150, n=40)
+        report = build_report(data, out=tmp_path, **FAST)
+        found = report.sections[0].diversity
+        assert found["n_problems"].unique().tolist() == [100]
+        assert found["n_samples"].unique().tolist() == [32]
+        assert "difference" not in found
+        page = re.sub(r"\s+", " ", Page(report.page).text)
+        assert "32 texts of each problem, right or wrong; 100 of 150 problems, drawn at" in page
+        assert "Third line" not in page
+
+    def test_missing_texts_are_said(self, two_splits, tmp_path):
+        data = two_splits.copy()
+        data.loc[data.index[:7], "text"] = None
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert any(
+            "Split 'id': 7 of 1920 rollouts have no text and are left out" in n
+            for n in report.notes
+        )
+        assert "7 of 1920 rollouts" in Page(report.page).text
+
+    def test_without_texts_or_pairs_of_them(self, two_splits, tmp_path):
+        bare = two_splits.drop(columns="text")
+        report = build_report(bare, "base", out=tmp_path / "bare", **FAST)
+        assert report.sections[0].diversity is None
+        assert "Diversity of the texts" not in Page(report.page).text
+        with pytest.raises(ValueError, match="no file has the column 'text'"):
+            build_report(bare, "base", out=tmp_path, embedder="tfidf", **FAST)
+        single = rollouts("base", [1, 0] * 10, n=1)
+        report = build_report(single, out=tmp_path / "single", **FAST)
+        assert report.sections[0].diversity is None
+
+    def test_pooled_seeds(self, tmp_path):
+        parts = [rollouts("base", [4] * 12).assign(seed=seed) for seed in (0, 1)]
+        report = build_report(table(*parts), out=tmp_path, **FAST)
+        assert report.sections[0].diversity["n_samples"].max() == 32
+
+    def test_run_without_texts(self, two_splits, tmp_path):
+        data = two_splits.copy()
+        data.loc[data["run"] == "base", "text"] = None
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        found = report.sections[0].diversity
+        assert set(found["run"]) == {"sdsd"}
+        assert "difference" not in found
+        assert "Diversity of the texts" in Page(report.page).text
+
+    def test_undefined_metrics(self, tmp_path):
+        data = rollouts("base", [4] * 12).assign(text="")
+        report = build_report(data, out=tmp_path, **FAST)
+        assert "n/a" in Page(report.page).text

@@ -1,0 +1,175 @@
+"""Counting on Dask gives the very table that counting in memory gives."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pandas.testing import assert_frame_equal
+
+dask = pytest.importorskip("distributed")
+
+from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402
+from passk_lab.rollouts import distributed as module  # noqa: E402
+from passk_lab.rollouts import table as reading  # noqa: E402
+from passk_lab.rollouts.distributed import summarise  # noqa: E402
+from passk_lab.rollouts.table import counts, write_rollouts  # noqa: E402
+from passk_lab.stats.compare import compare_runs  # noqa: E402
+from passk_lab.stats.curves import metric_curve  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def client():
+    with dask.Client(processes=False, dashboard_address=":0", n_workers=2) as made:
+        yield made
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Batches, tasks and shares so small that every boundary is crossed."""
+    monkeypatch.setattr(reading, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(module, "_TASK_ROWS", 20)
+    monkeypatch.setattr(module, "_SHARE_ROWS", 40)
+
+
+def rollouts(seed, n_problems=9, n_samples=8, runs=("base", "rl")):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for run in runs:
+        for problem in range(n_problems):
+            for sample in range(int(rng.integers(2, n_samples + 1))):
+                correct = bool(rng.random() < 0.5)
+                answer = str(rng.integers(3)) if correct or rng.random() < 0.7 else None
+                rows.append((run, f"p{problem}", sample, correct, answer))
+    columns = ["run", "problem_id", "sample_id", "correct", "answer"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def scattered(table, folder, n_files, seed=0, row_group_size=5):
+    """Rows in any order over some files."""
+    table = table.sample(frac=1, random_state=seed)
+    for place, part in enumerate(np.array_split(np.arange(len(table)), n_files)):
+        arrow = pa.Table.from_pandas(table.iloc[part], preserve_index=False)
+        folder.mkdir(exist_ok=True)
+        pq.write_table(arrow, folder / f"part-{place}.parquet", row_group_size=row_group_size)
+    return folder
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_counts_are_those_in_memory(seed, client, small, tmp_path):
+    table = rollouts(seed)
+    folder = scattered(table, tmp_path / "all", n_files=3, seed=seed)
+    assert_frame_equal(summarise(folder, client), counts(table))
+    without = summarise(folder / "part-*.parquet", client, modes=False)
+    assert_frame_equal(without, counts(table, modes=False))
+
+
+def test_every_column_can_tell_runs_apart(client, small, tmp_path):
+    rng = np.random.default_rng(0)
+    table = rollouts(1, n_problems=5).assign(temperature=1.0)
+    table["seed"] = pd.array(rng.choice([0, 1, None], len(table)), dtype="Int64")
+    table.loc[::3, "temperature"] = 0.5
+    table["step"] = rng.integers(0, 2, len(table))
+    table["note"] = rng.choice(["x", "y", None], len(table))
+    folder = scattered(table, tmp_path / "all", n_files=2)
+    for by in (["run"], ["run", "seed"], ["temperature", "step"], ["split", "note"]):
+        assert_frame_equal(summarise(folder, client, by=by), counts(table, by=by))
+
+
+def test_metrics_take_it(client, small, tmp_path):
+    table = rollouts(2)
+    counted = summarise(scattered(table, tmp_path / "all", 3), client)
+    for curve, options in (
+        (pass_at_k_curve, {}),
+        (pass_at_k_curve, {"interval": "nested", "n_resamples": 50}),
+        (distinct_at_k_curve, {}),
+    ):
+        assert_frame_equal(
+            curve(counted, random_state=0, **options), curve(table, random_state=0, **options)
+        )
+    majority = [metric_curve(t, "pass_hat_k", [1, 2], random_state=0) for t in (counted, table)]
+    assert_frame_equal(*majority)
+    found, expected = (compare_runs(t, "base", random_state=0) for t in (counted, table))
+    assert_frame_equal(found.differences, expected.differences)
+    assert_frame_equal(found.crossings, expected.crossings)
+
+
+def test_folders_that_name_columns(client, tmp_path):
+    table = rollouts(3)
+    table["seed"] = 5
+    for run, part in table.groupby("run"):
+        folder = tmp_path / "x=1" / "all" / f"run={run}" / "seed=5"
+        folder.mkdir(parents=True)
+        part.drop(columns=["run", "seed"]).to_parquet(folder / "data.parquet")
+    root = tmp_path / "x=1" / "all"  # what lies above isn't part of the table
+    for source in (root, root / "*" / "*" / "*.parquet"):
+        by = ["run", "split", "seed"]
+        assert_frame_equal(summarise(source, client, by=by), counts(table, by=by))
+        with pytest.raises(ValueError, match="no column 'x' to group by"):
+            summarise(source, client, by=["x"])
+
+
+def test_without_sample_ids(client, small, tmp_path):
+    table = rollouts(4).drop(columns=["sample_id", "run"])
+    folder = scattered(table, tmp_path / "all", 2)
+    assert_frame_equal(summarise(folder, client), counts(table))
+
+
+def test_other_clusters(client, tmp_path):
+    table = rollouts(5)
+    folder = scattered(table, tmp_path / "all", 2)
+    # By the scheduler's address, and one that is started for the call, with processes of its own.
+    for cluster in (client.scheduler.address, None):
+        assert_frame_equal(summarise(folder, cluster), counts(table))
+
+
+def test_rollouts_that_occur_twice(client, small, tmp_path):
+    table = rollouts(6)
+    again = table.iloc[[11]]
+    folder = scattered(pd.concat([table, again]), tmp_path / "all", 3)
+    row = again.iloc[0]
+    message = (
+        f"run='{row['run']}', .*problem_id='{row['problem_id']}', sample_id={row['sample_id']}"
+    )
+    with pytest.raises(ValueError, match=f"occurs twice .*{message}"):
+        summarise(folder, client)
+    # The same sample in another run, or of another seed, is another rollout.
+    other = pd.concat([table.assign(seed=0), again.assign(seed=1)])
+    folder = scattered(other, tmp_path / "other", 3)
+    assert_frame_equal(summarise(folder, client), counts(other))
+
+
+def test_ids_far_apart(client, small, tmp_path):
+    table = pd.DataFrame({"problem_id": "a", "sample_id": [2**62, 0, 5, 4, 7], "correct": True})
+    folder = scattered(table, tmp_path / "all", 2)
+    assert summarise(folder, client)["n_samples"].tolist() == [5]
+
+
+def test_refusals(client, tmp_path):
+    with pytest.raises(ValueError, match="no parquet file"):
+        summarise(tmp_path, client)
+    table = rollouts(7)
+    write_rollouts(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="client is a int"):
+        summarise(tmp_path, 3)
+    with pytest.raises(ValueError, match="no column 'colour' to group by"):
+        summarise(tmp_path, client, by=["colour"])
+    write_rollouts(table.drop(columns="answer"), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match="has other columns than"):
+        summarise(tmp_path, client)
+    with pytest.raises(ValueError, match="column 'answer' is missing"):
+        summarise(tmp_path / "b.parquet", client, modes=True)
+    table.loc[table["correct"].idxmax(), "answer"] = None
+    write_rollouts(table, tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match="has no answer, so its mode is unknown"):
+        summarise(tmp_path / "b.parquet", client)
+    table["correct"] = 2
+    table.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet .*'correct', row 0: .* neither true nor"):
+        summarise(tmp_path / "b.parquet", client)
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-40])
+    with pytest.raises(ValueError, match="not a readable parquet file"):
+        summarise(tmp_path, client)
+    pq.write_table(pa.Table.from_pandas(table[:0]), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match="holds no rollouts"):
+        summarise(tmp_path / "b.parquet", client)

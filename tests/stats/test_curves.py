@@ -1,0 +1,182 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from passk_lab import counts, pass_at_k, write_rollouts
+from passk_lab.metrics.passk import (
+    bayes_pass_at_k,
+    best_of_k,
+    g_pass_at_k,
+    maj_at_k,
+    max_at_k,
+    pass_hat_k,
+)
+from passk_lab.stats.curves import (
+    METRICS,
+    as_counts,
+    default_ks,
+    distinct_at_k_curve,
+    metric_curve,
+    pass_at_k_curve,
+    problem_values,
+)
+
+
+def simulate(runs=("base", "rl"), n_problems=12, n=16, seed=0, unequal=False):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for run in runs:
+        for problem in range(n_problems):
+            size = n + (problem % 3 if unequal else 0)
+            correct = rng.random(size) < rng.beta(1, 1)
+            mode = np.where(correct, rng.integers(0, 3, size), rng.integers(3, 9, size))
+            columns = {"run": run, "problem_id": f"p{problem}", "correct": correct}
+            scores = correct + rng.normal(size=size).round(1)
+            parts.append(pd.DataFrame({**columns, "answer": mode.astype(str), "score": scores}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_default_ks():
+    assert default_ks(1) == [1]
+    assert default_ks(64) == [1, 2, 4, 8, 16, 32, 64]
+    assert default_ks(100) == [1, 2, 4, 8, 16, 32, 64, 100]
+    with pytest.raises(ValueError, match="at least 1"):
+        default_ks(0)
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_curve_is_the_mean_over_problems(unequal, tmp_path):
+    table = simulate(unequal=unequal)
+    write_rollouts(table, tmp_path / "r.parquet")
+    for source in (table, tmp_path / "r.parquet", counts(table)):
+        out = pass_at_k_curve(source, random_state=0)
+        assert out.columns.tolist() == [
+            "run", "split", "k", "estimate", "low", "high", "n_problems",
+        ]  # fmt: skip
+        assert (out["n_problems"] == 12).all()
+        assert (out["low"] <= out["estimate"]).all()
+        assert (out["estimate"] <= out["high"]).all()
+        for row in out.itertuples():
+            mine = table[table["run"] == row.run].groupby("problem_id")["correct"]
+            values = pass_at_k(mine.size().to_numpy(), mine.sum().to_numpy(), row.k)
+            assert row.estimate == pytest.approx(values.mean(), rel=1e-12)
+
+
+def test_pooling_would_be_wrong():
+    """Averages go over problems: a problem with more samples has no more weight."""
+    table = pd.DataFrame({"problem_id": ["a"] * 8 + ["b"] * 2, "correct": [True] * 8 + [False] * 2})
+    assert pass_at_k_curve(table, 1)["estimate"].item() == 0.5
+
+
+def test_order_of_rows_does_not_matter():
+    table = simulate().assign(sample_id=lambda t: t.groupby(["run", "problem_id"]).cumcount())
+    shuffled = table.sample(frac=1, random_state=1)
+    for metric in METRICS:
+        options = {"tau": 0.5} if metric == "g_pass_at_k" else {}
+        pd.testing.assert_frame_equal(
+            metric_curve(table, metric, random_state=0, **options),
+            metric_curve(shuffled, metric, random_state=0, **options),
+        )
+
+
+def value_of(metric, mine, k):
+    """The metric of one problem, straight from its array function."""
+    n, c = len(mine), int(mine["correct"].sum())
+    modes = mine.groupby("answer")["correct"].agg(["size", "first"])
+    if metric == "distinct_at_k":
+        return sum(pass_at_k(n, int(m), k) for m in modes["size"][modes["first"]])
+    if metric == "distinct_answers_at_k":
+        return sum(pass_at_k(n, int(m), k) for m in modes["size"])
+    if metric == "maj_at_k":
+        return maj_at_k(modes["size"], modes["first"], k)
+    if metric == "best_of_k":
+        return best_of_k(mine["score"], mine["correct"], k)
+    if metric == "max_at_k":
+        return max_at_k(mine["score"], k)
+    if metric == "g_pass_at_k":
+        return g_pass_at_k(n, c, k, 0.5)
+    return {"pass_at_k": pass_at_k, "pass_hat_k": pass_hat_k, "bayes_pass_at_k": bayes_pass_at_k}[
+        metric
+    ](n, c, k)
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_matches_its_array_function(metric, unequal):
+    table = simulate(runs=("base",), unequal=unequal)
+    ks = [1, 3, 8]
+    options = {"tau": 0.5} if metric == "g_pass_at_k" else {}
+    (group,) = problem_values(table, metric, ks, **options)
+    for problem, values in zip(group.problem_id, group.values, strict=True):
+        mine = table[table["problem_id"] == problem]
+        np.testing.assert_allclose(values, [value_of(metric, mine, k) for k in ks], atol=1e-12)
+
+
+def test_intervals_by_name():
+    table = simulate(runs=("base",))
+    wide = {}
+    for interval in ("bootstrap", "nested", "analytic", "bayes"):
+        out = pass_at_k_curve(table, [1, 4], interval=interval, n_resamples=500, random_state=0)
+        assert (out["low"] < out["high"]).all()
+        wide[interval] = (out["high"] - out["low"]).to_numpy()
+    # For exactly these problems the interval is narrower than for problems like these.
+    assert (wide["analytic"] < wide["bootstrap"]).all()
+    assert (wide["bayes"] < wide["bootstrap"]).all()
+    with pytest.raises(ValueError, match="none of"):
+        pass_at_k_curve(table, interval="exact")
+    with pytest.raises(ValueError, match="not defined for distinct_at_k"):
+        metric_curve(table, "distinct_at_k", interval="analytic")
+    with pytest.raises(ValueError, match="not defined for pass_hat_k"):
+        metric_curve(table, "pass_hat_k", interval="bayes")
+
+
+def test_by_other_columns():
+    table = simulate(runs=("base",)).assign(step=lambda t: t.groupby("problem_id").cumcount() % 2)
+    out = pass_at_k_curve(table, 2, by=("run", "step"), random_state=0)
+    assert out[["run", "step", "k"]].to_numpy().tolist() == [["base", 0, 2], ["base", 1, 2]]
+
+
+def test_distinct_counts_correct_answers_by_default():
+    table = simulate(runs=("base",))
+    some = distinct_at_k_curve(table, 16, random_state=0)["estimate"].item()
+    everything = distinct_at_k_curve(table, 16, correct_only=False)["estimate"].item()
+    grouped = table.groupby("problem_id")
+    assert everything == pytest.approx(grouped["answer"].nunique().mean())
+    right = table[table["correct"]].groupby("problem_id")["answer"].nunique()
+    assert some == pytest.approx(right.sum() / 12)
+
+
+def test_bayes_extends_beyond_n():
+    table = simulate(runs=("base",))
+    out = metric_curve(table, "bayes_pass_at_k", [16, 1000], random_state=0)
+    assert out["estimate"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: pass_at_k_curve(t, 17), "k=17 exceeds the 16 samples of problem 'p0'"),
+        (lambda t: pass_at_k_curve(t, 0), "k=0 must be at least 1"),
+        (lambda t: pass_at_k_curve(t, []), "non-empty"),
+        (lambda t: metric_curve(t, "pass@k"), "none of pass_at_k"),
+        (lambda t: metric_curve(t.drop(columns="answer"), "maj_at_k"), "'answer' is missing"),
+        (lambda t: metric_curve(t.drop(columns="score"), "max_at_k"), "'score' is missing"),
+        (lambda t: metric_curve(t.assign(score=np.nan), "max_at_k"), "'score', row 0"),
+        (lambda t: pass_at_k_curve(counts(t), by=("run", "seed")), "'seed' is missing"),
+        (lambda t: as_counts(counts(t), by=("split",)), "occurs twice"),
+        (lambda t: as_counts(counts(t, modes=False), modes=True), "'mode_counts' is missing"),
+        (lambda t: pass_at_k_curve(t.drop(columns="correct")), "'correct' is missing"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(simulate())
+
+
+def test_majority_needs_one_verdict_an_answer():
+    table = pd.DataFrame(
+        {"problem_id": list("aaa"), "correct": [True, False, False], "answer": ["x", "x", "y"]}
+    )
+    table = pd.concat([table, table.assign(correct=[True, True, False])], ignore_index=True)
+    with pytest.raises(ValueError, match="marked correct in one rollout"):
+        metric_curve(table, "maj_at_k", 2)

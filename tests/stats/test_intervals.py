@@ -1,0 +1,221 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from passk_lab import pass_at_k
+from passk_lab.metrics.passk import bayes_pass_at_k, pass_hat_k
+from passk_lab.stats.intervals import (
+    analytic_interval,
+    bayes_interval,
+    bootstrap_mean,
+    bootstrap_replicates,
+    nested_bootstrap,
+    percentiles,
+)
+
+
+@pytest.mark.parametrize("other", [[2.0, 3.0], [0.0, 1.0]])
+def test_replicates_have_the_bootstrap_law(other):
+    """Against all 4^4 resamples of four problems, some of them alike, two columns kept together."""
+    values = np.array([[0.0, 1.0], [0.5, -1.0], [0.5, -1.0], other])
+    grids = np.stack(np.meshgrid(*[range(4)] * 4), axis=-1).reshape(-1, 4)
+    every = values[grids].mean(axis=1)
+    drawn = bootstrap_replicates(values, 40_000, random_state=0)
+    np.testing.assert_allclose(drawn.mean(axis=0), every.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(every.T, bias=True), atol=0.03)
+    for q in (0.05, 0.5, 0.95):
+        # Mid-distribution values, so that a difference of rounding in a tie does not matter.
+        point = np.quantile(every[:, 0], q) + 1e-9
+        assert (drawn[:, 0] <= point).mean() == pytest.approx(
+            (every[:, 0] <= point).mean(), abs=0.01
+        )
+
+
+def test_equal_problems_are_interchangeable():
+    values = np.repeat([[0.1], [0.7]], [300, 100], axis=0)
+    spread = bootstrap_replicates(values, 20_000, random_state=0).std()
+    assert spread == pytest.approx(values.std() / np.sqrt(400), rel=0.03)
+
+
+def test_blocks_do_not_change_the_law(monkeypatch):
+    different = np.random.default_rng(0).random((50, 2))
+    for values in (different, np.repeat(different[:2], 40, axis=0)):
+        whole = bootstrap_replicates(values, 500, random_state=3)
+        monkeypatch.setattr("passk_lab.stats.intervals._BLOCK", 1000)
+        np.testing.assert_allclose(bootstrap_replicates(values, 500, random_state=3), whole)
+        monkeypatch.undo()
+
+
+def test_seed_decides():
+    values = np.random.default_rng(0).random(30)
+    assert bootstrap_mean(values, random_state=1) == bootstrap_mean(values, random_state=1)
+    assert bootstrap_mean(values, random_state=1) != bootstrap_mean(values, random_state=2)
+
+
+def test_percentiles_widen_for_few_problems():
+    draws = np.random.default_rng(0).normal(size=(100_000, 1))
+    plain = np.ptp(percentiles(draws, 0.95))
+    assert plain == pytest.approx(2 * 1.96, abs=0.05)
+    for n in (5, 20):
+        wide = np.ptp(percentiles(draws, 0.95, n))
+        expected = 2 * stats.t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1))
+        assert wide == pytest.approx(expected, rel=0.05)
+
+
+def test_analytic_variance_is_that_of_the_estimator():
+    """At k = 1 the estimator is a binomial share, whose variance is known."""
+    n, c = 50, 20
+    low, high = analytic_interval([n], [c], 1)
+    p = (c + 0.5) / (n + 1)
+    assert (high - low) / 2 == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / n), rel=1e-6)
+    # And for other k against simulation, for three problems at once.
+    n, p, k = np.array([12, 30, 30]), np.array([0.2, 0.5, 0.1]), 5
+    c = np.array([2, 15, 3])
+    low, high = analytic_interval(n, c, k)
+    draws = np.random.default_rng(0).binomial(n, (c + 0.5) / (n + 1), (200_000, 3))
+    spread = pass_at_k(n, draws, k).mean(axis=1).std()
+    assert (high - low) / 2 == pytest.approx(1.959964 * spread, rel=0.01)
+
+
+def test_bayes_interval_is_the_posterior():
+    low, high = bayes_interval([20], [7], 1, prior=(0.5, 0.5))
+    posterior = stats.beta(7.5, 13.5)
+    assert (low, high) == pytest.approx(posterior.ppf([0.025, 0.975]), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n_problems", "tolerance"), [(2, 0.04), (30, 0.003)])
+def test_bayes_interval_has_the_posterior_moments(n_problems, tolerance):
+    """Against draws: the moments always, the quantiles the better the more problems."""
+    n, k = np.tile([20, 8], n_problems // 2), 4
+    c = np.tile([7, 0], n_problems // 2)
+    draws = 1 - (1 - np.random.default_rng(0).beta(1 + c, 1 + n - c, (200_000, len(n)))) ** k
+    mean = draws.mean(axis=1)
+    assert bayes_pass_at_k(n, c, k).mean() == pytest.approx(mean.mean(), abs=2e-3)
+    low, high = bayes_interval(n, c, k, prior=(1, 1))
+    concentration = mean.mean() * (1 - mean.mean()) / mean.var() - 1
+    matched = stats.beta(mean.mean() * concentration, (1 - mean.mean()) * concentration)
+    assert (low, high) == pytest.approx(tuple(matched.ppf([0.025, 0.975])), abs=2e-3)
+    assert (low, high) == pytest.approx(tuple(np.quantile(mean, [0.025, 0.975])), abs=tolerance)
+
+
+@pytest.mark.parametrize("k", [1, 64, 1000])
+def test_bayes_interval_of_large_n_is_finite(k):
+    for prior in ((1, 1), "fitted"):
+        low, high = bayes_interval([1000] * 5, [0, 1, 500, 999, 1000], k, prior)
+        assert 0 < low < high <= 1
+
+
+@pytest.mark.parametrize("c", [[0, 0, 0], [20, 20, 20], [0, 20, 20], [7, 7, 7], [7]])
+def test_bayes_interval_without_a_fitted_prior(c):
+    """Counts that determine no prior (none, all, no spread) still give an honest interval."""
+    low, high = bayes_interval([20] * len(c), c, 2)
+    assert 0 <= low < high <= 1
+    assert (low, high) == bayes_interval([20] * len(c), c, 2, prior=(0.5, 0.5))
+
+
+def test_nested_bootstrap_is_centred_and_wider():
+    rng = np.random.default_rng(0)
+    n = np.full(60, 8)
+    c = rng.binomial(8, rng.beta(1, 3, 60))
+    ks = [1, 4, 8]
+    low, high = nested_bootstrap(n, c, ks, n_resamples=4000, random_state=0)
+    values = pass_at_k(n[:, None], c[:, None], ks)
+    plain = bootstrap_mean(values, random_state=0)
+    assert (high - low >= 0.98 * (plain[1] - plain[0])).all()
+    np.testing.assert_allclose((low + high) / 2, values.mean(axis=0), atol=0.03)
+    alone = nested_bootstrap(n, c, 4, statistic=pass_hat_k, n_resamples=500, random_state=0)
+    assert np.shape(alone) == (2,)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bootstrap_mean([]), "shape"),
+        (lambda: bootstrap_mean([[0.1], [np.nan]]), r"values\[1, 0\] is nan"),
+        (lambda: bootstrap_mean([0.1, 0.2], confidence=95), "confidence=95"),
+        (lambda: bootstrap_mean([0.1, 0.2], n_resamples=0), "n_resamples=0"),
+        (lambda: analytic_interval([[10]], [[1]], 1), "1-d"),
+        (lambda: analytic_interval([10], [1], 1, confidence=0), "confidence"),
+        (lambda: bayes_interval([10], [1], 1, confidence=1), "confidence"),
+        (lambda: nested_bootstrap([10], [11], 1), "exceeds n_samples"),
+        (lambda: analytic_interval([10], [11], 1), "exceeds n_samples"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- coverage ---------------------------------------------------------------------------------
+
+
+def coverage(interval, draw_problems, n, k, truth, rounds, seed):
+    rng = np.random.default_rng(seed)
+    inside = 0
+    for _ in range(rounds):
+        p = draw_problems(rng)
+        c = rng.binomial(n, p)
+        low, high = interval(np.full(len(p), n), c, rng)
+        target = truth if truth is not None else (1 - (1 - p) ** k).mean()
+        inside += low <= target <= high
+    return inside / rounds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_problems", [20, 100])
+@pytest.mark.parametrize("k", [1, 8])
+def test_coverage_over_problems(n_problems, k):
+    """Problems are drawn anew: accuracies from Beta(0.5, 1), 16 samples each."""
+    truth = 1 - stats.beta(0.5, 1).expect(lambda p: (1 - p) ** k)
+
+    def problems(rng):
+        return rng.beta(0.5, 1, n_problems)
+
+    def plain(n, c, rng):
+        return bootstrap_mean(pass_at_k(n, c, k), 500, random_state=rng)
+
+    def nested(n, c, rng):
+        return nested_bootstrap(n, c, k, n_resamples=200, random_state=rng)
+
+    for interval, least, most in ((plain, 0.92, 0.975), (nested, 0.93, 1.0)):
+        share = coverage(interval, problems, 16, k, truth, 1000, 0)
+        print(f"{interval.__name__}: {n_problems} problems, k={k}: {share:.3f}")
+        assert least <= share <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 8])
+def test_coverage_for_these_problems(k):
+    """The 60 problems stay the same; only their 16 samples are drawn anew."""
+    fixed = np.random.default_rng(1).beta(0.5, 1, 60)
+
+    def analytic(n, c, rng):
+        return analytic_interval(n, c, k)
+
+    share = coverage(analytic, lambda rng: fixed, 16, k, None, 2000, 0)
+    print(f"analytic: k={k}: {share:.3f}")
+    assert 0.93 <= share <= 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 8])
+def test_coverage_of_the_posterior(k):
+    """Accuracies come from the prior: then a credible interval covers with its own level."""
+
+    def bayes(n, c, rng):
+        return bayes_interval(n, c, k, prior=(1, 1))
+
+    share = coverage(bayes, lambda rng: rng.random(30), 16, k, None, 2000, 0)
+    print(f"bayes: k={k}: {share:.3f}")
+    assert 0.935 <= share <= 0.965
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 8])
+def test_coverage_with_a_fitted_prior(k):
+    def bayes(n, c, rng):
+        return bayes_interval(n, c, k)
+
+    share = coverage(bayes, lambda rng: rng.beta(0.5, 1, 100), 16, k, None, 500, 0)
+    print(f"bayes, fitted prior: k={k}: {share:.3f}")
+    assert 0.91 <= share <= 0.98

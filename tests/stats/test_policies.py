@@ -1,0 +1,108 @@
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
+
+
+def table(seeds=(0,), problems=("a", "b")):
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed, problem in product(seeds, problems):
+        p = rng.dirichlet(np.ones(4))[:3]  # the rest is wrong answers
+        for answer in range(3):
+            rows.append(("sdsd", "id", seed, problem, f"{answer}", np.log(p[answer]), 1 << answer))
+    columns = ["run", "split", "seed", "problem_id", "answer", "logprob", "concepts"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def enumerated(p, k):
+    """Expectations over every sequence of k draws: any correct, distinct, concepts (= answers)."""
+    law = [*p, 1 - sum(p)]
+    any_correct = distinct = 0.0
+    for draws in product(range(len(law)), repeat=k):
+        weight = np.prod([law[d] for d in draws])
+        found = set(draws) - {len(p)}
+        any_correct += weight * bool(found)
+        distinct += weight * len(found)
+    return any_correct, distinct
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_against_every_sequence_of_draws(k):
+    policies = table()
+    for place, problem in enumerate("ab"):
+        p = np.exp(policies.loc[policies["problem_id"] == problem, "logprob"]).to_numpy()
+        any_correct, distinct = enumerated(p, k)
+        expected = {
+            "pass_at_k": any_correct,
+            "distinct_at_k": distinct,
+            "coverage_at_k": distinct / 3,
+            "concept_coverage_at_k": distinct / 3,
+            "effective_answers": p.sum() ** 2 / (p**2).sum(),
+        }
+        for metric, value in expected.items():
+            found = policy_values(policies, metric, k)["sdsd", "id"][2]
+            assert found[0, place, 0] == pytest.approx(value, abs=1e-12)
+
+
+def test_shared_concepts_and_unreachable_ones():
+    policies = table(problems=("a",)).assign(concepts=[0b101, 0b100, 0b100])
+    p = np.exp(policies["logprob"]).to_numpy()
+    found = policy_values(policies, "concept_coverage_at_k", 2)["sdsd", "id"][2]
+    # Concept 1 can't be visited and doesn't count.
+    expected = (1 - (1 - p[0]) ** 2 + 1 - (1 - p.sum()) ** 2) / 2
+    assert found[0, 0, 0] == pytest.approx(expected)
+
+
+def test_extreme_probabilities():
+    policies = pd.DataFrame(
+        {"problem_id": ["a", "a", "b"], "answer": ["x", "y", "x"], "logprob": [0.0, -2000.0, -50.0]}
+    )
+    values = policy_values(policies, "pass_at_k", [1, 2**40], by=())[()][2][0]
+    assert values[0].tolist() == [1.0, 1.0]
+    assert values[1, 1] == pytest.approx(2**40 * np.exp(-50), rel=1e-6)
+    assert policy_values(policies, "effective_answers", 1, by=())[()][2][0, :, 0].tolist() == [1, 1]
+
+
+def test_categorical_problems_in_any_order():
+    policies = table(seeds=(0, 1))
+    shuffled = policies.sample(frac=1, random_state=0)
+    shuffled["problem_id"] = pd.Categorical(shuffled["problem_id"], categories=["b", "a"])
+    for metric in POLICY_METRICS:
+        ours = policy_values(policies, metric, [1, 3])["sdsd", "id"]
+        other = policy_values(shuffled, metric, [1, 3])["sdsd", "id"]
+        assert other[0].tolist() == ours[0].tolist()
+        assert other[2] == pytest.approx(ours[2], abs=1e-12)
+
+
+def test_curve_and_summary():
+    policies = table(seeds=(0, 1, 2))
+    curve = policy_curve(policies, "coverage_at_k", [1, 8], n_resamples=200, random_state=0)
+    assert set(curve["n_seeds"]) == {3}
+    assert set(curve["n_problems"]) == {2}
+    assert (curve["low"] <= curve["estimate"]).all()
+    summary = policy_summary(policies[policies["seed"] == 0])
+    assert summary["pass@1"] == pytest.approx(
+        policy_values(policies, "pass_at_k", 1)["sdsd", "id"][2][0].mean()
+    )
+
+
+def test_bad_input():
+    policies = table(seeds=(0, 1))
+    with pytest.raises(ValueError, match="'best_of_k' is none of pass_at_k"):
+        policy_values(policies, "best_of_k")
+    with pytest.raises(ValueError, match="column 'answer' is missing"):
+        policy_values(policies.drop(columns="answer"))
+    with pytest.raises(ValueError, match=r"row 2: 0\.5 is no log-probability"):
+        policy_values(policies.assign(logprob=[-1, -1, 0.5] + [-1] * 9))
+    with pytest.raises(ValueError, match="occurs twice"):
+        policy_values(pd.concat([policies, policies]))
+    with pytest.raises(ValueError, match="differ in problem 'b'"):
+        policy_values(policies[(policies["seed"] == 0) | (policies["problem_id"] == "a")])
+    with pytest.raises(ValueError, match="'concepts' is missing"):
+        policy_values(policies.drop(columns="concepts"), "concept_coverage_at_k")
+    with pytest.raises(ValueError, match="at least 1"):
+        policy_values(policies, k=[0])
