@@ -244,7 +244,7 @@ def main() -> None:
     found, of_narrow = simulate(wide, 0), simulate(narrow, 1)
     text = f"""# Diversity metrics, and which to trust
 
-`passk_lab.stats.diversity.summary(rollouts, baseline)` has all of them in one table, by run, with
+`passk_lab.stats.diversity.diversity_summary(rollouts, baseline)` has all of them in one table, by run, with
 intervals over problems and paired differences; the panel of `passk-lab report` shows some.
 
 | family | reads | says | module |

@@ -386,7 +386,7 @@ def table_of(folder: Path, n_problems: int = 40, n_samples: int = 32) -> Path:
 
 def passk_lab(*arguments: str | Path) -> list[str]:
     """Make the command line."""
-    return [sys.executable, "-m", "passk_lab.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "passk_lab", *map(str, arguments)]
 
 
 TRAIN = """

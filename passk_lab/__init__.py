@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from passk_lab.rollouts import counts, read_rollouts, validate_rollouts, write_rollouts
     from passk_lab.stats.compare import compare_runs
     from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
+    from passk_lab.stats.diversity import diversity_summary
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ _HOME = {
     "pass_at_k_curve": "stats",
     "distinct_at_k_curve": "stats",
     "compare_runs": "stats",
+    "diversity_summary": "stats",
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "counts",
     "distinct_at_k",
     "distinct_at_k_curve",
+    "diversity_summary",
     "g_pass_at_k",
     "hill_number",
     "maj_at_k",

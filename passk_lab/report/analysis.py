@@ -90,7 +90,7 @@ class Section:
     worst : DataFrame or None
         See `worst_problems`.
     diversity : DataFrame or None
-        See `passk_lab.stats.diversity.summary`; None without texts.
+        See `passk_lab.stats.diversity.diversity_summary`; None without texts.
     verdicts : tuple of Verdict
     figures : tuple of FigureFiles
     """

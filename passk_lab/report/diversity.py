@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.metrics.embedding import Embedder
-from passk_lab.stats.diversity import summary
+from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import interval
 
 # So that a report of millions of long texts stays a matter of seconds.
@@ -71,7 +71,7 @@ def text_diversity(
     texts : DataFrame
         Rollouts of one split, of the problems to compare; a missing text is left out.
     baseline, embedder, confidence, n_resamples, random_state
-        As for `passk_lab.stats.diversity.summary`.
+        As for `passk_lab.stats.diversity.diversity_summary`.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def text_diversity(
     entropies = [name for name in ENTROPIES if name in rows and rows[name].notna().all()]
     # Samples are numbered anew: several seeds may number theirs alike.
     table = rows[["run", "split", "problem_id", "correct", "text", *entropies]]
-    found = summary(
+    found = diversity_summary(
         table,
         baseline if baseline in set(rows["run"]) else None,
         embedder=embedder,

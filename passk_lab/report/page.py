@@ -37,7 +37,7 @@ def render_page(
     from passk_lab import __version__
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("passk_lab"),
+        loader=jinja2.PackageLoader("passk_lab.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

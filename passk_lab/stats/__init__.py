@@ -12,7 +12,7 @@ from passk_lab.stats.curves import (
     pass_at_k_curve,
     problem_values,
 )
-from passk_lab.stats.diversity import summary as diversity_summary
+from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.entropies import entropies_of, entropy_summary, entropy_values
 from passk_lab.stats.extrapolate import (
     BetaBinomial,

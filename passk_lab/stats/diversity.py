@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from passk_lab.rollouts.table import PathLike
 
-__all__ = ["summary"]
+__all__ = ["diversity_summary"]
 
 MAIN_KEYS = ("run", "split")
 
 
-def summary(
+def diversity_summary(
     rollouts: pd.DataFrame | PathLike,
     baseline: str | None = None,
     *,
@@ -128,7 +128,7 @@ def summary(
     >>> import pandas as pd
     >>> table = pd.DataFrame({"run": ["a"] * 4 + ["b"] * 4, "problem_id": list("ppqq") * 2,
     ...                       "correct": True, "text": ["x y", "z w"] * 2 + ["x y"] * 4})
-    >>> found = summary(table, "a", ngram_metrics=["distinct_1", "self_bleu"], random_state=0)
+    >>> found = diversity_summary(table, "a", ngram_metrics=["distinct_1", "self_bleu"], random_state=0)
     >>> found[["run", "metric", "estimate", "n_samples", "difference"]]
       run      metric  estimate  n_samples  difference
     0   a  distinct_1       1.0          2         NaN

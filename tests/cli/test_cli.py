@@ -257,7 +257,7 @@ class TestProcess:
 
     @staticmethod
     def run(*arguments, **options):
-        command = [sys.executable, "-m", "passk_lab.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "passk_lab", *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
         return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
 
@@ -273,7 +273,7 @@ class TestProcess:
         read, write = os.pipe()
         os.close(read)
         done = subprocess.run(
-            [sys.executable, "-m", "passk_lab.cli", "convert", "plain", data, tmp_path / "r.jsonl"],
+            [sys.executable, "-m", "passk_lab", "convert", "plain", data, tmp_path / "r.jsonl"],
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from passk_lab import compare_runs, pass_at_k, write_rollouts
 from passk_lab.report.analysis import build_report, load_counts, overview, worst_problems
 from passk_lab.rollouts.table import counts
-from passk_lab.stats.diversity import summary
+from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
 
 FAST = {"n_resamples": 400}
@@ -632,7 +632,7 @@ class TestTextDiversity:
         for section, kept in zip(report.sections, stored, strict=True):
             found = section.diversity
             rows = two_splits[two_splits["split"] == section.split].drop(columns="answer")
-            expected = summary(rows, "base", random_state=3, n_draws=1, **FAST)
+            expected = diversity_summary(rows, "base", random_state=3, n_draws=1, **FAST)
             pd.testing.assert_frame_equal(found, expected)
             written = pd.read_csv(tmp_path / f"diversity-{section.split}.csv")
             pd.testing.assert_frame_equal(written, found, check_dtype=False)

@@ -10,7 +10,7 @@ from passk_lab.metrics.embedding import pairwise_cosine_distance, vendi_score
 from passk_lab.metrics.functional import semantic_entropy
 from passk_lab.metrics.ngram import distinct_n
 from passk_lab.stats.answers import functional_summary
-from passk_lab.stats.diversity import summary
+from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.entropies import entropy_summary
 from passk_lab.stats.meanings import with_semantic_modes
 from passk_lab.stats.problems import mean_over_problems, paired_differences
@@ -60,7 +60,7 @@ def keyed(found):
 
 def test_estimates_are_those_of_the_families(two_runs):
     pytest.importorskip("sklearn")
-    found = summary(two_runs, embedder=by_mode, **FAST)
+    found = diversity_summary(two_runs, embedder=by_mode, **FAST)
     assert list(dict.fromkeys(found["family"])) == [
         "functional", "ngram", "embedding", "semantic", "entropy",
     ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_estimates_are_those_of_the_families(two_runs):
 
 def test_intervals_and_paired_differences(two_runs):
     pytest.importorskip("sklearn")
-    found = keyed(summary(two_runs, "wide", embedder=by_mode, **FAST))
+    found = keyed(diversity_summary(two_runs, "wide", embedder=by_mode, **FAST))
     assert (found["low"] <= found["estimate"] + 1e-9).all()
     assert (found["estimate"] <= found["high"] + 1e-9).all()
     assert found.loc["wide", ["difference", "difference_low"]].isna().all(axis=None)
@@ -154,8 +154,8 @@ def test_unequal_numbers_are_compared_at_the_smallest():
     few = run("few", 6, n=6, seed=4)
     table = pd.concat([many, few], ignore_index=True)
     options = {"embedder": by_mode, "ngram_metrics": FEW, **FAST}
-    equal = keyed(summary(table, "few", **options)).loc["many"]
-    of_all = keyed(summary(table, "few", n_samples="all", **options)).loc["many"]
+    equal = keyed(diversity_summary(table, "few", **options)).loc["many"]
+    of_all = keyed(diversity_summary(table, "few", n_samples="all", **options)).loc["many"]
     for family, metric in [("ngram", "self_bleu"), ("embedding", "vendi"),
                            ("embedding", "effective_rank")]:  # fmt: skip
         row = equal.loc[family, metric]
@@ -176,7 +176,7 @@ def test_unequal_numbers_are_compared_at_the_smallest():
 
 def test_processes_change_nothing(two_runs):
     pytest.importorskip("joblib")
-    one, two = (summary(two_runs, "wide", n_jobs=n, **FAST) for n in (1, 2))
+    one, two = (diversity_summary(two_runs, "wide", n_jobs=n, **FAST) for n in (1, 2))
     pd.testing.assert_frame_equal(one, two)
 
 
@@ -184,14 +184,14 @@ def test_files_give_the_same(two_runs, tmp_path):
     path = tmp_path / "rollouts.parquet"
     two_runs.to_parquet(path)
     pd.testing.assert_frame_equal(
-        summary(path, "slim", ngram_metrics=FEW, **FAST),
-        summary(two_runs, "slim", ngram_metrics=FEW, **FAST),
+        diversity_summary(path, "slim", ngram_metrics=FEW, **FAST),
+        diversity_summary(two_runs, "slim", ngram_metrics=FEW, **FAST),
     )
 
 
 def test_correct_only(two_runs):
     pytest.importorskip("sklearn")
-    found = keyed(summary(two_runs, embedder=by_mode, correct_only=True, n_samples="all",
+    found = keyed(diversity_summary(two_runs, embedder=by_mode, correct_only=True, n_samples="all",
                           ngram_metrics=["distinct_1"], **FAST)).loc["wide"]  # fmt: skip
     right = two_runs[two_runs["correct"] & (two_runs["run"] == "wide")]
     groups = [part["text"].tolist() for _, part in right.groupby("problem_id")]
@@ -221,7 +221,7 @@ def test_edges():
         [(p, t) for p, ts in texts.items() for t in ts], columns=["problem_id", "text"]
     ).assign(correct=True)
     metrics = ["distinct_1", "self_bleu", "self_repetition", "compression_gzip"]
-    found = summary(table, embedder="tfidf", ngram_metrics=metrics, **FAST)
+    found = diversity_summary(table, embedder="tfidf", ngram_metrics=metrics, **FAST)
     found = found.set_index(["family", "metric"])
     assert found["n_defined"]["ngram"].to_dict() == {
         "distinct_1": 3, "self_bleu": 4, "self_repetition": 4, "compression_gzip": 3,
@@ -250,13 +250,13 @@ def test_edges():
 )
 def test_refusals(two_runs, change, options, message):
     with pytest.raises(ValueError, match=message):
-        summary(change(two_runs), **{"ngram_metrics": ["distinct_1"], **options})
+        diversity_summary(change(two_runs), **{"ngram_metrics": ["distinct_1"], **options})
 
 
 def test_one_column_is_enough(two_runs):
     keys = ["run", "problem_id", "correct"]
     for column, family in [("answer", "functional"), ("text", "ngram"), ("logprob", "entropy")]:
-        found = summary(two_runs[[*keys, column]], **FAST)
+        found = diversity_summary(two_runs[[*keys, column]], **FAST)
         assert set(found["family"]) == {family}
 
 
@@ -264,7 +264,7 @@ def test_the_package_alone_is_enough():
     """And what only some metrics need is loaded by these."""
     heavy = {"torch", "sklearn", "sentence_transformers", "joblib", "rapidfuzz"}
     code = (
-        "import sys, passk_lab; passk_lab.stats.diversity.summary; "
+        "import sys, passk_lab; passk_lab.diversity_summary; "
         f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
