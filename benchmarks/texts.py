@@ -184,7 +184,7 @@ def bench_summary() -> str:
     cpu = float(busy) + float(busy_workers)
     return (
         "## All metrics of 100,000 texts of 200 words\n\n"
-        "`passk_lab.stats.diversity.diversity_summary` of two runs on 1,000 problems, 50 texts of each, with "
+        "`passk_lab.stats.diversity_summary` of two runs on 1,000 problems, 50 texts of each, with "
         "paired differences, on 2 processes, without embeddings: "
         f"{seconds(float(took))} for {n_rows} rows, {seconds(cpu)} of processor time in all. "
         f"Peak memory of the main process, with the table: {int(peak) * 1024 / 1e9:.2f} GB.\n"

@@ -37,7 +37,7 @@ LONG_FUNCTIONS = {
     "lab.scoring.score",  # 62
     "report.analysis.build_report",  # 87
     "stats.compare.compare_runs",  # 61
-    "stats.diversity.summary",  # 70
+    "stats.diversity.diversity_summary",  # 70
     "stats.seeds.matched_differences",  # 64
 }
 LONG_MODULES = {

@@ -128,7 +128,8 @@ def diversity_summary(
     >>> import pandas as pd
     >>> table = pd.DataFrame({"run": ["a"] * 4 + ["b"] * 4, "problem_id": list("ppqq") * 2,
     ...                       "correct": True, "text": ["x y", "z w"] * 2 + ["x y"] * 4})
-    >>> found = diversity_summary(table, "a", ngram_metrics=["distinct_1", "self_bleu"], random_state=0)
+    >>> metrics = ["distinct_1", "self_bleu"]
+    >>> found = diversity_summary(table, "a", ngram_metrics=metrics, random_state=0)
     >>> found[["run", "metric", "estimate", "n_samples", "difference"]]
       run      metric  estimate  n_samples  difference
     0   a  distinct_1       1.0          2         NaN
