@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from writing import write, write_table
 
 from passk_lab import counts
-from passk_lab.metrics import policy_curve, policy_values
 from passk_lab.plots import (
     method_styles,
     plot_distinct_at_k,
@@ -24,6 +23,8 @@ from passk_lab.plots import (
 from passk_lab.stats import (
     crossed_bootstrap,
     matched_differences,
+    policy_curve,
+    policy_values,
     seed_crossings,
     seed_curve,
     seed_differences,

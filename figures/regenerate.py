@@ -1,16 +1,22 @@
 """Make every figure of this folder from the saved rollouts: ``make figures``.
 
+    python figures/regenerate.py                     everything
+    python figures/regenerate.py theory              one study of several
+    python figures/regenerate.py --check paths       draw elsewhere and compare the numbers
+
 Each figure is a PNG, an SVG and the CSV that it shows; ``manifest.json`` says from which data,
-with which settings and versions. The same data and versions give the same bytes. The full report
-of each study goes to ``report/``, which is not kept in the repository.
+with which settings and versions. Everywhere the same data give the same numbers, to nine digits.
+The full report of each study goes to ``report/``, which is not kept in the repository.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +30,7 @@ import science
 import teacher
 import theory
 from tqdm import tqdm
+from writing import differences
 
 from passk_lab.report import build_report, write_figures
 from passk_lab.rollouts._atomic import atomic_write
@@ -88,14 +95,14 @@ def regenerate(study: Study, figures: Path, report: Path) -> Drawn:
         "baseline": study.baseline,
         "seed": SEED,
         "n_resamples": N_RESAMPLES,
-        "files": hashes(files),
+        **listed(files),
     }
     return entry, said
 
 
 def regenerate_theory(figures: Path) -> Drawn:
     """Draw the figures that need no data."""
-    return {"seed": theory.SEED, "files": hashes(theory.draw(figures))}, []
+    return {"seed": theory.SEED, **listed(theory.draw(figures))}, []
 
 
 def regenerate_paths(figures: Path) -> Drawn:
@@ -119,7 +126,15 @@ def _lab(files: list[Path], n_resamples: int, data: Path = LAB) -> dict[str, Any
         "data_sha256": hashes(data.glob("*.parquet")),
         "seed": SEED,
         "n_resamples": n_resamples,
-        "files": hashes(files),
+        **listed(files),
+    }
+
+
+def listed(files: list[Path]) -> dict[str, Any]:
+    """Name the tables, and the pictures with their hashes."""
+    return {
+        "tables": sorted(file.name for file in files if file.suffix == ".csv"),
+        "pictures": hashes(file for file in files if file.suffix != ".csv"),
     }
 
 
@@ -134,42 +149,71 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def main() -> int:
-    """Regenerate everything; return the exit code."""
+def main(arguments: list[str] | None = None) -> int:
+    """Draw or check the studies; return the exit code."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="default: all")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; compare numbers with the tables here"
+    )
+    options = parser.parse_args(arguments)
     figures = ROOT / "figures"
-    # The longest first: two of them are drawn side by side.
-    work: dict[str, tuple[Callable[..., Drawn], tuple[Any, ...]]] = {
-        "paths": (regenerate_paths, (figures,)),
-        "teacher": (regenerate_teacher, (figures,)),
-        **{s.name: (regenerate, (s, figures, ROOT / "report" / s.name)) for s in STUDIES},
-        "science": (regenerate_science, (figures,)),
-        "theory": (regenerate_theory, (figures,)),
-    }
-    studies = {}
-    with ProcessPoolExecutor(2) as pool:
-        futures = {name: pool.submit(draw, *given) for name, (draw, given) in work.items()}
-        try:
-            for name, future in tqdm(futures.items(), desc="studies", disable=None):
-                studies[name], said = future.result()
-                files = [file for file in studies[name]["files"] if file.endswith(".png")]
-                tqdm.write(f"{name}: wrote figures/ {', '.join(files)}")
-                for line in said:
-                    tqdm.write(line)
-        except (ValueError, OSError) as error:
-            pool.shutdown(cancel_futures=True)
-            print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
-            return 2
+    try:
+        if options.check:
+            return check(options.studies, figures)
+        drawn = draw(options.studies, figures, ROOT / "report")
+    except (ValueError, OSError) as error:
+        print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
+        return 2
     gallery.write_gallery(figures)
     print("wrote figures/README.md: what each figure found")
+    path = figures / "manifest.json"
+    before = json.loads(path.read_text())["studies"] if path.exists() else {}
     manifest = {
         "command": "python figures/regenerate.py",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "studies": studies,
+        "studies": before | drawn,
     }
-    with atomic_write(figures / "manifest.json") as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
     return 0
+
+
+def draw(names: list[str], figures: Path, reports: Path) -> dict[str, dict[str, Any]]:
+    """Draw studies into a folder; return their entries of the manifest."""
+    # The longest first: two of them are drawn side by side.
+    work: dict[str, tuple[Callable[..., Drawn], tuple[Any, ...]]] = {
+        "paths": (regenerate_paths, (figures,)),
+        "teacher": (regenerate_teacher, (figures,)),
+        **{s.name: (regenerate, (s, figures, reports / s.name)) for s in STUDIES},
+        "science": (regenerate_science, (figures,)),
+        "theory": (regenerate_theory, (figures,)),
+    }
+    if unknown := set(names) - set(work):
+        raise ValueError(f"no study is called {min(unknown)!r}; they are {', '.join(work)}")
+    entries = {}
+    with ProcessPoolExecutor(2) as pool:
+        futures = {n: pool.submit(f, *x) for n, (f, x) in work.items() if not names or n in names}
+        for name, future in tqdm(futures.items(), desc="studies", disable=None):
+            entries[name], said = future.result()
+            files = [file for file in entries[name]["pictures"] if file.endswith(".png")]
+            tqdm.write(f"{name}: wrote {', '.join(files)}")
+            for line in said:
+                tqdm.write(line)
+    return entries
+
+
+def check(names: list[str], figures: Path) -> int:
+    """Draw studies into a temporary folder and say where numbers differ; return the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = Path(folder, "figures")
+        elsewhere.mkdir()
+        draw(names, elsewhere, Path(folder, "report"))
+        tables = sorted(elsewhere.glob("*.csv"))
+        found = [line for table in tables for line in differences(table, figures / table.name)]
+    print("\n".join([*found, f"{len(tables)} tables compared, {len(found)} differences"]))
+    return int(bool(found))
 
 
 if __name__ == "__main__":

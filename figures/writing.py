@@ -48,5 +48,28 @@ def shrink(png: Path) -> None:
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
     """Write a table as every figure's CSV is written."""
-    table.to_csv(path, index=False, float_format="%.6g")
+    table.to_csv(path, index=False, float_format="%.12g")
     return path
+
+
+def differences(new: Path, old: Path, rtol: float = 1e-9, atol: float = 1e-12) -> list[str]:
+    """Say where two tables differ, a line a column; numbers may by as much as processors do."""
+    if not old.exists():
+        return [f"{old.name}: no such file"]
+    tables = [pd.read_csv(path, float_precision="round_trip") for path in (new, old)]
+    if list(tables[0].columns) != list(tables[1].columns) or len(tables[0]) != len(tables[1]):
+        return [f"{old.name}: other columns, or another number of rows"]
+    found = []
+    for name in tables[0].columns:
+        one, other = (table[name] for table in tables)
+        if pd.api.types.is_numeric_dtype(one) and pd.api.types.is_numeric_dtype(other):
+            same = np.isclose(one, other, rtol, atol, equal_nan=True)
+        else:
+            same = ((one == other) | (one.isna() & other.isna())).to_numpy()
+        if not same.all():
+            row = int(np.argmin(same))
+            found.append(
+                f"{old.name}: {name} differs in {(~same).sum()} of {len(same)} rows, first in row "
+                f"{row + 1}: {one[row]!r}, here {other[row]!r}"
+            )
+    return found
