@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts import atomic_write
 
 HEAD = """# Figures
 

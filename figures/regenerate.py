@@ -33,7 +33,7 @@ from tqdm import tqdm
 from writing import differences
 
 from passk_lab.report import build_report, write_figures
-from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB = ROOT / "data" / "paths"

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from passk_lab.plots import save_figure
-from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts import atomic_write
 
 
 def write(drawn: Mapping[str, tuple[Figure, pd.DataFrame]], folder: Path) -> list[Path]:

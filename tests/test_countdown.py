@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from passk_lab.rollouts.table import counts, read_metadata, read_rollouts
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 FOLDER = Path(__file__).parent.parent / "data" / "countdown"
 ROLLOUTS = FOLDER / "rollouts.parquet"

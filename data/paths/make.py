@@ -24,8 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from passk_lab.rollouts._atomic import atomic_write
-from passk_lab.rollouts.table import read_metadata, read_rollouts
+from passk_lab.rollouts import atomic_write, read_metadata, read_rollouts
 
 HERE = Path(__file__).resolve().parent
 SORT = ["run", "split", "seed", "step", "problem_id", "answer", "logprob"]

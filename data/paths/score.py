@@ -18,8 +18,7 @@ from passk_lab.lab.experiments.suite import SUITES, evaluation_prompts
 from passk_lab.lab.model import load_model
 from passk_lab.lab.scoring import TaskEncoder, score
 from passk_lab.lab.tasks.paths import PathPrompt
-from passk_lab.rollouts._atomic import atomic_write
-from passk_lab.rollouts.table import read_rollouts
+from passk_lab.rollouts import atomic_write, read_rollouts
 
 HERE = Path(__file__).resolve().parent
 N_CONTROLS = 4

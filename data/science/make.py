@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pint
 
-from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts import atomic_write
 
 HERE = Path(__file__).parent
 TOLERANCE = 0.02

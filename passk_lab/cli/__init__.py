@@ -631,8 +631,7 @@ def _score(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from passk_lab.lab.scoring import Encoder, TaskEncoder, TextEncoder, read_prompts, score
-    from passk_lab.rollouts._atomic import atomic_write
-    from passk_lab.rollouts.table import read_rollouts
+    from passk_lab.rollouts.files import atomic_write, read_rollouts
 
     if options.out.suffix != ".parquet":
         raise ValueError(f"{options.out}: scores are written as .parquet; choose such a name")

@@ -18,7 +18,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask, grade
-from passk_lab.rollouts.table import PathLike, read_metadata, read_rollouts, write_rollouts
+from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = [
     "Backend",

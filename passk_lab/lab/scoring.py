@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from passk_lab.rollouts.table import PathLike, iter_jsonl, validate_rollouts
+from passk_lab.rollouts.files import iter_jsonl
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

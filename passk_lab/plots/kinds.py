@@ -28,7 +28,7 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from passk_lab._text import shorten, visible
-from passk_lab.rollouts._atomic import atomic_write
+from passk_lab.rollouts.files import atomic_write
 
 __all__ = [
     "PASS_RATE_BINS",

@@ -231,7 +231,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     Examples
     --------
     >>> import tempfile
-    >>> from passk_lab.rollouts.table import read_metadata
+    >>> from passk_lab.rollouts.files import read_metadata
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path, target = Path(folder, "mine.csv"), Path(folder, "mine.parquet")
     ...     _ = path.write_text("task,correct\na,1\na,0\n")
@@ -240,7 +240,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     >>> note["format"], note["options"], note["files"][0]["name"]
     ('plain', {'columns': {'problem_id': 'task'}}, 'mine.csv')
     """
-    from passk_lab.rollouts.table import write_rollouts
+    from passk_lab.rollouts.files import write_rollouts
 
     function = reader(format)
     table = read(format, source, **keywords)

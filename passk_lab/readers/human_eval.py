@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from passk_lab.readers import frame_of
-from passk_lab.rollouts.table import iter_jsonl, validate_rollouts
+from passk_lab.rollouts.files import iter_jsonl
+from passk_lab.rollouts.table import validate_rollouts
 
 __all__ = ["read_human_eval", "source_files"]
 

@@ -42,7 +42,8 @@ from passk_lab.readers._repeats import (
     first_match,
     share_correct,
 )
-from passk_lab.rollouts.table import _open_parquet, _read_parquet, validate_rollouts
+from passk_lab.rollouts.files import open_parquet, read_parquet
+from passk_lab.rollouts.table import validate_rollouts
 
 __all__ = ["read_lighteval", "source_files"]
 
@@ -205,14 +206,14 @@ def _origin(file: Path) -> _Origin:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    with _open_parquet(file) as parquet:
+    with open_parquet(file) as parquet:
         _require_layout(parquet.schema_arrow, file)
         response = parquet.schema_arrow.field("model_response").type
         columns = [f"doc.{name}" for name in _FIELDS["doc"]]
         columns += ["metric", "model_response.text"]
         if response.get_field_index("text_post_processed") >= 0:
             columns.append("model_response.text_post_processed")
-        rows: list[dict[str, Any]] = _read_parquet(parquet, columns, file).to_pylist()
+        rows: list[dict[str, Any]] = read_parquet(parquet, columns, file).to_pylist()
     if not rows:
         raise ValueError(f"{file}: the file holds no documents")
     return rows

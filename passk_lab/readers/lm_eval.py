@@ -48,7 +48,8 @@ from passk_lab.readers._repeats import (
     first_match,
     share_correct,
 )
-from passk_lab.rollouts.table import escape_surrogates, iter_jsonl, validate_rollouts
+from passk_lab.rollouts.files import iter_jsonl
+from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
 
 __all__ = ["read_lm_eval", "source_files"]
 

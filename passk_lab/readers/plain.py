@@ -16,14 +16,8 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.readers import frame_of, grade, settle
-from passk_lab.rollouts.table import (
-    _cell,
-    _open_parquet,
-    _read_parquet,
-    _to_pandas,
-    iter_jsonl,
-    validate_rollouts,
-)
+from passk_lab.rollouts.files import iter_jsonl, open_parquet, read_parquet
+from passk_lab.rollouts.table import name_cell, validate_rollouts
 
 __all__ = ["read_plain"]
 
@@ -106,8 +100,8 @@ def _checked(columns: Mapping[str, str] | None, path: Path) -> dict[str, str]:
 def _read(path: Path, mapping: Mapping[str, str]) -> pd.DataFrame:
     name = path.name.lower()
     if name.endswith(".parquet"):
-        with _open_parquet(path) as file:
-            return _to_pandas(_read_parquet(file, file.schema_arrow.names, path))
+        with open_parquet(path) as file:
+            return read_parquet(file, file.schema_arrow.names, path).to_pandas()
     if name.endswith((".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")):
         return frame_of(list(iter_jsonl(path)))
     if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
@@ -173,7 +167,8 @@ def _spread(frame: pd.DataFrame, mapping: Mapping[str, str], source: str) -> pd.
         if single.any():
             row = int(single.argmax())
             raise ValueError(
-                f"{_cell(frame[name], called[name], row, source)} is no list, unlike in other rows"
+                f"{name_cell(frame[name], called[name], row, source)} is no list, "
+                "unlike in other rows"
             )
     if "correct" not in lists:
         raise ValueError(
@@ -215,7 +210,7 @@ def _graded(
         if partial.any():
             row = int(partial.argmax())
             raise ValueError(
-                f"{_cell(values, str(values.name), row, source)} is neither 0 "
+                f"{name_cell(values, str(values.name), row, source)} is neither 0 "
                 "nor 1; say from where on a rollout is correct: threshold=..."
             )
         return frame

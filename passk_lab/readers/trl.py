@@ -24,7 +24,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from passk_lab.readers import grade, stable_id
-from passk_lab.rollouts.table import _open_parquet, _read_parquet, _to_pandas, validate_rollouts
+from passk_lab.rollouts.files import open_parquet, read_parquet
+from passk_lab.rollouts.table import validate_rollouts
 
 __all__ = ["read_trl", "source_files"]
 
@@ -131,7 +132,7 @@ def source_files(path: Path) -> list[Path]:
 
 
 def _read_file(file: Path) -> pd.DataFrame:
-    with _open_parquet(file) as parquet:
+    with open_parquet(file) as parquet:
         names = parquet.schema_arrow.names
         missing = [name for name in _FIELDS if name not in names]
         if missing:
@@ -140,8 +141,8 @@ def _read_file(file: Path) -> pd.DataFrame:
                 f"GRPOTrainer, which has {', '.join(_FIELDS)} and a column a reward function "
                 f"(columns: {', '.join(names)})"
             )
-        table = _read_parquet(parquet, names, file)
-    frame = _to_pandas(table)
+        table = read_parquet(parquet, names, file)
+    frame = table.to_pandas()
     prompts, completions = (table[name].to_pylist() for name in ("prompt", "completion"))
     for name, cells in (("prompt", prompts), ("completion", completions)):
         for row, cell in enumerate(cells):

@@ -37,8 +37,9 @@ from passk_lab.plots import kinds as plots
 from passk_lab.report.diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.report.page import TEXT_PROBLEMS, crossing_words, render_page
-from passk_lab.rollouts._atomic import atomic_write
-from passk_lab.rollouts.table import counts, read_rollouts, validate_rollouts
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import atomic_write, read_rollouts
+from passk_lab.rollouts.table import validate_rollouts
 from passk_lab.stats.compare import compare_runs
 from passk_lab.stats.curves import default_ks, distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.verdict import Change, Verdict, interval, verdict

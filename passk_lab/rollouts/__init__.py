@@ -1,19 +1,20 @@
 """What came in: the rollouts table, its files, and what is counted from them."""
 
-from passk_lab.rollouts.table import (
-    FORMAT_VERSION,
-    MAIN_KEYS,
-    counts,
+from passk_lab.rollouts.counting import as_counts, counts
+from passk_lab.rollouts.files import (
+    atomic_write,
     iter_jsonl,
     read_metadata,
     read_rollouts,
-    validate_rollouts,
     write_rollouts,
 )
+from passk_lab.rollouts.table import FORMAT_VERSION, MAIN_KEYS, validate_rollouts
 
 __all__ = [
     "FORMAT_VERSION",
     "MAIN_KEYS",
+    "as_counts",
+    "atomic_write",
     "counts",
     "iter_jsonl",
     "read_metadata",

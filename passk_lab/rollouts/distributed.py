@@ -32,11 +32,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.rollouts.table import (
+from passk_lab.rollouts.counting import (
     _BATCH_ROWS,
-    _IDENTITY,
-    MAIN_KEYS,
-    PathLike,
     _check_counted,
     _combine_levels,
     _counted_columns,
@@ -44,12 +41,11 @@ from passk_lab.rollouts.table import (
     _describe_cells,
     _key_column,
     _Levels,
-    _open_parquet,
     _raw_batches,
-    _require_columns,
     _sizes,
-    _typed,
 )
+from passk_lab.rollouts.files import open_parquet
+from passk_lab.rollouts.table import IDENTITY, MAIN_KEYS, PathLike, require_columns, typed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -177,10 +173,10 @@ def _plan(path_or_glob: PathLike, by: list[str], modes: bool | None) -> _Plan:
             for name, equals, value in [part.partition("=")]
             if equals and name.isidentifier()
         )
-        with _open_parquet(file) as opened:
+        with open_parquet(file) as opened:
             inside = opened.schema_arrow.names
             names = [*inside, *(name for name, _ in constants if name not in inside)]
-            _require_columns(names, str(file))
+            require_columns(names, str(file))
             groups = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
         if not first:
             first = names
@@ -263,12 +259,12 @@ def _count_chunk(chunk: _Chunk, by: list[str], modes: bool, n_shares: int) -> li
         for name, value in chunk.constants:
             if name not in frame.columns:
                 frame[name] = value
-        parts.append(_count_batch(_typed(frame, where), by, modes, where))
+        parts.append(_count_batch(typed(frame, where), by, modes, where))
     return _shared_out(_together(parts, by, chunk.path), n_shares)
 
 
 def _count_batch(table: pd.DataFrame, by: list[str], modes: bool, source: str) -> _Part:
-    identity = [n for n in _IDENTITY if n in table.columns and n != "sample_id"]
+    identity = [n for n in IDENTITY if n in table.columns and n != "sample_id"]
     keys = [*by, "problem_id"]
     wanted = dict.fromkeys([*keys, *identity, *(["answer"] if modes else [])])
     levels = {name: _Levels() for name in wanted}

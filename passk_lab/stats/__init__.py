@@ -5,7 +5,6 @@ from passk_lab.stats.compare import Comparison, compare_runs, crossing_point, pr
 from passk_lab.stats.curves import (
     METRICS,
     ProblemValues,
-    as_counts,
     default_ks,
     distinct_at_k_curve,
     metric_curve,
@@ -56,7 +55,6 @@ __all__ = [
     "ProblemValues",
     "Verdict",
     "analytic_interval",
-    "as_counts",
     "bayes_interval",
     "bootstrap_mean",
     "bootstrap_replicates",

@@ -22,8 +22,8 @@ from passk_lab.metrics.functional import (
     inverse,
 )
 from passk_lab.metrics.passk import whole_numbers
+from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.curves import as_counts
 from passk_lab.stats.problems import mean_over_problems
 
 __all__ = ["functional_summary", "functional_values"]

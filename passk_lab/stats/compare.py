@@ -12,8 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics.passk import whole_numbers
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike, read_rollouts, validate_rollouts
-from passk_lab.stats.curves import OF_MODES, OF_SCORES, as_counts, default_ks, problem_values
+from passk_lab.rollouts.counting import as_counts
+from passk_lab.rollouts.files import read_rollouts
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
+from passk_lab.stats.curves import OF_MODES, OF_SCORES, default_ks, problem_values
 from passk_lab.stats.intervals import bootstrap_replicates, percentiles
 
 __all__ = ["Comparison", "compare_runs", "crossing_point", "problem_differences"]

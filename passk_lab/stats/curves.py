@@ -25,13 +25,14 @@ from passk_lab.metrics.passk import (
     pass_hat_k,
     whole_numbers,
 )
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike, counts, read_rollouts, validate_rollouts
+from passk_lab.rollouts.counting import as_counts
+from passk_lab.rollouts.files import read_rollouts
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
 from passk_lab.stats import intervals
 
 __all__ = [
     "METRICS",
     "ProblemValues",
-    "as_counts",
     "default_ks",
     "distinct_at_k_curve",
     "metric_curve",
@@ -309,39 +310,6 @@ def problem_values(
             values = distinct_at_k(list(part[cells]), ks, n_samples=n, **options)
         groups.append(ProblemValues(key, names, n, c, ks, np.asarray(values, dtype=np.float64)))
     return groups
-
-
-def as_counts(
-    rollouts: pd.DataFrame | PathLike, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
-) -> pd.DataFrame:
-    """Count a table or file with `passk_lab.counts`; pass on (and check) what is counted already.
-
-    Parameters
-    ----------
-    rollouts, by, modes
-        As for `passk_lab.counts`.
-
-    Returns
-    -------
-    DataFrame
-
-    Raises
-    ------
-    ValueError
-        A counted table lacks a column, or was counted by other columns.
-    """
-    if not isinstance(rollouts, pd.DataFrame) or not {"n_samples", "n_correct"} <= set(rollouts):
-        return counts(rollouts, by, modes)
-    by = list(by)
-    for name in [*by, "problem_id", *(["mode_counts", "correct_mode_counts"] if modes else [])]:
-        if name not in rollouts.columns:
-            raise ValueError(
-                f"counts: column {name!r} is missing; count again with "
-                f"passk_lab.counts(rollouts, by={by!r}, modes={modes})"
-            )
-    if rollouts.duplicated([*by, "problem_id"]).any():
-        raise ValueError(f"counts: a problem occurs twice within {by}; count again by these")
-    return rollouts
 
 
 def _draws(

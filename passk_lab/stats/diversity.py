@@ -139,7 +139,8 @@ def diversity_summary(
     """
     import pandas as pd
 
-    from passk_lab.rollouts.table import as_rollouts, counts
+    from passk_lab.rollouts.counting import counts
+    from passk_lab.rollouts.files import as_rollouts
 
     by = list(MAIN_KEYS)
     table = as_rollouts(rollouts)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.metrics.entropy import _FUNCTIONS, _NEEDS, Floats
-from passk_lab.rollouts.table import PathLike, as_rollouts
+from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.problems import mean_over_problems
 
 __all__ = ["entropies_of", "entropy_summary", "entropy_values"]

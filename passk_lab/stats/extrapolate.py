@@ -39,8 +39,8 @@ from scipy.stats import beta as beta_distribution
 
 from passk_lab.metrics._hypergeometric import Floats, _delta
 from passk_lab.metrics.passk import pass_at_k, whole_numbers
+from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats.curves import as_counts
 
 __all__ = ["BetaBinomial", "extrapolate_pass_at_k", "fit_beta_binomial", "held_out_check"]
 
@@ -815,7 +815,7 @@ def extrapolate_pass_at_k(
     Parameters
     ----------
     rollouts : DataFrame or path
-        A rollouts table, or a table of counts (see `passk_lab.rollouts.table.counts`).
+        A rollouts table, or a table of counts (see `passk_lab.rollouts.counting.counts`).
     k : int or sequence of int
         Small k may be among them: up to the smallest n the estimate is the unbiased pass@k.
     by : sequence of str

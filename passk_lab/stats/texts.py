@@ -28,7 +28,8 @@ from passk_lab.metrics.ngram import (
     compression_ratio,
     tokenize,
 )
-from passk_lab.rollouts.table import PathLike, as_rollouts
+from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.problems import mean_over_problems
 
 __all__ = ["common_size", "draw_texts", "ngram_summary", "ngram_values", "read_texts"]

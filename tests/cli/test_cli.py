@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import passk_lab
 from passk_lab.cli import main
-from passk_lab.rollouts.table import read_metadata, read_rollouts
+from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ from trl.experimental.sdpo import SDPOConfig, SDPOTrainer  # noqa: E402
 from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402
 from passk_lab.lab.hooks import RolloutRecorder, record  # noqa: E402
 from passk_lab.readers.trl import read_trl  # noqa: E402
-from passk_lab.rollouts.table import read_metadata, read_rollouts  # noqa: E402
+from passk_lab.rollouts.files import read_metadata, read_rollouts  # noqa: E402
 
 LETTERS = "abcd"
 TEMPLATE = (

@@ -34,7 +34,7 @@ from passk_lab.lab.questions import (  # noqa: E402
 from passk_lab.lab.sampling import score  # noqa: E402
 from passk_lab.lab.scoring import TextEncoder  # noqa: E402
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions  # noqa: E402
-from passk_lab.rollouts.table import read_metadata, read_rollouts, write_rollouts  # noqa: E402
+from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 
 from passk_lab.readers import convert
 from passk_lab.readers.plain import read_plain
-from passk_lab.rollouts.table import counts, read_rollouts
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "plain"
 FILES = sorted(f.name for f in FIXTURES.iterdir() if f.stem.split(".")[0] in ("flat", "nested"))

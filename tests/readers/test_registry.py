@@ -12,7 +12,7 @@ import pytest
 
 from passk_lab import readers
 from passk_lab.readers import FORMATS, convert, frame_of, grade, options, read, reader, stable_id
-from passk_lab.rollouts.table import read_metadata, read_rollouts
+from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RESULTS = FIXTURES / "human-eval" / "samples.jsonl_results.jsonl"

@@ -7,7 +7,8 @@ import pytest
 
 from passk_lab.readers import convert, stable_id
 from passk_lab.readers.trl import read_trl, source_files
-from passk_lab.rollouts.table import counts, read_rollouts
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "trl"
 REPORTED = json.loads((FIXTURES / "reported.json").read_text())

@@ -6,7 +6,8 @@ import pytest
 
 from passk_lab.readers import convert, stable_id
 from passk_lab.readers.verl import read_verl, source_files
-from passk_lab.rollouts.table import counts, read_rollouts
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "verl"
 REPORTED = json.loads((FIXTURES / "reported.json").read_text())["validation"]

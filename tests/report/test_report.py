@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from passk_lab import compare_runs, pass_at_k, write_rollouts
 from passk_lab.report.analysis import build_report, load_counts, overview, worst_problems
-from passk_lab.rollouts.table import counts
+from passk_lab.rollouts.counting import counts
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
 

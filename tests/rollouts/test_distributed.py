@@ -10,10 +10,11 @@ from pandas.testing import assert_frame_equal
 dask = pytest.importorskip("distributed")
 
 from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402
+from passk_lab.rollouts import counting as reading  # noqa: E402
 from passk_lab.rollouts import distributed as module  # noqa: E402
-from passk_lab.rollouts import table as reading  # noqa: E402
+from passk_lab.rollouts.counting import counts  # noqa: E402
 from passk_lab.rollouts.distributed import summarise  # noqa: E402
-from passk_lab.rollouts.table import counts, write_rollouts  # noqa: E402
+from passk_lab.rollouts.files import write_rollouts  # noqa: E402
 from passk_lab.stats.compare import compare_runs  # noqa: E402
 from passk_lab.stats.curves import metric_curve  # noqa: E402
 

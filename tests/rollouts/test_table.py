@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from passk_lab.rollouts import counting, files
 from passk_lab.rollouts import table as rt
-from passk_lab.rollouts.table import counts, read_metadata, read_rollouts, validate_rollouts
-from passk_lab.rollouts.table import write_rollouts as write
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import read_metadata, read_rollouts
+from passk_lab.rollouts.files import write_rollouts as write
+from passk_lab.rollouts.table import validate_rollouts
 
 
 def table(**columns):
@@ -190,7 +193,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(rt.pq, "write_table", fail)
+    monkeypatch.setattr(files.pq, "write_table", fail)
     with pytest.raises(OSError, match="disk full"):
         write(table(), path)
     assert path.read_bytes() == before
@@ -267,7 +270,7 @@ def test_counts_streams_many_batches(tmp_path, monkeypatch):
             "answer": rng.integers(0, 9, 5000).astype(str),
         }
     )
-    monkeypatch.setattr(rt, "_BATCH_ROWS", 256)
+    monkeypatch.setattr(counting, "_BATCH_ROWS", 256)
     write(frame, tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(counts(tmp_path / "r.parquet"), counts(frame))
 
@@ -276,7 +279,7 @@ def test_counts_finds_duplicates_across_batches(tmp_path, monkeypatch):
     frame = pd.DataFrame({"problem_id": ["a"] * 600, "correct": True, "sample_id": range(600)})
     frame.loc[599, "sample_id"] = 0
     pq.write_table(pa.Table.from_pandas(frame), tmp_path / "r.parquet", row_group_size=100)
-    monkeypatch.setattr(rt, "_BATCH_ROWS", 100)
+    monkeypatch.setattr(counting, "_BATCH_ROWS", 100)
     with pytest.raises(ValueError, match="row 599 repeats"):
         counts(tmp_path / "r.parquet")
 

@@ -11,9 +11,9 @@ from passk_lab.metrics.passk import (
     max_at_k,
     pass_hat_k,
 )
+from passk_lab.rollouts.counting import as_counts
 from passk_lab.stats.curves import (
     METRICS,
-    as_counts,
     default_ks,
     distinct_at_k_curve,
     metric_curve,

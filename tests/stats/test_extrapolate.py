@@ -11,7 +11,7 @@ from scipy.stats import beta as beta_distribution
 from scipy.stats import betabinom, binom, chi2
 
 from passk_lab.metrics.passk import pass_at_k
-from passk_lab.rollouts.table import write_rollouts
+from passk_lab.rollouts.files import write_rollouts
 from passk_lab.stats import extrapolate as ex
 from passk_lab.stats.extrapolate import (
     BetaBinomial,

@@ -23,7 +23,7 @@ from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.questions import TransformersBackend, sample_questions
 from passk_lab.lab.scoring import TextEncoder
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask
-from passk_lab.rollouts.table import read_rollouts
+from passk_lab.rollouts.files import read_rollouts
 
 __all__ = ["SUITES", "ScienceSuite", "run_science", "split_questions"]
 

@@ -41,8 +41,8 @@ from passk_lab.lab.pretrain import PretrainConfig, pretrain
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.metrics.functional import hill_number
 from passk_lab.metrics.passk import pass_at_k
-from passk_lab.rollouts._atomic import atomic_write
-from passk_lab.rollouts.table import counts, write_rollouts
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import atomic_write, write_rollouts
 from passk_lab.stats.policies import policy_summary, policy_values
 
 __all__ = [

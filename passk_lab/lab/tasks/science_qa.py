@@ -35,7 +35,8 @@ import pandas as pd
 
 from passk_lab.lab.scoring import TextEncoder
 from passk_lab.lab.tasks._quantities import check_unit, find_quantities, in_unit, plain_text
-from passk_lab.rollouts.table import PathLike, numbered_jsonl
+from passk_lab.rollouts.files import numbered_jsonl
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["Question", "ScienceTask", "grade", "load_questions", "prompt_text", "read_answer"]
 

@@ -15,7 +15,7 @@ from passk_lab.lab.loop import TrainConfig  # noqa: E402
 from passk_lab.lab.methods import METHODS  # noqa: E402
 from passk_lab.lab.pretrain import PretrainConfig  # noqa: E402
 from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
-from passk_lab.rollouts.table import read_metadata  # noqa: E402
+from passk_lab.rollouts.files import read_metadata  # noqa: E402
 
 SHIPPED = Path(__file__).parents[3] / "data" / "paths" / "base"
 TINY = suites.Suite(
