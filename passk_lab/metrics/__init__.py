@@ -51,11 +51,14 @@ from passk_lab.metrics.passk import (
     pass_at_k,
     pass_hat_k,
 )
+from passk_lab.metrics.registry import METRICS, Metric, find_metric, metric
 
 __all__ = [
+    "METRICS",
     "NGRAM_METRICS",
     "CachedEmbedder",
     "Embedder",
+    "Metric",
     "SentenceEmbedder",
     "TfidfEmbedder",
     "bayes_pass_at_k",
@@ -72,12 +75,14 @@ __all__ = [
     "entropy_per_token",
     "entropy_rate",
     "find_embedder",
+    "find_metric",
     "g_pass_at_k",
     "good_turing_coverage",
     "hill_number",
     "maj_at_k",
     "max_at_k",
     "mean_token_entropy",
+    "metric",
     "ngram_diversity_score",
     "pairwise_cosine_distance",
     "pass_at_k",

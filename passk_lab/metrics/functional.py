@@ -21,6 +21,7 @@ import numpy.typing as npt
 from scipy import special
 
 from passk_lab.metrics.passk import pass_at_k, pass_hat_k, whole_numbers
+from passk_lab.metrics.registry import metric
 
 __all__ = [
     "chao1",
@@ -39,6 +40,8 @@ Ints = npt.NDArray[np.int64]
 Counts = npt.ArrayLike | Sequence[npt.ArrayLike]
 
 
+@metric("correct", says="Distinct correct answers among k samples.")
+@metric("modes", "distinct_answers_at_k", says="Distinct answers among k samples.")
 def distinct_at_k(
     mode_counts: Counts, k: npt.ArrayLike, *, n_samples: npt.ArrayLike | None = None
 ) -> Any:
@@ -135,6 +138,7 @@ def coverage_at_k(
     return modes.shaped(_rarefied(modes, n, _draws(k, n)) / exist[:, None], k)
 
 
+@metric("correct", unit_interval=True)
 def two_modes_at_k(
     mode_counts: Counts, k: npt.ArrayLike, *, n_samples: npt.ArrayLike | None = None
 ) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from passk_lab.metrics._hypergeometric import Floats, log_binomial_pmf, log_ratio, upper_tail
+from passk_lab.metrics.registry import metric
 
 __all__ = [
     "bayes_pass_at_k",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 
+@metric("counts", unit_interval=True)
 def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Unbiased pass@k: the chance that at least one of k samples is correct.
 
@@ -76,6 +78,7 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
     return _over_distinct(_pass, n_samples, n_correct, k)
 
 
+@metric("counts", unit_interval=True)
 def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Unbiased pass^k: the chance that all k samples are correct, C(c, k) / C(n, k).
 
@@ -105,6 +108,7 @@ def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayL
     return _over_distinct(lambda n, c, k: np.exp(log_ratio(n, n - c, k)), n_samples, n_correct, k)
 
 
+@metric("counts", option="tau", unit_interval=True)
 def g_pass_at_k(
     n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike, tau: float
 ) -> Any:
@@ -149,6 +153,7 @@ def g_pass_at_k(
     return _over_distinct(tail, n_samples, n_correct, k)
 
 
+@metric("counts", unit_interval=True)
 def bayes_pass_at_k(
     n_samples: npt.ArrayLike,
     n_correct: npt.ArrayLike,
@@ -309,6 +314,7 @@ def check_counts(
         _refuse(k > n, "k", k, rule)
 
 
+@metric("ranked", unit_interval=True)
 def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Accuracy of best-of-k: the chance that the highest-scored of k samples is correct.
 
@@ -352,6 +358,7 @@ def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -
     return _expect_top(_mean_of_ties(ranked, np.take_along_axis(marks, order, axis=-1)), k)
 
 
+@metric("scores")
 def max_at_k(scores: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """max@k: the expected highest score among k samples, exact over all k-subsets.
 
@@ -419,6 +426,7 @@ def _expect_top(ranked: Floats, k: npt.ArrayLike) -> Any:
     return float(result) if np.ndim(result) == 0 else result
 
 
+@metric("verdicts", unit_interval=True)
 def maj_at_k(
     mode_counts: npt.ArrayLike,
     mode_correct: npt.ArrayLike,

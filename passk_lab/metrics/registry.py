@@ -1,0 +1,202 @@
+"""Every metric by name: what it needs, which way is better.
+
+A metric is a function of arrays under the decorator `metric`. Once it is there, Python
+(`passk_lab.stats.metric_curve`), the command (``passk-lab report --metrics``), the page and the
+documentation know it by its name.
+
+What a metric needs decides what its function is called with:
+
+===============  ======================================================  ==========================
+needs            arguments                                               columns of the rollouts
+===============  ======================================================  ==========================
+``counts``       ``n_samples, n_correct`` of all problems                ``correct``
+``modes``        counts of all answers of each problem                   ``answer``
+``correct``      counts of the correct answers of each problem           ``answer``
+``verdicts``     one problem's counts and marks of its answers           ``answer``
+``scores``       scores of problems with equally many samples            ``score``
+``ranked``       the same, and which samples are correct                 ``score``
+``texts``        one problem's texts                                     ``text``
+``embeddings``   embeddings of one problem's texts                       ``text``
+``logprobs``     one problem's values of ``columns``                     those
+===============  ======================================================  ==========================
+
+A metric at k gets ``k`` as its last positional argument; those of answers also ``n_samples``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+__all__ = ["METRICS", "Metric", "find_metric", "metric"]
+
+Need = Literal[
+    "counts", "modes", "correct", "verdicts", "scores", "ranked", "texts", "embeddings", "logprobs"
+]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what is to be known to compute, show and compare it.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        See the module for its arguments.
+    needs : str
+    at_k : bool
+        It depends on the number of samples k drawn.
+    better : {"higher", "lower", "neither"}
+        Which way is more able, or more diverse.
+    columns : tuple of str
+        Columns of the rollouts table beside ``problem_id`` and ``correct``.
+    option : str or None
+        The argument that ``name:value`` sets, such as ``tau`` in ``g_pass_at_k:0.5``.
+    says : str
+        What it is, in one line.
+    fixed : dict
+        Arguments that this name sets.
+    unit_interval : bool
+        It lies between 0 and 1.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    needs: Need
+    at_k: bool
+    better: Literal["higher", "lower", "neither"]
+    columns: tuple[str, ...]
+    option: str | None
+    says: str
+    fixed: dict[str, Any]
+    unit_interval: bool
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Call the function with what the name fixes."""
+        return self.function(*arguments, **self.fixed, **options)
+
+
+METRICS: dict[str, Metric] = {}
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "modes": ("answer",),
+    "correct": ("answer",),
+    "verdicts": ("answer",),
+    "scores": ("score",),
+    "ranked": ("score",),
+    "texts": ("text",),
+    "embeddings": ("text",),
+}
+
+
+def metric(
+    needs: Need,
+    name: str | None = None,
+    *,
+    better: Literal["higher", "lower", "neither"] = "higher",
+    columns: tuple[str, ...] | None = None,
+    option: str | None = None,
+    says: str | None = None,
+    unit_interval: bool = False,
+    **fixed: Any,
+) -> Callable[[Function], Function]:
+    """Register a function as a metric; the function itself stays as it is.
+
+    Parameters
+    ----------
+    needs : str
+        See the module.
+    name : str, optional
+        Default: the function's.
+    better, columns, option, unit_interval
+        See `Metric`. Columns follow from ``needs``, but for "logprobs".
+    says : str, optional
+        Default: the first line of the docstring.
+    **fixed
+        Arguments of the function that this name sets.
+
+    Returns
+    -------
+    callable
+        The decorator.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or ``needs`` is unknown.
+
+    Examples
+    --------
+    >>> @metric("counts", better="higher", unit_interval=True)
+    ... def share_correct(n_samples, n_correct):
+    ...     \"\"\"Share of the samples that are correct.\"\"\"
+    ...     return n_correct / n_samples
+    >>> METRICS["share_correct"].says
+    'Share of the samples that are correct.'
+    >>> del METRICS["share_correct"]
+    """
+    if needs not in get_args(Need):
+        raise ValueError(f"needs={needs!r} is none of {', '.join(get_args(Need))}")
+
+    def register(function: Function) -> Function:
+        key = name or function.__name__
+        if key in METRICS:
+            raise ValueError(f"a metric {key!r} is registered already; choose another name")
+        METRICS[key] = Metric(
+            name=key,
+            function=function,
+            needs=needs,
+            at_k="k" in inspect.signature(function).parameters,
+            better=better,
+            columns=_COLUMNS.get(needs, ()) if columns is None else columns,
+            option=option,
+            says=says or (inspect.getdoc(function) or "").partition("\n")[0],
+            fixed=fixed,
+            unit_interval=unit_interval,
+        )
+        return function
+
+    return register
+
+
+def find_metric(name: str) -> tuple[Metric, dict[str, Any]]:
+    """Look a metric up, with the option that its name may carry.
+
+    Parameters
+    ----------
+    name : str
+        A key of `METRICS`, or ``name:value``.
+
+    Returns
+    -------
+    metric : Metric
+    options : dict
+
+    Raises
+    ------
+    ValueError
+        The metric is unknown (all are listed), or takes no such option.
+
+    Examples
+    --------
+    >>> from passk_lab.metrics import pass_at_k  # registers them
+    >>> find_metric("g_pass_at_k:0.5")[1]
+    {'tau': 0.5}
+    """
+    key, colon, value = name.partition(":")
+    if key not in METRICS:
+        raise ValueError(f"metric {key!r} is unknown; there are {', '.join(sorted(METRICS))}")
+    found = METRICS[key]
+    if not colon:
+        return found, {}
+    if found.option is None:
+        raise ValueError(f"metric {name!r}: {key} has no setting; write {key}")
+    try:
+        return found, {found.option: float(value)}
+    except ValueError:
+        raise ValueError(
+            f"metric {name!r}: {value!r} is no number for {found.option}; write {key}:0.5 for one"
+        ) from None
