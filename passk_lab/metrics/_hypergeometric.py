@@ -172,3 +172,12 @@ def upper_tail(least: Floats, n: Floats, c: Floats, k: Floats) -> Floats:
         total[active] += term[active]
         active = active[term[active] > total[active] * 1e-18]
     return np.clip(np.where(upward, total, 1 - total), 0.0, 1.0).reshape(shape)
+
+
+def excess(most: Floats, n: Floats, c: Floats, k: Floats) -> Floats:
+    """Mean of max(X - most, 0), X marked items among k drawn, from whole numbers; all terms add."""
+    most, n, c, k = np.broadcast_arrays(most, n, c, k)
+    total = np.zeros(n.shape)
+    for above in range(1, int((np.minimum(k, c) - most).max(initial=0)) + 1):
+        total += above * np.exp(_log_pmf(most + above, n, c, k))
+    return total

@@ -10,13 +10,26 @@ The probability that pass@k misses, 1 - pass@k, has no function of its own: it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from passk_lab.metrics._hypergeometric import Floats, log_binomial_pmf, log_ratio, upper_tail
+from passk_lab.metrics._counts import (
+    check_counts,
+    check_share,
+    least_correct,
+    over_distinct,
+    refuse,
+    whole_numbers,
+)
+from passk_lab.metrics._hypergeometric import (
+    Floats,
+    excess,
+    log_binomial_pmf,
+    log_ratio,
+    upper_tail,
+)
 from passk_lab.metrics.registry import metric
 
 __all__ = [
@@ -25,6 +38,7 @@ __all__ = [
     "g_pass_at_k",
     "maj_at_k",
     "max_at_k",
+    "mg_pass_at_k",
     "pass_at_k",
     "pass_hat_k",
 ]
@@ -75,7 +89,7 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
     >>> pass_at_k(10, np.array([[1], [5]]), [1, 2, 10]).round(4).tolist()
     [[0.1, 0.2, 1.0], [0.5, 0.7778, 1.0]]
     """
-    return _over_distinct(_pass, n_samples, n_correct, k)
+    return over_distinct(_pass, n_samples, n_correct, k)
 
 
 @metric("counts", unit_interval=True)
@@ -105,7 +119,7 @@ def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayL
     >>> pass_hat_k(10, 3, [1, 2, 4]).round(4).tolist()
     [0.3, 0.0667, 0.0]
     """
-    return _over_distinct(lambda n, c, k: np.exp(log_ratio(n, n - c, k)), n_samples, n_correct, k)
+    return over_distinct(lambda n, c, k: np.exp(log_ratio(n, n - c, k)), n_samples, n_correct, k)
 
 
 @metric("counts", option="tau", unit_interval=True)
@@ -142,15 +156,49 @@ def g_pass_at_k(
     >>> g_pass_at_k(10, 6, [2, 4], tau=0.5).round(4).tolist()
     [0.8667, 0.881]
     """
-    if not 0 < tau <= 1:
-        raise ValueError(f"tau={tau} must be above 0 and at most 1")
+    share = check_share(float(tau))
+    return over_distinct(
+        lambda n, c, k: upper_tail(least_correct(k, share), n, c, k), n_samples, n_correct, k
+    )
 
-    def tail(n: Floats, c: Floats, k: Floats) -> Floats:
-        # 0.1 * 30 is a little more than 3 in floating point; the ceiling must still be 3.
-        least = np.maximum(np.ceil(tau * k - 1e-9 * k), 1)
-        return upper_tail(least, n, c, k)
 
-    return _over_distinct(tail, n_samples, n_correct, k)
+def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
+    """mG-Pass@k: G-Pass@k(tau) averaged over tau from 1/2 to 1.
+
+    2/k times the sum of G-Pass@k(i/k) over i = ceil(k/2) + 1, ..., k. High where most problems are
+    solved nearly always. At most 1 for even k and 1 - 1/k for odd ones; 0 at k = 1.
+
+    Parameters
+    ----------
+    n_samples, n_correct, k : array_like of int
+        As for `pass_at_k`.
+
+    Returns
+    -------
+    float or array of float
+
+    Raises
+    ------
+    ValueError
+        As for `pass_at_k`.
+
+    Notes
+    -----
+    With X of k samples correct, the sum is the mean of max(X - ceil(k/2), 0).
+
+    References
+    ----------
+    .. [1] Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
+       equation 5.
+
+    Examples
+    --------
+    >>> mg_pass_at_k(10, [5, 8, 10], 4).round(4).tolist()
+    [0.1429, 0.6, 1.0]
+    """
+    return over_distinct(
+        lambda n, c, k: 2 / k * excess(np.ceil(k / 2), n, c, k), n_samples, n_correct, k
+    )
 
 
 @metric("counts", unit_interval=True)
@@ -198,120 +246,11 @@ def bayes_pass_at_k(
     def posterior(n: Floats, c: Floats, k: Floats) -> Floats:
         return 0.0 - np.expm1(log_ratio(a + b + n - 1 + k, a + c, k))
 
-    return _over_distinct(posterior, n_samples, n_correct, k, beyond_n=True)
+    return over_distinct(posterior, n_samples, n_correct, k, beyond_n=True)
 
 
 def _pass(n: Floats, c: Floats, k: Floats) -> Floats:
     return 0.0 - np.expm1(log_ratio(n, c, k))  # 0.0 -: no negative zeros
-
-
-def _over_distinct(
-    kernel: Callable[[Floats, Floats, Floats], Floats],
-    n_samples: npt.ArrayLike,
-    n_correct: npt.ArrayLike,
-    k: npt.ArrayLike,
-    beyond_n: bool = False,
-) -> Any:
-    """Broadcast, check, and evaluate the kernel once for each distinct (n, c) and each k."""
-    n = whole_numbers(n_samples, "n_samples")
-    c = whole_numbers(n_correct, "n_correct")
-    draws = whole_numbers(k, "k")
-    check_counts(n, c, draws, beyond_n)
-    problems = np.broadcast_shapes(n.shape, c.shape)
-    shape = np.broadcast_shapes(problems, draws.shape)
-    if 0 in shape:
-        return np.empty(shape)
-    ndim = len(shape)
-    problems = (1,) * (ndim - len(problems)) + problems
-    across = (1,) * (ndim - draws.ndim) + draws.shape
-    down = [axis for axis in range(ndim) if problems[axis] > 1]
-    along = [axis for axis in range(ndim) if across[axis] > 1]
-    if set(down) & set(along):
-        # k varies along with the problems: (n, c, k) as they come.
-        result = kernel(*(np.broadcast_to(v, shape).astype(np.float64) for v in (n, c, draws)))
-    else:
-        n_once, c_once, place = _distinct_pairs(n, c)
-        # The kernel broadcasts, so that its parts of (n, c) or k alone are computed once; numpy
-        # is fastest with the long axis last.
-        ks = draws.reshape(-1, 1).astype(np.float64)
-        table = kernel(n_once.astype(np.float64), c_once.astype(np.float64), ks)
-        rows = np.ascontiguousarray(table.T).take(place, axis=0)
-        result = rows.reshape([shape[axis] for axis in down + along])
-        result = result.transpose(np.argsort(down + along)).reshape(shape)
-    return float(result) if ndim == 0 else result
-
-
-def _distinct_pairs(
-    n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The distinct (n, c), and for each pair (flat) its place among them."""
-    lowest, width = n.min(), c.max() + 1
-    if n.size == 1:
-        key = c.ravel()
-    else:
-        n, c = np.broadcast_arrays(n, c)
-        key = ((n - lowest) * width + c).ravel()
-    space = int((n.max() - lowest + 1) * width)
-    if space > 4 * len(key) + 1024:
-        distinct, place = np.unique(key, return_inverse=True)
-    else:
-        seen = np.zeros(space, dtype=bool)
-        seen[key] = True
-        distinct = np.flatnonzero(seen)
-        places = np.empty(space, dtype=np.int64)
-        places[distinct] = np.arange(len(distinct))
-        place = places[key]
-    return distinct // width + lowest, distinct % width, place
-
-
-def whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
-    """Turn array_like into int64; refuse missing, fractional and non-numeric values by place."""
-    array = np.asarray(values)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64, copy=False)
-    if array.dtype.kind == "O" or array.dtype.kind in "US":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must hold whole numbers: {error}") from error
-    if array.dtype.kind == "f":
-        bad = ~np.isfinite(array) | (array != np.floor(array))
-        _refuse(bad, name, array, "is not a whole number")
-        return array.astype(np.int64)
-    if array.dtype.kind == "b" and array.size:
-        raise ValueError(f"{name} must hold whole numbers, not booleans; count them first")
-    if array.size == 0:
-        return array.astype(np.int64)
-    raise ValueError(f"{name} must hold whole numbers, not {array.dtype}")
-
-
-def _refuse(bad: npt.NDArray[np.bool_], name: str, values: npt.NDArray[Any], rule: str) -> None:
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        where = f"[{', '.join(map(str, place))}]" if place else ""
-        value = np.broadcast_to(values, bad.shape)[place].item()
-        raise ValueError(f"{name}{where}={value} {rule}")
-
-
-def check_counts(
-    n: npt.NDArray[np.int64],
-    c: npt.NDArray[np.int64],
-    k: npt.NDArray[np.int64],
-    beyond_n: bool = False,
-) -> None:
-    """Refuse counts out of their range, naming the first one."""
-    if not (n.size and c.size and k.size):
-        return
-    _refuse(n < 0, "n_samples", n, "must not be negative")
-    _refuse(c < 0, "n_correct", c, "must not be negative")
-    _refuse(k < 1, "k", k, "must be at least 1")
-    _refuse(c > n, "n_correct", c, "exceeds n_samples; count correct samples among all samples")
-    if not beyond_n and k.max() > n.min():
-        rule = (
-            f"exceeds n_samples (least: {n.min()}); draw at most n samples, or extrapolate with "
-            "passk_lab.stats.extrapolate.extrapolate_pass_at_k"
-        )
-        _refuse(k > n, "k", k, rule)
 
 
 @metric("ranked", unit_interval=True)
@@ -401,7 +340,7 @@ def _finite(values: npt.ArrayLike, name: str) -> Floats:
         ) from error
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
         raise ValueError(f"{name} must have shape (n,) or (n_problems, n), not {array.shape}")
-    _refuse(~np.isfinite(array), name, array, "is not finite; score the sample or drop it")
+    refuse(~np.isfinite(array), name, array, "is not finite; score the sample or drop it")
     return array
 
 
@@ -494,7 +433,7 @@ def maj_at_k(
         )
     if correct.dtype.kind != "b" and not np.isin(correct, (0, 1)).all():
         raise ValueError("mode_correct must hold booleans (or 0 and 1)")
-    _refuse(counts < 0, "mode_counts", counts, "must not be negative")
+    refuse(counts < 0, "mode_counts", counts, "must not be negative")
     n = int(counts.sum()) if n_samples is None else int(whole_numbers(n_samples, "n_samples"))
     if counts.sum() > n:
         raise ValueError(f"mode_counts sum to {counts.sum()}, above n_samples={n}")

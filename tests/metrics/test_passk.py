@@ -17,6 +17,7 @@ from passk_lab import (
     pass_at_k,
     pass_hat_k,
 )
+from passk_lab.metrics import mg_pass_at_k
 
 EXACT = Fraction(1, 10**12)
 
@@ -123,6 +124,24 @@ def test_g_pass_at_k_has_the_known_ends():
     assert g_pass_at_k(100, 50, 30, 0.1) == pytest.approx(ways / comb(100, 30), rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 17, 40, 120])
+def test_mg_pass_at_k_is_exact(n):
+    for c, k in triples(n, 20, seed=n):
+        ways = [comb(c, j) * comb(n - c, k - j) for j in range(k + 1)]
+        tails = sum(sum(ways[i:]) for i in range(ceil(Fraction(k, 2)) + 1, k + 1))
+        exact = Fraction(2 * tails, k * comb(n, k))
+        assert relative_error(mg_pass_at_k(n, c, k), exact) <= EXACT, (c, k)
+
+
+def test_mg_pass_at_k_is_the_mean_of_g_pass_at_k():
+    n, c, k = 64, np.arange(65), 16
+    mean = sum(g_pass_at_k(n, c, k, i / k) for i in range(9, 17)) / 8
+    np.testing.assert_allclose(mg_pass_at_k(n, c, k), mean, rtol=1e-12)
+    many = mg_pass_at_k(n, c, [[1], [3], [16]])
+    assert not many[0].any()
+    assert many[:, -1].tolist() == pytest.approx([0, 2 / 3, 1], rel=1e-12)
+
+
 @pytest.mark.parametrize("prior", [(1, 1), (0.5, 0.5), (2.0, 7.5)])
 def test_bayes_pass_at_k_matches_beta_functions(prior):
     a, b = prior
@@ -183,7 +202,9 @@ def test_broadcasting():
     assert pass_at_k([10.0], [3.0], [1])[0] == 0.3
 
 
-@pytest.mark.parametrize("function", [pass_at_k, pass_hat_k, lambda *a: g_pass_at_k(*a, 0.5)])
+@pytest.mark.parametrize(
+    "function", [pass_at_k, pass_hat_k, mg_pass_at_k, lambda *a: g_pass_at_k(*a, 0.5)]
+)
 @pytest.mark.parametrize(
     ("args", "message"),
     [

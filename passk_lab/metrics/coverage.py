@@ -1,0 +1,331 @@
+"""Breadth of what a model solves, and what training does to it, from counts.
+
+`pass_at_k` at small k rewards problems solved often, at large k those solved at all. The measures
+here say which of the two a change moved: all need samples and correct samples of each problem only.
+
+===================  ===================================================================
+function             says
+===================  ===================================================================
+`cover_at_tau`       which problems are solved at a given reliability
+`pass_at_k_auc`      how high a whole curve lies
+`sharpening_tax`     how much a curve rises after k = 1, which sharpening alone uses up
+`solved_shares`      which problems are solved always, sometimes, never
+`support_change`     which share of solved problems training kept, and which is new
+===================  ===================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from passk_lab.metrics._counts import (
+    check_counts,
+    check_share,
+    least_correct,
+    over_distinct,
+    refuse,
+    whole_numbers,
+)
+from passk_lab.metrics._hypergeometric import Floats, log_ratio
+
+__all__ = [
+    "SupportChange",
+    "cover_at_tau",
+    "pass_at_k_auc",
+    "scaled_sharpening_tax",
+    "sharpening_tax",
+    "solved_shares",
+    "support_change",
+]
+
+_BLOCK = 1 << 20  # numbers held at once
+
+
+def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.ArrayLike) -> Any:
+    """Cover@tau: 1 where at least a share tau of the samples is correct, else 0.
+
+    The mean over problems is the share of problems solved at that reliability.
+
+    Parameters
+    ----------
+    n_samples, n_correct : array_like of int
+        Samples n and correct samples c of each problem; 0 <= c <= n and n >= 1.
+    tau : array_like of float
+        0 < tau <= 1. All arguments broadcast against each other.
+
+    Returns
+    -------
+    float or array of float
+        0 or 1.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range, not whole or missing; the message names the place.
+
+    Notes
+    -----
+    Of problems with known accuracies p, pass@k is the mean of Cover@tau over tau ~ Beta(1, k). Here
+    c / n stands for p, so near tau noise decides: take n well above 1 / tau.
+
+    References
+    ----------
+    .. [1] Dragoi et al. (2025), Beyond Pass@k: Breadth-Depth Metrics for Reasoning Boundaries,
+       arXiv:2510.08325.
+
+    Examples
+    --------
+    >>> cover_at_tau(10, [0, 3, 10], 0.3).tolist()
+    [0.0, 1.0, 1.0]
+    """
+    n, c = _some_samples(n_samples, n_correct)
+    share = check_share(tau)
+    covered = np.asarray(c >= least_correct(n.astype(np.float64), share), dtype=np.float64)
+    return float(covered) if covered.ndim == 0 else covered
+
+
+def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
+    """Area under pass@k over log k, from k = 1 to ``k_max``, by log ``k_max``.
+
+    Pass@k is exact at every whole k; between two of them the curve is a straight line in log k.
+
+    Parameters
+    ----------
+    n_samples, n_correct, k_max : array_like of int
+        As n, c and k for `passk_lab.metrics.passk.pass_at_k`.
+
+    Returns
+    -------
+    float or array of float
+        Between pass@1 and pass@k_max; pass@1 where ``k_max`` is 1.
+
+    Raises
+    ------
+    ValueError
+        As for `passk_lab.metrics.passk.pass_at_k`.
+
+    Examples
+    --------
+    >>> pass_at_k_auc(8, [0, 1, 4, 8], 8).round(4).tolist()
+    [0.0, 0.425, 0.8464, 1.0]
+    """
+    return over_distinct(
+        _sum_over_k(lambda n, c, k, last: _log_widths(k, last) * -np.expm1(log_ratio(n, c, k))),
+        n_samples,
+        n_correct,
+        k_max,
+        name="k_max",
+    )
+
+
+def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
+    """Sum of pass@K - pass@k over k = 1, ..., K - 1, with K = ``k_max``.
+
+    What K samples reach and fewer miss. Training that only sharpens lifts pass@1 towards a pass@K
+    that stays, so the tax falls: report base minus trained, at one K.
+
+    Parameters
+    ----------
+    n_samples, n_correct, k_max : array_like of int
+        As n, c and k for `passk_lab.metrics.passk.pass_at_k`.
+
+    Returns
+    -------
+    float or array of float
+        From 0 (a flat curve) to K - 1.
+
+    Raises
+    ------
+    ValueError
+        As for `passk_lab.metrics.passk.pass_at_k`.
+
+    See Also
+    --------
+    scaled_sharpening_tax : between 0 and 1, from means over problems.
+
+    Notes
+    -----
+    With m_k = 1 - pass@k and m_k - m_(k+1) = m_k c / (n - k), the sum is that of k m_k c / (n - k):
+    all terms are positive and nothing cancels.
+
+    Examples
+    --------
+    >>> sharpening_tax(8, [0, 1, 4, 8], 4).round(4).tolist()
+    [0.0, 0.75, 0.7429, 0.0]
+    """
+
+    def rise(n: Floats, c: Floats, k: Floats, last: float) -> Floats:
+        return np.where(k < last, k * c, 0.0) / np.maximum(n - k, 1) * np.exp(log_ratio(n, c, k))
+
+    return over_distinct(_sum_over_k(rise), n_samples, n_correct, k_max, name="k_max")
+
+
+def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: int) -> Any:
+    """Sharpening tax as a share of the largest that pass@1 allows: A / ((K - 1) (1 - pass@1)).
+
+    Parameters
+    ----------
+    tax, pass_at_1 : array_like of float
+        Means over problems of `sharpening_tax` and pass@1. The ratio is one of means: it has no
+        value for a single problem, and resampling takes it anew of each replicate's means.
+    k_max : int
+        K of ``tax``, at least 2.
+
+    Returns
+    -------
+    float or array of float
+        0 to 1; NaN where pass@1 is 1, which leaves nothing to scale by.
+
+    Raises
+    ------
+    ValueError
+        ``k_max`` is below 2.
+
+    Examples
+    --------
+    >>> scaled_sharpening_tax(0.75, 0.25, 4)
+    0.3333333333333333
+    """
+    if k_max < 2:
+        raise ValueError(f"k_max={k_max} must be at least 2")
+    largest = (k_max - 1) * (1 - np.asarray(pass_at_1, dtype=np.float64))
+    return _ratio(np.asarray(tax, dtype=np.float64), largest)
+
+
+def solved_shares(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike) -> Floats:
+    """Tell problems apart by whether all, some or none of their samples are correct.
+
+    Parameters
+    ----------
+    n_samples, n_correct : array_like of int
+        As for `cover_at_tau`.
+
+    Returns
+    -------
+    array of float, shape (..., 3)
+        1 in the column that applies: always, sometimes, never. Means over problems are shares.
+
+    Raises
+    ------
+    ValueError
+        As for `cover_at_tau`.
+
+    Notes
+    -----
+    "Never" depends on n: compare runs at an equal number of samples.
+
+    Examples
+    --------
+    >>> solved_shares(8, [0, 3, 8, 8]).mean(axis=0).tolist()
+    [0.5, 0.25, 0.25]
+    """
+    n, c = np.broadcast_arrays(*_some_samples(n_samples, n_correct))
+    return np.stack([c == n, (c > 0) & (c < n), c == 0], axis=-1).astype(np.float64)
+
+
+class SupportChange(NamedTuple):
+    """What training did to the set of solved problems; see `support_change`."""
+
+    kept: Any
+    gained: Any
+    score: Any
+
+
+def support_change(
+    base_solved: npt.ArrayLike, run_solved: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> SupportChange:
+    """Shares of solved problems that a run kept from its base, and won beyond it.
+
+    Parameters
+    ----------
+    base_solved, run_solved : array_like of bool, shape (n_problems,)
+        Whether base and run solved each problem, among an equal number of samples.
+    weights : array_like of float, shape (..., n_problems), optional
+        How much each problem counts, for example in resampling. Default: all alike.
+
+    Returns
+    -------
+    SupportChange
+        Floats, or arrays of the leading shape of ``weights``. ``kept`` is the share of the base's
+        solved problems that the run solves, too; ``gained`` the share of the run's solved problems
+        that the base did not solve; ``score`` their harmonic mean. NaN where nothing was solved.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, or a value is neither true nor false.
+
+    References
+    ----------
+    .. [1] Wu et al. (2025), The Invisible Leash: Why RLVR May or May Not Escape Its Origin,
+       arXiv:2507.14843 (support retention rate, net discovery rate, support dynamic score).
+
+    Examples
+    --------
+    >>> support_change([True, True, True, False], [True, True, False, True])
+    SupportChange(kept=0.6666666666666666, gained=0.3333333333333333, score=0.4444444444444444)
+    """
+    base, run = (_solved(v, name) for v, name in ((base_solved, "base"), (run_solved, "run")))
+    if base.shape != run.shape:
+        raise ValueError(
+            f"base_solved has shape {base.shape}, run_solved {run.shape}; give the same problems"
+        )
+    weight = np.ones(base.shape) if weights is None else np.asarray(weights, dtype=np.float64)
+    kept = _ratio(weight @ (base & run), weight @ base)
+    gained = _ratio(weight @ (run & ~base), weight @ run)
+    score = _ratio(2 * np.asarray(kept) * gained, np.asarray(kept) + gained, otherwise=0.0)
+    return SupportChange(kept, gained, score)
+
+
+def _some_samples(
+    n_samples: npt.ArrayLike, n_correct: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    n, c = whole_numbers(n_samples, "n_samples"), whole_numbers(n_correct, "n_correct")
+    check_counts(n, c, np.array(1), beyond_n=True)
+    refuse(n < 1, "n_samples", n, "must be at least 1; leave problems without samples out")
+    return n, c
+
+
+def _solved(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
+    marks = np.asarray(values)
+    if marks.ndim != 1 or (marks.dtype.kind != "b" and not np.isin(marks, (0, 1)).all()):
+        raise ValueError(f"{name}_solved must hold a boolean (or 0 and 1) for each problem")
+    return marks.astype(bool)
+
+
+def _ratio(part: Any, whole: Any, otherwise: float = np.nan) -> Any:
+    """Divide; where the whole is 0 the ratio has no value."""
+    part, whole = np.broadcast_arrays(part, whole)
+    empty = np.where(np.isnan(whole), np.nan, otherwise)
+    result = np.divide(part, whole, out=empty, where=whole > 0)
+    return float(result) if result.ndim == 0 else result
+
+
+def _log_widths(k: Floats, last: float) -> Floats:
+    """Weights of the trapezoids in log k over 1, ..., last; they sum to 1."""
+    if last == 1:
+        return np.ones_like(k)
+    return np.log(np.minimum(k + 1, last) / np.maximum(k - 1, 1)) / (2 * np.log(last))
+
+
+def _sum_over_k(
+    term: Callable[[Floats, Floats, Floats, float], Floats],
+) -> Callable[[Floats, Floats, Floats], Floats]:
+    """Make a kernel that sums a term over k = 1, ..., k_max."""
+
+    def kernel(n: Floats, c: Floats, k_max: Floats) -> Floats:
+        n, c, k_max = np.broadcast_arrays(n, c, k_max)
+        total = np.zeros(n.shape)
+        for last in np.unique(k_max):
+            here = k_max == last
+            block = max(1, _BLOCK // int(here.sum()))
+            for start in range(1, int(last) + 1, block):
+                k = np.arange(start, min(start + block, int(last) + 1), dtype=np.float64)
+                total[here] += term(n[here], c[here], k[:, None], float(last)).sum(axis=0)
+        return total
+
+    return kernel
