@@ -1,14 +1,17 @@
-"""Untrusted names and texts made safe to show: in a terminal, a page, a figure, a spreadsheet."""
+"""Names: looked up, and made safe to show in a terminal, a page, a figure, a spreadsheet."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["csv_safe", "shorten", "visible"]
+__all__ = ["csv_safe", "look_up", "shorten", "visible"]
+
+T = TypeVar("T")
 
 # C0 and C1 controls, delete, line separators, lone surrogates, noncharacters, and the marks that
 # reorder or hide the text around them.
@@ -19,6 +22,21 @@ _HIDDEN = re.compile(
 _HIDDEN_IN_LINES = re.compile(_HIDDEN.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 # Also after blanks, for spreadsheets cut them off; tab and return, for some start a formula there.
 _FORMULA = re.compile("[\t\r]|\\s*[=+\\-@＝＋－＠]")
+
+
+def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """Find a name in a registry; ValueError lists the known ones.
+
+    Examples
+    --------
+    >>> look_up("colour", "blue", {"red": 1, "green": 2})
+    Traceback (most recent call last):
+    ...
+    ValueError: colour 'blue' is unknown; the known ones: red, green
+    """
+    if name not in known:
+        raise ValueError(f"{kind} {name!r} is unknown; the known ones: {', '.join(known)}")
+    return known[name]
 
 
 def visible(text: str, lines: bool = False) -> str:

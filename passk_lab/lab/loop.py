@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from passk_lab.lab.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from passk_lab.lab.grading import sample_and_grade
-from passk_lab.lab.methods import Batch, LossOptions, get_method
+from passk_lab.lab.methods import Batch, LossFunction, LossOptions, get_method
 from passk_lab.lab.tasks.base import Task
 
 __all__ = ["Interrupted", "TrainConfig", "log_metrics", "rollout_batch", "train"]
@@ -130,7 +130,7 @@ def train(
     Interrupted
         Ctrl-C, after the running step was finished and saved.
     """
-    method = get_method(config.method)
+    loss_function = get_method(config.method)
     if prompts is not None and len(prompts) < config.prompts_per_step:
         raise ValueError(
             f"prompts: {len(prompts)} are fewer than prompts_per_step={config.prompts_per_step}; "
@@ -165,7 +165,7 @@ def train(
             start = time.perf_counter()
             batch = rollout_batch(task, student, teacher, base, config, step, prompts)
             sampled = time.perf_counter()
-            measured = _update(batch, method.loss, student, optimizer, config, step, folder)
+            measured = _update(batch, loss_function, student, optimizer, config, step, folder)
             if average is not None:
                 _move(average, student, config.ema_rate)
             measured["sampling_share"] = (sampled - start) / (time.perf_counter() - start)
@@ -213,7 +213,7 @@ def rollout_batch(
 
 def _update(
     batch: Batch,
-    loss_function: Any,
+    loss_function: LossFunction,
     student: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,

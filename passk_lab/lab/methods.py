@@ -4,28 +4,14 @@ A method is a loss function over a `Batch`. Distilling methods compare the stude
 the same model that also sees a demonstration; they differ in which demonstration is shown to a
 row and in the divergence. Reinforcing methods weigh the student's own tokens by an advantage.
 
-======================  ==========================================================================
-method                  loss (y_i sampled by the student p, c_i the demonstration of row i,
-                        T = teacher, r_i reward, A_i advantage within the group)
-======================  ==========================================================================
-``sdsd``                sum_t KL(p(.|y_<t) || T(.|c_i, y_<t)), c_i a random correct rollout of the
-                        group, not row i itself where possible
-``sdsd-forward``        the same with KL(T || p)
-``sdsd-jsd``            the same with the Jensen-Shannon divergence, alpha = 1/2
-``sdsd-uniform``        ``sdsd``, c_i uniform over the *distinct* correct answers of the group
-``sdsd-centred``        ``sdsd`` + sum_t log p(y_t) (s_i - mean s over correct rows), correct rows
-                        only, s_i = log T(y_i) - log p(y_i): takes the rollout effect out again
-``grpo``                -A_i log p(y_i) + kl_coef KL(p || base), A_i standardised in the group
-``rloo``                the same with A_i = r_i - mean of the other rows
-``rft``                 -log p(y_i) of the correct rows
-``rl-modulated``        ``grpo``, token t weighed by |log T(y_t) - log p(y_t)|, mean weight 1
-``srpo``                ``grpo`` on correct rows, ``sdsd`` on the others
-``mara``                ``grpo`` with rewards that flatten the base's correct modes
-``pkpo``                ``grpo``'s surrogate with the unbiased gradient of pass@k as advantage
-``control-other``       ``sdsd`` with a correct rollout of another prompt as c_i
-``control-wrong``       ``sdsd`` with an incorrect rollout of the group as c_i
-``control-none``        ``sdsd`` without a demonstration
-======================  ==========================================================================
+docs/training.md has the formulas. To add a method, decorate its loss with `method`:
+
+>>> @method("reinforce")
+... def reinforce(batch):
+...     "Policy gradient without a baseline."
+...     return -(batch.student_logprob.sum(1) * torch.from_numpy(batch.correct.ravel())).mean()
+>>> get_method("reinforce") is METHODS.pop("reinforce")
+True
 """
 
 from __future__ import annotations
@@ -41,11 +27,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from passk_lab._text import look_up
 from passk_lab.lab import losses
 from passk_lab.lab.sampling import Samples, score
 from passk_lab.lab.tasks.base import Task
 
-__all__ = ["METHODS", "Batch", "LossOptions", "Method", "get_method"]
+__all__ = ["METHODS", "Batch", "LossOptions", "get_method", "method"]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -148,12 +135,33 @@ Picker = Callable[[Batch], "list[str | None]"]
 LossFunction = Callable[[Batch], Tensor]
 
 
-@dataclass(frozen=True)
-class Method:
-    """A loss, and what it is in a few words."""
+METHODS: dict[str, LossFunction] = {}
 
-    loss: LossFunction
-    summary: str
+
+def method(name: str) -> Callable[[LossFunction], LossFunction]:
+    """Register a loss as the training method ``name``; its docstring's first line describes it."""
+
+    def register(loss: LossFunction) -> LossFunction:
+        METHODS[name] = loss
+        return loss
+
+    return register
+
+
+def get_method(name: str) -> LossFunction:
+    """Look a method up by name; a variant's suffix ("sdsd/frozen") is passed over.
+
+    Raises
+    ------
+    ValueError
+        The method is unknown; the message lists the known ones.
+
+    Examples
+    --------
+    >>> get_method("sdsd/frozen").__doc__
+    'Reverse KL to the teacher that saw a random correct peer.'
+    """
+    return look_up("method", name.split("/")[0], METHODS)
 
 
 # --- demonstrations: for each row an answer to show to the teacher, None where there is none -----
@@ -227,43 +235,31 @@ def _against_teacher(
     return loss
 
 
+@method("sdsd")
 def sdsd(batch: Batch) -> Tensor:
     """Reverse KL to the teacher that saw a random correct peer."""
     return _distil(batch, peers, "reverse")
 
 
+@method("sdsd-forward")
 def sdsd_forward(batch: Batch) -> Tensor:
     """Forward KL to that teacher."""
     return _distil(batch, peers, "forward")
 
 
+@method("sdsd-jsd")
 def sdsd_jsd(batch: Batch) -> Tensor:
     """Jensen-Shannon divergence to that teacher."""
     return _distil(batch, peers, "jsd")
 
 
+@method("sdsd-uniform")
 def sdsd_uniform(batch: Batch) -> Tensor:
     """Reverse KL, demonstrations uniform over distinct correct answers."""
     return _distil(batch, distinct_peers, "reverse")
 
 
-def control_other(batch: Batch) -> Tensor:
-    """Reverse KL, the demonstration solves another prompt."""
-    return _distil(batch, strangers, "reverse")
-
-
-def control_wrong(batch: Batch) -> Tensor:
-    """Reverse KL, the demonstration is wrong."""
-    return _distil(batch, wrong_peers, "reverse")
-
-
-def control_none(batch: Batch) -> Tensor:
-    """Reverse KL to the teacher without a demonstration."""
-    everyone = np.ones(len(batch.answers), dtype=bool)
-    nothing: list[str | None] = [None] * len(batch.answers)
-    return _against_teacher(batch, batch.teacher_logits(nothing), everyone, "reverse")
-
-
+@method("sdsd-centred")
 def sdsd_centred(batch: Batch) -> Tensor:
     """Reverse KL without the part of its gradient that tilts correct rollouts against each other.
 
@@ -311,22 +307,26 @@ def _reinforce(
     return loss
 
 
+@method("grpo")
 def grpo(batch: Batch) -> Tensor:
     """Policy gradient with rewards standardised in the group."""
     return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "grpo"))
 
 
+@method("rloo")
 def rloo(batch: Batch) -> Tensor:
     """Policy gradient against the mean of the other rollouts."""
     return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "rloo"))
 
 
+@method("rft")
 def rft(batch: Batch) -> Tensor:
     """Cross-entropy on the correct rollouts."""
     mask = batch.rows(batch.correct)
     return losses.rft_loss(batch.student_logits, batch.samples.tokens, mask, reduction="sequence")
 
 
+@method("rl-modulated")
 def rl_modulated(batch: Batch) -> Tensor:
     """The verifier gives the direction; the teacher only how much a token counts."""
     teacher_logits = batch.teacher_logits(peers(batch))
@@ -339,6 +339,7 @@ def rl_modulated(batch: Batch) -> Tensor:
     return _reinforce(batch, advantages, weights)
 
 
+@method("srpo")
 def srpo(batch: Batch) -> Tensor:
     """Sample routing: correct rows are reinforced, failed rows are taught."""
     advantages = losses.group_advantages(batch.correct.astype(float), "grpo")
@@ -348,6 +349,7 @@ def srpo(batch: Batch) -> Tensor:
     return torch.as_tensor(share * reinforced + (1 - share) * taught)
 
 
+@method("mara")
 def mara(batch: Batch) -> Tensor:
     """Policy gradient with rewards anchored at the base's most likely correct mode."""
     base = losses.token_logprob(batch.base_logits, batch.samples.tokens, batch.mask)
@@ -356,6 +358,7 @@ def mara(batch: Batch) -> Tensor:
     return _reinforce(batch, losses.group_advantages(rewards, "grpo"))
 
 
+@method("pkpo")
 def pkpo(batch: Batch) -> Tensor:
     """Policy gradient of pass@k."""
     k = min(batch.options.pkpo_k, batch.n)
@@ -363,39 +366,21 @@ def pkpo(batch: Batch) -> Tensor:
     return _reinforce(batch, batch.n * losses.pkpo_rewards(batch.correct, k, baseline=True))
 
 
-METHODS: dict[str, Method] = {
-    "sdsd": Method(sdsd, "self-distillation, reverse KL"),
-    "sdsd-forward": Method(sdsd_forward, "self-distillation, forward KL"),
-    "sdsd-jsd": Method(sdsd_jsd, "self-distillation, Jensen-Shannon"),
-    "sdsd-uniform": Method(sdsd_uniform, "demonstrations uniform over distinct correct answers"),
-    "sdsd-centred": Method(sdsd_centred, "self-distillation without the rollout effect"),
-    "grpo": Method(grpo, "group-relative policy optimisation"),
-    "rloo": Method(rloo, "leave-one-out REINFORCE"),
-    "rft": Method(rft, "rejection-sampling fine-tuning"),
-    "rl-modulated": Method(rl_modulated, "verifier's sign, teacher's size"),
-    "srpo": Method(srpo, "correct rows reinforced, failed rows taught"),
-    "mara": Method(mara, "mode-anchored reward"),
-    "pkpo": Method(pkpo, "pass@k policy optimisation"),
-    "control-other": Method(control_other, "demonstration of another prompt"),
-    "control-wrong": Method(control_wrong, "wrong demonstration"),
-    "control-none": Method(control_none, "no demonstration"),
-}
+@method("control-other")
+def control_other(batch: Batch) -> Tensor:
+    """Reverse KL, the demonstration solves another prompt."""
+    return _distil(batch, strangers, "reverse")
 
 
-def get_method(name: str) -> Method:
-    """Look a method up by name; a variant's suffix ("sdsd/frozen") is passed over.
+@method("control-wrong")
+def control_wrong(batch: Batch) -> Tensor:
+    """Reverse KL, the demonstration is wrong."""
+    return _distil(batch, wrong_peers, "reverse")
 
-    Raises
-    ------
-    ValueError
-        The method is unknown; the message lists the known ones.
 
-    Examples
-    --------
-    >>> get_method("sdsd/frozen").summary
-    'self-distillation, reverse KL'
-    """
-    method = METHODS.get(name.split("/")[0])
-    if method is None:
-        raise ValueError(f"method {name!r} is unknown; the known ones: {', '.join(METHODS)}")
-    return method
+@method("control-none")
+def control_none(batch: Batch) -> Tensor:
+    """Reverse KL to the teacher without a demonstration."""
+    everyone = np.ones(len(batch.answers), dtype=bool)
+    nothing: list[str | None] = [None] * len(batch.answers)
+    return _against_teacher(batch, batch.teacher_logits(nothing), everyone, "reverse")

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from passk_lab.lab import loop  # noqa: E402
 from passk_lab.lab.loop import Interrupted, TrainConfig, log_metrics, train  # noqa: E402
+from passk_lab.lab.methods import METHODS  # noqa: E402
 from passk_lab.lab.model import ModelConfig  # noqa: E402
 from passk_lab.lab.pretrain import (  # noqa: E402
     PretrainConfig,
@@ -112,8 +112,7 @@ def test_a_batch_without_a_correct_rollout_is_skipped(base, tmp_path, monkeypatc
 
 
 def test_a_loss_that_is_no_number_stops_and_saves(base, tmp_path, monkeypatch):
-    broken = loop.get_method("sdsd").__class__(lambda batch: torch.tensor(float("nan")), "")
-    monkeypatch.setattr(loop, "get_method", lambda name: broken)
+    monkeypatch.setitem(METHODS, "sdsd", lambda batch: torch.tensor(float("nan")))
     with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
         train(TASK, base, TrainConfig(steps=2, **SMALL), tmp_path, progress=False)
     assert any((tmp_path / "not-finite").iterdir())

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -91,7 +94,7 @@ def test_control_demonstrations(batch):
 def test_every_loss_is_finite_and_has_a_gradient(name, batch, model):
     model.zero_grad()
     batch.samples.logprob.copy_(batch.student_logprob.detach())
-    loss = METHODS[name].loss(batch)
+    loss = METHODS[name](batch)
     assert torch.isfinite(loss)
     loss.backward()
     size = sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None)
@@ -105,7 +108,7 @@ def test_groups_without_a_correct_rollout_don_t_teach(batch, model):
     """The third prompt's rows get no gradient from self-distillation."""
     logits = batch.student_logits.detach().requires_grad_()
     batch.__dict__["student_logits"] = logits
-    METHODS["sdsd"].loss(batch).backward()
+    METHODS["sdsd"](batch).backward()
     assert logits.grad[:8].abs().sum() > 0
     assert logits.grad[8:].abs().sum() == 0
 
@@ -122,9 +125,9 @@ def test_centred_tilt_removes_the_difference_between_correct_rows(batch):
     credit = (teacher - batch.student_logprob.detach()).sum(1)[:3]
     excess = credit - credit.mean()
     fresh = Batch(**{**batch_fields(batch), "rng": np.random.default_rng(1)})
-    plain = METHODS["sdsd"].loss(fresh)
+    plain = METHODS["sdsd"](fresh)
     again = Batch(**{**batch_fields(batch), "rng": np.random.default_rng(1)})
-    centred = METHODS["sdsd-centred"].loss(again)
+    centred = METHODS["sdsd-centred"](again)
     assert float(centred.detach()) != pytest.approx(float(plain.detach()))
     assert abs(float(excess.sum())) < 1e-4
 
@@ -141,11 +144,17 @@ def test_modulated_advantages_keep_the_mean_weight(batch):
     logits = batch.student_logits.detach().requires_grad_()
     batch.__dict__["student_logits"] = logits
     batch.__dict__.pop("student_logprob")
-    loss = METHODS["rl-modulated"].loss(batch)
+    loss = METHODS["rl-modulated"](batch)
     advantages = losses.group_advantages(batch.correct.astype(float), "grpo").ravel()
     lengths = batch.mask.sum(1).numpy()
     # On policy the ratio is 1: the loss is minus the mean over rows of advantage times length.
     assert float(loss.detach()) == pytest.approx(-(advantages * lengths).mean(), rel=1e-4)
+
+
+def test_the_docs_list_every_method():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    assert re.findall(r"^\| `([a-z-]+)` \|", page.partition("## The suite")[0], re.M) == [*METHODS]
+    assert all(loss.__doc__ for loss in METHODS.values())
 
 
 def test_unknown_methods_are_refused():
