@@ -1,4 +1,4 @@
-import json
+import pickle
 import random
 import shutil
 import subprocess
@@ -53,20 +53,12 @@ class Run:
             {"params": p, "lr": 0.01 / (i + 1)} for i, p in enumerate(self.model.parameters())
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.1, betas=(0.8, 0.95))
-        self.generators = {
-            "data": torch.Generator().manual_seed(1),
-            "tasks": np.random.default_rng(2),
-            "philox": np.random.Generator(np.random.Philox(3)),
-            "python": random.Random(4),
-        }
+        self.data = torch.Generator().manual_seed(1)
         self.step = 0
 
     def train(self, n_steps):
         for _ in range(n_steps):
-            tokens = torch.randint(0, 20, (4, 12), generator=self.generators["data"])
-            tokens[0] = torch.from_numpy(self.generators["tasks"].integers(0, 20, 12))
-            tokens[1] = torch.from_numpy(self.generators["philox"].integers(0, 20, 12))
-            tokens[2, 0] = self.generators["python"].randrange(20)
+            tokens = torch.randint(0, 20, (4, 12), generator=self.data)
             tokens[3, :3] = torch.tensor(
                 [random.randrange(20), np.random.randint(20), int(torch.randint(20, ()))]  # noqa: NPY002
             )
@@ -77,14 +69,13 @@ class Run:
             self.step += 1
 
     def save(self, folder):
-        state = {"step": self.step}
-        return save_checkpoint(
-            folder, self.model, self.optimizer, state=state, generators=self.generators
-        )
+        state = {"step": self.step, "data": self.data.get_state()}
+        return save_checkpoint(folder, self.model, self.optimizer, state=state)
 
     def resume(self, folder):
-        loaded = load_checkpoint(folder, self.model, self.optimizer, generators=self.generators)
-        self.step = loaded.state["step"]
+        state = load_checkpoint(folder, self.model, self.optimizer).state
+        self.step = state["step"]
+        self.data.set_state(state["data"])
 
 
 def test_a_resumed_run_goes_on_bit_for_bit(tmp_path):
@@ -122,14 +113,11 @@ def test_saving_does_not_disturb_the_run(tmp_path):
     assert equal(weights(one.model), weights(other.model))
 
 
-def test_global_states_stay_where_only_weights_are_wanted(tmp_path):
-    model = nn.Linear(2, 2)
-    save_checkpoint(tmp_path, model)
+def test_global_states_come_back(tmp_path):
+    random.gauss(0, 1), np.random.normal()  # noqa: NPY002 - keep the second of two numbers
+    save_checkpoint(tmp_path, nn.Linear(2, 2))
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
-    moved = torch.get_rng_state()
-    load_checkpoint(tmp_path, model, restore_random=False)
-    assert torch.equal(torch.get_rng_state(), moved)
     load_checkpoint(tmp_path)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
@@ -180,18 +168,15 @@ def test_state_comes_back_as_it_was(tmp_path):
         "by_number": {0: "a", (1, 2): "b", "__tensor__": "c"},
         "empty": [{}, [], ()],
         "scalar": np.float32(0.1).item(),
-        "count": np.int64(7),
         "tensors": {
             "a/b": torch.arange(3),
             "a": {"b": torch.zeros(2, 0)},
             "half": torch.ones(2, dtype=torch.bfloat16),
         },
-        "arrays": [np.arange(4, dtype=np.uint64), np.array(2.0), np.ones((2, 3))[:, ::2]],
     }
     save_checkpoint(tmp_path, nn.Linear(1, 1), state=state)
     loaded = load_checkpoint(tmp_path).state
-    tensors, arrays = loaded.pop("tensors"), loaded.pop("arrays")
-    expected_tensors, expected_arrays = state.pop("tensors"), state.pop("arrays")
+    tensors, expected_tensors = loaded.pop("tensors"), state.pop("tensors")
     assert loaded == state
     assert type(loaded["pair"]) is tuple
     for got, expected in (
@@ -201,9 +186,6 @@ def test_state_comes_back_as_it_was(tmp_path):
     ):
         assert torch.equal(got, expected)
         assert got.dtype == expected.dtype
-    for got, expected in zip(arrays, expected_arrays, strict=True):
-        assert got.dtype == expected.dtype
-        np.testing.assert_array_equal(got, expected)
 
 
 def test_a_second_models_weights_fit_into_the_state(tmp_path):
@@ -214,14 +196,24 @@ def test_a_second_models_weights_fit_into_the_state(tmp_path):
     assert equal(weights(again), weights(teacher))
 
 
-def test_nothing_is_pickled(tmp_path):
-    run = Run()
-    run.train(1)
-    path = run.save(tmp_path)
-    names = {file.name for file in path.rglob("*") if file.is_file()}
-    assert {file.rsplit(".")[-1] for file in names} == {"json", "safetensors"}
-    for file in path.rglob("*.json"):
-        json.loads(file.read_text())
+class Attack:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return open, (str(self.file), "w")
+
+
+def test_no_code_of_a_file_is_run(tmp_path):
+    model = nn.Linear(1, 1)
+    path = save_checkpoint(tmp_path / "run", model, state={"step": 1})
+    torch.save({"state": {"step": Attack(tmp_path / "ran")}}, path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt is missing or damaged"):
+        load_checkpoint(path, model)
+    (path / "state.pt").write_bytes(pickle.dumps(Attack(tmp_path / "ran")))
+    with pytest.raises(ValueError, match=r"state\.pt is missing or damaged"):
+        load_checkpoint(path, model)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_last_ones_are_kept(tmp_path):
@@ -305,7 +297,7 @@ class Crash(BaseException):
     """Like a kill: nothing catches it, and cleaning up fails."""
 
 
-@pytest.mark.parametrize("name", ["rename", "fsync", "rmtree", "save_file", "mkdir"])
+@pytest.mark.parametrize("name", ["rename", "fsync", "rmtree", "save", "mkdir"])
 @pytest.mark.parametrize("call", [1, 2, 5])
 def test_a_crash_in_any_step_leaves_whole_checkpoints(tmp_path, monkeypatch, name, call):
     for step in (1, 2):
@@ -315,7 +307,7 @@ def test_a_crash_in_any_step_leaves_whole_checkpoints(tmp_path, monkeypatch, nam
         "rename": module.os,
         "fsync": module.os,
         "rmtree": module.shutil,
-        "save_file": module,
+        "save": module.torch,
         "mkdir": module.Path,
     }
     real, count = getattr(places[name], name), 0
@@ -356,7 +348,6 @@ def test_another_config_is_refused_field_by_field(tmp_path):
         match=r"group is 8 there and 4 here; n_steps is 100 there and 200 here; shape is .*; use",
     ):
         load_checkpoint(tmp_path, config=Settings(group=4, n_steps=200, shape=(1, 3)))
-    load_checkpoint(tmp_path, config=Settings(n_steps=200), ignore=["n_steps"])
     with pytest.raises(ValueError, match="group is 8 there and absent here"):
         load_checkpoint(tmp_path, config={"rate": 0.1, "shape": [1, 2], "n_steps": 100})
 
@@ -387,13 +378,9 @@ def test_a_plain_module_of_another_shape_is_refused(tmp_path):
 
 def test_what_was_not_saved_is_not_restored(tmp_path):
     model = nn.Linear(1, 1)
-    save_checkpoint(tmp_path, model, generators={"data": np.random.default_rng(0)})
+    save_checkpoint(tmp_path, model)
     with pytest.raises(ValueError, match="has no optimizer"):
         load_checkpoint(tmp_path, model, torch.optim.SGD(model.parameters(), lr=1.0))
-    with pytest.raises(ValueError, match=r"has no generator 'date' \(it has: data\)"):
-        load_checkpoint(tmp_path, model, generators={"date": np.random.default_rng(0)})
-    with pytest.raises(ValueError, match="numpy/PCG64 there and torch/cpu here"):
-        load_checkpoint(tmp_path, model, generators={"data": torch.Generator()})
 
 
 def test_no_checkpoint_says_so(tmp_path):
@@ -403,9 +390,7 @@ def test_no_checkpoint_says_so(tmp_path):
         load_checkpoint(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    "name", ["tensors.safetensors", "optimizer.json", "checkpoint.json", "model/model.safetensors"]
-)
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.json", "model/model.safetensors"])
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_file_is_named(tmp_path, name, damage):
     model = nn.Linear(4, 4)
@@ -420,7 +405,7 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
 
 
 def test_what_cannot_be_saved_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="checkpoint/state/task is a Settings"):
+    with pytest.raises(ValueError, match="state/task is a Settings"):
         save_checkpoint(tmp_path / "run", nn.Linear(1, 1), state={"task": Settings()})
     with pytest.raises(ValueError, match="words/0 is a ndarray"):
         save_checkpoint(tmp_path / "run", nn.Linear(1, 1), state={"words": [np.array(["a"])]})
