@@ -4,8 +4,9 @@ Logits are [B, T, V] and log-probabilities [B, T], aligned with the answer's tok
 predicts answer token t. The mask [B, T] is true where a token counts. Values at masked positions
 never matter, not even NaN. Everything is computed in float32, float64 where the input is float64.
 
-p is the student and q the teacher, which is always a constant: no gradient flows into it. Rewards
-are [G, n]: G prompts with n rollouts each, numpy or torch, and come back as the same kind.
+p is the student and q the teacher, which is always a constant: no gradient flows into it. Losses
+are values per token, in nats; `reduce` brings them to one number. Rewards are arrays [G, n]: G
+prompts with n rollouts each.
 """
 
 from __future__ import annotations
@@ -23,24 +24,18 @@ from passk_lab.metrics.passk import pass_at_k
 
 __all__ = [
     "divergence",
-    "full_sequence",
     "group_advantages",
-    "kl_penalty",
     "mara_rewards",
     "pkpo_rewards",
     "policy_gradient_loss",
     "reduce",
-    "rft_loss",
-    "sampled_divergence",
     "token_logprob",
 ]
 
 Kind = Literal["reverse", "forward", "jsd"]
-Support = Literal["student", "teacher"]
 Reduction = Literal["token", "sequence", "sequence_mean", "constant"]
-Estimator = Literal["k1", "k2", "k3"]
-Gradient = Literal["score", "direct"]
 Advantage = Literal["grpo", "dr_grpo", "rloo"]
+Floats = npt.NDArray[np.float64]
 
 # exp(20) is far beyond any ratio that a sampled token can have, and finite in float32.
 _MAX_LOG_RATIO = 20.0
@@ -147,9 +142,6 @@ def divergence(
     kind: Kind = "reverse",
     alpha: float = 0.5,
     top_k: int | None = None,
-    support: Support = "student",
-    reduction: Reduction | None = None,
-    length: float | None = None,
 ) -> Tensor:
     """Divergence between student p and teacher q over the vocabulary, per token.
 
@@ -161,7 +153,7 @@ def divergence(
       tends to these two at both ends; undivided it tends to 0, so learning rates don't carry over.
 
     Prefixes are the student's own samples and count as given, so the gradient is that of the
-    per-prefix objective. `full_sequence` adds what is missing to the sequence-level one.
+    per-prefix objective, not of the divergence of whole sequences.
 
     Parameters
     ----------
@@ -172,25 +164,19 @@ def divergence(
     alpha : float
         Between 0 and 1; used by "jsd" only.
     top_k : int, optional
-        Keep the k largest logits of `support` and put the rest of p and of q in one bucket each
-        [2]_. A bucket holds at least 1e-7; up to this much, the result is a lower bound of the
-        full divergence and not negative. From V on it is the full divergence.
-    support : {"student", "teacher"}
-        Whose largest logits `top_k` keeps; SDPO keeps the student's.
-    reduction : optional
-        As `how` of `reduce`; None keeps the tokens apart.
-    length : float, optional
-        As in `reduce`.
+        Keep the student's k largest logits and put the rest of p and of q in one bucket each, as
+        SDPO does [2]_. A bucket holds at least 1e-7; up to this much, the result is a lower bound
+        of the full divergence and not negative. From V on it is the full divergence.
 
     Returns
     -------
-    Tensor [B, T], or [] with a reduction
-        Nats; 0 at masked positions.
+    Tensor [B, T]
+        0 at masked positions.
 
     Raises
     ------
     ValueError
-        Shapes don't fit; unknown `kind`, `support` or `reduction`; `alpha` or `top_k` out of range.
+        Shapes don't fit; unknown `kind`; `alpha` or `top_k` out of range.
 
     References
     ----------
@@ -206,11 +192,10 @@ def divergence(
     >>> mask = torch.ones(1, 1, dtype=torch.bool)
     >>> divergence(student, teacher, mask)
     tensor([[0.1733]])
-    >>> divergence(student, teacher, mask, kind="jsd", top_k=1, reduction="token")
-    tensor(0.0338)
+    >>> divergence(student, teacher, mask, kind="jsd", top_k=1)
+    tensor([[0.0338]])
     """
     _choice("kind", kind, Kind)
-    _choice("support", support, Support)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} must be between 0 (forward KL) and 1 (reverse KL)")
     if top_k is not None and top_k < 1:
@@ -226,7 +211,7 @@ def divergence(
     if top_k is None or top_k >= student.shape[-1]:
         log_p, log_q = student.log_softmax(-1), teacher.log_softmax(-1)
     else:
-        kept = (student if support == "student" else teacher).topk(top_k, dim=-1).indices
+        kept = student.topk(top_k, dim=-1).indices
         log_p, log_q = _with_tail(student, kept), _with_tail(teacher, kept)
     if kind == "reverse" or (kind == "jsd" and alpha == 1):
         values = _kl(log_p, log_q)
@@ -236,191 +221,7 @@ def divergence(
         parts = torch.stack([log_p + math.log1p(-alpha), log_q + math.log(alpha)])
         mixture = _finite(parts).logsumexp(0)
         values = (1 - alpha) * _kl(log_p, mixture) + alpha * _kl(log_q, mixture)
-    return _maybe_reduce(_place(values, rows, mask), mask, reduction, length)
-
-
-def full_sequence(
-    values: Tensor, logprob: Tensor, mask: Tensor, baseline: Tensor | None = None
-) -> Tensor:
-    """Give per-token divergences the gradient of the whole sequence's divergence.
-
-    Summed over tokens and averaged over the student's samples, per-token KLs have the value of the
-    sequence's KL(p || q), but not its gradient: an early token also decides which prefixes come
-    later. The missing part is the score-function term, the divergences still to come times the
-    gradient of log p,
-
-        sum_t grad D_t + sum_t grad log p(y_t) (sum_{s > t} D_s - baseline_t).
-
-    Per token the optimum is the geometric mean of the teachers at each prefix; with this term it
-    is that of whole sequences, which favours prefixes whose continuations the teachers agree on.
-
-    Parameters
-    ----------
-    values : Tensor [B, T]
-        From `divergence` without a reduction, any kind. Only with "reverse" is the sum the
-        divergence of sequences; with the others it is the expected sum over the student's prefixes.
-    logprob : Tensor [B, T]
-        Log-probability of the sampled tokens under the student, with its gradient; the samples
-        must be the student's own.
-    mask : Tensor [B, T], bool or integer
-    baseline : Tensor [B, T], optional
-        Lowers the variance. It stays unbiased as long as it doesn't depend on y_t and later
-        tokens of the same row.
-
-    Returns
-    -------
-    Tensor [B, T]
-        The same values with the other gradient. Use `reduce` with "sequence" or "constant": the
-        others divide by lengths, which the sampler decides on as well.
-
-    Raises
-    ------
-    ValueError
-        Shapes don't fit.
-
-    References
-    ----------
-    .. [1] Schulman et al. (2015), Gradient Estimation Using Stochastic Computation Graphs,
-       arXiv:1506.05254, theorem 1.
-
-    Examples
-    --------
-    >>> logprob = torch.full((1, 3), -1.0, requires_grad=True)
-    >>> values = full_sequence(torch.tensor([[0.1, 0.2, 0.4]]), logprob, torch.ones(1, 3).bool())
-    >>> values.detach()
-    tensor([[0.1000, 0.2000, 0.4000]])
-    >>> values.sum().backward()
-    >>> logprob.grad
-    tensor([[0.6000, 0.4000, 0.0000]])
-    """
-    inputs = {"values": values, "logprob": logprob}
-    if baseline is not None:
-        inputs["baseline"] = baseline
-    mask = _mask(mask, **inputs)
-    values, logprob = _masked(values, mask), _masked(logprob, mask)
-    from_here = values.detach().flip(1).cumsum(1).flip(1)
-    to_come = functional.pad(from_here[:, 1:], (0, 1))
-    if baseline is not None:
-        to_come = to_come - _masked(baseline.detach(), mask)
-    return values + to_come * (logprob - logprob.detach())
-
-
-def sampled_divergence(
-    logprob: Tensor,
-    teacher_logprob: Tensor,
-    mask: Tensor,
-    estimator: Estimator = "k1",
-    gradient: Gradient = "score",
-    reduction: Reduction | None = None,
-    length: float | None = None,
-) -> Tensor:
-    """Reverse KL(p || q) from the sampled tokens alone, with Schulman's estimators.
-
-    With r = q(y_t) / p(y_t) and y_t sampled from p [1]_: k1 = -log r, unbiased and of either sign;
-    k2 = (log r)^2 / 2, biased and never negative; k3 = r - 1 - log r, unbiased and never negative.
-
-    Parameters
-    ----------
-    logprob : Tensor [B, T]
-        Log-probability of the sampled tokens under the student, with its gradient.
-    teacher_logprob : Tensor [B, T]
-    mask : Tensor [B, T], bool or integer
-    estimator : {"k1", "k2", "k3"}
-        What the values are. In k3, log r is cut off at 20.
-    gradient : {"score", "direct"}
-        "score": (log p - log q) grad log p for every estimator, unbiased for the gradient of the
-        per-prefix reverse KL; the gradient of TRL's sampled-token loss [2]_. "direct":
-        differentiate the estimator itself. That gives in expectation: k1 nothing at all, k2 the
-        gradient of the reverse KL, k3 the gradient of the forward KL(q || p).
-    reduction, length
-        As in `divergence`.
-
-    Returns
-    -------
-    Tensor [B, T], or [] with a reduction
-        Nats; 0 at masked positions. (TRL's loss has another value, k1 log p, which is no
-        divergence; the gradient is the same.)
-
-    Raises
-    ------
-    ValueError
-        Shapes don't fit; unknown `estimator`, `gradient` or `reduction`.
-
-    References
-    ----------
-    .. [1] Schulman (2020), Approximating KL Divergence, http://joschu.net/blog/kl-approx.html
-    .. [2] TRL 1.16, ``trl.experimental.sdpo.loss_utils``.
-
-    Examples
-    --------
-    >>> logprob, teacher = torch.tensor([[-1.0, -2.0]]), torch.tensor([[-2.0, -1.0]])
-    >>> mask = torch.ones(1, 2, dtype=torch.bool)
-    >>> sampled_divergence(logprob, teacher, mask)
-    tensor([[ 1., -1.]])
-    >>> sampled_divergence(logprob, teacher, mask, estimator="k3")
-    tensor([[0.3679, 0.7183]])
-    """
-    _choice("estimator", estimator, Estimator)
-    _choice("gradient", gradient, Gradient)
-    mask = _mask(mask, logprob=logprob, teacher_logprob=teacher_logprob)
-    logprob = _masked(logprob, mask)
-    log_ratio = logprob - _masked(teacher_logprob.detach(), mask)
-    values = log_ratio
-    if estimator == "k2":
-        values = log_ratio.square() / 2
-    if estimator == "k3":
-        log_r = (-log_ratio).clamp(max=_MAX_LOG_RATIO)
-        values = torch.expm1(log_r) - log_r
-    if gradient == "score":
-        values = values.detach() + log_ratio.detach() * (logprob - logprob.detach())
-    return _maybe_reduce(values, mask, reduction, length)
-
-
-def kl_penalty(
-    logprob: Tensor,
-    ref_logprob: Tensor,
-    mask: Tensor,
-    estimator: Estimator = "k3",
-    reduction: Reduction | None = None,
-    length: float | None = None,
-) -> Tensor:
-    """KL penalty to a reference policy from the sampled tokens, as GRPO adds it to its loss.
-
-    `sampled_divergence` with its "direct" gradient. Mind what the estimators do when they are
-    differentiated: k3, GRPO's, pulls with the gradient of the *forward* KL(ref || p); k2 with that
-    of the reverse KL; k1 with none. The exact full-vocabulary penalty is `divergence` with the
-    reference's logits as the teacher's.
-
-    Parameters
-    ----------
-    logprob, ref_logprob : Tensor [B, T]
-        Log-probabilities of the sampled tokens under the policy and under the reference.
-    mask : Tensor [B, T], bool or integer
-    estimator : {"k1", "k2", "k3"}
-    reduction, length
-        As in `divergence`.
-
-    Returns
-    -------
-    Tensor [B, T], or [] with a reduction
-        Nats; 0 at masked positions.
-
-    Raises
-    ------
-    ValueError
-        As for `sampled_divergence`.
-
-    References
-    ----------
-    .. [1] Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, equation 4.
-
-    Examples
-    --------
-    >>> kl_penalty(torch.tensor([[-1.0]]), torch.tensor([[-2.0]]), torch.tensor([[1]]))
-    tensor([[0.3679]])
-    """
-    mask = _mask(mask, logprob=logprob, ref_logprob=ref_logprob)
-    return sampled_divergence(logprob, ref_logprob, mask, estimator, "direct", reduction, length)
+    return _place(values, rows, mask)
 
 
 def policy_gradient_loss(
@@ -429,15 +230,13 @@ def policy_gradient_loss(
     advantages: Tensor,
     mask: Tensor,
     clip: tuple[float, float] | None = (0.2, 0.2),
-    reduction: Reduction | None = "token",
-    length: float | None = None,
 ) -> Tensor:
     """PPO's clipped loss per token, -min(ratio A, clip(ratio, 1 - low, 1 + high) A).
 
     ratio = p(y_t) / p_old(y_t). The method lies in the advantages and the reduction:
 
     ======================= ======================= =============== =========
-    method                  `group_advantages` kind reduction       clip
+    method                  `group_advantages` kind `reduce`        clip
     ======================= ======================= =============== =========
     GRPO                    "grpo"                  "sequence_mean" symmetric
     GRPO, DAPO's token mean "grpo"                  "token"         high > low
@@ -456,17 +255,15 @@ def policy_gradient_loss(
     mask : Tensor [B, T], bool or integer
     clip : (low, high) or None
         None doesn't clip. Without it a log ratio is still cut off at 20.
-    reduction, length
-        As in `divergence`.
 
     Returns
     -------
-    Tensor [], or [B, T] where `reduction` is None
+    Tensor [B, T]
 
     Raises
     ------
     ValueError
-        Shapes don't fit, `clip` out of range or unknown `reduction`.
+        Shapes don't fit, or `clip` is out of range.
 
     References
     ----------
@@ -478,7 +275,7 @@ def policy_gradient_loss(
     --------
     >>> logprob = torch.tensor([[-1.0, -1.0]], requires_grad=True)
     >>> mask = torch.ones(1, 2, dtype=torch.bool)
-    >>> loss = policy_gradient_loss(logprob, None, torch.tensor([2.0]), mask)
+    >>> loss = reduce(policy_gradient_loss(logprob, None, torch.tensor([2.0]), mask), mask)
     >>> loss.backward()
     >>> loss.item(), logprob.grad.tolist()
     (-2.0, [[-1.0, -1.0]])
@@ -506,50 +303,10 @@ def policy_gradient_loss(
         if not (0 <= low <= 1 and high >= 0):
             raise ValueError(f"clip={clip} must be (low, high) with 0 <= low <= 1 and high >= 0")
         objective = torch.minimum(objective, ratio.clamp(1 - low, 1 + high) * advantages)
-    return _maybe_reduce(-objective, mask, reduction, length)
+    return -objective
 
 
-def rft_loss(
-    logits: Tensor,
-    tokens: Tensor,
-    mask: Tensor,
-    reduction: Reduction | None = "token",
-    length: float | None = None,
-) -> Tensor:
-    """Cross-entropy of given sequences: rejection-sampling fine-tuning, also pre-training.
-
-    Parameters
-    ----------
-    logits : Tensor [B, T, V]
-    tokens : Tensor [B, T], int64
-    mask : Tensor [B, T], bool or integer
-    reduction, length
-        As in `divergence`.
-
-    Returns
-    -------
-    Tensor [], or [B, T] where `reduction` is None
-        Nats.
-
-    Raises
-    ------
-    ValueError
-        Shapes don't fit or unknown `reduction`.
-
-    References
-    ----------
-    .. [1] Yuan et al. (2023), Scaling Relationship on Learning Mathematical Reasoning with Large
-       Language Models, arXiv:2308.01825.
-
-    Examples
-    --------
-    >>> rft_loss(torch.zeros(1, 2, 4), torch.tensor([[3, 0]]), torch.tensor([[1, 0]]))
-    tensor(1.3863)
-    """
-    return _maybe_reduce(-token_logprob(logits, tokens, mask), mask, reduction, length)
-
-
-def group_advantages(rewards: Any, kind: Advantage = "grpo") -> Any:
+def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats:
     """Advantages of a prompt's rollouts against their own group.
 
     - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as TRL computes it [1]_
@@ -558,13 +315,13 @@ def group_advantages(rewards: Any, kind: Advantage = "grpo") -> Any:
 
     Parameters
     ----------
-    rewards : array or Tensor [G, n]
+    rewards : array [G, n]
         n >= 2 rollouts of each of G prompts.
     kind : {"grpo", "dr_grpo", "rloo"}
 
     Returns
     -------
-    array or Tensor [G, n]
+    array [G, n]
         Exactly 0 in a group whose rewards are all equal.
 
     Raises
@@ -595,10 +352,10 @@ def group_advantages(rewards: Any, kind: Advantage = "grpo") -> Any:
         centred = centred / (values.std(1, ddof=1, keepdims=True) + 1e-4)
     if kind == "rloo":
         centred = centred * (n / (n - 1))
-    return _like(centred, rewards)
+    return centred
 
 
-def pkpo_rewards(correct: Any, k: int, baseline: bool = False) -> Any:
+def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floats:
     """Rewards whose policy gradient is an unbiased gradient of pass@k.
 
     With c of n rollouts correct and rho(n, c, k) the unbiased pass@k [1]_,
@@ -611,7 +368,7 @@ def pkpo_rewards(correct: Any, k: int, baseline: bool = False) -> Any:
 
     Parameters
     ----------
-    correct : array or Tensor [G, n]
+    correct : array [G, n]
         Booleans, or 0 and 1.
     k : int
         1 <= k <= n.
@@ -622,7 +379,7 @@ def pkpo_rewards(correct: Any, k: int, baseline: bool = False) -> Any:
 
     Returns
     -------
-    array or Tensor [G, n]
+    array [G, n]
 
     Raises
     ------
@@ -653,10 +410,12 @@ def pkpo_rewards(correct: Any, k: int, baseline: bool = False) -> Any:
     # The best of no rollouts is no success.
     solved = pass_at_k(n - 1, others, k - 1) if k > 1 else np.zeros_like(hits)
     rewards = np.maximum(hits, solved) - (solved if baseline else 0.0)
-    return _like(k / n * rewards, correct)
+    return np.asarray(k / n * rewards)
 
 
-def mara_rewards(rewards: Any, base_logprob: Any, beta: float, threshold: float = 1.0) -> Any:
+def mara_rewards(
+    rewards: npt.ArrayLike, base_logprob: npt.ArrayLike, beta: float, threshold: float = 1.0
+) -> Floats:
     """Mode-anchored reward augmentation: make the KL-regularised optimum flat over good answers.
 
     In each group the anchor z is the good rollout (reward >= threshold) that the base finds most
@@ -670,8 +429,8 @@ def mara_rewards(rewards: Any, base_logprob: Any, beta: float, threshold: float 
 
     Parameters
     ----------
-    rewards : array or Tensor [G, n]
-    base_logprob : array or Tensor [G, n]
+    rewards : array [G, n]
+    base_logprob : array [G, n]
         log pi_0(y) of the whole answer under the base (the reference policy), in nats.
     beta : float
         >= 0.
@@ -680,7 +439,7 @@ def mara_rewards(rewards: Any, base_logprob: Any, beta: float, threshold: float 
 
     Returns
     -------
-    array or Tensor [G, n]
+    array [G, n]
         A group without a good rollout is unchanged.
 
     Raises
@@ -714,7 +473,7 @@ def mara_rewards(rewards: Any, base_logprob: Any, beta: float, threshold: float 
     good = values >= threshold
     anchor = np.where(good, logprob, -np.inf).argmax(1)[:, None]
     reward, top = (np.take_along_axis(x, anchor, 1) for x in (values, logprob))
-    return _like(np.where(good, reward + beta * (top - logprob), values), rewards)
+    return np.where(good, reward + beta * (top - logprob), values)
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -756,12 +515,6 @@ def _place(values: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
     return values.new_zeros(mask.numel()).index_copy(0, rows, values).view(mask.shape)
 
 
-def _maybe_reduce(
-    values: Tensor, mask: Tensor, reduction: Reduction | None, length: float | None
-) -> Tensor:
-    return values if reduction is None else reduce(values, mask, reduction, length)
-
-
 def _choice(name: str, value: str, allowed: Any) -> None:
     known = get_args(allowed)
     if value not in known:
@@ -784,10 +537,8 @@ def _mask(mask: Tensor, **others: Tensor) -> Tensor:
     return mask.bool()
 
 
-def _groups(name: str, values: Any) -> npt.NDArray[np.float64]:
-    """Rewards of any kind as a finite float64 array [G, n]."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().to(torch.float64).numpy()
+def _groups(name: str, values: npt.ArrayLike) -> Floats:
+    """Rewards as a finite float64 array [G, n]."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2:
         raise ValueError(f"{name} must be [G, n], prompts by rollouts, not of shape {array.shape}")
@@ -797,10 +548,3 @@ def _groups(name: str, values: Any) -> npt.NDArray[np.float64]:
             f"{name}[{group}, {rollout}] is {array[group, rollout]}; every rollout needs a number"
         )
     return array
-
-
-def _like(values: npt.NDArray[np.float64], template: Any) -> Any:
-    if not isinstance(template, Tensor):
-        return values
-    dtype = torch.float64 if template.dtype == torch.float64 else torch.float32
-    return torch.as_tensor(values, dtype=dtype, device=template.device)

@@ -226,9 +226,8 @@ def _against_teacher(
 ) -> Tensor:
     mask = batch.rows(shown)
     batch.measured["taught"] = float(shown.mean())
-    loss = losses.divergence(
-        batch.student_logits, teacher_logits, mask, kind=kind, reduction="sequence"
-    )
+    apart = losses.divergence(batch.student_logits, teacher_logits, mask, kind)
+    loss = losses.reduce(apart, mask, "sequence")
     if batch.options.trust:
         stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
         loss = loss + batch.options.trust * losses.reduce(stay, mask, "sequence")
@@ -296,7 +295,6 @@ def _reinforce(
         advantage,
         mask,
         clip=batch.options.clip,
-        reduction=None,
     )
     if weights is not None:
         per_token = per_token * weights
@@ -323,7 +321,8 @@ def rloo(batch: Batch) -> Tensor:
 def rft(batch: Batch) -> Tensor:
     """Cross-entropy on the correct rollouts."""
     mask = batch.rows(batch.correct)
-    return losses.rft_loss(batch.student_logits, batch.samples.tokens, mask, reduction="sequence")
+    logprob = losses.token_logprob(batch.student_logits, batch.samples.tokens, mask)
+    return losses.reduce(-logprob, mask, "sequence")
 
 
 @method("rl-modulated")
