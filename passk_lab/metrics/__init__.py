@@ -29,15 +29,14 @@ from passk_lab.metrics.entropy import (
     sequence_entropy_from_tokens,
 )
 from passk_lab.metrics.functional import (
+    ModeCounts,
     chao1,
     coverage_at_k,
     distinct_at_k,
-    distinct_k,
     good_turing_coverage,
     hill_number,
     semantic_entropy,
     two_modes_at_k,
-    utility_k,
 )
 from passk_lab.metrics.ngram import (
     NGRAM_METRICS,
@@ -51,6 +50,7 @@ from passk_lab.metrics.ngram import (
     self_repetition,
     tokenize,
 )
+from passk_lab.metrics.novelty import distinct_k, utility_k
 from passk_lab.metrics.passk import (
     bayes_pass_at_k,
     best_of_k,
@@ -69,6 +69,7 @@ __all__ = [
     "CachedEmbedder",
     "Embedder",
     "Metric",
+    "ModeCounts",
     "SentenceEmbedder",
     "SupportChange",
     "TfidfEmbedder",

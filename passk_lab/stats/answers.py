@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics.functional import (
-    _agreement,
-    _chao1,
-    _chao_jost,
-    _coverage,
-    _draws,
-    _naive_hill,
-    _rarefied,
-    _read,
-    _two_modes,
-    inverse,
+    ModeCounts,
+    distinct_at_k,
+    good_turing_coverage,
+    hill_number,
+    two_modes_at_k,
 )
 from passk_lab.metrics.passk import whole_numbers
 from passk_lab.rollouts.counting import as_counts
@@ -146,31 +141,25 @@ def functional_values(
         for problems with fewer samples than the largest k, the others as `functional_summary` says.
     """
     ks = np.atleast_1d(whole_numbers(k, "k"))
-    modes = _read(list(counts["correct_mode_counts" if correct_only else "mode_counts"]))
+    modes = ModeCounts.of(list(counts["correct_mode_counts" if correct_only else "mode_counts"]))
     n = modes.samples(counts["n_samples"])
-    counted = modes.total
     found = counts[[*by, "problem_id"]].reset_index(drop=True)
 
-    def put(names: Sequence[str], keep: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
+    def put(names: list[str], keep: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
         column = np.full((len(found), len(names)), np.nan)
         column[keep] = values
-        found[list(names)] = column
+        found[names] = column
 
     enough = n >= ks.max(initial=0)
-    some, size = modes.take(enough), n[enough]
-    draws = _draws(ks, size) if enough.any() else ks
-    for name, of in (("distinct", _rarefied), ("two_modes", _two_modes)):
-        put([f"{name}@{draw}" for draw in ks], enough, of(some, size, draws))
-    put(["n_counted"], counted >= 0, counted[:, None])
-    some = modes.take(counted >= 1)
-    naive = [_naive_hill(some, some.total, q) for q in (0, 1, 2)]
-    put([f"hill_{q}_naive" for q in (0, 1, 2)], counted >= 1, np.stack(naive, axis=-1))
-    some = modes.take(counted >= 2)
-    corrected = {
-        "hill_0_corrected": _chao1(some, some.total),
-        "hill_1_corrected": np.exp(_chao_jost(some, some.total)),
-        "hill_2_corrected": inverse(_agreement(some, some.total)),
-        "coverage": _coverage(some, some.total),
-    }
-    put(list(corrected), counted >= 2, np.stack(list(corrected.values()), axis=-1))
+    some = modes.take(enough)
+    for name, at_k in (("distinct", distinct_at_k), ("two_modes", two_modes_at_k)):
+        put([f"{name}@{k}" for k in ks], enough, at_k(some, ks, n_samples=n[enough]))
+    found["n_counted"] = modes.total.astype(np.float64)
+    estimators: tuple[Literal["naive", "corrected"], ...] = ("naive", "corrected")
+    for least, estimator in enumerate(estimators, start=1):
+        keep = modes.total >= least
+        some = modes.take(keep)
+        for q in (0, 1, 2):
+            put([f"hill_{q}_{estimator}"], keep, hill_number(some, q, estimator)[:, None])
+    put(["coverage"], keep, good_turing_coverage(some)[:, None])
     return found

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from passk_lab import counts, distinct_at_k, distinct_at_k_curve, hill_number
 from passk_lab.metrics.functional import (
+    ModeCounts,
     chao1,
     coverage_at_k,
-    distinct_k,
     good_turing_coverage,
     semantic_entropy,
     two_modes_at_k,
-    utility_k,
 )
+from passk_lab.metrics.novelty import distinct_k, utility_k
 from passk_lab.stats.answers import functional_summary
 from passk_lab.stats.intervals import bootstrap_mean
 
@@ -376,6 +376,17 @@ def test_several_problems_at_once(function):
         row[: len(sizes)] = sizes
     for problems in (PROBLEMS, padded, pd.Series([np.array(s) for s in PROBLEMS], index=[9] * 5)):
         np.testing.assert_allclose(function(problems), alone, rtol=1e-14)
+
+
+@pytest.mark.parametrize("function", ONE_VALUE)
+def test_counts_that_were_read_before(function):
+    modes = ModeCounts.of(PROBLEMS)
+    assert ModeCounts.of(modes) is modes
+    np.testing.assert_array_equal(function(modes), function(PROBLEMS))
+    last = modes.take(np.arange(len(PROBLEMS)) == 4)
+    assert function(last).tolist() == [function(GIRDLED)]
+    assert function(modes.take(np.zeros(len(PROBLEMS), dtype=bool))).shape == (0,)
+    assert distinct_at_k(last, [1, 4]).tolist() == [distinct_at_k(GIRDLED, [1, 4]).tolist()]
 
 
 @pytest.mark.parametrize("function", [distinct_at_k, two_modes_at_k])
