@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from palette import lab_styles
 from writing import write, write_table
 
 from passk_lab import counts
 from passk_lab.plots import (
-    method_styles,
     plot_distinct_at_k,
     plot_pass_at_k,
     plot_progress,
@@ -109,7 +109,7 @@ def pass_at_k(final: pd.DataFrame, policies: pd.DataFrame) -> tuple[Figure, pd.D
     solved = select(curve(final, "pass_at_k"), "id")
     covered = select(exact(policies[policies["split"] == "id"], "coverage_at_k"), "id")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    styles = method_styles(MAIN)
+    styles = lab_styles(MAIN)
     plot_pass_at_k(solved, left, styles)
     plot_distinct_at_k(covered, right, styles)
     right.set_ylabel("coverage@k (share of the correct paths)")
@@ -128,7 +128,7 @@ def distinct_at_k(final: pd.DataFrame, policies: pd.DataFrame) -> tuple[Figure, 
         part = policy_curve(shown, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
         progress.append(select(part, "id").assign(metric=metric))
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6))
-    styles = method_styles(MAIN)
+    styles = lab_styles(MAIN)
     plot_distinct_at_k(found, left, styles)
     plot_progress(progress[0], middle, styles)
     plot_progress(progress[1], right, styles)
@@ -148,7 +148,7 @@ def trained_on(seen: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     solved = select(exact(seen, "pass_at_k"), "id", runs)
     found = select(exact(seen, "distinct_at_k"), "id", runs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    styles = method_styles(runs)
+    styles = lab_styles(runs)
     plot_pass_at_k(solved, left, styles)
     plot_distinct_at_k(found, right, styles)
     right.set_ylim(bottom=0)
@@ -170,7 +170,7 @@ def entropy_figure(
     # The base was copied to every step; once is enough.
     table = table[(table["run"] != "base") | (table["step"] == last)]
     figure, axes = plt.subplots(1, 2, figsize=(11, 6))
-    styles = method_styles(table["run"].unique())
+    styles = lab_styles(table["run"].unique())
     for ax, x in zip(axes, ("token_entropy", "pass@1"), strict=True):
         plot_tradeoff(table, x, "distinct@64", ax, styles)
         ax.set_ylabel("distinct@64 (correct paths per problem)")
@@ -198,7 +198,7 @@ def out_of_distribution(final: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Figure 5: pass@k where another strategy is needed."""
     curves = curve(final, "pass_at_k")
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
-    styles = method_styles(MAIN)
+    styles = lab_styles(MAIN)
     parts = []
     for ax, (split, title) in zip(axes, SPLITS.items(), strict=True):
         part = select(curves, split)
@@ -223,7 +223,7 @@ def tradeoff(policies: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     groups = [[r for r in runs if r in MAIN], [r for r in runs if r not in MAIN or r == "base"]]
     for ax, names in zip(axes, groups, strict=True):
         part = table[table["run"].isin(names)]
-        plot_tradeoff(part, "pass@1", "coverage@64", ax, method_styles(names), lines=True)
+        plot_tradeoff(part, "pass@1", "coverage@64", ax, lab_styles(names), lines=True)
         ax.set_xlabel("pass@1")
         ax.set_ylabel("coverage@64 (share of the correct paths)")
     axes[0].set_title("Main runs in training")
@@ -291,7 +291,7 @@ def map_figure(policies: pd.DataFrame, mapped: pd.DataFrame) -> tuple[Figure, pd
     table = pd.DataFrame(rows)
     figure, axes = plt.subplots(1, 3, figsize=(15, 5), sharey=True)
     at = np.arange(len(table))[::-1]
-    color = method_styles(["sdsd"])["sdsd"].color
+    color = lab_styles(["sdsd"])["sdsd"].color
     shown = (("difference", 0), ("kept", 1), ("ratio", 1))
     for ax, (name, none) in zip(axes, shown, strict=True):
         middle = table[name].to_numpy()

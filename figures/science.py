@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from palette import lab_styles
 from writing import write, write_table
 
 from passk_lab.plots import (
-    method_styles,
     plot_distinct_at_k,
     plot_pass_at_k,
     style,
@@ -57,7 +57,7 @@ def science(
     solved = seed_curve(rollouts, "pass_at_k", ks, **options)
     found = seed_curve(modes, "distinct_at_k", ks, **options)
     figure, axes = plt.subplots(1, 5, figsize=(18, 4.4), width_ratios=[4, 4, 2.5, 2.5, 2.5])
-    styles = method_styles([run for run in RUNS if run in set(rollouts["run"])])
+    styles = lab_styles([run for run in RUNS if run in set(rollouts["run"])])
     plot_pass_at_k(solved, axes[0], styles)
     guess = 1 - (1 - 1 / CHOICES) ** np.asarray(ks, float)
     axes[0].plot(ks, guess, color=axes[0].spines["left"].get_edgecolor(), linewidth=1)

@@ -8,10 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from palette import lab_styles
 from scipy.stats import spearmanr
 from writing import write
 
-from passk_lab.plots import method_styles, style
+from passk_lab.plots import style
 from passk_lab.stats import crossed_bootstrap
 from passk_lab.teacher import (
     expected_tilt,
@@ -89,7 +90,7 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
             rows.append(told[keep].assign(run=told.loc[keep, "comparison"].map(CONTROLS)))
     table = pd.concat(rows, ignore_index=True)
     figure, axes = plt.subplots(1, 2, figsize=(12, 5))
-    styles = method_styles(["grpo/kl", "sdsd"])
+    styles = lab_styles(["grpo/kl", "sdsd"])
     for run, look in styles.items():
         modes = before_and_after(policies, run)
         modes = modes[modes["seed"] == modes["seed"].min()]
@@ -111,8 +112,8 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     spans = np.abs(shown[["low", "high"]].to_numpy().T - shown["estimate"].to_numpy())
     at = np.arange(len(shown))
     axes[1].axvline(1, color=ink, linewidth=1)
-    plain = method_styles(["base"])["base"]
-    known = dict.fromkeys(CONTROLS.values(), plain) | method_styles(runs)
+    plain = lab_styles(["base"])["base"]
+    known = dict.fromkeys(CONTROLS.values(), plain) | lab_styles(runs)
     for place, (row, span) in enumerate(zip(shown.to_dict("records"), spans.T, strict=True)):
         axes[1].errorbar(row["estimate"], place, xerr=span[:, None], fmt=known[row["run"]].marker,
                          color=known[row["run"]].color, capsize=3)  # fmt: skip
@@ -149,7 +150,7 @@ def sources(
     figure, (left, right_ax) = plt.subplots(1, 2, figsize=(13, 5))
     at = np.arange(len(shown))[::-1]
     spans = np.abs(shown[["low", "high"]].to_numpy().T - shown["estimate"].to_numpy())
-    color = method_styles(["sdsd"])["sdsd"].color
+    color = lab_styles(["sdsd"])["sdsd"].color
     left.barh(at, shown["estimate"], xerr=spans, color=color, height=0.6,
               error_kw={"capsize": 3, "ecolor": left.spines["left"].get_edgecolor()})  # fmt: skip
     left.axvline(0, color=left.spines["left"].get_edgecolor(), linewidth=1)
@@ -208,7 +209,7 @@ def forecasts(
         for ax, run in zip(row, runs, strict=True):
             record, drops = against_forecast(told[run], policies, run)
             records.append({"problems": problems, "generations": moved.get(run, np.nan), **record})
-            ax.plot(*drops, ".", color=method_styles([run])[run].color, alpha=0.6)
+            ax.plot(*drops, ".", color=lab_styles([run])[run].color, alpha=0.6)
             ax.axline((0, 0), slope=1, color=ax.spines["left"].get_edgecolor(), linewidth=1)
             means = f"mean {drops[0].mean():.2f} forecast, {drops[1].mean():.2f} measured"
             ax.set_title(f"{run}, {problems} problems\n{means}")

@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from palette import lab_styles
 from writing import write
 
-from passk_lab.plots import method_styles, plot_progress, style
+from passk_lab.plots import plot_progress, style
 from passk_lab.teacher import (
     COUNT_ESTIMATORS,
     BoostWorld,
@@ -70,7 +71,7 @@ def optimum() -> tuple[Figure, pd.DataFrame]:
         for name, p in zip(names, law, strict=True)
     ]
     figure, ax = plt.subplots(figsize=(7.2, 4.4))
-    styles = method_styles(laws)
+    styles = lab_styles(laws)
     width = 0.2
     for place, (run, law) in enumerate(laws.items()):
         at = np.arange(4) + (place - 1.5) * width
@@ -126,7 +127,7 @@ def dynamics() -> tuple[Figure, pd.DataFrame]:
         )
     table = pd.concat(rows, ignore_index=True)
     figure, ax = plt.subplots(figsize=(7.2, 4.6))
-    plot_progress(table, ax, method_styles(modes))
+    plot_progress(table, ax, lab_styles(modes))
     ax.set_xlabel("generation (the student becomes the teacher)")
     ax.set_ylabel("effective correct answers")
     ax.set_ylim(bottom=0.8)
@@ -172,7 +173,7 @@ def slopes() -> tuple[Figure, pd.DataFrame]:
         "split_half_iv": "split-half instrument",
     }
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4))
-    styles = method_styles(looks.values())
+    styles = lab_styles(looks.values())
     for ax, true in zip(axes, (1.0, 2.0), strict=True):
         ax.axhline(true, color=ax.spines["left"].get_edgecolor(), linewidth=1)
         for estimator, look in looks.items():

@@ -1,7 +1,25 @@
-"""Settings for all tests."""
+"""Settings for all tests, and eyes to see colours with."""
 
+import numpy as np
+import pytest
 from hypothesis import settings
+from matplotlib.colors import to_rgb
 
 # A test isn't wrong because the machine is busy.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(params=["all", "protanomaly", "deuteranomaly", "tritanomaly"])
+def seen(request):
+    """Where a colour lies for these eyes (Machado et al. 2009); 2.3 apart can just be told."""
+    colorspacious = pytest.importorskip("colorspacious")
+
+    def place(color):
+        rgb = np.array(to_rgb(color))
+        if request.param != "all":
+            space = {"name": "sRGB1+CVD", "cvd_type": request.param, "severity": 100}
+            rgb = np.clip(colorspacious.cspace_convert(rgb, space, "sRGB1"), 0, 1)
+        return colorspacious.cspace_convert(rgb, "sRGB1", "CAM02-UCS")
+
+    return place

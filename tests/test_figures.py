@@ -1,11 +1,13 @@
 """The committed figures are those of the committed data, and their page is written from them."""
 
 import hashlib
+import itertools
 import json
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,15 +18,25 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def gallery():
+@pytest.fixture(scope="module", autouse=True)
+def _scripts():
     sys.path.insert(0, str(FIGURES))
-    try:
-        import gallery
+    yield
+    sys.path.remove(str(FIGURES))
 
-        yield gallery
-    finally:
-        sys.path.remove(str(FIGURES))
+
+@pytest.fixture
+def gallery():
+    import gallery
+
+    return gallery
+
+
+@pytest.fixture
+def palette():
+    import palette
+
+    return palette
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +75,25 @@ def test_every_figure_is_on_the_page_or_in_a_report(gallery):
     shown = {name for name, _, _ in gallery.ENTRIES}
     drawn = {path.stem for path in FIGURES.glob("*.png")}
     assert {name for name in drawn if name.endswith(("-paths", "-theory"))} <= shown
+
+
+# Runs that stand together in a figure.
+COMPANIES = [
+    ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara"),
+    ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05"),
+    ("base", "grpo", "sdsd", "pkpo"),
+]
+
+
+def test_methods_have_distinct_styles(palette):
+    styles = palette.STYLES.values()
+    assert len({s.color for s in styles}) == len(styles)
+    assert len({str(s.linestyle) + s.marker for s in styles}) == len(styles)
+
+
+@pytest.mark.parametrize("runs", COMPANIES)
+def test_colours_of_methods_differ_for_any_eyes(palette, runs, seen):
+    styles = palette.lab_styles(runs)
+    for one, other in itertools.combinations(runs, 2):
+        apart = np.linalg.norm(seen(styles[one].color) - seen(styles[other].color))
+        assert apart > 9, (one, other)

@@ -2,10 +2,6 @@
 
 from passk_lab.plots.kinds import (
     PASS_RATE_BINS,
-    MethodStyle,
-    fit_legend,
-    method_colors,
-    method_styles,
     pass_rates,
     plot_differences,
     plot_distinct_at_k,
@@ -13,6 +9,12 @@ from passk_lab.plots.kinds import (
     plot_pass_rates,
     plot_progress,
     plot_tradeoff,
+)
+from passk_lab.plots.style import (
+    MethodStyle,
+    fit_legend,
+    method_colors,
+    method_styles,
     save_figure,
     style,
     write_figure,

@@ -1,19 +1,10 @@
-"""One function a figure kind: a tidy table in, an Axes out, all in one style.
-
-A method has the same colour, line and marker in every figure; the lines and markers differ, so
-that figures can also be read in greyscale. Colours are those of Okabe and Ito and of Paul Tol,
-which can be told apart with any of the common kinds of colour blindness.
-"""
+"""One function a figure kind: a tidy table in, an Axes out."""
 
 from __future__ import annotations
 
-import os
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -21,21 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.lines import Line2D
-from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from passk_lab._text import shorten, visible
-from passk_lab.rollouts.files import atomic_write
+from passk_lab.plots.style import MethodStyle, draw_legend, fit_legend, method_styles, style
 
 __all__ = [
     "PASS_RATE_BINS",
-    "MethodStyle",
-    "fit_legend",
-    "method_colors",
-    "method_styles",
     "pass_rates",
     "plot_differences",
     "plot_distinct_at_k",
@@ -43,215 +25,7 @@ __all__ = [
     "plot_pass_rates",
     "plot_progress",
     "plot_tradeoff",
-    "save_figure",
-    "style",
-    "write_figure",
 ]
-
-_NAME_WIDTH = 36
-
-
-class MethodStyle(NamedTuple):
-    """How one method is drawn in every figure."""
-
-    color: str
-    linestyle: Any
-    marker: str
-    hatch: str
-
-
-class _Pair(NamedTuple):
-    light: str
-    dark: str
-
-
-_GREY = _Pair("#4d4d4d", "#d0d0d0")
-_BLUE = _Pair("#0072b2", "#4aa8e8")
-_VERMILION = _Pair("#d55e00", "#f07f33")
-_GREEN = _Pair("#009e73", "#2fc79a")
-_PURPLE = _Pair("#b5579a", "#e08cc4")
-_ORANGE = _Pair("#c98a00", "#f0b429")
-_SKY = _Pair("#3d9bd6", "#8ccdf5")
-_WINE = _Pair("#882255", "#d4608f")
-_INDIGO = _Pair("#332288", "#9a8cf0")
-_OLIVE = _Pair("#7d7d1e", "#c3c356")
-
-# Variants of a method keep near its hue; controls are grey.
-_NAVY = _Pair("#00308f", "#7b6cff")
-_BRICK = _Pair("#8f2f00", "#ff9a66")
-_RUBY = _Pair("#a50026", "#c25063")
-_PLUM = _Pair("#4b0f47", "#a8609f")
-_PEACH = _Pair("#e39263", "#ffc9a3")
-_TEAL = _Pair("#22a294", "#2f8f66")
-_ROSE = _Pair("#cc6677", "#f0a3b0")
-_FOREST = _Pair("#0b5c2b", "#9be3b0")
-_ASH = _Pair("#8a8f96", "#9aa0a8")
-_SLATE = _Pair("#6a7480", "#b8bfc7")
-_MIST = _Pair("#a9afb6", "#7f868e")
-
-# The order in which names that aren't known take them: neighbours are far apart in hue.
-_FREE = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _INDIGO, _SKY, _WINE, _OLIVE)
-_KNOWN = {
-    "base": _GREY,
-    "grpo": _BLUE,
-    "rloo": _SKY,
-    "rft": _GREEN,
-    "sdsd": _VERMILION,
-    "sdsd-forward": _ORANGE,
-    "sdsd-jsd": _PURPLE,
-    "sdsd-uniform": _PLUM,
-    "sdsd-centred": _INDIGO,
-    "rl-modulated": _OLIVE,
-    "grpo/kl": _NAVY,
-    "sdsd/live": _BRICK,
-    "sdsd/ema-0.05": _RUBY,
-    "sdsd/frozen": _PEACH,
-    "mara": _TEAL,
-    "srpo": _ROSE,
-    "pkpo": _FOREST,
-    "control-other": _ASH,
-    "control-wrong": _SLATE,
-    "control-none": _MIST,
-}
-_ALIASES = {"baseline": "base", "sdsd-centered": "sdsd-centred"}
-_SHAPES: dict[_Pair, tuple[Any, str, str]] = {
-    _GREY: ("-", "o", ""),
-    _BLUE: ("--", "s", "////"),
-    _VERMILION: ("-", "^", "\\\\\\\\"),
-    _GREEN: ("-.", "D", "xxxx"),
-    _PURPLE: (":", "v", "..."),
-    _ORANGE: ((0, (5, 1, 1, 1, 1, 1)), "P", "----"),
-    _INDIGO: ((0, (3, 1)), "X", "++++"),
-    _SKY: ((0, (1, 1)), "<", "||||"),
-    _WINE: ((0, (7, 2)), ">", "\\\\--"),
-    _OLIVE: ((0, (4, 1, 1, 1)), "h", "////--"),
-    _NAVY: ((0, (6, 1.5)), "p", "//"),
-    _BRICK: ((0, (8, 1.5, 1, 1.5)), "d", "\\\\"),
-    _RUBY: ((0, (6, 1, 1, 1, 1, 1)), "X", "\\\\++"),
-    _PLUM: ((0, (7, 2)), ">", "\\\\--"),
-    _PEACH: ((0, (2, 1)), "8", "\\\\.."),
-    _TEAL: ((0, (9, 3)), "H", "xx"),
-    _ROSE: ((0, (3, 1, 1, 1)), "*", "++"),
-    _FOREST: ((0, (1, 2)), "D", "--"),
-    _ASH: ((0, (4, 2)), "1", ".."),
-    _SLATE: ((0, (2, 2)), "2", "||"),
-    _MIST: ((0, (1, 1.5)), "3", "oo"),
-}
-
-_INK = _Pair("#22262b", "#e6e8eb")
-_FAINT = _Pair("#d9dce0", "#3c434b")
-_PAPER = _Pair("#ffffff", "#1b1f24")
-
-
-@contextmanager
-def style(dark: bool = False) -> Iterator[None]:
-    """Set matplotlib to the project's style inside a ``with`` block.
-
-    Parameters
-    ----------
-    dark : bool
-        For a dark page. The plot functions choose their colours by the Axes' background.
-
-    Examples
-    --------
-    >>> with style():
-    ...     plt.rcParams["svg.fonttype"]
-    'path'
-    """
-    tone = int(dark)
-    ink, faint, paper = _INK[tone], _FAINT[tone], _PAPER[tone]
-    settings: Any = {
-        "axes.axisbelow": True,
-        "axes.edgecolor": ink,
-        "axes.facecolor": paper,
-        "axes.grid": True,
-        "axes.labelcolor": ink,
-        "axes.labelsize": 10.5,
-        "axes.linewidth": 0.8,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlecolor": ink,
-        "axes.titlelocation": "left",
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "figure.constrained_layout.use": True,
-        "figure.dpi": 100,
-        "figure.facecolor": paper,
-        "figure.figsize": (5.6, 4.0),
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-        "font.size": 10,
-        "grid.color": faint,
-        "grid.linewidth": 0.7,
-        "hatch.linewidth": 0.6,
-        "legend.fontsize": 9.5,
-        "legend.frameon": False,
-        "lines.linewidth": 1.9,
-        "lines.markersize": 5.5,
-        "path.simplify": True,
-        "savefig.facecolor": paper,
-        "savefig.edgecolor": paper,
-        # Letters as shapes: no font is needed where the figure is shown.
-        "svg.fonttype": "path",
-        "svg.hashsalt": "passk_lab",
-        "text.color": ink,
-        "xtick.color": ink,
-        "xtick.labelsize": 9.5,
-        "ytick.color": ink,
-        "ytick.labelsize": 9.5,
-    }
-    with mpl.rc_context(settings):
-        yield
-
-
-def method_styles(
-    runs: Iterable[str], baseline: str | None = None, dark: bool = False
-) -> dict[str, MethodStyle]:
-    """Give each run its colour, line style, marker and hatch.
-
-    Known methods ("base", "grpo", "sdsd", ...) always have the same. Other names take the free
-    ones in the order of their names, whatever the order of ``runs``: pass all runs of a study to
-    keep one style over its figures.
-
-    Parameters
-    ----------
-    runs : iterable of str
-        Names of runs.
-    baseline : str, optional
-        Drawn in the grey of "base" where its name is not known and no run is called "base".
-    dark : bool
-        Colours for a dark background.
-
-    Returns
-    -------
-    dict
-        Run -> `MethodStyle`, in the order of ``runs``.
-
-    Examples
-    --------
-    >>> method_styles(["sdsd", "base"])["base"].color
-    '#4d4d4d'
-    """
-    names = list(dict.fromkeys(runs))
-    pairs = {name: _KNOWN[key] for name in names if (key := _key(name)) in _KNOWN}
-    if baseline in names and baseline not in pairs and _GREY not in pairs.values():
-        pairs[baseline] = _GREY
-    free = [pair for pair in _FREE if pair not in pairs.values()] or list(_FREE)
-    for index, name in enumerate(sorted(n for n in names if n not in pairs)):
-        pairs[name] = free[index % len(free)]
-    return {name: MethodStyle(pairs[name][int(dark)], *_SHAPES[pairs[name]]) for name in names}
-
-
-def method_colors(
-    runs: Iterable[str], baseline: str | None = None, dark: bool = False
-) -> dict[str, str]:
-    """Give each run its colour; see `method_styles`. Serves as a seaborn palette.
-
-    Examples
-    --------
-    >>> method_colors(["base", "grpo"])
-    {'base': '#4d4d4d', 'grpo': '#0072b2'}
-    """
-    return {name: s.color for name, s in method_styles(runs, baseline, dark).items()}
 
 
 def plot_pass_at_k(
@@ -308,16 +82,7 @@ def plot_distinct_at_k(
         Columns run, k, estimate, low, high, as `passk_lab.distinct_at_k_curve` returns them;
         rows of one split.
     ax, styles
-        As for `plot_pass_at_k`.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        As for `plot_pass_at_k`.
+        As for `plot_pass_at_k`, and so are what is returned and raised.
 
     Examples
     --------
@@ -339,14 +104,12 @@ def _plot_curve(
     styles: Mapping[str, MethodStyle] | None,
     x: str = "k",
 ) -> Axes:
-    _check(curve, ("run", x, "estimate", "low", "high"))
-    with _canvas(ax) as ax:
-        styles = _styles(curve, styles, ax)
-        for run, rows in _runs(curve, styles):
-            _band(ax, rows, "estimate", styles[run], curve["run"].nunique(), x)
+    with _canvas(ax, curve, ("run", x, "estimate", "low", "high"), styles) as (ax, runs):
+        for rows, look in runs.values():
+            _band(ax, rows, "estimate", look, len(runs), x)
         if x == "k":
             _log2_axis(ax, curve["k"])
-        _legend(ax, {run: _handle(styles[run]) for run, _ in _runs(curve, styles)})
+        draw_legend(ax, {run: look.handle() for run, (_, look) in runs.items()})
     return ax
 
 
@@ -357,22 +120,14 @@ def plot_progress(
 ) -> Axes:
     """Draw a metric against training steps with its shaded interval, one line a run.
 
+    Name the metric with ``set_ylabel``.
+
     Parameters
     ----------
     progress : DataFrame
         Columns run, step, estimate, low, high; rows of one split.
     ax, styles
-        As for `plot_pass_at_k`.
-
-    Returns
-    -------
-    Axes
-        Name the metric with ``set_ylabel``.
-
-    Raises
-    ------
-    ValueError
-        As for `plot_pass_at_k`.
+        As for `plot_pass_at_k`, and so are what is returned and raised.
 
     Examples
     --------
@@ -406,18 +161,9 @@ def plot_tradeoff(
     x, y : str
         Columns to draw.
     ax, styles
-        As for `plot_pass_at_k`.
+        As for `plot_pass_at_k`, and so are what is returned and raised.
     lines : bool
         Join the checkpoints of a run in the order of their steps; the last one is drawn large.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        As for `plot_pass_at_k`.
 
     Examples
     --------
@@ -427,20 +173,16 @@ def plot_tradeoff(
     'coverage@64'
     >>> plt.close("all")
     """
-    _check(table, ("run", "step", x, y))
     limits = [f"{name} {side}" for name in (x, y) for side in ("low", "high")]
-    with _canvas(ax) as ax:
-        styles = _styles(table, styles, ax)
-        handles = {}
-        for run, rows in _runs(table, styles):
-            look = styles[run]
+    with _canvas(ax, table, ("run", "step", x, y), styles) as (ax, runs):
+        for rows, look in runs.values():
             rows = rows.sort_values("step")
             joined = {"linestyle": look.linestyle, "linewidth": 1.5} if lines else {"linestyle": ""}
             ax.plot(rows[x], rows[y], marker=look.marker, markersize=4.0 if lines else 6.0,
                     color=look.color, alpha=0.85, zorder=3, **joined)  # fmt: skip
             end = rows.iloc[-1:]
             if lines:
-                edge = look.color if _edge(look) else ax.get_facecolor()
+                edge = look.color if look.edge else ax.get_facecolor()
                 ax.plot(end[x], end[y], marker=look.marker, markersize=9, color=look.color,
                         markeredgecolor=edge, zorder=4)  # fmt: skip
             if set(limits) <= set(table.columns):
@@ -450,10 +192,9 @@ def plot_tradeoff(
                 ]
                 ax.errorbar(end[x], end[y], xerr=spans[0], yerr=spans[1], color=look.color,
                             linewidth=1.0, capsize=2, zorder=2)  # fmt: skip
-            handles[run] = _handle(look)
         ax.set_xlabel(x)
         ax.set_ylabel(y)
-        _legend(ax, handles)
+        draw_legend(ax, {run: look.handle() for run, (_, look) in runs.items()})
     return ax
 
 
@@ -475,16 +216,7 @@ def plot_differences(
         marked on the zero line together with its interval, except where the interval covers
         every k, for then the data don't say where the curves meet.
     ax, styles
-        As for `plot_pass_at_k`.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        As for `plot_pass_at_k`.
+        As for `plot_pass_at_k`, and so are what is returned and raised.
 
     Examples
     --------
@@ -494,24 +226,20 @@ def plot_differences(
     'pass@k minus baseline (paired)'
     >>> plt.close("all")
     """
-    _check(differences, ("run", "k", "difference", "low", "high"))
     if crossings is not None and len(crossings):
         _check(crossings, ("run", "k_cross", "low", "high", "k_max"))
-    with _canvas(ax) as ax:
-        styles = _styles(differences, styles, ax)
+    columns = ("run", "k", "difference", "low", "high")
+    with _canvas(ax, differences, columns, styles) as (ax, runs):
         ink = ax.spines["left"].get_edgecolor()
         ax.axhline(0, color=ink, linewidth=1.1, zorder=1.5)
-        for run, rows in _runs(differences, styles):
-            _band(ax, rows, "difference", styles[run], differences["run"].nunique())
+        for rows, look in runs.values():
+            _band(ax, rows, "difference", look, len(runs))
         _log2_axis(ax, differences["k"])
-        entries: dict[str, Line2D] = {
-            run: _handle(styles[run]) for run, _ in _runs(differences, styles)
-        }
         notes = {}
         for place, row in enumerate(_determined(differences, crossings)):
-            _crossing(ax, row, styles[row["run"]], place)
+            _crossing(ax, row, runs[row["run"]][1], place)
             notes[row["run"]] = _crossing_note(row)
-        _legend(ax, entries, notes)
+        draw_legend(ax, {run: look.handle() for run, (_, look) in runs.items()}, notes)
         ax.set_ylabel("pass@k minus baseline (paired)")
     return ax
 
@@ -553,6 +281,7 @@ def _crossing_note(row: dict[Any, Any]) -> str:
 
 
 PASS_RATE_BINS = ("0", "to .2", "to .4", "to .6", "to .8", "below 1", "1")
+_LOW, _HIGH = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0)
 
 
 def pass_rates(counts: pd.DataFrame) -> pd.DataFrame:
@@ -585,7 +314,6 @@ def pass_rates(counts: pd.DataFrame) -> pd.DataFrame:
     6      1         1   0.25
     """
     _check(counts, ("run", "n_samples", "n_correct"))
-    limits = [(0.0, 0.0), (0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0), (1.0, 1.0)]
     parts = []
     for run, rows in counts.groupby("run", sort=False, observed=True):
         wins = rows["n_correct"].to_numpy(np.int64)
@@ -593,18 +321,8 @@ def pass_rates(counts: pd.DataFrame) -> pd.DataFrame:
         # Whole numbers, for 0.6 * 5 is above 3 in floating point.
         place = np.where(wins == tries, 6, np.minimum(-(-wins * 5 // tries), 5))
         problems = np.bincount(place, minlength=7)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "run": run,
-                    "bin": PASS_RATE_BINS,
-                    "low": [low for low, _ in limits],
-                    "high": [high for _, high in limits],
-                    "problems": problems,
-                    "share": problems / len(rows),
-                }
-            )
-        )
+        part = {"run": run, "bin": PASS_RATE_BINS, "low": _LOW, "high": _HIGH}
+        parts.append(pd.DataFrame({**part, "problems": problems, "share": problems / len(rows)}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -620,16 +338,7 @@ def plot_pass_rates(
     rates : DataFrame
         From `pass_rates`: columns run, bin, share; rows of one split.
     ax, styles
-        As for `plot_pass_at_k`.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        As for `plot_pass_at_k`.
+        As for `plot_pass_at_k`, and so are what is returned and raised.
 
     Examples
     --------
@@ -638,120 +347,26 @@ def plot_pass_rates(
     'share of problems'
     >>> plt.close("all")
     """
-    _check(rates, ("run", "bin", "share"))
-    with _canvas(ax) as ax:
-        styles = _styles(rates, styles, ax)
-        groups = list(_runs(rates, styles))
-        width = 0.84 / len(groups)
+    with _canvas(ax, rates, ("run", "bin", "share"), styles) as (ax, runs):
+        width = 0.84 / len(runs)
         paper = ax.get_facecolor()
         # Thin bars have no room for hatching.
-        hatched = int(len(groups) <= 4)
-        handles: dict[str, Any] = {}
-        for index, (run, rows) in enumerate(groups):
+        hatched = int(len(runs) <= 4)
+        handles = {}
+        for index, (run, (rows, look)) in enumerate(runs.items()):
             shares = rows.set_index("bin")["share"].reindex(list(PASS_RATE_BINS)).to_numpy(float)
             left = np.arange(len(PASS_RATE_BINS)) - 0.42 + index * width
             handles[run] = ax.bar(
-                left, shares, width, align="edge", label="", color=styles[run].color,
-                edgecolor=paper, linewidth=0.6, hatch=hatched * styles[run].hatch,
+                left, shares, width, align="edge", label="", color=look.color,
+                edgecolor=paper, linewidth=0.6, hatch=hatched * look.hatch,
             )  # fmt: skip
         ax.set_xticks(range(len(PASS_RATE_BINS)), PASS_RATE_BINS)
         ax.grid(axis="x", visible=False)
         ax.set_ylim(bottom=0)
         ax.set_xlabel("pass rate of a problem (share of correct samples)")
         ax.set_ylabel("share of problems")
-        _legend(ax, handles)
+        draw_legend(ax, handles)
     return ax
-
-
-def fit_legend(ax: Axes) -> None:
-    """Make a figure of one Axes taller by the rows of its legend, so that the data keep their room.
-
-    The plot functions do so with figures that they make themselves, never with a caller's.
-
-    Parameters
-    ----------
-    ax : Axes
-        From a plot function.
-
-    Examples
-    --------
-    >>> ax = Figure().subplots()
-    >>> ax.plot([0, 1], label="base"), ax.legend()  # doctest: +ELLIPSIS
-    ([...
-    >>> fit_legend(ax)
-    """
-    legend = ax.get_legend()
-    figure = ax.get_figure(root=True)
-    if legend is not None and figure is not None:
-        labels = [text.get_text() for text in legend.get_texts()]
-        lines = len(labels) + sum("\n" in label for label in labels)
-        rows = -(-lines // _columns(labels))
-        figure.set_figheight(figure.get_figheight() + 0.2 * (rows - 1))
-
-
-def save_figure(fig: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write a figure as PNG (150 dpi) and SVG; the same figure gives the same bytes.
-
-    Neither file holds a date. SVG ids come from a fixed salt, and letters are shapes, so that no
-    font is needed. Bytes can still differ between versions of matplotlib.
-
-    Parameters
-    ----------
-    fig : Figure
-        From ``ax.figure``.
-    stem : path
-        Path without its ending.
-
-    Returns
-    -------
-    tuple of Path
-        The PNG and the SVG.
-
-    Raises
-    ------
-    OSError
-        The folder can't be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     [path.name for path in save_figure(plt.figure(), Path(folder, "empty"))]
-    ['empty.png', 'empty.svg']
-    >>> plt.close("all")
-    """
-    stem = Path(stem)
-    paths = (stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg"))
-    for path in paths:
-        with atomic_write(path) as temporary:
-            write_figure(fig, temporary, path.suffix[1:])
-    return paths
-
-
-def write_figure(fig: Figure, file: Path | IO[bytes], kind: str) -> None:
-    """Write a figure's reproducible bytes; `save_figure` is the way to files that stay whole.
-
-    Parameters
-    ----------
-    fig : Figure
-    file : path or binary file
-    kind : {"png", "svg"}
-
-    Examples
-    --------
-    >>> import io
-    >>> buffer = io.BytesIO()
-    >>> write_figure(Figure(), buffer, "png")
-    >>> buffer.getvalue()[1:4]
-    b'PNG'
-    """
-    blank = ["Software"] if kind == "png" else ["Date", "Creator", "Format", "Type"]
-    metadata = dict.fromkeys(blank)
-    salt: Any = {"svg.hashsalt": "passk_lab", "svg.fonttype": "path"}
-    with mpl.rc_context(salt), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the tables show it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        fig.savefig(file, format=kind, dpi=150, metadata=metadata)
 
 
 def _check(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
@@ -774,36 +389,27 @@ def _check(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _canvas(ax: Axes | None) -> Iterator[Axes]:
-    """Give the caller's Axes as it is, or new ones in the project's style while they are drawn."""
-    if ax is not None:
-        yield ax
-    else:
-        with style():
-            ax = plt.subplots()[1]
-            yield ax
-            fit_legend(ax)
+def _canvas(
+    ax: Axes | None,
+    table: pd.DataFrame,
+    columns: tuple[str, ...],
+    styles: Mapping[str, MethodStyle] | None,
+) -> Iterator[tuple[Axes, dict[str, tuple[pd.DataFrame, MethodStyle]]]]:
+    """Give where to draw, and rows and style of each run.
 
-
-def _styles(
-    table: pd.DataFrame, styles: Mapping[str, MethodStyle] | None, ax: Axes
-) -> Mapping[str, MethodStyle]:
-    runs = list(table["run"].unique())
-    if styles is None:
-        return method_styles(runs, dark=sum(to_rgb(ax.get_facecolor())) < 1.5)
-    missing = [run for run in runs if run not in styles]
-    if missing:
-        raise ValueError(f"styles lacks the run {missing[0]!r}; give method_styles all runs")
-    return styles
-
-
-def _runs(
-    table: pd.DataFrame, styles: Mapping[str, MethodStyle]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    for run in styles:
-        rows = table[table["run"] == run]
-        if len(rows):
-            yield run, rows
+    The caller's Axes stay as they are; new ones have the project's style while they are drawn.
+    """
+    _check(table, columns)
+    with style() if ax is None else nullcontext():
+        canvas = plt.subplots()[1] if ax is None else ax
+        rows = dict(iter(table.groupby("run", sort=False, observed=True)))
+        if styles is None:
+            styles = method_styles(rows, dark=sum(to_rgb(canvas.get_facecolor())) < 1.5)
+        elif missing := [run for run in rows if run not in styles]:
+            raise ValueError(f"styles lacks the run {missing[0]!r}; give method_styles all runs")
+        yield canvas, {run: (rows[run], look) for run, look in styles.items() if run in rows}
+        if ax is None:
+            fit_legend(canvas)
 
 
 def _band(
@@ -816,7 +422,7 @@ def _band(
     ax.fill_between(at, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
                     color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
     ax.plot(at, rows[column].to_numpy(float), color=look.color, linestyle=look.linestyle,
-            marker=look.marker, markeredgewidth=_edge(look), zorder=3)  # fmt: skip
+            marker=look.marker, markeredgewidth=look.edge, zorder=3)  # fmt: skip
 
 
 def _log2_axis(ax: Axes, k: pd.Series) -> None:
@@ -833,44 +439,3 @@ def _log2_axis(ax: Axes, k: pd.Series) -> None:
     ax.set_xlim(first / 1.12, max(last, first * 2) * 1.12)
     ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     ax.set_xlabel("k (samples per problem)")
-
-
-def _handle(look: MethodStyle) -> Line2D:
-    return Line2D([], [], color=look.color, linestyle=look.linestyle, marker=look.marker,
-                  markeredgewidth=_edge(look))  # fmt: skip
-
-
-def _edge(look: MethodStyle) -> float:
-    """Markers of sticks, the controls', are nothing but edge; others need none."""
-    return 0.0 if MarkerStyle(look.marker).is_filled() else 1.5
-
-
-def _legend(
-    ax: Axes, handles: Mapping[str, Any], notes: Mapping[str, str] | None = None
-) -> Legend | None:
-    """Put the legend under the axes, where it covers no data, however many runs there are."""
-    labels = [
-        "\n".join(filter(None, (shorten(visible(run), _NAME_WIDTH), (notes or {}).get(run))))
-        for run in handles
-    ]
-    legend = ax.legend(
-        list(handles.values()), [str(i) for i in range(len(labels))], ncols=_columns(labels),
-        loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,
-        borderaxespad=0.0,
-    )  # fmt: skip
-    # Names are no markup: a leading underscore must not hide them, nor a dollar start formulas.
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_parse_math(False)
-        text.set_text(label)
-    return legend
-
-
-def _columns(labels: list[str]) -> int:
-    # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    return max(1, min(len(labels), 5, 66 // (longest + 6)))
-
-
-def _key(name: str) -> str:
-    key = re.sub(r"[\s_]+", "-", name.strip().lower())
-    return _ALIASES.get(key, key)

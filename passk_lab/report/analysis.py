@@ -30,10 +30,10 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from passk_lab import plots
 from passk_lab._text import csv_safe, visible
 from passk_lab.metrics.embedding import Embedder
 from passk_lab.metrics.passk import pass_at_k
-from passk_lab.plots import kinds as plots
 from passk_lab.report.diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.report.page import TEXT_PROBLEMS, crossing_words, render_page

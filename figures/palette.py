@@ -1,0 +1,38 @@
+"""How each of the lab's methods is drawn, in every figure alike.
+
+Variants of a method keep near its hue; controls are grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from passk_lab.plots import MethodStyle
+
+STYLES = {
+    "base": MethodStyle("#4d4d4d", "-", "o", ""),
+    "grpo": MethodStyle("#0072b2", "--", "s", "////"),
+    "grpo/kl": MethodStyle("#00308f", (0, (6, 1.5)), "p", "//"),
+    "rloo": MethodStyle("#3d9bd6", (0, (1, 1)), "<", "||||"),
+    "rft": MethodStyle("#009e73", "-.", "D", "xxxx"),
+    "sdsd": MethodStyle("#d55e00", "-", "^", "\\\\\\\\"),
+    "sdsd/live": MethodStyle("#8f2f00", (0, (8, 1.5, 1, 1.5)), "d", "\\\\"),
+    "sdsd/ema-0.05": MethodStyle("#a50026", (0, (6, 1, 1, 1, 1, 1)), "X", "\\\\++"),
+    "sdsd/frozen": MethodStyle("#e39263", (0, (2, 1)), "8", "\\\\.."),
+    "sdsd-forward": MethodStyle("#c98a00", (0, (5, 1, 1, 1, 1, 1)), "P", "----"),
+    "sdsd-jsd": MethodStyle("#b5579a", ":", "v", "..."),
+    "sdsd-uniform": MethodStyle("#4b0f47", (0, (7, 2)), ">", "\\\\--"),
+    "sdsd-centred": MethodStyle("#332288", (0, (3, 1)), "X", "++++"),
+    "rl-modulated": MethodStyle("#7d7d1e", (0, (4, 1, 1, 1)), "h", "////--"),
+    "mara": MethodStyle("#22a294", (0, (9, 3)), "H", "xx"),
+    "srpo": MethodStyle("#cc6677", (0, (3, 1, 1, 1)), "*", "++"),
+    "pkpo": MethodStyle("#0b5c2b", (0, (1, 2)), "D", "--"),
+    "control-other": MethodStyle("#8a8f96", (0, (4, 2)), "1", ".."),
+    "control-wrong": MethodStyle("#6a7480", (0, (2, 2)), "2", "||"),
+    "control-none": MethodStyle("#a9afb6", (0, (1, 1.5)), "3", "oo"),
+}
+
+
+def lab_styles(runs: Iterable[str]) -> dict[str, MethodStyle]:
+    """Give each of some runs its style, in their order."""
+    return {run: STYLES[run] for run in runs}

@@ -1,0 +1,296 @@
+"""How figures look: colours, lines and markers of the runs, the theme, legends, saving.
+
+The colours are those of Okabe and Ito and of Paul Tol, which can be told apart with any of the
+common kinds of colour blindness; line styles and markers differ too, for greyscale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+
+from passk_lab._text import shorten, visible
+from passk_lab.rollouts.files import atomic_write
+
+__all__ = [
+    "MethodStyle",
+    "draw_legend",
+    "fit_legend",
+    "method_colors",
+    "method_styles",
+    "save_figure",
+    "style",
+    "write_figure",
+]
+
+_NAME_WIDTH = 36
+
+# On white, on a dark page, line, marker, hatch. Neighbours are far apart in hue.
+_NEUTRAL = ("#4d4d4d", "#d0d0d0", "-", "o", "")
+_CYCLE: tuple[tuple[str, str, Any, str, str], ...] = (
+    ("#0072b2", "#4aa8e8", "--", "s", "////"),  # blue
+    ("#d55e00", "#f07f33", "-", "^", "\\\\\\\\"),  # vermilion
+    ("#009e73", "#2fc79a", "-.", "D", "xxxx"),  # green
+    ("#b5579a", "#e08cc4", ":", "v", "..."),  # purple
+    ("#c98a00", "#f0b429", (0, (5, 1, 1, 1, 1, 1)), "P", "----"),  # orange
+    ("#332288", "#9a8cf0", (0, (3, 1)), "X", "++++"),  # indigo
+    ("#3d9bd6", "#8ccdf5", (0, (1, 1)), "<", "||||"),  # sky
+    ("#882255", "#d4608f", (0, (7, 2)), ">", "\\\\--"),  # wine
+    ("#7d7d1e", "#c3c356", (0, (4, 1, 1, 1)), "h", "////--"),  # olive
+)
+
+
+class MethodStyle(NamedTuple):
+    """How one run is drawn in every figure."""
+
+    color: str
+    linestyle: Any
+    marker: str
+    hatch: str
+
+    @property
+    def edge(self) -> float:
+        """Width of the marker's edge: sticks are nothing but edge, other markers need none."""
+        return 0.0 if MarkerStyle(self.marker).is_filled() else 1.5
+
+    def handle(self) -> Line2D:
+        """Draw the run's entry of a legend."""
+        return Line2D([], [], color=self.color, linestyle=self.linestyle, marker=self.marker,
+                      markeredgewidth=self.edge)  # fmt: skip
+
+
+def method_styles(
+    runs: Iterable[str], baseline: str | None = None, dark: bool = False
+) -> dict[str, MethodStyle]:
+    """Give each run its colour, line style, marker and hatch.
+
+    The baseline is grey, the others take the palette in the order of their names, whatever the
+    order of ``runs``: pass all runs of a study to keep one style over its figures.
+
+    Parameters
+    ----------
+    runs : iterable of str
+        Names of runs.
+    baseline : str, optional
+        The run to draw in grey.
+    dark : bool
+        Colours for a dark background.
+
+    Returns
+    -------
+    dict
+        Run -> `MethodStyle`, in the order of ``runs``.
+
+    Examples
+    --------
+    >>> method_styles(["tuned", "base"], baseline="base")["base"].color
+    '#4d4d4d'
+    """
+    names = list(dict.fromkeys(runs))
+    looks = {baseline: _NEUTRAL}
+    for index, name in enumerate(sorted(n for n in names if n != baseline)):
+        looks[name] = _CYCLE[index % len(_CYCLE)]
+    return {name: MethodStyle(looks[name][int(dark)], *looks[name][2:]) for name in names}
+
+
+def method_colors(
+    runs: Iterable[str], baseline: str | None = None, dark: bool = False
+) -> dict[str, str]:
+    """Give each run its colour; see `method_styles`. Serves as a seaborn palette.
+
+    Examples
+    --------
+    >>> method_colors(["base", "tuned"], baseline="base")
+    {'base': '#4d4d4d', 'tuned': '#0072b2'}
+    """
+    return {name: look.color for name, look in method_styles(runs, baseline, dark).items()}
+
+
+@contextmanager
+def style(dark: bool = False) -> Iterator[None]:
+    """Set matplotlib to the project's style inside a ``with`` block.
+
+    Parameters
+    ----------
+    dark : bool
+        For a dark page. The plot functions choose their colours by the Axes' background.
+
+    Examples
+    --------
+    >>> with style():
+    ...     mpl.rcParams["svg.fonttype"]
+    'path'
+    """
+    ink, faint, paper = (
+        ("#e6e8eb", "#3c434b", "#1b1f24") if dark else ("#22262b", "#d9dce0", "#ffffff")
+    )
+    settings: Any = {
+        "axes.axisbelow": True,
+        "axes.edgecolor": ink,
+        "axes.facecolor": paper,
+        "axes.grid": True,
+        "axes.labelcolor": ink,
+        "axes.labelsize": 10.5,
+        "axes.linewidth": 0.8,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": ink,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "figure.constrained_layout.use": True,
+        "figure.dpi": 100,
+        "figure.facecolor": paper,
+        "figure.figsize": (5.6, 4.0),
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+        "font.size": 10,
+        "grid.color": faint,
+        "grid.linewidth": 0.7,
+        "hatch.linewidth": 0.6,
+        "legend.fontsize": 9.5,
+        "legend.frameon": False,
+        "lines.linewidth": 1.9,
+        "lines.markersize": 5.5,
+        "path.simplify": True,
+        "savefig.facecolor": paper,
+        "savefig.edgecolor": paper,
+        # Letters as shapes: no font is needed where the figure is shown.
+        "svg.fonttype": "path",
+        "svg.hashsalt": "passk_lab",
+        "text.color": ink,
+        "xtick.color": ink,
+        "xtick.labelsize": 9.5,
+        "ytick.color": ink,
+        "ytick.labelsize": 9.5,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def draw_legend(
+    ax: Axes, handles: Mapping[str, Any], notes: Mapping[str, str] | None = None
+) -> None:
+    """Put the legend under the axes, where it covers no data, however many runs there are.
+
+    Parameters
+    ----------
+    ax : Axes
+    handles : mapping
+        Run -> what stands for it.
+    notes : mapping, optional
+        Run -> a second line.
+    """
+    labels = [
+        "\n".join(filter(None, (shorten(visible(run), _NAME_WIDTH), (notes or {}).get(run))))
+        for run in handles
+    ]
+    legend = ax.legend(
+        list(handles.values()), [str(i) for i in range(len(labels))], ncols=_columns(labels),
+        loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,
+        borderaxespad=0.0,
+    )  # fmt: skip
+    # Names are no markup: a leading underscore must not hide them, nor a dollar start formulas.
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
+
+
+def fit_legend(ax: Axes) -> None:
+    """Make a figure of one Axes taller by the rows of its legend, so that the data keep their room.
+
+    The plot functions do so with figures that they make themselves, never with a caller's.
+    """
+    legend = ax.get_legend()
+    figure = ax.get_figure(root=True)
+    if legend is not None and figure is not None:
+        labels = [text.get_text() for text in legend.get_texts()]
+        lines = len(labels) + sum("\n" in label for label in labels)
+        rows = -(-lines // _columns(labels))
+        figure.set_figheight(figure.get_figheight() + 0.2 * (rows - 1))
+
+
+def _columns(labels: list[str]) -> int:
+    # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    return max(1, min(len(labels), 5, 66 // (longest + 6)))
+
+
+def save_figure(fig: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write a figure as PNG (150 dpi) and SVG; the same figure gives the same bytes.
+
+    Neither file holds a date, and letters are shapes, so that no font is needed. Bytes can still
+    differ between processors and versions of matplotlib.
+
+    Parameters
+    ----------
+    fig : Figure
+        From ``ax.figure``.
+    stem : path
+        Path without its ending.
+
+    Returns
+    -------
+    tuple of Path
+        The PNG and the SVG.
+
+    Raises
+    ------
+    OSError
+        The folder can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in save_figure(Figure(), Path(folder, "empty"))]
+    ['empty.png', 'empty.svg']
+    """
+    stem = Path(stem)
+    paths = (stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg"))
+    for path in paths:
+        with atomic_write(path) as temporary:
+            write_figure(fig, temporary, path.suffix[1:])
+    return paths
+
+
+def write_figure(fig: Figure, file: Path | IO[bytes], kind: str) -> None:
+    """Write a figure's reproducible bytes; `save_figure` is the way to files that stay whole.
+
+    Parameters
+    ----------
+    fig : Figure
+    file : path or binary file
+    kind : {"png", "svg"}
+    """
+    blank = ["Software"] if kind == "png" else ["Date", "Creator", "Format", "Type"]
+    salt: Any = {"svg.hashsalt": "passk_lab", "svg.fonttype": "path"}
+    buffer = BytesIO()
+    with mpl.rc_context(salt), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the tables show it in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        fig.savefig(buffer, format=kind, dpi=150, metadata=dict.fromkeys(blank))
+    content = buffer.getvalue() if kind == "png" else _stable_ids(buffer.getvalue())
+    if isinstance(file, Path):
+        file.write_bytes(content)
+    else:
+        file.write(content)
+
+
+def _stable_ids(svg: bytes) -> bytes:
+    # matplotlib hashes clip paths with all their digits, of which the last depend on the processor.
+    for old, shape in set(re.findall(rb'<clipPath id="(\w+)">(.*?)</clipPath>', svg, re.DOTALL)):
+        svg = svg.replace(old, b"p" + hashlib.sha256(shape).hexdigest()[:10].encode())
+    return svg
