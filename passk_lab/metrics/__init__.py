@@ -40,15 +40,14 @@ from passk_lab.metrics.functional import (
 )
 from passk_lab.metrics.ngram import (
     NGRAM_METRICS,
+    Texts,
     compression_ratio,
     distinct_n,
     ead,
     ngram_diversity_score,
     rouge_l_homogenisation,
     self_bleu,
-    self_bleu_scores,
     self_repetition,
-    tokenize,
 )
 from passk_lab.metrics.novelty import distinct_k, utility_k
 from passk_lab.metrics.passk import (
@@ -62,16 +61,19 @@ from passk_lab.metrics.passk import (
     pass_hat_k,
 )
 from passk_lab.metrics.registry import METRICS, Metric, find_metric, metric
+from passk_lab.metrics.tokenizers import TOKENIZERS, tokenize
 
 __all__ = [
     "METRICS",
     "NGRAM_METRICS",
+    "TOKENIZERS",
     "CachedEmbedder",
     "Embedder",
     "Metric",
     "ModeCounts",
     "SentenceEmbedder",
     "SupportChange",
+    "Texts",
     "TfidfEmbedder",
     "bayes_pass_at_k",
     "best_of_k",
@@ -105,7 +107,6 @@ __all__ = [
     "rouge_l_homogenisation",
     "scaled_sharpening_tax",
     "self_bleu",
-    "self_bleu_scores",
     "self_repetition",
     "semantic_entropy",
     "semantic_modes",

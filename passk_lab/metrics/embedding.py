@@ -47,7 +47,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from passk_lab.metrics.ngram import check_texts, tokenize
+from passk_lab.metrics._texts import check_texts
+from passk_lab.metrics.tokenizers import tokenize
 
 __all__ = [
     "CachedEmbedder",

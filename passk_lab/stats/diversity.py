@@ -16,7 +16,8 @@ from passk_lab.metrics.embedding import (
     vendi_score,
 )
 from passk_lab.metrics.functional import semantic_entropy
-from passk_lab.metrics.ngram import DEFAULT_METRICS, Tokenizer
+from passk_lab.metrics.ngram import DEFAULT_METRICS
+from passk_lab.metrics.tokenizers import Tokenizer
 from passk_lab.stats.answers import functional_values
 from passk_lab.stats.entropies import entropies_of, entropy_values
 from passk_lab.stats.meanings import embed_problems, mode_names

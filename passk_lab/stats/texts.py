@@ -11,23 +11,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics.ngram import (
-    _TOKENIZERS,
-    _WITHOUT_WORDS,
     DEFAULT_METRICS,
     NGRAM_METRICS,
-    Tokenizer,
-    _bleu_scores,
-    _distinct,
-    _distinct_of_all,
-    _diversity_score,
-    _ead,
-    _repetition,
-    _rouge,
-    _Texts,
-    _UndefinedError,
+    Texts,
+    UndefinedError,
     compression_ratio,
-    tokenize,
+    distinct_n,
+    ead_of_counts,
+    ngram_diversity_score,
+    rouge_l_homogenisation,
+    self_bleu,
+    self_repetition,
 )
+from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.problems import mean_over_problems
@@ -281,13 +277,14 @@ _Value = float | list[tuple[int, int]] | None
 
 
 _CHUNK = 16  # problems handed to a process at a time
+_WITHOUT_WORDS = {"self_bleu", "compression_gzip", "compression_zstd"}
 
 
 def _in_parallel(
     chunks: list[_Problems], metrics: Sequence[str], tokenizer: Tokenizer, n_jobs: int
 ) -> list[tuple[list[list[_Value]], set[Hashable]]]:
     split = tokenize(tokenizer)
-    plain = isinstance(tokenizer, str) and tokenizer in _TOKENIZERS
+    plain = isinstance(tokenizer, str) and tokenizer in TOKENIZERS
     for_bleu = tokenize("13a") if plain else split
     if n_jobs == 1:
         return [_chunk(chunk, metrics, split, for_bleu) for chunk in chunks]
@@ -315,21 +312,21 @@ def _chunk(
     found = []
     for texts, draws in problems:
         words = bleu = None
-        if set(metrics) - _WITHOUT_WORDS:
+        if texts and set(metrics) - _WITHOUT_WORDS:
             numbers: dict[Hashable, int] = {}
-            words = _Texts.split(texts, split, numbers)
+            words = Texts.of(texts, split, numbers)
             vocabulary.update(numbers)
         if draws and "self_bleu" in metrics:
             shared = words is not None and for_bleu is split
-            bleu = words if shared else _Texts.split(texts, for_bleu)
+            bleu = words if shared else Texts.of(texts, for_bleu)
         found.append(_problem(texts, words, bleu, draws, metrics))
     return found, vocabulary
 
 
 def _problem(
     texts: list[str],
-    of_words: _Texts | None,
-    of_bleu: _Texts | None,
+    of_words: Texts | None,
+    of_bleu: Texts | None,
     draws: list[npt.NDArray[np.int64]],
     metrics: Sequence[str],
 ) -> list[_Value]:
@@ -348,7 +345,7 @@ def _problem(
                     so_far.append(compression_ratio(chosen, algorithm))
                 else:
                     so_far.append(_value(metric, words, bleu))
-            except _UndefinedError:
+            except UndefinedError:
                 values[metric] = None
     return [
         None if not v else v if metric == "ead" else float(np.mean(v))
@@ -356,25 +353,25 @@ def _problem(
     ]
 
 
-def _value(metric: str, words: _Texts | None, bleu: _Texts | None) -> float | tuple[int, int]:
+def _value(metric: str, words: Texts | None, bleu: Texts | None) -> float | tuple[int, int]:
     if metric == "self_bleu":
         assert bleu is not None
-        return float(_bleu_scores(bleu, 4, "exp", None, True).mean())
+        return float(self_bleu(bleu))
     assert words is not None
     if metric == "ead":
-        return _distinct_of_all(words, 1)
+        return words.distinct(1)
     if metric == "ngram_diversity":
-        return _diversity_score(words, 4)
+        return ngram_diversity_score(words)
     if metric == "self_repetition":
-        return _repetition(words, 4)
+        return self_repetition(words)
     if metric == "rouge_l":
-        return _rouge(words)
-    return _distinct(words, int(metric.removeprefix("distinct_")))
+        return rouge_l_homogenisation(words)
+    return distinct_n(words, int(metric.removeprefix("distinct_")))
 
 
 def _finished(value: _Value, vocabulary_size: float) -> float:
     if value is None:
         return np.nan
     if isinstance(value, list):
-        return float(np.mean([_ead(*counts, vocabulary_size) for counts in value]))
+        return float(np.mean([ead_of_counts(*counts, vocabulary_size) for counts in value]))
     return value
