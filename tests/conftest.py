@@ -23,3 +23,10 @@ def seen(request):
         return colorspacious.cspace_convert(rgb, "sRGB1", "CAM02-UCS")
 
     return place
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the lab's tests and doctests: they need torch."""
+    for item in items:
+        if "lab" in item.path.parts[-3:-1]:
+            item.add_marker("train")

@@ -1,11 +1,13 @@
-"""mkdocs hooks: pages and figures that lie outside docs/, and the links to them.
+"""mkdocs hooks: API pages, pages and figures that lie outside docs/, and the links to all of them.
 
 Every page keeps the links that work where it lies in the repository; here they are turned into
-those of the site. A link to a file that the site doesn't have becomes plain text.
+those of the site. A link to a file that the site doesn't have becomes plain text. Public names in
+backticks lead to their documentation.
 """
 
 from __future__ import annotations
 
+import ast
 import posixpath
 import re
 from pathlib import Path
@@ -14,9 +16,12 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[2]
+ROOMS = sorted(path.parent for path in (ROOT / "passk_lab").glob("*/__init__.py"))
 
 # Path in the repository -> page of the site.
 PAGES = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "figures/README.md": "found.md",
     "benchmarks/results.md": "benchmarks.md",
     "benchmarks/training.md": "benchmarks-training.md",
@@ -26,16 +31,47 @@ PAGES = {
 }
 PLACES = {page: path for path, page in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+DEFINITION = (ast.ClassDef, ast.FunctionDef)
+NAME = re.compile(r"(?<!<b>)<code>(?:passk_lab\.[a-z_.]*)?(\w+)</code>(?!</a)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages from outside docs/, and the figures."""
+    """Add a page for each room of the package, the pages from outside docs/, and the figures."""
     outside = dict(PAGES)
     for figure in sorted((ROOT / "figures").glob("*.png")):
         outside[f"figures/{figure.name}"] = f"figures/{figure.name}"
     for path, place in outside.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
+    for room in ROOMS:
+        page = api_page(room)
+        files.append(File.generated(config, f"api/{room.name}.md", content=page))
     return files
+
+
+def api_page(room: Path) -> str:
+    """Document a room of the package module by module."""
+    page = f"# {room.name.capitalize()}\n"
+    for module in sorted(room.rglob("*.py"), key=lambda path: path.with_suffix("").parts):
+        parts = module.relative_to(ROOT).with_suffix("").parts
+        own: bool | list[str] = True
+        if parts[-1] == "__init__":  # what it takes from its modules is shown there
+            tree, parts = ast.parse(module.read_text()), parts[:-1]
+            own = [node.name for node in tree.body if isinstance(node, DEFINITION)]
+        if not any(part.startswith("_") for part in parts):
+            options = "" if own is True else f"    options: {{members: {own or 'false'}}}\n"
+            page += f"\n::: {'.'.join(parts)}\n{options}"
+    return page
+
+
+def public_names() -> dict[str, str]:
+    """Map what the rooms export to its path; short words would too often mean something else."""
+    names = {}
+    for room in ROOMS:
+        for node in ast.parse((room / "__init__.py").read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                for name in ast.literal_eval(node.value):
+                    names[name] = f"passk_lab.{room.name}.{name}"
+    return {name: path for name, path in names.items() if re.search("[A-Z_]", name)}
 
 
 def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
@@ -54,3 +90,14 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
         return f"{image}[{text}]({target}{anchor})"
 
     return LINK.sub(link, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Link public names in running text to their documentation."""
+    names = public_names()
+
+    def link(match: re.Match[str]) -> str:
+        path = names.get(match[1])
+        return f'<autoref identifier="{path}" optional>{match[0]}</autoref>' if path else match[0]
+
+    return NAME.sub(link, html)
