@@ -31,7 +31,6 @@ PAGES = {
 }
 PLACES = {page: path for path, page in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
-DEFINITION = (ast.ClassDef, ast.FunctionDef)
 NAME = re.compile(r"(?<!<b>)<code>(?:passk_lab\.[a-z_.]*)?(\w+)</code>(?!</a)")
 
 
@@ -51,15 +50,15 @@ def on_files(files: Any, config: Any) -> Any:
 def api_page(room: Path) -> str:
     """Document a room of the package module by module."""
     page = f"# {room.name.capitalize()}\n"
-    for module in sorted(room.rglob("*.py"), key=lambda path: path.with_suffix("").parts):
-        parts = module.relative_to(ROOT).with_suffix("").parts
-        own: bool | list[str] = True
-        if parts[-1] == "__init__":  # what it takes from its modules is shown there
-            tree, parts = ast.parse(module.read_text()), parts[:-1]
-            own = [node.name for node in tree.body if isinstance(node, DEFINITION)]
-        if not any(part.startswith("_") for part in parts):
-            options = "" if own is True else f"    options: {{members: {own or 'false'}}}\n"
-            page += f"\n::: {'.'.join(parts)}\n{options}"
+    for path in sorted(room.rglob("*.py"), key=lambda path: path.with_suffix("").parts):
+        *parents, name = path.relative_to(ROOT).with_suffix("").parts
+        if name == "__init__":
+            # What a room takes from its modules is documented there.
+            nodes = ast.parse(path.read_text()).body
+            own = [node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+            page += f"\n::: {'.'.join(parents)}\n    options: {{members: {own or 'false'}}}\n"
+        elif not name.startswith("_"):
+            page += f"\n::: {'.'.join(parents)}.{name}\n"
     return page
 
 
