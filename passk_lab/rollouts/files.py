@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from passk_lab import __version__
 from passk_lab.rollouts.table import (
     FORMAT_VERSION,
     IDENTITY,
@@ -328,8 +329,6 @@ def _open_jsonl(path: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def _metadata_json(metadata: Mapping[str, Any] | None) -> str:
-    from passk_lab import __version__
-
     note = {
         "format_version": FORMAT_VERSION,
         "passk_lab_version": __version__,
