@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     from passk_lab.lab.tasks.base import Task
 
-__all__ = ["TEMPLATES", "Encoder", "TaskEncoder", "TextEncoder", "read_prompts", "score"]
+__all__ = [
+    "TEMPLATES",
+    "Encoder",
+    "TaskEncoder",
+    "TextEncoder",
+    "one_evaluation",
+    "read_prompts",
+    "score",
+]
 
 TEMPLATES = {
     # Hübotter et al., arXiv 2601.20802; the wording of their configuration and of TRL's trainer.
@@ -204,6 +212,34 @@ def read_prompts(path: PathLike) -> dict[str, str]:
         problem = table["problem_id"].iloc[int(np.argmax(twice))]
         raise ValueError(f"{path}: problem {problem!r} has two different prompts; keep one")
     return dict(zip(table["problem_id"], table["prompt"].astype(str), strict=True))
+
+
+def one_evaluation(table: pd.DataFrame, source: str, **values: str | int | None) -> pd.DataFrame:
+    """Choose the rollouts of one run, split, seed and step, in the order of the problems.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A rollouts table.
+    source : str
+        What to call it in messages: its file.
+    **values
+        Column -> the value to choose; None where the column holds only one.
+
+    Raises
+    ------
+    ValueError
+        Nothing has a value, or a column holds several and none is chosen.
+    """
+    for name, value in values.items():
+        if value is not None:
+            if name not in table.columns or not (table[name] == value).any():
+                raise ValueError(f"{source}: no rollout has {name} {value!r}")
+            table = table[table[name] == value]
+        elif name in table.columns and (table[name] != table[name].iloc[0]).any():
+            some = ", ".join(map(str, table[name].unique()[:4]))
+            raise ValueError(f"{source}: several values of {name} ({some}); give --{name}")
+    return table.sort_values(["problem_id", "sample_id"], ignore_index=True)
 
 
 def score(

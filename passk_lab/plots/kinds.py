@@ -402,7 +402,7 @@ def _canvas(
     _check(table, columns)
     with style() if ax is None else nullcontext():
         canvas = plt.subplots()[1] if ax is None else ax
-        rows = dict(iter(table.groupby("run", sort=False, observed=True)))
+        rows = {str(run): part for run, part in table.groupby("run", sort=False, observed=True)}
         if styles is None:
             styles = method_styles(rows, dark=sum(to_rgb(canvas.get_facecolor())) < 1.5)
         elif missing := [run for run in rows if run not in styles]:

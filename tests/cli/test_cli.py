@@ -282,11 +282,12 @@ class TestProcess:
         assert done.returncode == 141
         assert done.stderr == ""
 
-    def test_help_is_quick(self):
-        """Neither matplotlib nor pandas is loaded for a help text."""
+    @pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"], ["train", "--help"]])
+    def test_help_is_quick(self, arguments):
+        """Nothing heavy is loaded for a help text."""
         code = (
-            "import sys; from passk_lab.cli import main; main(['report', '--help']); "
-            "print(sorted({'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+            f"import sys; from passk_lab.cli import main; main({arguments}); "
+            "print(sorted({'numpy', 'pandas', 'matplotlib', 'torch'} & set(sys.modules)))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,59 @@
+"""``passk-lab convert``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from passk_lab._text import visible
+from passk_lab.cli._arguments import (
+    Command,
+    argument,
+    flag,
+    key_value,
+)
+from passk_lab.readers import FORMATS
+from passk_lab.readers import convert as convert_file
+
+_WIDTH = max(map(len, FORMATS))
+_LISTING = "\n".join(f"  {name:<{_WIDTH}}  {f.description}" for name, f in FORMATS.items())
+
+
+def _run(options: argparse.Namespace) -> int:
+    names = [name for name, _ in options.option]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"--option {repeated[0]} is given twice")
+    table = convert_file(options.format, options.source, options.target, **dict(options.option))
+    if not options.quiet:
+        n_problems = table["problem_id"].nunique()
+        print(
+            visible(f"Wrote {options.target}: {len(table):,} rollouts of {n_problems:,} problems.")
+        )
+    return 0
+
+
+COMMAND = Command(
+    "convert",
+    _run,
+    "turn another program's logs into a rollouts file",
+    "  passk-lab convert evalplus eval_results.json rollouts.parquet\n"
+    "  passk-lab convert lm-eval results/ rollouts.parquet --option metric=exact_match\n"
+    "  passk-lab convert plain mine.csv rollouts.parquet "
+    '--option columns=\'{"problem_id": "task"}\'\n\n'
+    f"formats:\n{_LISTING}",
+    (
+        argument("format FORMAT", "one of the formats below"),
+        argument("source IN", "file or folder of that program", type=Path),
+        argument("target OUT", "file to write: .parquet, .jsonl or .jsonl.gz", type=Path),
+        argument(
+            "--option KEY=VALUE",
+            "an option of the format's reader; a value that is JSON (a number, true, a "
+            "mapping) is read as such; may be repeated",
+            action="append",
+            default=[],
+            type=key_value,
+        ),
+        flag("--quiet", "print nothing"),
+    ),
+)

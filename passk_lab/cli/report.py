@@ -1,0 +1,181 @@
+"""``passk-lab report``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from passk_lab._text import visible
+from passk_lab.cli._arguments import (
+    Command,
+    argument,
+    flag,
+    not_negative,
+    numbers,
+    out,
+    positive,
+    share,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from passk_lab.report.analysis import Report
+
+
+def _run(options: argparse.Namespace) -> int:
+    from passk_lab.report.analysis import build_report, overview
+
+    with _progress(options.quiet) as say:
+        report = build_report(
+            options.rollouts,
+            options.baseline,
+            out=options.out,
+            k=options.k,
+            run=options.run,
+            distinct=options.distinct,
+            scores=options.scores,
+            embedder=options.embedder,
+            confidence=options.confidence,
+            n_resamples=options.n_resamples,
+            random_state=options.seed,
+            progress=say,
+        )
+    if not options.quiet:
+        # Not printed by rich itself, which ends the program where nobody reads on.
+        console = Console(highlight=False)
+        with console.capture() as capture:
+            tables = [overview(section, report.baseline) for section in report.sections]
+            _print_report(report, tables, console)
+        sys.stdout.write(capture.get())
+    return int(options.fail_if_narrower and any(v.lost for v in report.verdicts))
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
+    """Show the step at work on standard error, where that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with Console(stderr=True).status("starting") as status:
+        yield lambda step: status.update(Text(f"{step} ..."))
+
+
+def _print_report(report: Report, tables: list[pd.DataFrame], console: Console) -> None:
+    for section, table in zip(report.sections, tables, strict=True):
+        if len(report.sections) > 1:
+            console.print(Text(visible(f"Split: {section.split}"), style="bold underline"))
+        _print_table(table, console)
+        for v in section.verdicts:
+            tone = "red" if v.lost else "green" if v.label in ("better", "wider") else ""
+            console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
+            cautions = (f"Note: {caution}." for caution in v.cautions)
+            _print_indented([v.sentence, *v.evidence, *cautions], console)
+        console.print()
+    if report.outlook is not None:
+        console.print(Text(f"Forecast of self-distillation: {report.outlook.label}", style="bold"))
+        _print_indented([report.outlook.sentence, *report.outlook.lines], console)
+        console.print()
+    for note in report.notes:
+        console.print(Text(visible(note)))
+    more = len(report.files) - 1
+    console.print(Text(visible(f"Wrote {report.page} and {more} files beside it.")))
+
+
+def _print_table(table: pd.DataFrame, console: Console) -> None:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in table.columns:
+        if name == "run":
+            grid.add_column(name, overflow="fold", min_width=4)
+        else:
+            grid.add_column(name, justify="right", no_wrap=True)
+    for row in table.itertuples(index=False):
+        # Text, not markup: a name like "[red]" is only a name.
+        name, *cells = (visible(str(cell)) for cell in row)
+        grid.add_row(Text(name), *(Text(cell.replace(" ", "\n", 1)) for cell in cells))
+    console.print(grid)
+
+
+def _print_indented(lines: list[str], console: Console) -> None:
+    for line in lines:
+        console.print(Padding(Text(visible(line)), (0, 0, 0, 2), expand=False))
+
+
+COMMAND = Command(
+    "report",
+    _run,
+    "compare runs with a baseline: a table, figures, CSV files and one HTML page",
+    "  passk-lab report base.parquet tuned.parquet --baseline base --out report\n"
+    "  passk-lab report rollouts.parquet --baseline base --k 1,8,64 --out report\n"
+    "  passk-lab report rollouts.jsonl --run my-model --out report",
+    (
+        argument(
+            "rollouts ROLLOUTS",
+            "rollouts files: .parquet, .jsonl, .jsonl.gz or .csv with the columns problem_id "
+            "and correct, and where there are any run, split, answer and text; a file without a "
+            "column run is named after itself where there are several",
+            nargs="+",
+            type=Path,
+        ),
+        argument("--baseline RUN", "the run to compare the others with"),
+        out("DIR", "folder to write into"),
+        argument(
+            "--k K,K,...",
+            "numbers of samples, for example 1,8,64 (default: 1, 2, 4, ... up to all samples)",
+            type=numbers,
+        ),
+        argument("--run NAME", "name for files without a column run"),
+        flag(
+            "--no-distinct",
+            "leave out distinct answers, although there is a column answer",
+            dest="distinct",
+            action="store_false",
+            default=None,
+        ),
+        argument(
+            "--scores FILE",
+            "teacher scores of the baseline's rollouts, from passk-lab score: adds a forecast "
+            "of self-distillation",
+            type=Path,
+        ),
+        argument(
+            "--embedder NAME",
+            "compare the meanings of texts too: default (all-MiniLM-L6-v2, extra embed), "
+            "tfidf, or name or path of a sentence-transformers model",
+        ),
+        argument(
+            "--confidence C",
+            "coverage of the intervals, between 0 and 1 (default: %(default)s)",
+            type=share,
+            default=0.95,
+        ),
+        argument(
+            "--n-resamples N",
+            "bootstrap replicates (default: %(default)s)",
+            type=positive,
+            default=10_000,
+        ),
+        argument(
+            "--seed N",
+            "of the bootstrap; the same seed gives the same files (default: %(default)s)",
+            type=not_negative,
+            default=0,
+        ),
+        flag(
+            "--fail-if-narrower",
+            "exit with 1 if a run is narrower or worse: pass@k at the largest k or the "
+            "distinct correct answers fell, or pass@1 fell with nothing gained for it",
+        ),
+        flag("--quiet", "print neither progress nor the table"),
+    ),
+)

@@ -1,0 +1,156 @@
+"""``passk-lab score``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from passk_lab._text import visible
+from passk_lab.cli._arguments import (
+    DEVICE,
+    QUIET,
+    Command,
+    argument,
+    device,
+    flag,
+    one_of,
+    out,
+    positive,
+    train_extra,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from passk_lab.lab.scoring import Encoder
+
+_ONE = (("run", str), ("split", str), ("seed", int), ("step", int))
+
+
+def _run(options: argparse.Namespace) -> int:
+    with train_extra("scoring"):
+        from passk_lab.lab.model import load_model
+    from passk_lab.lab.scoring import one_evaluation, score
+    from passk_lab.rollouts.files import atomic_write, read_rollouts
+
+    if options.out.suffix != ".parquet":
+        raise ValueError(f"{options.out}: scores are written as .parquet; choose such a name")
+    wanted = {name: getattr(options, name) for name, _ in _ONE}
+    table = one_evaluation(read_rollouts(options.file), str(options.file), **wanted)
+    model = load_model(options.model, device=device(options.device))
+    prompts, encoder, text = _prompts(options, model, table)
+    table = _first_of_each(table, options.rollouts)
+    scores = score(
+        model,
+        prompts,
+        table,
+        _first_of_each(table[table["correct"] & table[text].notna()], options.demos),
+        encoder=encoder,
+        text=text,
+        tokens=options.tokens,
+        progress=not options.quiet,
+    )
+    with atomic_write(options.out) as temporary:
+        scores.to_parquet(temporary, compression="zstd")
+    if not options.quiet:
+        _print_summary(scores, table["problem_id"].nunique(), options.out)
+    return 0
+
+
+def _prompts(
+    options: argparse.Namespace, model: Any, table: pd.DataFrame
+) -> tuple[dict[str, Any], Encoder, str]:
+    """Find the prompts, how to encode them, and the column with what was generated."""
+    from passk_lab.lab.experiments.suite import ALL_SPLITS, SUITES, evaluation_prompts, find
+    from passk_lab.lab.model import load_tokenizer
+    from passk_lab.lab.scoring import TaskEncoder, TextEncoder, read_prompts
+
+    if options.suite is not None:
+        suite = find(SUITES, options.suite)
+        splits = [s for s in ALL_SPLITS if s in set(table["split"])]
+        made = evaluation_prompts(suite, model, splits)
+        prompts = {p.problem_id: p for split in made.values() for p in split}
+        return prompts, TaskEncoder(suite.task), options.text or "answer"
+    chat = False if options.no_chat else None
+    encoder = TextEncoder(load_tokenizer(options.model), options.template, chat=chat)
+    if options.questions is not None:
+        from passk_lab.lab.tasks.science_qa import load_questions, prompt_text
+
+        questions = load_questions(options.questions, others="skip")
+        found = {question.problem_id: prompt_text(question) for question in questions}
+    else:
+        found = read_prompts(options.prompts)
+    return found, encoder, options.text or "text"
+
+
+def _first_of_each(table: pd.DataFrame, n: int | None) -> pd.DataFrame:
+    return table if n is None else table.groupby("problem_id", sort=False).head(n)
+
+
+def _print_summary(scores: pd.DataFrame, n_problems: int, path: Path) -> None:
+    shown = scores[["problem_id", "demo_id"]].drop_duplicates()
+    left = n_problems - shown["problem_id"].nunique()
+    print(
+        visible(
+            f"Wrote {len(scores)} pairs of {shown['problem_id'].nunique()} problems with "
+            f"{len(shown)} demonstrations into {path}."
+            + (f" {left} problems have no correct rollout to show." if left else "")
+        )
+    )
+    gain = scores["logprob_given_demo"] - scores["logprob"]
+    print(f"Mean PCMI: {gain.mean():.3f} nats; largest {gain.max():.3f}, least {gain.min():.3f}.")
+
+
+COMMAND = Command(
+    "score",
+    _run,
+    "score rollouts with and without demonstrations, for the teacher's bias",
+    "  passk-lab score rollouts.parquet --model my-model --prompts prompts.jsonl "
+    "--out scores.parquet\n"
+    "  passk-lab score rollouts.parquet --run base --model my-model \\\n"
+    "      --prompts prompts.jsonl --template opsd --demos 8 --out scores.parquet\n"
+    "  passk-lab score data/paths/rollouts.parquet --run base --split id --seed 0 \\\n"
+    "      --model data/paths/base --suite paths --out scores.parquet\n\n"
+    "Demonstrations are correct rollouts of the same problem. Needs the extra [train].",
+    (
+        argument("file ROLLOUTS", "a rollouts file", type=Path),
+        argument(
+            "--model PATH",
+            "folder, GGUF file or hub name of the model to score with",
+            required=True,
+        ),
+        one_of(
+            argument(
+                "--prompts FILE",
+                "JSONL, CSV or Parquet with problem_id and prompt, the text that the model was "
+                "given",
+                type=Path,
+            ),
+            argument(
+                "--questions PATH",
+                "the rollouts are replies to these questions: a .jsonl file, a folder, or a hub "
+                "name",
+            ),
+            argument("--suite NAME", "the rollouts are those of a suite's evaluation: paths"),
+        ),
+        out("FILE", "scores to write, a .parquet file"),
+        *(
+            argument(f"--{name} VALUE", f"take rollouts of this {name} only", type=kind)
+            for name, kind in _ONE
+        ),
+        argument(
+            "--template NAME",
+            "how a demonstration is shown: sdpo, opsd, or a format with {prompt} and {demo} "
+            "(default: sdpo)",
+            default="sdpo",
+        ),
+        argument("--text COLUMN", "column of the output (default: text)"),
+        flag("--no-chat", "don't use the tokenizer's chat template"),
+        argument("--rollouts N", "at most so many rollouts of a problem", type=positive),
+        argument("--demos N", "at most so many demonstrations of a problem", type=positive),
+        flag("--tokens", "also write the log-probability of each token"),
+        DEVICE,
+        QUIET,
+    ),
+)

@@ -1,0 +1,113 @@
+"""``passk-lab train``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from passk_lab._text import visible
+from passk_lab.cli._arguments import (
+    QUIET,
+    Command,
+    argument,
+    device,
+    flag,
+    names,
+    out,
+    positive,
+    seeds,
+    train_extra,
+)
+
+if TYPE_CHECKING:
+    from passk_lab.lab.experiments.science import ScienceSuite
+    from passk_lab.lab.experiments.suite import Suite
+
+
+def _run(options: argparse.Namespace) -> int:
+    with train_extra("training"):
+        from passk_lab.lab.experiments import science
+        from passk_lab.lab.experiments.map import run_map
+        from passk_lab.lab.experiments.suite import SUITES, base_report, find, make_base, run_suite
+
+    suites: dict[str, Suite | science.ScienceSuite] = {**SUITES, **science.SUITES}
+    suite = find(suites, options.suite)
+    if isinstance(suite, science.ScienceSuite):
+        return _run_science(suite, options)
+    folder = options.base or options.out / "base"
+    base = make_base(suite, folder, device(options.device), not options.quiet)
+    if options.base_only:
+        print(base_report(suite, base).round(3).to_string())
+        return 0
+    if options.map:
+        files = run_map(base, options.out / "map", options.seeds, options.jobs, not options.quiet)
+        return _say(files, "policies", options.out / "map", options.quiet)
+    files = run_suite(
+        suite, base, options.out, options.runs, options.seeds, options.jobs, not options.quiet
+    )
+    return _say(files, "rollouts", options.out / "rollouts", options.quiet)
+
+
+def _run_science(suite: ScienceSuite, options: argparse.Namespace) -> int:
+    from passk_lab.lab.experiments.science import run_science
+    from passk_lab.lab.questions import TransformersBackend
+    from passk_lab.lab.tasks.science_qa import load_questions
+
+    for name in ("base", "questions"):
+        if getattr(options, name) is None:
+            raise ValueError(f"--suite {options.suite} needs --{name}")
+    for name in ("map", "base_only"):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
+    files = run_science(
+        suite,
+        TransformersBackend.load(options.base, device(options.device), full_precision=True),
+        load_questions(options.questions),
+        options.out,
+        options.runs,
+        options.seeds,
+        not options.quiet,
+    )
+    return _say(files, "rollouts", options.out / "rollouts", options.quiet)
+
+
+def _say(files: Sequence[Path], what: str, folder: Path, quiet: bool) -> int:
+    if not quiet:
+        print(visible(f"Wrote {len(files)} files of {what} into {folder}."))
+    return 0
+
+
+COMMAND = Command(
+    "train",
+    _run,
+    "train a small model with every method from one base and save the rollouts",
+    "  passk-lab train --suite paths --out lab\n"
+    "  passk-lab train --suite paths --out lab --runs sdsd,grpo --seeds 0,1,2\n"
+    "  passk-lab train --suite paths --out lab --base-only\n"
+    "  passk-lab train --suite science --base my-model --questions data/science --out lab\n\n"
+    "An interrupted command goes on where it was. Needs the extra [train].",
+    (
+        argument(
+            "--suite NAME",
+            "the experiment: paths, paths-seen, paths-large, science or science-large",
+            required=True,
+        ),
+        out("DIR", "folder for checkpoints and rollouts"),
+        argument(
+            "--base DIR",
+            "a saved base, data/paths/base for one (default: DIR/base, pre-trained if "
+            "missing); for science any language model: a folder, GGUF file or hub name",
+            type=Path,
+        ),
+        argument("--questions PATH", "for science: a .jsonl file, a folder, or a hub name"),
+        argument("--runs RUN,RUN,...", "runs to train (default: all of the suite)", type=names),
+        argument("--seeds N,N,...", "seeds (default: those of the suite)", type=seeds),
+        argument("--jobs N", "processes side by side (default 1)", type=positive, default=1),
+        flag("--base-only", "pre-train and measure the base, nothing else"),
+        argument("--device NAME", "cpu, cuda, ... (default: cuda where there is one)"),
+        flag("--map", "train the main methods under other authors, teachers and penalties instead"),
+        QUIET,
+    ),
+)
