@@ -9,14 +9,16 @@ from passk_lab.metrics.coverage import (
     solved_shares,
     support_change,
 )
-from passk_lab.metrics.embedding import (
+from passk_lab.metrics.embedders import (
     CachedEmbedder,
     Embedder,
     SentenceEmbedder,
     TfidfEmbedder,
-    effective_rank,
     embed,
     find_embedder,
+)
+from passk_lab.metrics.embedding import (
+    effective_rank,
     pairwise_cosine_distance,
     semantic_modes,
     vendi_score,

@@ -195,3 +195,28 @@ def rarefied(modes: ModeCounts, n: Ints, ks: Ints) -> Floats:
     pairs, place = distinct_rows(n[modes.owner], modes.counts)
     table = pass_at_k(pairs[:, 0], pairs[:, 1], ks[:, None])
     return np.stack([modes.add(row[place]) for row in table], axis=-1)
+
+
+def hill_of_shares(p: Floats, q: float, owner: Ints | None = None, n_problems: int = 1) -> Floats:
+    """Hill number of order q of the positive shares p of each problem, shape (n_problems,)."""
+    owner = np.zeros(len(p), dtype=np.int64) if owner is None else owner
+
+    def add(values: Floats) -> Floats:
+        sums = np.bincount(owner, weights=values, minlength=n_problems)
+        return sums.astype(np.float64, copy=False)
+
+    if q == 0:
+        return add(np.ones_like(p))
+    if q == 1:
+        return np.exp(add(p * -np.log(p)))
+    if abs(q - 1) <= 0.5:
+        # sum p^q - 1, which the exponent 1/(1-q) would blow up if it were rounded at 1.
+        excess = add(p * np.expm1((q - 1) * np.log(p)))
+        return np.exp(np.log1p(excess) / (1 - q))
+    peak = np.zeros(n_problems)
+    np.maximum.at(peak, owner, p)
+    if np.isinf(q):
+        return 1 / peak
+    # Relative to the peak, so that high powers don't vanish.
+    power = add((p / peak[owner]) ** q)
+    return np.exp(np.log(power) / (1 - q) + np.log(peak) * (q / (1 - q)))

@@ -28,6 +28,7 @@ from passk_lab.metrics._modes import (
     check_choice,
     check_draws,
     distinct_rows,
+    hill_of_shares,
     rarefied,
 )
 from passk_lab.metrics.passk import pass_at_k, pass_hat_k
@@ -246,7 +247,8 @@ def hill_number(
         raise ValueError(f"q={q} must be at least 0")
     check_choice(estimator, ("corrected", "naive"), "estimator")
     if estimator == "naive":
-        return modes.shaped(_naive_hill(modes, order))
+        shares = modes.counts / modes.total[modes.owner]
+        return modes.shaped(hill_of_shares(shares, order, modes.owner, modes.n_problems))
     if order == 0:
         return modes.shaped(_chao1(modes))
     if order == 1:
@@ -435,25 +437,6 @@ def _two_modes(modes: ModeCounts, n: Ints, ks: Ints) -> Floats:
 def _plug_in(modes: ModeCounts) -> Floats:
     p = modes.counts / modes.total[modes.owner]
     return modes.add(p * -np.log(p))
-
-
-def _naive_hill(modes: ModeCounts, q: float) -> Floats:
-    if q == 0:
-        return modes.observed.astype(np.float64)
-    if q == 1:
-        return np.exp(_plug_in(modes))
-    p = modes.counts / modes.total[modes.owner]
-    if abs(q - 1) <= 0.5:
-        # sum p^q - 1, which the exponent 1/(1-q) would blow up if it were rounded at 1.
-        excess = modes.add(p * np.expm1((q - 1) * np.log(p)))
-        return np.exp(np.log1p(excess) / (1 - q))
-    peak = np.zeros(modes.n_problems)
-    np.maximum.at(peak, modes.owner, p)
-    if np.isinf(q):
-        return 1 / peak
-    # Relative to the peak, so that high powers don't vanish.
-    power = modes.add((p / peak[modes.owner]) ** q)
-    return np.exp(np.log(power) / (1 - q) + np.log(peak) * (q / (1 - q)))
 
 
 def _agreement(modes: ModeCounts) -> Floats:

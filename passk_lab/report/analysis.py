@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 
 from passk_lab import plots
 from passk_lab._text import csv_safe, visible
-from passk_lab.metrics.embedding import Embedder
+from passk_lab.metrics.embedders import Embedder
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.report.diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report.outlook import Outlook, outlook

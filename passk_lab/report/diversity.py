@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from passk_lab.metrics.embedding import Embedder
+from passk_lab.metrics.embedders import Embedder
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import interval
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab.metrics.embedders import Embedder
 from passk_lab.metrics.embedding import (
     THRESHOLD,
-    Embedder,
     effective_rank,
     pairwise_cosine_distance,
     vendi_score,

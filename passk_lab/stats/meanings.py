@@ -9,14 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.metrics.embedding import (
-    THRESHOLD,
-    Embedder,
-    Ints,
-    embed,
-    find_embedder,
-    semantic_modes,
-)
+from passk_lab.metrics.embedders import Embedder, embed, find_embedder
+from passk_lab.metrics.embedding import THRESHOLD, semantic_modes
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.texts import read_texts
 
@@ -78,7 +72,7 @@ def mode_names(embeddings: npt.ArrayLike, threshold: float) -> list[str]:
 
 def embed_problems(
     table: pd.DataFrame, embedder: str | Embedder
-) -> Iterator[tuple[Ints, npt.NDArray[np.floating]]]:
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
     """Embed the texts of each problem and split, all runs together: rows of the table, and arrays.
 
     Parameters

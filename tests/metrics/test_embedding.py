@@ -14,13 +14,15 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
 from passk_lab import compare_runs, distinct_at_k_curve
-from passk_lab.metrics.embedding import (
+from passk_lab.metrics.embedders import (
     CachedEmbedder,
     SentenceEmbedder,
     TfidfEmbedder,
-    effective_rank,
     embed,
     find_embedder,
+)
+from passk_lab.metrics.embedding import (
+    effective_rank,
     pairwise_cosine_distance,
     semantic_modes,
     vendi_score,
@@ -355,7 +357,7 @@ def test_cache_keeps_finished_parts(tmp_path):
 FILL = """
 import sys
 import numpy as np
-from passk_lab.metrics.embedding import CachedEmbedder
+from passk_lab.metrics.embedders import CachedEmbedder
 def letters(texts):
     return np.array([[t.count("a"), t.count("b"), 1] for t in texts], float)
 letters.identity = "letters"

@@ -1,0 +1,48 @@
+"""Rows as directions, and the extra that groups and makes them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def unit_rows(embeddings: npt.ArrayLike) -> Floats:
+    """Rows of length 1, shape (n, d); ValueError names a row without a direction."""
+    array = np.asarray(embeddings, dtype=np.float64)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"embeddings must have shape (n, d), not {array.shape}")
+    with np.errstate(over="ignore"):
+        length = np.sqrt(np.einsum("ij,ij->i", array, array))
+    if not (np.isfinite(length) & (length > 1e-100)).all():
+        # Of a huge or a tiny row the squares are not exact.
+        peak = np.abs(array).max(axis=1)
+        _refuse_rows(peak)
+        array = array / peak[:, None]
+        length = np.linalg.norm(array, axis=1)
+    return np.asarray(array / length[:, None])
+
+
+def _refuse_rows(peak: Floats) -> None:
+    if not np.isfinite(peak).all():
+        row = int(np.argmax(~np.isfinite(peak)))
+        raise ValueError(f"embeddings, row {row}: a value is not finite; embed the text again")
+    if not peak.all():
+        raise ValueError(
+            f"embeddings, row {int(np.argmin(peak != 0))}: all values are 0, which has no "
+            "direction; leave the text out, or take an embedder that gives it a place"
+        )
+
+
+def sklearn_module(module: str) -> Any:
+    """Import a part of scikit-learn, or say how to install it."""
+    try:
+        return import_module(f"sklearn.{module}")
+    except ImportError as error:
+        raise ValueError(
+            "this needs scikit-learn: pip install scikit-learn, or 'passk-lab[embed]'"
+        ) from error
