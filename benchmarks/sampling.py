@@ -89,7 +89,7 @@ def compare(model: Any, prompts: list[list[int]], n_samples: int, rounds: int) -
     longest = max(len(prompt) for prompt in prompts)
     padded = [[PAD] * (longest - len(prompt)) + prompt for prompt in prompts]
     tokens = torch.tensor(padded, device=model.device)
-    arguments = (model, prompts, n_samples, MAX_NEW_TOKENS, EOS, PAD)
+    arguments = (model, prompts, n_samples, sampling.Decoding(MAX_NEW_TOKENS, EOS, PAD))
 
     def generate() -> torch.Tensor:
         return model.generate(

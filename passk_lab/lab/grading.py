@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from passk_lab.lab.sampling import Samples, sample
+from passk_lab.lab.sampling import Decoding, Samples, sample
 from passk_lab.lab.tasks.base import Task
 
 __all__ = ["sample_and_grade"]
@@ -47,11 +47,8 @@ def sample_and_grade(
         model,
         [task.encode(prompt) for prompt in prompts],
         n_per_prompt,
-        task.max_answer_tokens,
-        task.eos_id,
-        task.pad_id,
-        temperature=temperature,
-        generator=generator,
+        Decoding(task.max_answer_tokens, task.eos_id, task.pad_id, temperature),
+        generator,
     )
     answers = [task.decode(tokens) for tokens in samples.answers()]
     verdicts = [

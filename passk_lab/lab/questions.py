@@ -130,18 +130,16 @@ class TransformersBackend:
         """``n`` replies to each question; the same arguments give the same replies."""
         import torch
 
-        from passk_lab.lab.sampling import sample
+        from passk_lab.lab.sampling import Decoding, sample
 
         drawn = sample(
             self.model,
             [task.encode(question) for question in questions],
             n,
-            task.max_answer_tokens,
-            task.eos_id,
-            task.pad_id,
-            temperature=temperature,
-            generator=torch.Generator().manual_seed(seed),
-            batch_rows=self.batch_rows,
+            Decoding(
+                task.max_answer_tokens, task.eos_id, task.pad_id, temperature, self.batch_rows
+            ),
+            torch.Generator().manual_seed(seed),
         )
         lengths = drawn.mask.sum(1)
         replies = [

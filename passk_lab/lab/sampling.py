@@ -17,7 +17,7 @@ the boundary between two tokens.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,7 +36,47 @@ from passk_lab.lab._decoding import (
 )
 from passk_lab.lab.model import check_context
 
-__all__ = ["Samples", "sample", "score"]
+__all__ = ["Decoding", "Samples", "sample", "score"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn, and how they end.
+
+    Parameters
+    ----------
+    max_new_tokens : int
+        Tokens after which an answer is cut; such an answer has no end token.
+    eos_id : int or collection of int
+        Tokens that end an answer.
+    pad_id : int
+        Token for padding, never read by the model.
+    temperature : float
+        Logits are divided by it; positive.
+    batch_rows : int
+        Rows that are sampled at once; bounds the memory.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range.
+    """
+
+    max_new_tokens: int
+    eos_id: int | Collection[int]
+    pad_id: int
+    temperature: float = 1.0
+    batch_rows: int = 1024
+
+    def __post_init__(self) -> None:
+        _check_numbers(
+            self.temperature, max_new_tokens=self.max_new_tokens, batch_rows=self.batch_rows
+        )
+
+    @property
+    def ends(self) -> list[int]:
+        """The end tokens."""
+        return [self.eos_id] if isinstance(self.eos_id, int) else sorted(self.eos_id)
 
 
 @dataclass(frozen=True)
@@ -78,12 +118,8 @@ def sample(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     n_per_prompt: int,
-    max_new_tokens: int,
-    eos_id: int,
-    pad_id: int,
-    temperature: float = 1.0,
+    decoding: Decoding,
     generator: torch.Generator | None = None,
-    batch_rows: int = 1024,
 ) -> Samples:
     """Sample answers to each prompt, with the log-probabilities of their tokens.
 
@@ -95,17 +131,10 @@ def sample(
         Prompts of any lengths; equal ones are run through the model once.
     n_per_prompt : int
         Answers to each prompt.
-    max_new_tokens : int
-        Tokens after which an answer is cut; such an answer has no end token.
-    eos_id, pad_id : int
-        Token that ends an answer, and token for padding (never read by the model).
-    temperature : float
-        Logits are divided by it; positive.
+    decoding : Decoding
     generator : torch.Generator, optional
         Source of randomness, on any device (a CPU generator gives the same numbers for a model on
         a GPU). None: torch's global one. It advances by ``B * max_new_tokens`` numbers.
-    batch_rows : int
-        Rows that are sampled at once; bounds the memory.
 
     Returns
     -------
@@ -116,46 +145,42 @@ def sample(
     Raises
     ------
     ValueError
-        A prompt is empty or doesn't fit the context; an argument is out of range; the model gives
-        NaN.
+        A prompt is empty or doesn't fit the context; ``n_per_prompt`` < 1; the model gives NaN.
 
     Examples
     --------
     >>> from passk_lab.lab.model import ModelConfig, build_model
     >>> model = build_model(ModelConfig(vocab_size=9, context_length=16), seed=0)
-    >>> drawn = sample(model, [[3, 4], [5]], 4, 6, eos_id=1, pad_id=0,
-    ...                generator=torch.Generator().manual_seed(0))
+    >>> drawn = sample(model, [[3, 4], [5]], 4, Decoding(6, eos_id=1, pad_id=0),
+    ...                torch.Generator().manual_seed(0))
     >>> drawn.tokens.shape[0], len(drawn.answers())
     (8, 8)
     """
-    _check_numbers(
-        temperature,
-        n_per_prompt=n_per_prompt,
-        max_new_tokens=max_new_tokens,
-        batch_rows=batch_rows,
-    )
-    check_context(model, prompts, max_new_tokens)
+    _check_numbers(decoding.temperature, n_per_prompt=n_per_prompt)
+    check_context(model, prompts, decoding.max_new_tokens)
     n_rows = len(prompts) * n_per_prompt
+    shape = (n_rows, decoding.max_new_tokens)
     uniforms = torch.rand(
-        (n_rows, max_new_tokens),
+        shape,
         dtype=torch.float64,
         generator=generator,
         device="cpu" if generator is None else generator.device,
     ).to(model.device)
     # Made outside of inference mode: autograd refuses inference tensors, and losses use these.
-    shape = (n_rows, max_new_tokens)
     drawn = Samples(
-        tokens=torch.full(shape, pad_id, device=model.device),
+        tokens=torch.full(shape, decoding.pad_id, device=model.device),
         mask=torch.zeros(shape, dtype=torch.bool, device=model.device),
         logprob=torch.zeros(shape, device=model.device),
         entropy=torch.zeros(shape, device=model.device),
     )
     owners = [prompt for prompt in prompts for _ in range(n_per_prompt)]
     with torch.inference_mode(), _evaluating(model):
-        for group in _groups(owners, batch_rows):
-            decoder_of = start_decoding(model, group.prompts, pad_id, max_new_tokens)
-            for rows, source in group.parts(batch_rows, model.device):
-                _continue(decoder_of(source), rows, uniforms, temperature, eos_id, drawn)
+        for group in _groups(owners, decoding.batch_rows):
+            decoder_of = start_decoding(
+                model, group.prompts, decoding.pad_id, decoding.max_new_tokens
+            )
+            for rows, source in group.parts(decoding.batch_rows, model.device):
+                _continue(decoder_of(source), rows, uniforms, decoding, drawn)
     if not torch.isfinite(drawn.logprob).all():
         raise ValueError("the model's logits are NaN or infinite; check its weights")
     longest = int(drawn.mask.sum(dim=1).max()) if n_rows else 0
@@ -258,23 +283,22 @@ def _continue(
     decoder: Decoder,
     rows: Tensor,
     uniforms: Tensor,
-    temperature: float,
-    eos_id: int,
+    decoding: Decoding,
     drawn: Samples,
 ) -> None:
     """Draw the answers of ``rows`` token by token and write them into ``drawn``."""
-    max_new_tokens = uniforms.shape[1]
+    ends = torch.tensor(decoding.ends, device=rows.device)
     logits = decoder.first_logits
     live = torch.ones_like(rows, dtype=torch.bool)
-    for t in range(max_new_tokens):
-        token, logprob, entropy = _draw(logits, temperature, uniforms[rows, t])
+    for t in range(decoding.max_new_tokens):
+        token, logprob, entropy = _draw(logits, decoding.temperature, uniforms[rows, t])
         drawn.tokens[rows, t] = torch.where(live, token, drawn.tokens[rows, t])
         drawn.mask[rows, t] = live
         drawn.logprob[rows, t] = torch.where(live, logprob, 0.0)
         drawn.entropy[rows, t] = torch.where(live, entropy, 0.0)
-        live = live & (token != eos_id)
+        live = live & ~torch.isin(token, ends)
         n_live = int(live.sum())
-        if n_live == 0 or t + 1 == max_new_tokens:
+        if n_live == 0 or t + 1 == decoding.max_new_tokens:
             return
         if len(rows) - n_live > decoder.drop_share * len(rows):
             keep = live.nonzero()[:, 0]

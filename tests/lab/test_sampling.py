@@ -9,9 +9,9 @@ transformers = pytest.importorskip("transformers")
 
 from torch.nn.functional import log_softmax  # noqa: E402
 
-from passk_lab.lab import _decoding  # noqa: E402
+from passk_lab.lab import _decoding, sampling  # noqa: E402
 from passk_lab.lab.model import ModelConfig, build_model  # noqa: E402
-from passk_lab.lab.sampling import sample, score  # noqa: E402
+from passk_lab.lab.sampling import Decoding, score  # noqa: E402
 
 PAD, EOS = 0, 1
 VOCABULARY = 12
@@ -66,6 +66,11 @@ def random_sequences(n, low, high, seed=0):
     return [rng.integers(2, VOCABULARY, rng.integers(low, high)).tolist() for _ in range(n)]
 
 
+def sample(model, prompts, n_per_prompt, max_new_tokens, generator=None, eos_id=EOS, **options):
+    decoding = Decoding(max_new_tokens, eos_id, PAD, **options)
+    return sampling.sample(model, prompts, n_per_prompt, decoding, generator)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -89,7 +94,9 @@ def same_samples(one, other, atol=1e-5):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_frequencies_follow_the_exact_distribution(temperature):
     model, prompt, n = tiny_llama(spread=0.2), [3, 7, 4], 20_000
-    drawn = sample(model, [prompt], n, 2, EOS, PAD, temperature, seeded(), batch_rows=4096)
+    drawn = sample(
+        model, [prompt], n, 2, temperature=temperature, generator=seeded(), batch_rows=4096
+    )
     answers = [[EOS], *([a, b] for a, b in itertools.product(range(VOCABULARY), repeat=2))]
     answers = [answer for answer in answers if len(answer) == 1 or answer[0] != EOS]
     with torch.no_grad():
@@ -109,7 +116,7 @@ def test_frequencies_follow_the_exact_distribution(temperature):
 
 def test_numbers_agree_with_plain_forward_passes(model):
     prompts = random_sequences(5, 2, 9)
-    drawn = sample(model, prompts, 4, 7, EOS, PAD, temperature=0.8, generator=seeded())
+    drawn = sample(model, prompts, 4, 7, temperature=0.8, generator=seeded())
     assert drawn.tokens.shape == (20, int(drawn.mask.sum(1).max()))
     for row, answer in enumerate(drawn.answers()):
         with torch.no_grad():
@@ -128,7 +135,7 @@ def test_numbers_agree_with_plain_forward_passes(model):
 
 def test_logprobs_equal_those_of_score(model):
     prompts = random_sequences(6, 2, 9)
-    drawn = sample(model, prompts, 3, 7, EOS, PAD, generator=seeded())
+    drawn = sample(model, prompts, 3, 7, generator=seeded())
     owners = [prompt for prompt in prompts for _ in range(3)]
     with torch.no_grad():
         scored = score(model, owners, drawn.answers(), PAD)
@@ -137,50 +144,50 @@ def test_logprobs_equal_those_of_score(model):
 
 def test_batches_change_nothing(model):
     prompts = [*random_sequences(6, 2, 9), *random_sequences(2, 2, 9)]  # two occur twice
-    whole = sample(model, prompts, 5, 6, EOS, PAD, generator=seeded())
+    whole = sample(model, prompts, 5, 6, generator=seeded())
     for batch_rows in (1, 3, 8, 23):
-        part = sample(model, prompts, 5, 6, EOS, PAD, generator=seeded(), batch_rows=batch_rows)
+        part = sample(model, prompts, 5, 6, generator=seeded(), batch_rows=batch_rows)
         same_samples(whole, part)
 
 
 def test_other_prompts_and_their_padding_change_nothing(model):
     prompts = random_sequences(4, 2, 20)
-    together = sample(model, prompts, 3, 6, EOS, PAD, generator=seeded()).answers()
+    together = sample(model, prompts, 3, 6, generator=seeded()).answers()
     generator = seeded()
     apart = []
     for prompt in prompts:
-        apart += sample(model, [prompt], 3, 6, EOS, PAD, generator=generator).answers()
+        apart += sample(model, [prompt], 3, 6, generator=generator).answers()
     assert together == apart
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_dropping_ended_rows_changes_nothing(model, share, monkeypatch):
     prompts = random_sequences(4, 2, 9)
-    usual = sample(model, prompts, 8, 8, EOS, PAD, generator=seeded())
+    usual = sample(model, prompts, 8, 8, generator=seeded())
     assert len(set(usual.mask.sum(1).tolist())) > 2  # rows do end at different times
     for kind in (_decoding.LlamaDecoder, _decoding.SlabDecoder):
         monkeypatch.setattr(kind, "drop_share", share)
-    same_samples(usual, sample(model, prompts, 8, 8, EOS, PAD, generator=seeded()))
+    same_samples(usual, sample(model, prompts, 8, 8, generator=seeded()))
 
 
 def test_the_generator_decides():
     model, prompts = tiny_llama(), random_sequences(3, 2, 6)
     state = torch.get_rng_state()
     generator = seeded(5)
-    first = sample(model, prompts, 4, 6, EOS, PAD, generator=generator)
-    second = sample(model, prompts, 4, 6, EOS, PAD, generator=generator)
+    first = sample(model, prompts, 4, 6, generator=generator)
+    second = sample(model, prompts, 4, 6, generator=generator)
     assert torch.equal(torch.get_rng_state(), state)
     assert first.answers() != second.answers()
-    same_samples(first, sample(model, prompts, 4, 6, EOS, PAD, generator=seeded(5)), atol=0)
+    same_samples(first, sample(model, prompts, 4, 6, generator=seeded(5)), atol=0)
     torch.manual_seed(9)
-    third = sample(model, prompts, 4, 6, EOS, PAD)
+    third = sample(model, prompts, 4, 6)
     torch.manual_seed(9)
-    same_samples(third, sample(model, prompts, 4, 6, EOS, PAD), atol=0)
+    same_samples(third, sample(model, prompts, 4, 6), atol=0)
 
 
 def test_samples_can_be_used_in_a_loss():
     model, prompts = tiny_llama(), random_sequences(3, 2, 6)
-    drawn = sample(model, prompts, 2, 5, EOS, PAD, generator=seeded())
+    drawn = sample(model, prompts, 2, 5, generator=seeded())
     owners = [prompt for prompt in prompts for _ in range(2)]
     logits = score(model, owners, drawn.answers(), PAD, return_logits=True)
     logprob = log_softmax(logits, -1).gather(-1, drawn.tokens[..., None])[..., 0]
@@ -191,7 +198,7 @@ def test_samples_can_be_used_in_a_loss():
 
 def test_training_mode_is_left_as_it_was():
     model = tiny_llama().train()
-    sample(model, [[3]], 1, 2, EOS, PAD)
+    sample(model, [[3]], 1, 2)
     assert model.training
 
 
@@ -209,7 +216,7 @@ def count_tokens(model):
 def test_each_prompt_runs_once():
     model, prompts = tiny_llama(), random_sequences(3, 2, 9)
     counts, hook = count_tokens(model)
-    sample(model, [*prompts, *prompts], 50, 1, EOS, PAD, batch_rows=64)
+    sample(model, [*prompts, *prompts], 50, 1, batch_rows=64)
     hook.remove()
     assert sum(counts) == sum(len(prompt) for prompt in prompts)
 
@@ -218,7 +225,7 @@ def test_each_beginning_of_an_answer_runs_once(monkeypatch):
     monkeypatch.setattr(_decoding, "_MOST_ROWS", 1000)
     model, prompts = tiny_llama(spread=0.5), random_sequences(3, 2, 9)
     counts, hook = count_tokens(model)
-    drawn = sample(model, prompts, 40, 5, EOS, PAD, generator=seeded())
+    drawn = sample(model, prompts, 40, 5, generator=seeded())
     hook.remove()
     beginnings = {
         (row // 40, *answer[:n])
@@ -256,9 +263,9 @@ def test_llama_decoder_computes_what_transformers_does(most_rows, n_kv_heads, mo
 
 def test_fast_and_general_decoder_agree(monkeypatch):
     model, prompts = tiny_llama(), random_sequences(6, 2, 12)
-    fast = sample(model, prompts, 6, 8, EOS, PAD, generator=seeded())
+    fast = sample(model, prompts, 6, 8, generator=seeded())
     monkeypatch.setattr(_decoding, "LlamaForCausalLM", type(None))
-    same_samples(fast, sample(model, prompts, 6, 8, EOS, PAD, generator=seeded()))
+    same_samples(fast, sample(model, prompts, 6, 8, generator=seeded()))
 
 
 # ------------------------------------------------------------------ score
@@ -317,13 +324,21 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+def test_several_end_tokens():
+    model, ends = tiny_llama(), {EOS, 4}
+    drawn = sample(model, [[3]], 200, 8, seeded(), eos_id=ends)
+    last = {answer[-1] for answer in drawn.answers() if len(answer) < 8}
+    assert last == ends
+    assert not any(ends & set(answer[:-1]) for answer in drawn.answers())
+
+
 # ------------------------------------------------------------------ bad input
 
 
 def test_a_prompt_longer_than_the_context_names_both_lengths():
     model = tiny_llama()
     with pytest.raises(ValueError, match=r"prompt 1 has 45 tokens and its answer up to 6.*of 48"):
-        sample(model, [[3], [3] * 45], 1, 6, EOS, PAD)
+        sample(model, [[3], [3] * 45], 1, 6)
     with pytest.raises(ValueError, match=r"prompt 0 has 47 tokens and its answer up to 2.*of 48"):
         score(model, [[3] * 47], [[4, 5]], PAD)
 
@@ -339,7 +354,7 @@ def test_a_prompt_longer_than_the_context_names_both_lengths():
     ],
 )
 def test_bad_arguments_of_sample(changes, message):
-    arguments = {"prompts": [[3]], "n_per_prompt": 1, "max_new_tokens": 2, "eos_id": 1, "pad_id": 0}
+    arguments = {"prompts": [[3]], "n_per_prompt": 1, "max_new_tokens": 2}
     with pytest.raises(ValueError, match=message):
         sample(tiny_llama(), **(arguments | changes))
 
@@ -362,14 +377,14 @@ def test_weights_that_are_nan_are_reported():
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
     with pytest.raises(ValueError, match="NaN"):
-        sample(model, [[3]], 2, 3, EOS, PAD)
+        sample(model, [[3]], 2, 3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_same_numbers_on_a_gpu(model):
     prompts = random_sequences(6, 2, 12)
-    on_cpu = sample(model, prompts, 4, 6, EOS, PAD, generator=seeded())
-    on_gpu = sample(model.to("cuda"), prompts, 4, 6, EOS, PAD, generator=seeded())
+    on_cpu = sample(model, prompts, 4, 6, generator=seeded())
+    on_gpu = sample(model.to("cuda"), prompts, 4, 6, generator=seeded())
     model.to("cpu")
     assert torch.equal(on_cpu.tokens, on_gpu.tokens.cpu())
     torch.testing.assert_close(on_cpu.logprob, on_gpu.logprob.cpu(), atol=1e-4, rtol=0)
