@@ -1,17 +1,24 @@
-"""Checks of the helpers in data/countdown/make.py and of the table that it made."""
+"""Countdown: the task, data/countdown/make.py, and the table that was made with it."""
 
 import ast
 import importlib.util
 import random
+import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
+from passk_lab.lab.tasks import countdown
+from passk_lab.lab.tasks.base import check_task
+from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game, solutions
+from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 
@@ -19,7 +26,10 @@ FOLDER = Path(__file__).parent.parent / "data" / "countdown"
 ROLLOUTS = FOLDER / "rollouts.parquet"
 
 
-def _load():
+@pytest.fixture(scope="module")
+def make():
+    """The script, which needs torch."""
+    pytest.importorskip("torch")
     spec = importlib.util.spec_from_file_location("countdown_make", FOLDER / "make.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
@@ -27,15 +37,16 @@ def _load():
     return module
 
 
-make = _load()
-
-
 def canonical(text):
-    return make.canonical(make.parse_expression(text))
+    return countdown.canonical(countdown._parse(text))
 
 
-def test_needs_neither_torch_nor_reasoning_gym():
-    assert not {"torch", "transformers", "reasoning_gym"} & set(vars(make))
+def test_the_task_needs_neither_torch_nor_reasoning_gym():
+    code = (
+        "import sys, passk_lab.lab.tasks.countdown; "
+        "sys.exit(bool({'torch', 'transformers', 'reasoning_gym'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,7 @@ def test_needs_neither_torch_nor_reasoning_gym():
     ],
 )
 def test_extraction(text, answer):
-    assert make.extract_answer(text) == answer
+    assert countdown._extract(text) == answer
 
 
 @pytest.mark.parametrize(
@@ -90,7 +101,7 @@ def test_extraction(text, answer):
 def test_grammar_refuses(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert make.parse_expression(text) is None
+        assert countdown._parse(text) is None
 
 
 @pytest.mark.parametrize(
@@ -176,109 +187,109 @@ def _rearranged(node, rng):
 @given(TREES, st.integers())
 def test_rearranging_keeps_the_form(tree, seed):
     other = _rearranged(tree, random.Random(seed))
-    assert make.canonical(other) == make.canonical(tree)
+    assert countdown.canonical(other) == countdown.canonical(tree)
 
 
 @given(TREES)
 def test_the_form_keeps_value_and_numbers(tree):
-    form = make.canonical(tree)
+    form = countdown.canonical(tree)
     again = ast.parse(form, mode="eval").body
-    assert make.canonical(again) == form
+    assert countdown.canonical(again) == form
 
     def leaves(node):
         return sorted(n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
 
     assert leaves(again) == leaves(tree)
     try:
-        value = make.evaluate(tree)
+        value = countdown._evaluate(tree)
     except ZeroDivisionError:
         assume(False)
-    assert make.evaluate(again) == value
+    assert countdown._evaluate(again) == value
 
 
 @pytest.mark.parametrize(("n", "n_expressions"), [(2, 6), (3, 68), (4, 1170)])
 def test_one_form_for_each_rational_function(n, n_expressions):
     """With unrelated large primes for leaves, equal values are equal functions (OEIS A140606)."""
     leaves = tuple(ast.Constant(prime) for prime in (1009, 2503, 5003, 9001)[:n])
-    pairs = {(make.canonical(tree), value) for tree, value in make._expressions(leaves)}
+    pairs = {(countdown.canonical(tree), value) for tree, value in countdown._expressions(leaves)}
     assert len(pairs) == n_expressions
     assert len({form for form, _ in pairs}) == len({value for _, value in pairs}) == len(pairs)
 
 
 def test_solutions_of_a_known_game():
-    assert make.solutions([3, 1, 2], 6) == {"1 + 2 + 3", "1*2*3", "2*3/1"}
-    assert make.solutions([1, 1], 5) == set()
+    assert solutions([3, 1, 2], 6) == {"1 + 2 + 3", "1*2*3", "2*3/1"}
+    assert solutions([1, 1], 5) == set()
     # The well-known hard one: 8 / (3 - 8/3) is the only way.
-    assert make.solutions([3, 3, 8, 8], 24) == {"8/(3 - 8/3)"}
+    assert solutions([3, 3, 8, 8], 24) == {"8/(3 - 8/3)"}
 
 
 @given(st.permutations([1, 4, 6]), st.integers(1, 30))
 def test_solutions_are_right_in_any_order(numbers, target):
-    found = make.solutions(numbers, target)
-    assert found == make.solutions([1, 4, 6], target)
-    assert all(make.evaluate(make.parse_expression(text)) == target for text in found)
+    found = solutions(numbers, target)
+    assert found == solutions([1, 4, 6], target)
+    assert all(countdown._evaluate(countdown._parse(text)) == target for text in found)
 
 
-class Games(list):
-    """Stands in for reasoning-gym's data set."""
-
-    def score_answer(self, answer, entry):
-        if answer is None:
-            return 0.01
-        facts = entry["metadata"]
-        right = make.evaluate(make.parse_expression(answer)) == facts["target"]
-        return 1.0 if right else 0.05
-
-
-def games(*problems):
-    return Games({"metadata": {"numbers": list(n), "target": t}} for n, t in problems)
-
-
-def test_problems_are_chosen_by_solutions_and_never_twice():
-    example = make.EXAMPLES[0]
-    data = games(
-        (example[0], example[1]),  # shown in the prompt
-        ((1, 2, 3), 6),
-        ((3, 1, 2), 6),  # the same in another order
-        ((7, 8, 9), 24),  # one solution
-        ((1, 4, 6), 10),
-    )
+def test_problems_are_chosen_by_solutions_and_never_twice(make):
+    example = EXAMPLES[0]
+    data = [
+        Game(example[0], example[1]),  # shown in the prompt
+        Game((1, 2, 3), 6),
+        Game((3, 1, 2), 6),  # the same in another order
+        Game((7, 8, 9), 24),  # one solution
+        Game((1, 4, 6), 10),
+    ]
     chosen = make.choose_problems(data, make.Settings(n_problems=2, min_solutions=3))
-    assert [p.index for p in chosen] == [1, 4]
-    assert [p.name for p in chosen] == ["make 6 from 1 2 3", "make 10 from 1 4 6"]
+    assert list(chosen) == [1, 4]
+    assert [g.problem_id for g in chosen.values()] == ["make 6 from 1 2 3", "make 10 from 1 4 6"]
     with pytest.raises(ValueError, match="only 2 of 3 problems found; lower --problems"):
         make.choose_problems(data, make.Settings(n_problems=3, min_solutions=3))
 
 
 def test_examples_of_the_prompt_are_right():
-    for numbers, target, text in make.EXAMPLES:
-        tree = make.parse_expression(text)
-        assert make.evaluate(tree) == target
+    for numbers, target, text in EXAMPLES:
+        tree = countdown._parse(text)
+        assert countdown._evaluate(tree) == target
         used = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
         assert sorted(used) == sorted(numbers)
 
 
 def test_grading():
-    data = games(((1, 4, 6), 10))
-    problem = make.choose_problems(data, make.Settings(n_problems=1))[0]
-    samples = [make.Sample([5, 2], -1.5, 0.5), make.Sample([7], -3.0, 1.0), make.Sample([7], -3, 1)]
-    table = make.grade(problem, samples, ["6 + 4*1", "6 * 4", "no idea"], data)
-    assert table["correct"].tolist() == [True, False, False]
+    game = Game((1, 4, 6), 10)
+    texts = ["6 + 4*1", "6 * 4", "no idea", "6 + 4", "1/(4 - 4)"]
+    table = grade([game], pd.DataFrame({"problem_id": game.problem_id, "text": texts}))
+    assert table["correct"].tolist() == [True, False, False, False, False]
     assert table["answer"].tolist()[:2] == ["6 + 1*4", "4*6"]
-    assert table["answer"].isna().tolist() == [False, False, True]
-    assert table["score"].tolist() == [1.0, 0.05, 0.01]
-    assert table["n_tokens"].tolist() == [2, 1, 1]
+    assert table["answer"].isna().tolist() == [False, False, True, False, False]
+    answers = [game.read(text) for text in texts]
+    assert [game.score(answer) for answer in answers] == [1.0, 0.05, 0.01, 0.05, 0.01]
 
 
-def test_sampling_seeds_differ_by_run_and_problem():
-    problems = [make.Problem(i, (1, 2, 3), 6, 3) for i in range(50)]
-    seeds = {
-        tuple(make.rollout_seed(make.Settings(seed=s), t, p))
-        for s in (0, 1)
-        for t in (0.6, 1.0)
-        for p in problems
-    }
-    assert len(seeds) == 200
+@pytest.fixture(scope="module")
+def task():
+    """The task for a tokenizer of single characters, a line break among them."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({token: i for i, token in enumerate(["<end>", *letters])}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>")
+    games = (Game((1, 4, 6), 10), Game((3, 1, 2), 6))
+    return CountdownTask(games, TextEncoder(tokenizer), context_length=1024)
+
+
+def test_task_holds_its_promises(task):
+    check_task(task, n=4)
+    assert len(task.ends) == 2
+
+
+def test_replies_end_with_a_line(task):
+    tokens = task.encode_answer("6+4 *1=10\nThat is right.")
+    assert task.decode(tokens) == "6 + 1*4"
+    assert task.decode(task.encode_answer("6+4*1")) == "6 + 1*4"
+    assert task.decode(task.encode_answer("6+4*1")[:-1]) is None
 
 
 # The table itself
@@ -294,14 +305,14 @@ def note():
     return read_metadata(ROLLOUTS)
 
 
-def test_table_is_complete(table, note):
+def test_table_is_complete(table, note, make):
     config = note["config"]
     assert set(table["problem_id"]) == set(note["problems"])
     assert len(note["problems"]) == config["n_problems"]
     sizes = counts(table)["n_samples"]
     assert len(sizes) == config["n_problems"] * len(config["temperatures"])
     assert (sizes == config["n_samples"]).all()
-    assert list(table.columns) == list(make.COLUMNS)
+    assert list(table.columns) == make.COLUMNS
     assert set(table["temperature"]) == set(config["temperatures"])
     assert not table.drop(columns="answer").isna().any(axis=None)
 
@@ -309,7 +320,7 @@ def test_table_is_complete(table, note):
 def test_grades_agree_with_exact_arithmetic(table, note):
     """The verifier works in floating point on text; here each answer is looked up among all."""
     solved = {
-        name: make.solutions(facts["numbers"], facts["target"])
+        name: solutions(facts["numbers"], facts["target"])
         for name, facts in note["problems"].items()
     }
     assert {name: len(forms) for name, forms in solved.items()} == {
@@ -321,9 +332,20 @@ def test_grades_agree_with_exact_arithmetic(table, note):
 
 
 def test_answers_follow_from_the_text(table):
-    answers = [make.extract_answer(text) for text in table["text"]]
+    answers = [countdown._extract(text) for text in table["text"]]
     forms = [None if a is None else canonical(a) for a in answers]
     assert table["answer"].astype(object).where(table["answer"].notna(), None).tolist() == forms
+
+
+def test_the_table_is_graded_as_it_was(table, note):
+    games = {
+        name: Game(tuple(facts["numbers"]), facts["target"])
+        for name, facts in note["problems"].items()
+    }
+    assert_frame_equal(grade(list(games.values()), table), table)
+    answers = table["answer"].astype(object).where(table["answer"].notna(), None)
+    scores = [games[p].score(a) for p, a in zip(table["problem_id"], answers, strict=True)]
+    assert scores == table["score"].tolist()
 
 
 def test_probabilities_are_possible(table, note):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from passk_lab.lab.experiments.suite import SUITES, evaluation_prompts
 from passk_lab.lab.model import load_model
-from passk_lab.lab.scoring import TaskEncoder, score
+from passk_lab.lab.scoring import score
 from passk_lab.lab.tasks.paths import PathPrompt
 from passk_lab.rollouts import atomic_write, read_rollouts
 
@@ -75,7 +75,7 @@ def main() -> None:
         {prompt.problem_id: prompt for prompt in prompts},
         pd.concat([answers, other], ignore_index=True),
         pd.concat([answers[answers["correct"]], other], ignore_index=True),
-        encoder=TaskEncoder(suite.task),
+        encoder=suite.task,
     )
     scores = scores[scores["sample_id"] < OTHERS]
     scores = scores.astype({"logprob": "float32", "logprob_given_demo": "float32"})

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.lab.questions import TransformersBackend
-from passk_lab.lab.scoring import TextEncoder, score
+from passk_lab.lab.scoring import score
 from passk_lab.lab.tasks.science_qa import load_questions, prompt_text
+from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.metrics.embedding import THRESHOLD
 from passk_lab.rollouts import atomic_write, read_metadata, read_rollouts, write_rollouts
 from passk_lab.stats.meanings import with_semantic_modes

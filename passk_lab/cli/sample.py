@@ -24,12 +24,12 @@ def _run(options: argparse.Namespace) -> int:
     with train_extra("sampling"):
         from passk_lab.lab.questions import (
             Backend,
+            SampleConfig,
             TransformersBackend,
             VllmBackend,
             sample_questions,
         )
-    from passk_lab.lab.scoring import TextEncoder
-    from passk_lab.lab.tasks.science_qa import ScienceTask, load_questions
+    from passk_lab.lab.tasks import ScienceTask, TextEncoder, load_questions
 
     found = load_questions(options.questions, others="skip" if options.skip_others else "refuse")
     questions = found[: options.limit]
@@ -48,12 +48,9 @@ def _run(options: argparse.Namespace) -> int:
     table = sample_questions(
         backend,
         task,
-        options.n,
         options.out,
+        SampleConfig(options.n, options.temperature, options.seed, options.batch),
         run=options.run or model.stem,
-        temperature=options.temperature,
-        seed=options.seed,
-        batch=options.batch,
         note={"model": model.name},
         progress=not options.quiet,
     )

@@ -23,7 +23,7 @@ from passk_lab.cli._arguments import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from passk_lab.lab.scoring import Encoder
+    from passk_lab.lab.tasks import Encoder
 
 _ONE = (("run", str), ("split", str), ("seed", int), ("step", int))
 
@@ -64,14 +64,15 @@ def _prompts(
     """Find the prompts, how to encode them, and the column with what was generated."""
     from passk_lab.lab.experiments.suite import ALL_SPLITS, SUITES, evaluation_prompts, find
     from passk_lab.lab.model import load_tokenizer
-    from passk_lab.lab.scoring import TaskEncoder, TextEncoder, read_prompts
+    from passk_lab.lab.scoring import read_prompts
+    from passk_lab.lab.tasks import TextEncoder
 
     if options.suite is not None:
         suite = find(SUITES, options.suite)
         splits = [s for s in ALL_SPLITS if s in set(table["split"])]
         made = evaluation_prompts(suite, model, splits)
         prompts = {p.problem_id: p for split in made.values() for p in split}
-        return prompts, TaskEncoder(suite.task), options.text or "answer"
+        return prompts, suite.task, options.text or "answer"
     chat = False if options.no_chat else None
     encoder = TextEncoder(load_tokenizer(options.model), options.template, chat=chat)
     if options.questions is not None:

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
-from passk_lab.lab.tasks.science_qa import Question, ScienceTask, grade
+from passk_lab.lab.model import load_model, load_tokenizer
+from passk_lab.lab.sampling import Decoding, sample
+from passk_lab.lab.tasks.text import TextQuestion, TextTask, grade
 from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts
 from passk_lab.rollouts.table import PathLike
 
 __all__ = [
     "Backend",
     "Reply",
+    "SampleConfig",
     "TransformersBackend",
     "VllmBackend",
     "sample_questions",
@@ -70,8 +75,8 @@ class Backend(Protocol):
 
     def sample(
         self,
-        task: ScienceTask,
-        questions: Sequence[Question],
+        task: TextTask[Any],
+        questions: Sequence[TextQuestion],
         n: int,
         temperature: float,
         seed: int,
@@ -92,7 +97,7 @@ class TransformersBackend:
         Replies that grow side by side.
     """
 
-    model: Any
+    model: PreTrainedModel
     tokenizer: Any
     batch_rows: int = 256
 
@@ -106,10 +111,6 @@ class TransformersBackend:
 
         Weights that are to be trained need full precision everywhere.
         """
-        import torch
-
-        from passk_lab.lab.model import load_model, load_tokenizer
-
         full = full_precision or device == "cpu"
         dtype = torch.float32 if full else torch.bfloat16
         return cls(load_model(model, dtype=dtype, device=device), load_tokenizer(model))
@@ -121,24 +122,18 @@ class TransformersBackend:
 
     def sample(
         self,
-        task: ScienceTask,
-        questions: Sequence[Question],
+        task: TextTask[Any],
+        questions: Sequence[TextQuestion],
         n: int,
         temperature: float,
         seed: int,
     ) -> list[list[Reply]]:
         """``n`` replies to each question; the same arguments give the same replies."""
-        import torch
-
-        from passk_lab.lab.sampling import Decoding, sample
-
         drawn = sample(
             self.model,
             [task.encode(question) for question in questions],
             n,
-            Decoding(
-                task.max_answer_tokens, task.eos_id, task.pad_id, temperature, self.batch_rows
-            ),
+            Decoding(task.max_answer_tokens, task.ends, task.pad_id, temperature, self.batch_rows),
             torch.Generator().manual_seed(seed),
         )
         lengths = drawn.mask.sum(1)
@@ -180,8 +175,6 @@ class VllmBackend:
                 f"the backend vllm needs {error.name}, which isn't installed; install vLLM where "
                 "there is a GPU, or take the backend transformers"
             ) from error
-        from passk_lab.lab.model import load_tokenizer
-
         # Its default are log-probabilities from before the temperature.
         self.model = LLM(model=str(model), logprobs_mode="processed_logprobs", **options)
         self.tokenizer = load_tokenizer(model)
@@ -189,8 +182,8 @@ class VllmBackend:
 
     def sample(
         self,
-        task: ScienceTask,
-        questions: Sequence[Question],
+        task: TextTask[Any],
+        questions: Sequence[TextQuestion],
         n: int,
         temperature: float,
         seed: int,
@@ -204,7 +197,7 @@ class VllmBackend:
             top_p=1.0,
             top_k=-1,
             max_tokens=task.max_answer_tokens,
-            stop_token_ids=[task.eos_id],
+            stop_token_ids=sorted(task.ends),
             logprobs=0,  # of the sampled token alone
             seed=seed,
         )
@@ -219,16 +212,38 @@ class VllmBackend:
         ]
 
 
+@dataclass(frozen=True)
+class SampleConfig:
+    """How many replies, and how they are drawn.
+
+    Attributes
+    ----------
+    n_samples : int
+        Replies to each question.
+    temperature : float
+    seed : int
+    batch : int
+        Questions sampled at once.
+    """
+
+    n_samples: int = 32
+    temperature: float = 1.0
+    seed: int = 0
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("n_samples", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
 def sample_questions(
     backend: Backend,
-    task: ScienceTask,
-    n_samples: int,
+    task: TextTask[Any],
     path: PathLike,
+    config: SampleConfig,
     *,
     run: str,
-    temperature: float = 1.0,
-    seed: int = 0,
-    batch: int = 8,
     note: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -241,17 +256,12 @@ def sample_questions(
     Parameters
     ----------
     backend : Backend
-    task : ScienceTask
-    n_samples : int
-        Replies to each question.
+    task : TextTask
     path : path
         A ``.parquet`` file.
+    config : SampleConfig
     run : str
         The column ``run``.
-    temperature : float
-    seed : int
-    batch : int
-        Questions sampled at once.
     note : dict, optional
         Written into the file's metadata; with the arguments, it must agree to go on with a file.
     progress : bool
@@ -259,8 +269,8 @@ def sample_questions(
     Returns
     -------
     DataFrame
-        The rollouts table: ``problem_id`` names a question by file and line, ``answer`` is
-        canonical, ``text`` the whole reply. A reply that was cut off has no answer.
+        The rollouts table: ``answer`` is canonical, ``text`` the whole reply. A reply that was cut
+        off has no answer.
 
     Raises
     ------
@@ -270,38 +280,32 @@ def sample_questions(
     path = Path(path)
     if path.suffix != ".parquet":
         raise ValueError(f"{path}: rollouts are sampled into a .parquet file; choose such a name")
-    for name, value in (("n_samples", n_samples), ("batch", batch)):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
-    config = {
+    identity = {
         "run": run,
-        "n_samples": n_samples,
-        "temperature": temperature,
+        **asdict(config),
         "max_new_tokens": task.max_answer_tokens,
         "template": task.encoder.template,
         "system": task.encoder.system,
-        "seed": seed,
-        "batch": batch,
         "backend": backend.name,
         "first_question": task.questions[0].problem_id,
         "n_questions": len(task.questions),
         **(note or {}),
     }
-    done = _begun(path, config)
+    versions = {"python": platform.python_version(), backend.name: _version(backend.name)}
+    done = _begun(path, identity)
     tables = [done] if done is not None else []
     held = set() if done is None else set(done["problem_id"])
-    starts = range(0, len(task.questions), batch)
+    starts = range(0, len(task.questions), config.batch)
     for start in tqdm(starts, desc=run, disable=not progress):
-        questions = task.questions[start : start + batch]
+        questions = task.questions[start : start + config.batch]
         if all(question.problem_id in held for question in questions):
             continue
-        at = int(np.random.SeedSequence([seed, start]).generate_state(1, np.uint32)[0])
-        replies = backend.sample(task, questions, n_samples, temperature, at)
-        fresh = _table(task, questions, replies)
-        tables.append(fresh.assign(run=run, split="id", temperature=temperature, seed=seed))
-        versions = {"python": platform.python_version(), backend.name: _version(backend.name)}
+        seed = int(np.random.SeedSequence([config.seed, start]).generate_state(1, np.uint32)[0])
+        replies = backend.sample(task, questions, config.n_samples, config.temperature, seed)
+        names = {"temperature": config.temperature, "seed": config.seed}
+        tables.append(_table(task, questions, replies).assign(run=run, split="id", **names))
         write_rollouts(
-            pd.concat(tables, ignore_index=True), path, {"config": config, "versions": versions}
+            pd.concat(tables, ignore_index=True), path, {"config": identity, "versions": versions}
         )
     return read_rollouts(path)
 
@@ -321,14 +325,14 @@ def _begun(path: Path, config: dict[str, Any]) -> pd.DataFrame | None:
 
 
 def _table(
-    task: ScienceTask, questions: Sequence[Question], replies: Sequence[Sequence[Reply]]
+    task: TextTask[Any], questions: Sequence[TextQuestion], replies: Sequence[Sequence[Reply]]
 ) -> pd.DataFrame:
     rows = [
         {
             "problem_id": question.problem_id,
             "sample_id": place,
-            "text": task.encoder.tokenizer.decode(reply.tokens, skip_special_tokens=True).strip(),
-            "ended": task.eos_id in reply.tokens,
+            "text": task.text(reply.tokens),
+            "ended": not task.ends.isdisjoint(reply.tokens),
             "logprob": reply.logprob,
             "n_tokens": len(reply.tokens),
             "token_entropy": reply.entropy,

@@ -4,172 +4,30 @@
 
 for rollouts y and demonstrations c of a problem x (Proposition 2 of arXiv 2606.26091 tilts by its
 expectation). `score` gives the scores table that everything else in `passk_lab.teacher` reads; it
-needs PyTorch, they don't. An `Encoder` says how a problem, a demonstration and an answer become
-tokens: `TextEncoder` for language models with a tokenizer, with the templates of SDPO and OPSD by
-name, `TaskEncoder` for tasks of `passk_lab.lab.tasks`.
+needs PyTorch, they don't. An encoder says how a problem, a demonstration and an answer become
+tokens: a task of the lab, or `passk_lab.lab.tasks.text.TextEncoder` for a language model with a
+tokenizer, with the templates of SDPO and OPSD by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
+from passk_lab.lab import sampling
+from passk_lab.lab.tasks.base import Encoder
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from passk_lab.lab.tasks.base import Task
-
-__all__ = [
-    "TEMPLATES",
-    "Encoder",
-    "TaskEncoder",
-    "TextEncoder",
-    "one_evaluation",
-    "read_prompts",
-    "score",
-]
-
-TEMPLATES = {
-    # Hübotter et al., arXiv 2601.20802; the wording of their configuration and of TRL's trainer.
-    "sdpo": (
-        "{prompt}\nCorrect solution:\n\n{demo}\n\n\n\nCorrectly solve the original question.\n"
-    ),
-    # Zhao et al., arXiv 2601.18734, Figure 2.
-    "opsd": (
-        "{prompt}\n\nHere is a reference solution:\n{demo}\n\nAfter understanding the reference "
-        "solution, please try to solve this problem using your own approach below:\n"
-    ),
-}
-
-
-class Encoder(Protocol):
-    """How problems, demonstrations and answers become tokens."""
-
-    @property
-    def pad_id(self) -> int:
-        """Token for padding, which the model never reads."""
-        ...
-
-    def context(self, prompt: Any, demo: str | None) -> list[int]:
-        """Tokens of a prompt, with or without a demonstration, that an answer continues."""
-        ...
-
-    def answer(self, rollout: str) -> list[int]:
-        """Tokens of an answer, its end token included where the model ends with one."""
-        ...
-
-
-@dataclass(frozen=True)
-class TaskEncoder:
-    """Tokens of a task of the lab; rollouts and demonstrations are canonical answers."""
-
-    task: Task[Any]
-
-    @property
-    def pad_id(self) -> int:
-        """The task's token for padding."""
-        return self.task.pad_id
-
-    def context(self, prompt: Any, demo: str | None) -> list[int]:
-        """Tokens of a prompt up to where the answer starts."""
-        return self.task.encode(prompt, demo)
-
-    def answer(self, rollout: str) -> list[int]:
-        """Tokens of an answer with its end."""
-        return list(self.task.encode_answer(rollout))
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """Tokens of text, for a language model and its tokenizer.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-    template : str
-        A name in `TEMPLATES`, or a format with ``{prompt}`` and ``{demo}``.
-    chat : bool, optional
-        Put the text into the tokenizer's chat template, as one message of the user; default where
-        the tokenizer has one.
-    system : str, optional
-        A system message of the chat.
-    end : bool
-        Answers end with the tokenizer's end token.
-
-    Raises
-    ------
-    ValueError
-        The template lacks a field, a chat is wanted and the tokenizer has no template, or answers
-        are to end and it has no end token.
-    """
-
-    tokenizer: Any
-    template: str = "sdpo"
-    chat: bool | None = None
-    system: str | None = None
-    end: bool = True
-    pad_id: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name in ("{prompt}", "{demo}"):
-            if name not in self._format:
-                raise ValueError(
-                    f"template {self.template!r} has no {name}; give a format with {{prompt}} and "
-                    f"{{demo}}, or one of {', '.join(TEMPLATES)}"
-                )
-        if self.chat and not self.tokenizer.chat_template:
-            raise ValueError("chat: the tokenizer has no chat template; set chat=False")
-        if self.system is not None and not self._is_chat:
-            raise ValueError("system: a message of the system needs a chat template; leave it out")
-        if self.end and self.tokenizer.eos_token_id is None:
-            raise ValueError("end: the tokenizer has no end token; set end=False")
-        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
-        # Padding is masked, so any token will do.
-        object.__setattr__(self, "pad_id", next((t for t in (pad, end) if t is not None), 0))
-
-    @property
-    def _format(self) -> str:
-        return TEMPLATES.get(self.template, self.template)
-
-    @property
-    def _is_chat(self) -> bool:
-        return bool(self.tokenizer.chat_template) if self.chat is None else self.chat
-
-    def text(self, prompt: str, demo: str | None) -> str:
-        """The prompt, with a demonstration put in by the template."""
-        # Not str.format: prompts and demonstrations may hold braces.
-        if demo is None:
-            return prompt
-        before, _, after = self._format.partition("{demo}")
-        return before.replace("{prompt}", prompt) + demo + after.replace("{prompt}", prompt)
-
-    def context(self, prompt: str, demo: str | None) -> list[int]:
-        """Tokens of the prompt up to where the answer starts."""
-        text = self.text(prompt, demo)
-        if not self._is_chat:
-            return list(self.tokenizer(text)["input_ids"])
-        messages = [{"role": "user", "content": text}]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
-        # As text first: the return type of the tokenised form differs between versions.
-        wrapped = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        return list(self.tokenizer(wrapped, add_special_tokens=False)["input_ids"])
-
-    def answer(self, rollout: str) -> list[int]:
-        """Tokens of a rollout and the end token."""
-        tokens = list(self.tokenizer(rollout, add_special_tokens=False)["input_ids"])
-        return [*tokens, self.tokenizer.eos_token_id] if self.end else tokens
+__all__ = ["one_evaluation", "read_prompts", "score"]
 
 
 def read_prompts(path: PathLike) -> dict[str, str]:
@@ -251,8 +109,6 @@ def score(
     encoder: Encoder,
     text: str = "answer",
     tokens: bool = False,
-    temperature: float = 1.0,
-    batch_rows: int = 256,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Score every rollout alone and after every demonstration of its problem.
@@ -277,9 +133,6 @@ def score(
     tokens : bool
         Also give the log-probability of each token, in the columns ``token_logprob`` and
         ``token_logprob_given_demo`` (arrays, nats).
-    temperature : float
-    batch_rows : int
-        Rows that run through the model at once.
     progress : bool
 
     Returns
@@ -295,10 +148,7 @@ def score(
         A prompt, a rollout's text or a demonstration's rollout is missing; there is nothing to
         score; a context and an answer don't fit the model.
     """
-    from passk_lab.lab.sampling import score as score_answers
-
     table, shown = _checked(prompts, rollouts, demos, text)
-    pairs = []
     by_problem = dict(list(shown.groupby("problem_id", sort=False)))
     groups = [(p, part) for p, part in table.groupby("problem_id", sort=False) if p in by_problem]
     if not groups:
@@ -306,28 +156,17 @@ def score(
             "demos: no problem has a demonstration, so there is nothing to score; sample more "
             "rollouts, or pass demos"
         )
-    import torch
-
+    pairs = []
     for problem, part in tqdm(groups, desc="scoring", disable=not progress):
+        demo_rows = by_problem[problem]
         # Equal texts have equal scores; each is run once.
         texts, place = np.unique(part[text].to_numpy(object).astype(str), return_inverse=True)
-        answers = [encoder.answer(t) for t in texts]
-        prompt = prompts[str(problem)]
-        demo_rows = by_problem[problem]
         demo_texts, demo_place = np.unique(
             demo_rows[text].to_numpy(object).astype(str), return_inverse=True
         )
-        contexts = [encoder.context(prompt, demo) for demo in (None, *demo_texts)]
-        with torch.no_grad():
-            values = score_answers(
-                model,
-                [context for context in contexts for _ in answers],
-                answers * len(contexts),
-                encoder.pad_id,
-                temperature=temperature,
-                batch_rows=batch_rows,
-            )
-        per_token = values.double().cpu().numpy().reshape(len(contexts), len(answers), -1)
+        answers = [encoder.encode_answer(t) for t in texts]
+        contexts = [encoder.encode(prompts[str(problem)], demo) for demo in (None, *demo_texts)]
+        per_token = _score_all(model, contexts, answers, encoder.pad_id)
         total = np.minimum(per_token.sum(-1), 0.0)
         n_rows, n_demos = len(part), len(demo_rows)
         record: dict[str, Any] = {
@@ -344,6 +183,21 @@ def score(
             record |= {"token_logprob": alone, "token_logprob_given_demo": given}
         pairs.append(pd.DataFrame(record))
     return pd.concat(pairs, ignore_index=True)
+
+
+@torch.no_grad()
+def _score_all(
+    model: PreTrainedModel, contexts: list[list[int]], answers: list[list[int]], pad_id: int
+) -> npt.NDArray[np.float64]:
+    """Log-probabilities [contexts, answers, T] of each answer's tokens after each context."""
+    values = sampling.score(
+        model,
+        [context for context in contexts for _ in answers],
+        answers * len(contexts),
+        pad_id,
+        batch_rows=256,
+    )
+    return values.double().cpu().numpy().reshape(len(contexts), len(answers), -1)
 
 
 def _checked(

@@ -27,13 +27,14 @@ from passk_lab.lab.model import (  # noqa: E402
 )
 from passk_lab.lab.questions import (  # noqa: E402
     Reply,
+    SampleConfig,
     TransformersBackend,
     VllmBackend,
     sample_questions,
 )
 from passk_lab.lab.sampling import score  # noqa: E402
-from passk_lab.lab.scoring import TextEncoder  # noqa: E402
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions  # noqa: E402
+from passk_lab.lab.tasks.text import TextEncoder  # noqa: E402
 from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts  # noqa: E402
 
 
@@ -170,7 +171,7 @@ def test_what_vllm_is_asked_for(folder, tmp_path, monkeypatch):
         TextEncoder(backend.tokenizer), 40, backend.context_length,
     )  # fmt: skip
     table = sample_questions(
-        backend, task, 2, tmp_path / "r.parquet", run="big", temperature=0.7, progress=False
+        backend, task, tmp_path / "r.parquet", SampleConfig(2, 0.7), run="big", progress=False
     )
     assert asked["engine"] == {
         "model": str(folder), "logprobs_mode": "processed_logprobs", "tensor_parallel_size": 2,
@@ -187,15 +188,10 @@ def test_what_vllm_is_asked_for(folder, tmp_path, monkeypatch):
     assert "token_entropy" not in table  # vLLM doesn't tell
 
 
-def test_numbers_that_make_no_sense(folder, tmp_path):
-    task = SimpleNamespace()
-    for name in ("n_samples", "batch"):
-        values = {"n_samples": 1, "batch": 1, name: 0}
-        with pytest.raises(ValueError, match=f"{name}=0"):
-            sample_questions(
-                None, task, values["n_samples"], tmp_path / "r.parquet", run="x",
-                batch=values["batch"],
-            )  # fmt: skip
+@pytest.mark.parametrize("name", ["n_samples", "batch"])
+def test_numbers_that_make_no_sense(name):
+    with pytest.raises(ValueError, match=f"{name}=0"):
+        SampleConfig(**{name: 0})
 
 
 def test_replies_with_several_samples_keep_their_question(folder, tmp_path):
@@ -212,7 +208,7 @@ def test_replies_with_several_samples_keep_their_question(folder, tmp_path):
     questions = tuple(load_questions(folder / "questions.jsonl"))
     task = ScienceTask(questions, TextEncoder(Known.tokenizer), 40, 512)
     table = sample_questions(
-        Known(), task, 3, tmp_path / "r.parquet", run="x", batch=2, progress=False
+        Known(), task, tmp_path / "r.parquet", SampleConfig(3, batch=2), run="x", progress=False
     )
     right = pd.Series({q.problem_id: q.answer for q in questions})
     assert (table["correct"] == (table["answer"] == table["problem_id"].map(right))).all()

@@ -12,14 +12,9 @@ from passk_lab.cli import main  # noqa: E402
 from passk_lab.lab.evaluate import answer_logprobs, evaluate  # noqa: E402
 from passk_lab.lab.experiments import suite as suites  # noqa: E402
 from passk_lab.lab.model import ModelConfig, build_model, load_model  # noqa: E402
-from passk_lab.lab.scoring import (  # noqa: E402
-    TEMPLATES,
-    TaskEncoder,
-    TextEncoder,
-    read_prompts,
-    score,
-)
+from passk_lab.lab.scoring import read_prompts, score  # noqa: E402
 from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
+from passk_lab.lab.tasks.text import TEMPLATES, TextEncoder  # noqa: E402
 from passk_lab.teacher.decomposition import checked_scores  # noqa: E402
 
 TASK = PathTask()
@@ -48,7 +43,7 @@ def rollouts(prompts):
 
 
 def test_scores_are_the_models(model, prompts, rollouts):
-    scores = score(model, prompts, rollouts, encoder=TaskEncoder(TASK), progress=False)
+    scores = score(model, prompts, rollouts, encoder=TASK, progress=False)
     assert len(scores) == 3 * 4 * 3  # four rollouts, three of them correct
     for row in scores.iloc[::5].itertuples():
         of = rollouts[rollouts["problem_id"] == row.problem_id].set_index("sample_id")["answer"]
@@ -63,7 +58,7 @@ def test_scores_are_the_models(model, prompts, rollouts):
 
 
 def test_tokens_add_up(model, prompts, rollouts):
-    scores = score(model, prompts, rollouts, encoder=TaskEncoder(TASK), tokens=True, progress=False)
+    scores = score(model, prompts, rollouts, encoder=TASK, tokens=True, progress=False)
     for name in ("logprob", "logprob_given_demo"):
         parts = scores[f"token_{name}"]
         assert parts.map(np.sum).to_numpy() == pytest.approx(scores[name].to_numpy(), abs=1e-9)
@@ -74,7 +69,7 @@ def test_sampled_rollouts_can_be_scored(prompts):
     model = load_model(SHIPPED)
     table = evaluate(model, TASK, list(prompts.values()), 16, run="base")
     assert table["correct"].any()
-    scores = score(model, prompts, table, encoder=TaskEncoder(TASK), progress=False)
+    scores = score(model, prompts, table, encoder=TASK, progress=False)
     mine = scores.drop_duplicates(["problem_id", "sample_id"]).merge(
         table, on=["problem_id", "sample_id"], suffixes=("", "_sampled")
     )
@@ -84,17 +79,15 @@ def test_sampled_rollouts_can_be_scored(prompts):
 
 def test_chosen_demonstrations(model, prompts, rollouts):
     demos = rollouts[rollouts["sample_id"] == 3]  # the wrong ones, as a control
-    scores = score(model, prompts, rollouts, demos, encoder=TaskEncoder(TASK), progress=False)
+    scores = score(model, prompts, rollouts, demos, encoder=TASK, progress=False)
     assert set(scores["demo_id"]) == {3}
     with pytest.raises(ValueError, match="incorrect"):
         checked_scores(scores, rollouts)
 
 
 def test_bad_input(model, prompts, rollouts):
-    encoder = TaskEncoder(TASK)
-
     def run(*arguments, **options):
-        return score(model, *arguments, encoder=encoder, progress=False, **options)
+        return score(model, *arguments, encoder=TASK, progress=False, **options)
 
     with pytest.raises(ValueError, match="of the rollouts is missing; give its prompt"):
         run({}, rollouts)
@@ -146,8 +139,8 @@ def test_text_model(tokenizer):
                 "{% if add_generation_prompt %}2 {% endif %}"
             )
         encoder = TextEncoder(tokenizer, chat=chat)
-        assert encoder.answer("x 2") == [4, 6, 1]
-        assert encoder.context("solve x", None) == [3, 4] + [6] * chat
+        assert encoder.encode_answer("x 2") == [4, 6, 1]
+        assert encoder.encode("solve x") == [3, 4] + [6] * chat
         scores = score(
             model, {"a": "solve x"}, rollouts, encoder=encoder, text="text", progress=False
         )

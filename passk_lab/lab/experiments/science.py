@@ -20,9 +20,9 @@ import numpy as np
 
 from passk_lab.lab.experiments.suite import known_runs, run_file
 from passk_lab.lab.loop import TrainConfig, train
-from passk_lab.lab.questions import TransformersBackend, sample_questions
-from passk_lab.lab.scoring import TextEncoder
+from passk_lab.lab.questions import SampleConfig, TransformersBackend, sample_questions
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask
+from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import read_rollouts
 
 __all__ = ["SUITES", "ScienceSuite", "run_science", "split_questions"]
@@ -46,7 +46,7 @@ class ScienceSuite:
     max_answer_tokens : int
         A reply is cut off here, in training as well.
     template : str
-        How the teacher is shown a demonstration, see `passk_lab.lab.scoring.TextEncoder`.
+        How the teacher is shown a demonstration, see `passk_lab.lab.tasks.text.TextEncoder`.
     """
 
     runs: Mapping[str, TrainConfig]
@@ -158,9 +158,8 @@ def run_science(
                 kept = run_file(folder, "runs", name, seed).with_suffix("")
                 model = train(learned, base.model, config, kept, progress)
                 backend = replace(base, model=model.eval())
-            sample_questions(
-                backend, asked, suite.n_samples, file, run=name, seed=seed, progress=progress
-            )
+            sampling = SampleConfig(suite.n_samples, seed=seed)
+            sample_questions(backend, asked, file, sampling, run=name, progress=progress)
     return files
 
 

@@ -1,5 +1,32 @@
 """Tasks with a verifier: what training samples, encodes and checks. numpy only.
 
-``base`` is the protocol that a task of your own fulfils; ``paths`` is path finding in small graphs,
-where every correct answer can be enumerated and the law of the pre-training documents is known.
+``base`` is the protocol that a task of your own fulfils. ``paths`` is path finding in small graphs,
+where every correct answer can be enumerated and the law of the pre-training documents is known;
+``text`` makes a task of questions in words, as ``countdown`` and ``science_qa`` do.
 """
+
+from passk_lab.lab.tasks.base import Encoder, Prompt, Task, check_task
+from passk_lab.lab.tasks.countdown import CountdownTask, Game
+from passk_lab.lab.tasks.paths import PathPrompt, PathTask
+from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
+from passk_lab.lab.tasks.text import TextEncoder, TextTask, grade
+
+__all__ = [
+    "TASKS",
+    "CountdownTask",
+    "Encoder",
+    "Game",
+    "PathPrompt",
+    "PathTask",
+    "Prompt",
+    "Question",
+    "ScienceTask",
+    "Task",
+    "TextEncoder",
+    "TextTask",
+    "check_task",
+    "grade",
+    "load_questions",
+]
+
+TASKS = {task.name: task for task in (PathTask, ScienceTask, CountdownTask)}

@@ -43,7 +43,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["Prompt", "Task", "check_task"]
+__all__ = ["Encoder", "Prompt", "Task", "check_task"]
 
 
 class Prompt(Protocol):
@@ -58,7 +58,24 @@ class Prompt(Protocol):
 PromptT = TypeVar("PromptT", bound=Prompt)
 
 
-class Task(Protocol[PromptT]):
+class Encoder(Protocol):
+    """The part of a task that makes tokens of prompts, demonstrations and answers."""
+
+    @property
+    def pad_id(self) -> int:
+        """Token that fills rows up; never part of a prompt or an answer."""
+        ...
+
+    def encode(self, prompt: Any, demo: str | None = None) -> list[int]:
+        """Tokens up to where the answer starts; with ``demo``, the teacher's context."""
+        ...
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """Tokens of an answer, the end token included."""
+        ...
+
+
+class Task(Encoder, Protocol[PromptT]):
     """Problems, their tokens and their verifier.
 
     Plain attributes are enough for the properties below.
@@ -72,11 +89,6 @@ class Task(Protocol[PromptT]):
     @property
     def vocab_size(self) -> int:
         """Number of tokens; ids are 0 ... vocab_size - 1."""
-        ...
-
-    @property
-    def pad_id(self) -> int:
-        """Token that fills rows up; never part of a prompt or an answer."""
         ...
 
     @property
@@ -96,14 +108,6 @@ class Task(Protocol[PromptT]):
 
     def sample(self, n: int, rng: np.random.Generator) -> list[PromptT]:
         """Draw ``n`` prompts; the same generator state gives the same prompts."""
-        ...
-
-    def encode(self, prompt: PromptT, demo: str | None = None) -> list[int]:
-        """Tokens up to where the answer starts; with ``demo``, the teacher's context."""
-        ...
-
-    def encode_answer(self, answer: str) -> list[int]:
-        """Tokens of an answer, the end token included."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str | None:

@@ -24,21 +24,17 @@ Numbers with units need pint, which comes with the extra ``train``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import pandas as pd
-
-from passk_lab.lab.scoring import TextEncoder
 from passk_lab.lab.tasks._quantities import check_unit, find_quantities, in_unit, plain_text
+from passk_lab.lab.tasks.text import TextTask
 from passk_lab.rollouts.files import numbered_jsonl
 from passk_lab.rollouts.table import PathLike
 
-__all__ = ["Question", "ScienceTask", "grade", "load_questions", "prompt_text", "read_answer"]
+__all__ = ["Question", "ScienceTask", "load_questions", "prompt_text", "read_answer"]
 
 TOLERANCE = 0.02
 
@@ -122,6 +118,19 @@ class Question:
     def unit(self) -> str:
         """Its unit; empty if it has none, and for questions with choices."""
         return "" if self.choices else self.answer.partition(" ")[2]
+
+    @property
+    def text(self) -> str:
+        """What the user says."""
+        return prompt_text(self)
+
+    def read(self, reply: str | None) -> str | None:
+        """Canonical answer in a reply, see `read_answer`."""
+        return read_answer(self, reply)
+
+    def accepts(self, answer: str | None) -> bool:
+        """Whether a canonical answer is right."""
+        return answer == self.answer
 
     @cached_property
     def _factors(self) -> tuple[tuple[str, int], ...]:
@@ -351,72 +360,9 @@ def _read_number(question: Question, stated: list[str], text: str) -> str | None
     return spelled if spelled != question.answer else f"{value!r} {question.unit}".rstrip()
 
 
-def grade(questions: Sequence[Question], rollouts: pd.DataFrame) -> pd.DataFrame:
-    """Grade replies: give the columns ``answer`` (canonical) and ``correct``.
-
-    Parameters
-    ----------
-    questions : sequence of Question
-    rollouts : DataFrame
-        With ``problem_id`` and ``text``, what the model said.
-
-    Returns
-    -------
-    DataFrame
-        A new table with both columns set.
-
-    Raises
-    ------
-    ValueError
-        A column is missing, or a rollout's question.
-
-    Examples
-    --------
-    >>> two = pd.DataFrame({"problem_id": ["mine:2"] * 2, "text": ["36 km/h", "Answer: 9 m/s"]})
-    >>> grade([Question("mine:2", "How fast?", "10 m/s")], two)[["answer", "correct"]]
-       answer  correct
-    0  10 m/s     True
-    1   9 m/s    False
-    """
-    for column in ("problem_id", "text"):
-        if column not in rollouts.columns:
-            raise ValueError(f"rollouts: column {column!r} is missing; grading reads it")
-    by_name = {question.problem_id: question for question in questions}
-    unknown = ~rollouts["problem_id"].isin(list(by_name)).to_numpy()
-    if unknown.any():
-        row = int(np.argmax(unknown))
-        raise ValueError(
-            f"rollouts: column 'problem_id', row {row}: question "
-            f"{rollouts['problem_id'].iloc[row]!r} is missing; load the file that holds it"
-        )
-    answers: list[str | None] = []
-    correct = []
-    for problem, text in zip(rollouts["problem_id"], rollouts["text"], strict=True):
-        question = by_name[problem]
-        answers.append(read_answer(question, text if isinstance(text, str) else None))
-        correct.append(answers[-1] == question.answer)
-    return rollouts.assign(
-        answer=pd.array(answers, dtype="str"), correct=np.array(correct, dtype=bool)
-    )
-
-
 @dataclass(frozen=True)
-class ScienceTask:
-    """Science questions as a task of `passk_lab.lab.tasks.base`: answers are whole replies.
-
-    What training shows as a demonstration is a correct reply, with its explanation, put into the
-    prompt by the encoder's template.
-
-    Parameters
-    ----------
-    questions : tuple of Question
-    encoder : TextEncoder
-        The tokenizer, with the chat's system message and the template for demonstrations ("sdpo",
-        "opsd" or one of your own). Its replies end with the tokenizer's end token.
-    max_answer_tokens : int
-        A reply is cut off here, and then counts as none.
-    context_length : int
-        Longest sequence that the model takes.
+class ScienceTask(TextTask[Question]):
+    """Science questions as a task; parameters and errors are those of `TextTask`.
 
     Examples
     --------
@@ -426,84 +372,4 @@ class ScienceTask:
         task = ScienceTask(tuple(load_questions("data/science")), TextEncoder(tokenizer))
     """
 
-    questions: tuple[Question, ...]
-    encoder: TextEncoder
-    max_answer_tokens: int = 256
-    context_length: int = 2048
-
     name: ClassVar[str] = "science"
-
-    def __post_init__(self) -> None:
-        if not self.questions:
-            raise ValueError("questions: there are none; load some with load_questions")
-        names = [question.problem_id for question in self.questions]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"questions: two are called {twice!r}; give each its own problem_id")
-        if not self.encoder.end:
-            raise ValueError("encoder: replies must end with the end token; set end=True")
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens."""
-        return len(self.encoder.tokenizer)
-
-    @cached_property
-    def pad_id(self) -> int:
-        """A token that is neither the end nor in a prompt (many tokenizers pad with the end)."""
-        taken = set(self.encoder.context(prompt_text(self.questions[0]), None)) | {self.eos_id}
-        tokenizer = self.encoder.tokenizer
-        named = [self.encoder.pad_id, tokenizer.unk_token_id, *tokenizer.all_special_ids]
-        return next(
-            t for t in [*named, *range(self.vocab_size)] if t is not None and t not in taken
-        )
-
-    @property
-    def eos_id(self) -> int:
-        """Token that ends a reply."""
-        return int(self.encoder.tokenizer.eos_token_id)
-
-    def sample(self, n: int, rng: np.random.Generator) -> list[Question]:
-        """Draw questions, none twice before all have been drawn."""
-        order: list[int] = []
-        while len(order) < n:
-            order += rng.permutation(len(self.questions)).tolist()
-        return [self.questions[place] for place in order[:n]]
-
-    def encode(self, prompt: Question, demo: str | None = None) -> list[int]:
-        """Tokens of the chat up to where the reply starts; with a demonstration, the teacher's.
-
-        Raises
-        ------
-        ValueError
-            The prompt and a reply don't fit the context.
-        """
-        tokens = self.encoder.context(prompt_text(prompt), demo)
-        needed = len(tokens) + self.max_answer_tokens
-        if needed > self.context_length:
-            raise ValueError(
-                f"context_length: question {prompt.problem_id} and a reply take {needed} tokens, "
-                f"more than {self.context_length}; lower max_answer_tokens, or raise "
-                "context_length if the model allows it"
-            )
-        return tokens
-
-    def encode_answer(self, answer: str) -> list[int]:
-        """Tokens of a reply and the end token."""
-        return self.encoder.answer(answer)
-
-    def decode(self, tokens: Sequence[int]) -> str | None:
-        """Text of a reply; None where it is empty or was cut off."""
-        tokens = list(tokens)
-        if self.eos_id not in tokens:
-            return None
-        ended = tokens[: tokens.index(self.eos_id)]
-        return self.encoder.tokenizer.decode(ended, skip_special_tokens=True).strip() or None
-
-    def verify(self, prompt: Question, answer: str | None) -> bool:
-        """Whether a reply's answer is right."""
-        return read_answer(prompt, answer) == prompt.answer
-
-    def correct_answers(self, prompt: Question) -> list[str]:
-        """Replies can't be listed."""
-        raise NotImplementedError("correct replies to a science question can't be listed")

@@ -1,7 +1,10 @@
 """The check of a task finds what is broken, and passes what isn't."""
 
+from pathlib import Path
+
 import pytest
 
+from passk_lab.lab.tasks import TASKS
 from passk_lab.lab.tasks.base import check_task
 from passk_lab.lab.tasks.paths import PathTask
 
@@ -57,3 +60,8 @@ def test_answers_need_not_be_listable():
         raise NotImplementedError
 
     check_task(Proxy(correct_answers=unknown))
+
+
+def test_the_docs_name_every_task():
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
+    assert all(f"`{name}`" in page for name in TASKS)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 pytest.importorskip("pint")
 
-from passk_lab.lab.scoring import TextEncoder
 from passk_lab.lab.tasks._quantities import (
     Quantity,
     check_unit,
@@ -24,11 +23,11 @@ from passk_lab.lab.tasks.base import check_task
 from passk_lab.lab.tasks.science_qa import (
     Question,
     ScienceTask,
-    grade,
     load_questions,
     prompt_text,
     read_answer,
 )
+from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.table import validate_rollouts
 
 SHIPPED = Path(__file__).parents[3] / "data" / "science" / "questions.jsonl"
