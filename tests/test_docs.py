@@ -49,6 +49,26 @@ def test_first_report(tmp_path, monkeypatch, capsys):
         assert " ".join(line.split()) in printed
 
 
+def additions():
+    """Sections of CONTRIBUTING.md with code."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for title, block in re.findall(r"^## A (.*?)\n.*?^```python\n(.*?)^```", text, re.M | re.S):
+        train = [pytest.mark.train] if "passk_lab.lab" in block else []
+        yield pytest.param(block, id=title, marks=[pytest.mark.slow, *train])
+
+
+@pytest.mark.parametrize("code", list(additions()))
+def test_additions(code, tmp_path):
+    if "passk_lab.lab" in code:
+        pytest.importorskip("torch")
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "figures")))
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
 class Links(HTMLParser):
     """What a page loads, where it leads, and what can be led to."""
 
@@ -114,6 +134,16 @@ def test_site(tmp_path):
     # Re-exported names are documented at their homes.
     documented = {(*name.split(".")[:2], name.split(".")[-1]) for name in documented}
     assert public_names() <= documented, public_names() - documented
+
+
+def test_architecture_is_that_of_the_code(monkeypatch):
+    pytest.importorskip("grimp")
+    monkeypatch.syspath_prepend(DOCS / "tools")
+    architecture = importlib.import_module("architecture")
+    drawn = set(re.findall(r'<g id="(\w+)-(\w+)">', architecture.PICTURE.read_text()))
+    assert drawn == architecture.arrows(), "run python docs/tools/architecture.py"
+    listed = architecture.TABLE.search(architecture.README.read_text())[0]
+    assert listed == architecture.table(), "run python docs/tools/architecture.py"
 
 
 def test_every_figure_is_explained():
