@@ -13,7 +13,6 @@ from writing import write
 
 from passk_lab.plots import plot_progress, style
 from passk_lab.teacher import (
-    COUNT_ESTIMATORS,
     BoostWorld,
     count_slope_table,
     rl_optimum,
@@ -165,13 +164,13 @@ def slopes() -> tuple[Figure, pd.DataFrame]:
     trials = pd.DataFrame(rows, columns=["slope", "n_samples", "trial", "estimator", "estimate"])
     grouped = trials.groupby(["slope", "n_samples", "estimator"])["estimate"]
     table = grouped.agg(["mean", "std"]).reset_index()
-    looks = dict(zip(COUNT_ESTIMATORS, ("sdsd", "grpo", "rloo", "rft"), strict=True))
     names = {
         "multinomial": "multinomial likelihood",
         "ols_plus_half": "least squares, ½ added",
         "ols_seen_only": "least squares, seen answers",
         "split_half_iv": "split-half instrument",
     }
+    looks = dict(zip(names, ("sdsd", "grpo", "rloo", "rft"), strict=True))
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4))
     styles = lab_styles(looks.values())
     for ax, true in zip(axes, (1.0, 2.0), strict=True):

@@ -1,31 +1,13 @@
 """What a demonstration-conditioned teacher does to the student: optima, slopes, sources of bias."""
 
-from passk_lab.teacher.decomposition import (
-    SOURCES,
-    Decomposition,
-    asymmetry,
-    checked_scores,
-    decompose,
-    decomposition_table,
-    problem_decompositions,
-    source_table,
-    tilt_sources,
-)
+from passk_lab.teacher.count_slopes import count_slope, count_slope_table, paired_counts
+from passk_lab.teacher.decomposition import Decomposition, decompose
 from passk_lab.teacher.dynamics import (
-    BoostWorld,
-    CopyWorld,
-    CriticalWeights,
     FixedPoint,
-    StyleWorld,
     Trajectory,
-    critical_weights,
-    drift_variance,
-    effective_modes,
     fixed_points,
-    minority_half_life,
     rl_trajectory,
     self_distillation_trajectory,
-    uniform_growth,
 )
 from passk_lab.teacher.forecast import (
     TooFewSamples,
@@ -35,72 +17,49 @@ from passk_lab.teacher.forecast import (
     forecast_problems,
     sampled_rows,
 )
-from passk_lab.teacher.generations import AnswerTree, evolve, forecast_generations
+from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.optimum import (
-    Divergence,
     Optimum,
     distillation_optimum,
-    expected_pcmi,
-    log_rl_optimum,
-    regularised_optimum,
     rl_optimum,
     self_distillation_optimum,
     token_optimum,
-    trust_weight,
 )
 from passk_lab.teacher.slopes import (
-    COUNT_ESTIMATORS,
-    count_slope,
-    count_slope_table,
     gap_slope,
     mode_changes,
-    paired_counts,
     paired_logprobs,
     predicted_slope,
     slope_table,
 )
+from passk_lab.teacher.sources import problem_decompositions, source_table, tilt_sources
+from passk_lab.teacher.worlds import BoostWorld, CopyWorld, StyleWorld
 
 __all__ = [
-    "COUNT_ESTIMATORS",
-    "SOURCES",
-    "AnswerTree",
     "BoostWorld",
     "CopyWorld",
-    "CriticalWeights",
     "Decomposition",
-    "Divergence",
     "FixedPoint",
     "Optimum",
     "StyleWorld",
     "TooFewSamples",
     "Trajectory",
-    "asymmetry",
-    "checked_scores",
     "count_slope",
     "count_slope_table",
-    "critical_weights",
     "decompose",
-    "decomposition_table",
     "distillation_optimum",
-    "drift_variance",
-    "effective_modes",
-    "evolve",
     "exact_rows",
-    "expected_pcmi",
     "expected_tilt",
     "fixed_points",
     "forecast",
     "forecast_generations",
     "forecast_problems",
     "gap_slope",
-    "log_rl_optimum",
-    "minority_half_life",
     "mode_changes",
     "paired_counts",
     "paired_logprobs",
     "predicted_slope",
     "problem_decompositions",
-    "regularised_optimum",
     "rl_optimum",
     "rl_trajectory",
     "sampled_rows",
@@ -110,6 +69,4 @@ __all__ = [
     "source_table",
     "tilt_sources",
     "token_optimum",
-    "trust_weight",
-    "uniform_growth",
 ]

@@ -15,17 +15,23 @@ A forecast reads rows, each of which stands for some of the base's probability:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import logsumexp
 
 from passk_lab.rollouts.table import validate_rollouts
-from passk_lab.stats.intervals import bootstrap_replicates, percentiles
-from passk_lab.teacher._arguments import check_choice, whole_ks
-from passk_lab.teacher.decomposition import checked_scores
+from passk_lab.teacher._arguments import (
+    RandomState,
+    check_choice,
+    refuse_row,
+    require_columns,
+    whole_ks,
+)
+from passk_lab.teacher._intervals import Bootstrap
+from passk_lab.teacher._modes import outcome
+from passk_lab.teacher._scores import ROLLOUT, checked_scores
 
 __all__ = [
     "TooFewSamples",
@@ -36,9 +42,7 @@ __all__ = [
     "sampled_rows",
 ]
 
-Floats = npt.NDArray[np.float64]
-RandomState = int | np.random.Generator | None
-DemoLaw = Literal["policy", "uniform", "probability"]
+_DemoLaw = Literal["policy", "uniform", "probability"]
 
 
 class TooFewSamples(ValueError):
@@ -48,7 +52,7 @@ class TooFewSamples(ValueError):
 def expected_tilt(
     scores: pd.DataFrame,
     rollouts: pd.DataFrame,
-    demo_law: DemoLaw = "policy",
+    demo_law: _DemoLaw = "policy",
     drop_self: bool = True,
     allow_incorrect_demos: bool = False,
 ) -> pd.DataFrame:
@@ -56,14 +60,20 @@ def expected_tilt(
 
     Parameters
     ----------
-    scores, rollouts, allow_incorrect_demos
-        As for `passk_lab.teacher.decomposition.checked_scores`.
+    scores : DataFrame
+        ``problem_id, sample_id`` (the rollout), ``demo_id`` (the ``sample_id`` of the rollout
+        shown), ``logprob, logprob_given_demo`` (nats).
+    rollouts : DataFrame
+        The run that was scored, demonstrations among it: ``problem_id, sample_id, correct,
+        answer``.
     demo_law : {"policy", "uniform", "probability"}
         Every demonstration alike, so in proportion to how often the base gives its answer; every
         *answer* that was shown alike; or, where each answer is listed once, in proportion to its
         probability under the base (its ``logprob`` as a rollout).
     drop_self : bool
         Leave out pairs in which a rollout was shown itself, where there are others.
+    allow_incorrect_demos : bool
+        Whether a demonstration may be an incorrect rollout.
 
     Returns
     -------
@@ -74,51 +84,46 @@ def expected_tilt(
     Raises
     ------
     ValueError
-        As for `checked_scores`; a pair wasn't scored (NaN); with "probability", a demonstration
-        wasn't scored as a rollout.
+        A column is missing; a log-probability is positive; ``logprob`` isn't finite; a pair occurs
+        twice or wasn't scored (NaN); a rollout or demonstration isn't among the rollouts, or two
+        rollouts have its number; a demonstration is incorrect; a correct rollout has no answer;
+        with "probability", a demonstration wasn't scored as a rollout.
     """
-    check_choice(demo_law, "demo_law", get_args(DemoLaw))
+    check_choice(demo_law, "demo_law", get_args(_DemoLaw))
     table = checked_scores(scores, rollouts, allow_incorrect_demos)
-    missing = table["pcmi"].isna().to_numpy()
-    if missing.any():
-        row = int(np.argmax(missing))
-        raise ValueError(
-            f"scores: column 'logprob_given_demo', row {row}: problem "
-            f"{table['problem_id'][row]!r}, rollout {table['sample_id'][row]} has no score after "
-            f"demonstration {table['demo_id'][row]}; a forecast needs every pair"
-        )
-    keys = ["problem_id", "sample_id"]
+    refuse_row(
+        table["pcmi"].isna(),
+        "scores: column 'logprob_given_demo', row {row}: problem {0!r}, rollout {1} has no score "
+        "after demonstration {2}; a forecast needs every pair",
+        table[[*ROLLOUT, "demo_id"]],
+    )
     own = table["sample_id"] == table["demo_id"]
-    alone = table.groupby(keys)["demo_id"].transform("size") == 1
+    alone = table.groupby(ROLLOUT)["demo_id"].transform("size") == 1
     if drop_self:
         table = table[~own | alone]
     if demo_law == "policy":
         weight = pd.Series(1.0, index=table.index)
     elif demo_law == "probability":
-        weight = _demo_probability(table, keys)
+        weight = _demo_probability(table)
     else:
-        weight = 1 / table.groupby([*keys, "demo_answer"])["pcmi"].transform("size")
-    weight = weight / weight.groupby([table[k] for k in keys]).transform("sum")
+        weight = 1 / table.groupby([*ROLLOUT, "demo_answer"])["pcmi"].transform("size")
+    weight = weight / weight.groupby([table[key] for key in ROLLOUT]).transform("sum")
     table = table.assign(tilt=table["pcmi"] * weight)
     first = {name: (name, "first") for name in ("answer", "correct", "logprob")}
-    return (
-        table.groupby(keys, sort=False)
-        .agg(**first, tilt=("tilt", "sum"), n_demos=("tilt", "size"))
-        .reset_index()
+    grouped = table.groupby(ROLLOUT, sort=False)
+    return grouped.agg(**first, tilt=("tilt", "sum"), n_demos=("tilt", "size")).reset_index()
+
+
+def _demo_probability(table: pd.DataFrame) -> pd.Series:
+    known = table.drop_duplicates(ROLLOUT).set_index(ROLLOUT)["logprob"]
+    pairs = table[["problem_id", "demo_id"]]
+    logprob = known.reindex(pd.MultiIndex.from_frame(pairs)).to_numpy()
+    refuse_row(
+        np.isnan(logprob),
+        "scores: problem {0!r}: demonstration {1} wasn't scored as a rollout, so its probability "
+        "isn't known; score it, too",
+        pairs,
     )
-
-
-def _demo_probability(table: pd.DataFrame, keys: list[str]) -> pd.Series:
-    known = table.drop_duplicates(keys).set_index(keys)["logprob"]
-    pairs = pd.MultiIndex.from_frame(table[["problem_id", "demo_id"]])
-    logprob = known.reindex(pairs).to_numpy()
-    missing = np.isnan(logprob)
-    if missing.any():
-        problem, demo = pairs[int(np.argmax(missing))]
-        raise ValueError(
-            f"scores: problem {problem!r}: demonstration {demo} wasn't scored as a rollout, so its "
-            "probability isn't known; score it, too"
-        )
     return pd.Series(np.exp(logprob), index=table.index)
 
 
@@ -145,19 +150,15 @@ def sampled_rows(tilts: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
         A rollout with an answer, of a problem that was scored, has no tilt.
     """
     table = validate_rollouts(rollouts)
-    keys = ["problem_id", "sample_id"]
-    known = tilts[[*keys, "tilt"]].astype({"problem_id": table["problem_id"].dtype})
-    joined = table[[*keys, "answer", "correct"]].merge(known, on=keys, how="left")
+    known = tilts[[*ROLLOUT, "tilt"]].astype({"problem_id": table["problem_id"].dtype})
+    joined = table[[*ROLLOUT, "answer", "correct"]].merge(known, on=ROLLOUT, how="left")
     scored = joined["problem_id"].isin(known["problem_id"])
-    bad = (joined["tilt"].isna() & joined["answer"].notna() & scored).to_numpy()
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(
-            f"scores: problem {joined['problem_id'][row]!r}, rollout {joined['sample_id'][row]} "
-            "was not scored; score every rollout of a problem"
-        )
-    n = joined.groupby("problem_id")["correct"].transform("size")
-    joined["log_mass"] = -np.log(n)
+    refuse_row(
+        joined["tilt"].isna() & joined["answer"].notna() & scored,
+        "scores: problem {0!r}, rollout {1} was not scored; score every rollout of a problem",
+        joined[ROLLOUT],
+    )
+    joined["log_mass"] = -np.log(joined.groupby("problem_id")["correct"].transform("size"))
     joined["tilt"] = joined["tilt"].fillna(0.0)
     return joined[["problem_id", "answer", "correct", "log_mass", "tilt"]]
 
@@ -183,9 +184,7 @@ def exact_rows(rows: pd.DataFrame, policy: pd.DataFrame) -> pd.DataFrame:
         A column is missing, a log-probability is positive or missing, or a problem of ``rows``
         has no correct answers in ``policy``.
     """
-    for name in ("problem_id", "answer", "logprob", "tilt"):
-        if name not in policy.columns:
-            raise ValueError(f"policy: column {name!r} is missing; add it")
+    require_columns(policy, ["problem_id", "answer", "logprob", "tilt"], "policy")
     if not (policy["logprob"].to_numpy(float) <= 0).all():
         raise ValueError("policy: column 'logprob' must hold log-probabilities, at most 0")
     problems = rows["problem_id"].unique()
@@ -232,14 +231,15 @@ def forecast_problems(
     ValueError
         A column is missing; a tilt is NaN or +inf; a weight is negative; k is below 1.
     """
-    _check_rows(rows)
+    require_columns(rows, ["problem_id", "answer", "correct", "log_mass", "tilt"], "rows")
+    message = "rows: column 'tilt', row {row}: {0} is no tilt"
+    refuse_row(~(rows["tilt"].to_numpy(float) < np.inf), message, rows[["tilt"]])
     ks = whole_ks(k)
     if min(weights, default=-1) < 0:
         raise ValueError(f"weights must be at least 0, got {list(weights)}")
     records = []
     for problem, part in rows.groupby("problem_id", sort=True, observed=True):
-        mass = part["log_mass"].to_numpy(float)
-        tilt = part["tilt"].to_numpy(float)
+        mass, tilt = (part[name].to_numpy(float) for name in ("log_mass", "tilt"))
         correct = part["correct"].to_numpy(bool)
         modes = pd.factorize(part.loc[correct, "answer"])[0]
         for weight in weights:
@@ -260,28 +260,6 @@ def forecast_problems(
             record["vetoed"] = int(np.isneginf(tilt).sum())
             records.append(record)
     return pd.DataFrame(records)
-
-
-def outcome(p: Floats, ks: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Give pass@k, distinct@k and effective answers of a policy over one problem's correct answers.
-
-    Parameters
-    ----------
-    p : array, shape (n_answers,)
-        Probabilities of the correct answers.
-    ks : array of int
-
-    Returns
-    -------
-    dict
-        ``pass@<k> ..., distinct@<k> ..., effective_answers`` (NaN where all are 0).
-    """
-    accuracy = min(float(p.sum()), 1.0)
-    found = {f"pass@{k}": 1 - (1 - accuracy) ** k for k in ks}
-    found |= {f"distinct@{k}": float((1 - (1 - p) ** k).sum()) for k in ks}
-    square = float((p**2).sum())
-    found["effective_answers"] = accuracy**2 / square if square else np.nan
-    return found
 
 
 def forecast(
@@ -305,7 +283,7 @@ def forecast(
     max_poor : float
         A weight at which more than this share of the problems is poor is refused.
     confidence, n_resamples, random_state
-        Bootstrap over problems.
+        Of the bootstrap over problems.
 
     Returns
     -------
@@ -321,48 +299,36 @@ def forecast(
     TooFewSamples
         Too many problems are poor; a ValueError, too.
     """
-    rng = np.random.default_rng(random_state)
-    wanted = list(dict.fromkeys([0.0, *map(float, weights)]))
-    table = forecast_problems(rows, wanted, k)
-    quantities = [c for c in table.columns if c not in ("problem_id", "weight", "vetoed")]
-    base = table[table["weight"] == 0].set_index("problem_id")
-    parts = []
+    bootstrap = Bootstrap(n_resamples, confidence, random_state)
+    table = forecast_problems(rows, list(dict.fromkeys([0.0, *map(float, weights)])), k)
+    quantities = table.columns.drop(["problem_id", "weight", "vetoed"])
+    by_weight = {weight: part.set_index("problem_id") for weight, part in table.groupby("weight")}
+    records = []
     for weight in map(float, weights):
-        part = table[table["weight"] == weight].set_index("problem_id")
+        part = by_weight[weight]
         poor = float((part["effective_samples"] < min_effective).mean())
         if poor > max_poor:
             raise TooFewSamples(
                 f"weight {weight:g}: {poor:.0%} of the problems keep fewer than {min_effective:g} "
                 "effective samples; take a smaller weight or score more rollouts"
             )
-        for quantity in quantities:
-            pair = pd.concat([part[quantity], base[quantity]], axis=1, join="inner").dropna()
-            values = pair.to_numpy()
-            both = np.column_stack([values[:, 0], values[:, 0] - values[:, 1]])
-            drawn = bootstrap_replicates(both, n_resamples, rng)
-            low, high = percentiles(drawn, confidence, len(both))
-            parts.append(
-                {
-                    "weight": weight,
-                    "quantity": quantity,
-                    "estimate": both[:, 0].mean(),
-                    "low": low[0],
-                    "high": high[0],
-                    "change": both[:, 1].mean(),
-                    "change_low": low[1],
-                    "change_high": high[1],
-                    "n_problems": len(both),
-                    "poor": poor,
-                }
-            )
-    return pd.DataFrame(parts)
+        for name in quantities:
+            row = _change(part[name], by_weight[0.0][name], bootstrap)
+            records.append({"weight": weight, "quantity": name, **row, "poor": poor})
+    return pd.DataFrame(records)
 
 
-def _check_rows(rows: pd.DataFrame) -> None:
-    for name in ("problem_id", "answer", "correct", "log_mass", "tilt"):
-        if name not in rows.columns:
-            raise ValueError(f"rows: column {name!r} is missing; make rows with sampled_rows")
-    bad = ~(rows["tilt"].to_numpy(float) < np.inf)  # true for NaN, too
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(f"rows: column 'tilt', row {row}: {rows['tilt'].iloc[row]} is no tilt")
+def _change(after: pd.Series, before: pd.Series, bootstrap: Bootstrap) -> dict[str, Any]:
+    values = pd.concat([after, before], axis=1, join="inner").dropna().to_numpy()
+    both = np.column_stack([values[:, 0], values[:, 0] - values[:, 1]])
+    low, high = bootstrap.ends(bootstrap.means(both[None]), len(both))
+    estimate, change = (column.mean() for column in both.T)
+    return {
+        "estimate": estimate,
+        "low": low[0],
+        "high": high[0],
+        "change": change,
+        "change_low": low[1],
+        "change_high": high[1],
+        "n_problems": len(both),
+    }

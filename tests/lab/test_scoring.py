@@ -15,7 +15,7 @@ from passk_lab.lab.model import ModelConfig, build_model, load_model  # noqa: E4
 from passk_lab.lab.scoring import read_prompts, score  # noqa: E402
 from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
 from passk_lab.lab.tasks.text import TEMPLATES, TextEncoder  # noqa: E402
-from passk_lab.teacher.decomposition import checked_scores  # noqa: E402
+from passk_lab.teacher._scores import checked_scores  # noqa: E402
 
 TASK = PathTask()
 SHIPPED = Path(__file__).parent.parent.parent / "data" / "paths" / "base"

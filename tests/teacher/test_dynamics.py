@@ -7,19 +7,12 @@ from hypothesis import strategies as st
 from scipy import optimize, special
 
 from passk_lab.teacher.dynamics import (
-    BoostWorld,
-    CopyWorld,
-    StyleWorld,
-    critical_weights,
-    drift_variance,
-    effective_modes,
     fixed_points,
-    minority_half_life,
     rl_trajectory,
     self_distillation_trajectory,
-    uniform_growth,
 )
 from passk_lab.teacher.optimum import distillation_optimum
+from passk_lab.teacher.worlds import BoostWorld, CopyWorld, StyleWorld
 
 FOUR = np.array([0.30, 0.18, 0.12, 0.40])  # the last is wrong
 CORRECT = np.array([True, True, True, False])
@@ -81,14 +74,6 @@ def test_slopes_of_one_generation(world, expected):
         for divergence in ("reverse", "forward")
     ]
     assert np.round(found, 2).tolist() == expected
-
-
-@pytest.mark.parametrize(("m", "coexists"), [(2, 2.0), (3, 2.77), (5, 3.70), (10, 4.94)])
-def test_critical_weights(m, coexists):
-    found = critical_weights(m)
-    assert found.coexists == pytest.approx(coexists, abs=5e-3)
-    assert found.unstable == m
-    assert found.appears <= found.coexists <= found.unstable
 
 
 def test_practical_policy_gradient_amplifies_and_ideal_rl_does_not():
@@ -263,9 +248,9 @@ def test_drift_of_the_log_odds():
     log_p = self_distillation_trajectory(
         world, 1, demos=p, weight=0.5, n_demos=6, random_state=0
     ).log_prob[1]
-    expected = drift_variance(p, 1.2, 6, 0.5)
     for i, j in [(0, 1), (0, 2), (1, 2)]:
-        assert np.var(log_p[:, i] - log_p[:, j]) == pytest.approx(expected[i, j], rel=0.03)
+        expected = (0.5 * 1.2) ** 2 * (p[i] + p[j] - (p[i] - p[j]) ** 2) / 6
+        assert np.var(log_p[:, i] - log_p[:, j]) == pytest.approx(expected, rel=0.03)
 
 
 def test_balanced_in_the_mean_still_drifts():
@@ -307,7 +292,9 @@ def test_moving_worlds_rest_on_equal_modes_only_and_keep_one():
         for point in found[3:]:
             m = round(1 / point.prob.max())
             assert np.sort(point.prob)[::-1] == pytest.approx([1 / m] * m + [0] * (3 - m), abs=1e-9)
-            growth = uniform_growth(m, 0.7, kernel, 0.6)
+            odds = m * 0.7 / (1 - 0.7)
+            slope_at_equality = {"boost": 0.7, "copy": np.log1p(odds) - odds / (1 + odds)}
+            growth = 1 + 0.6 / m * slope_at_equality[kernel]
             assert point.multiplier == pytest.approx(growth, abs=1e-6)
     decay = {"boost": np.exp(-0.7), "copy": 0.3}
     for world in (BoostWorld([0.5, 0.5], 0.7), CopyWorld([0.5, 0.5], 0.7)):
@@ -315,24 +302,23 @@ def test_moving_worlds_rest_on_equal_modes_only_and_keep_one():
         assert fixed_points(world)[0].multiplier == pytest.approx(decay[kind], rel=1e-6)
 
 
-@pytest.mark.parametrize("m", [3, 5])
-def test_fixed_points_around_the_critical_weights(m):
-    critical = critical_weights(m)
-
+@pytest.mark.parametrize(("m", "appears"), [(3, 2.746), (5, 3.565)])
+def test_fixed_points_around_the_critical_weights(m, appears):
     def stable(kappa):
         points = fixed_points(BoostWorld(np.full(m, 1 / m), kappa), "frozen", n_starts=8)
         tops = [p.prob.max() for p in points if p.stable]
         return sum(top > 1 / m + 1e-3 for top in tops), any(top < 1 / m + 1e-3 for top in tops)
 
-    assert stable(critical.appears - 0.02) == (0, True)
-    assert stable(critical.appears + 0.02) == (m, True)
-    assert stable(critical.unstable - 0.02) == (m, True)
-    assert stable(critical.unstable + 0.02) == (m, False)
+    assert stable(appears - 0.02) == (0, True)
+    assert stable(appears + 0.02) == (m, True)
+    assert stable(m - 0.02) == (m, True)
+    assert stable(m + 0.02) == (m, False)
 
 
-@pytest.mark.parametrize("m", [3, 5, 10])
-def test_coexistence_is_where_the_free_energies_meet(m):
-    a = critical_weights(m).coexists
+@pytest.mark.parametrize(("m", "coexists"), [(3, 2.77), (5, 3.70), (10, 4.94)])
+def test_coexistence_is_where_the_free_energies_meet(m, coexists):
+    a = 2 * (m - 1) * np.log(m - 1) / (m - 2)
+    assert a == pytest.approx(coexists, abs=5e-3)
 
     def energy(x):
         p = np.array([x, *[(1 - x) / (m - 1)] * (m - 1)])
@@ -382,43 +368,38 @@ def test_where_every_policy_is_fixed():
     assert not only.stable
 
 
-# --- Half-lives and tables ---
+# --- Half-lives ---
 
 
-@pytest.mark.parametrize("influence", [0.2, 0.5, 0.9])
-def test_half_life_is_read_off_the_trajectory(influence):
-    shares = np.array([0.49, 0.3, 0.05])
-    found = minority_half_life(shares, influence, 0.7)
-    base = np.stack([1 - shares, shares], axis=1)
-    path = self_distillation_trajectory(StyleWorld(base, np.eye(2), influence), 1000, weight=0.7)
-    assert found == pytest.approx(path.half_life(), rel=1e-9)
-    assert found == pytest.approx(path.half_life(mode=1), rel=1e-9)
+def half_life(share, influence, weight=1.0, n_generations=300):
+    """Of the rarer of two styles, one answer a style."""
+    share, influence = (v.ravel() for v in np.broadcast_arrays(share, influence))
+    base = np.stack([1 - share, share], axis=1)
+    copy = self_distillation_trajectory(CopyWorld(base, influence), n_generations, weight=weight)
+    style = StyleWorld(base, np.eye(2), influence)
+    path = self_distillation_trajectory(style, n_generations, weight=weight)
+    assert path.half_life(mode=1) == pytest.approx(copy.half_life(mode=1), rel=1e-9)
+    return path.half_life(mode=1)
 
 
 def test_half_life_falls_with_skew_and_influence():
-    found = minority_half_life(np.array([[0.49], [0.3], [0.1], [1e-9]]), [0.1, 0.5, 0.9])
+    skews, influences = np.array([[0.49], [0.3], [0.1], [1e-9]]), np.array([0.1, 0.5, 0.9])
+    found = half_life(skews, influences).reshape(4, 3)
     assert (np.diff(found, axis=0) < 0).all()
     assert (np.diff(found, axis=1) < 0).all()
     assert found[-1] == pytest.approx(np.log(2) / -np.log1p([-0.1, -0.5, -0.9]), rel=1e-6)
-    assert minority_half_life([0.5, 0.2], [0.5, 0.0]).tolist() == [np.inf, np.inf]
-    assert minority_half_life(0.2, 0.5, 0.0) == np.inf
-    assert minority_half_life(0.4, 1e-3, max_generations=10) == np.inf
+    assert half_life([0.5, 0.2], [0.5, 0.0]).tolist() == [np.inf, np.inf]
+    assert half_life(0.2, 0.5, 0.0) == np.inf
+    assert half_life(0.4, 1e-3, n_generations=10) == np.inf
 
 
-def test_table_and_accuracy():
+def test_accuracy_and_effective_modes():
     world = BoostWorld([FOUR, FOUR[[1, 0, 2, 3]]], [1.0, 2.0], correct=CORRECT)
     path = self_distillation_trajectory(world, 3)
-    table = path.table()
-    assert list(table.columns) == [
-        "world", "generation", "accuracy", "effective_modes", "top_mode",
-    ]  # fmt: skip
-    assert len(table) == 8
-    assert table["accuracy"].iloc[0] == pytest.approx(0.6)
-    assert table.query("world == 1")["top_mode"].iloc[-1] == pytest.approx(
-        path.prob[3, 1, :3].max() / path.prob[3, 1, :3].sum()
-    )
+    assert path.accuracy[0] == pytest.approx(0.6)
     assert (np.diff(path.accuracy, axis=0) > 0).all()
-    assert effective_modes(np.log(np.full(7, 1 / 7))) == pytest.approx(7)
+    even = self_distillation_trajectory(BoostWorld(np.full(7, 1 / 7)), 0)
+    assert even.effective_modes == pytest.approx(7)
 
 
 def test_zero_probabilities_stay():
@@ -476,14 +457,6 @@ def test_a_thousand_worlds_are_quick():
         (lambda: rl_trajectory([1.0], [1], -1), "n_generations=-1"),
         (lambda: fixed_points(CopyWorld(np.full((2, 2), 0.5))), "world holds 2 worlds"),
         (lambda: fixed_points(CopyWorld(np.full(9, 1 / 9))), "at most 8"),
-        (lambda: critical_weights(1), "n_modes=1"),
-        (lambda: uniform_growth(1, 1.0), "n_modes=1"),
-        (lambda: uniform_growth(2, 1.0, "copy"), "strength of copying"),
-        (lambda: uniform_growth(2, 1.0, "x"), "kernel='x'"),
-        (lambda: minority_half_life(0.6, 0.5), "share must lie"),
-        (lambda: minority_half_life(0.4, 1.0), "influence must lie"),
-        (lambda: minority_half_life(0.4, 0.5, -1), "weight must be"),
-        (lambda: drift_variance([0.5, 0.5], 1.0, 0), "n_demos=0"),
         (
             lambda: self_distillation_trajectory(CopyWorld([0.5, 0.5]), 1).half_life(2),
             "mode must lie between 0 and 1",

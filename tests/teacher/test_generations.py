@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from passk_lab.teacher.generations import AnswerTree, evolve, forecast_generations
+from passk_lab.teacher.generations import _AnswerTree as AnswerTree
+from passk_lab.teacher.generations import _evolve as evolve
+from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.optimum import distillation_optimum, token_optimum
 
 WORDS = ["a", "bx", "by", "bzq", "bzr", "c"]

@@ -5,14 +5,18 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from passk_lab.teacher.optimum import expected_pcmi, rl_optimum, self_distillation_optimum
-from passk_lab.teacher.slopes import (
+from passk_lab.teacher.count_slopes import (
     COUNT_ESTIMATORS,
+    _Likelihood,
+    _read_counts,
     count_slope,
     count_slope_table,
+    paired_counts,
+)
+from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
+from passk_lab.teacher.slopes import (
     gap_slope,
     mode_changes,
-    paired_counts,
     paired_logprobs,
     predicted_slope,
     slope_table,
@@ -77,7 +81,7 @@ def test_ideal_rl_keeps_ratios_and_self_distillation_is_as_predicted():
     raised = base * np.exp(2 * np.eye(4)[:3])
     pcmi = np.log(raised / raised.sum(axis=1, keepdims=True) / base).T
     demos = base[:3] / 0.6
-    tilt = expected_pcmi(pcmi, demos)
+    tilt = pcmi @ demos
     distilled = self_distillation_optimum(base, pcmi, demos)
     modes = pd.DataFrame(
         {
@@ -200,11 +204,9 @@ def test_likelihood_finds_what_a_numerical_maximum_finds(slope):
 
 def test_bootstrap_equals_refitting_resampled_problems():
     table = counts(1.5, 40, seed=2, n_problems=5)
-    from passk_lab.teacher.slopes import _likelihood, _read_counts
-
     n, m, code = _read_counts(table["before"], table["after"], table["problem_id"])
     weights = np.array([[2.0, 0, 1, 0, 2], [1, 1, 1, 1, 1], [0, 5, 0, 0, 0]])
-    found = _likelihood(n, m, code, 0.5).maximum(weights)
+    found = _Likelihood(n, m, code, 0.5).maximum(weights)
     for row, lam in zip(weights, found, strict=True):
         parts = [
             table[table["problem_id"] == f"p{i}"].assign(problem_id=f"{i}.{copy}")

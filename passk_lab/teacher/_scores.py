@@ -1,0 +1,266 @@
+"""Teacher scores, checked against their rollouts and gathered into a matrix of answers a problem.
+
+Scores have ``problem_id``, ``sample_id`` (the rollout), ``demo_id`` (the ``sample_id`` of the
+rollout shown), ``logprob`` and ``logprob_given_demo`` (nats, NaN where a pair was not scored);
+rollouts say which answer each is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.teacher._arguments import Bools, Floats, Law, refuse_row, require_columns
+
+ROLLOUT = ["problem_id", "sample_id"]
+_PAIR = [*ROLLOUT, "demo_id"]
+_LOGS = ["logprob", "logprob_given_demo"]
+_ZERO = 1e-6  # log-probabilities summed in low precision may exceed 0 by so much
+
+
+def checked_scores(
+    scores: pd.DataFrame, rollouts: pd.DataFrame, allow_incorrect_demos: bool = False
+) -> pd.DataFrame:
+    """Check teacher scores against the rollouts they belong to.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``problem_id, sample_id, demo_id, logprob, logprob_given_demo``.
+    rollouts : DataFrame
+        One run: ``problem_id, sample_id, correct, answer``.
+    allow_incorrect_demos : bool
+        Whether a demonstration may be an incorrect rollout.
+
+    Returns
+    -------
+    DataFrame
+        The scores with ``answer, correct, demo_answer, demo_correct`` and ``pcmi`` (nats; NaN where
+        ``logprob_given_demo`` is, -inf where that is).
+
+    Raises
+    ------
+    ValueError
+        A column is missing; a log-probability is positive; ``logprob`` isn't finite; a pair occurs
+        twice; a rollout or demonstration isn't among the rollouts, or two rollouts have its number;
+        a demonstration is incorrect; a correct rollout has no answer.
+
+    Examples
+    --------
+    >>> rollouts = pd.DataFrame({"problem_id": "p", "sample_id": [0, 1], "correct": True,
+    ...                          "answer": ["x", "y"]})
+    >>> scores = pd.DataFrame({"problem_id": "p", "sample_id": [0], "demo_id": [1],
+    ...                        "logprob": [-3.0], "logprob_given_demo": [-2.5]})
+    >>> checked_scores(scores, rollouts)[["answer", "demo_answer", "pcmi"]].values.tolist()
+    [['x', 'y', 0.5]]
+    """
+    table = _read(scores, [*_PAIR, *_LOGS], "scores")
+    refuse_row(
+        table.duplicated(_PAIR),
+        "scores: row {row}: the pair of problem {0!r}, rollout {1} and demonstration {2} occurs "
+        "twice; keep one",
+        table[_PAIR],
+    )
+    known = _read_rollouts(rollouts)
+    for place, prefix in (("sample_id", ""), ("demo_id", "demo_")):
+        names = {name: prefix + name for name in ("answer", "correct")} | {"sample_id": place}
+        table = table.merge(known.rename(columns=names), on=["problem_id", place], how="left")
+    for place, found in (("sample_id", "correct"), ("demo_id", "demo_correct")):
+        refuse_row(
+            table[found].isna(),
+            f"scores: column {place!r}, row {{row}}: problem {{0!r}} has no rollout {{1}}; give "
+            "the rollouts that were scored, demonstrations among them",
+            table[["problem_id", place]],
+        )
+        table[found] = table[found].astype(bool)
+    refuse_row(
+        ~table["demo_correct"] & (not allow_incorrect_demos),
+        "scores: column 'demo_id', row {row}: demonstration {1} of problem {0!r} is incorrect; "
+        "drop it, or pass allow_incorrect_demos=True",
+        table[["problem_id", "demo_id"]],
+    )
+    for place, prefix in (("sample_id", ""), ("demo_id", "demo_")):
+        refuse_row(
+            table[prefix + "correct"] & table[prefix + "answer"].isna(),
+            f"rollouts: column 'answer': rollout {{1}} of problem {{0!r}} (scores: {place!r}, row "
+            "{row}) is correct and has no answer; give its canonical form",
+            table[["problem_id", place]],
+        )
+    return table.assign(pcmi=table["logprob_given_demo"] - table["logprob"])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Scores of one problem, averaged over the rollouts and demonstrations of each answer."""
+
+    name: str
+    modes: list[str]  # correct answers that were scored, rows
+    demo_modes: list[str]  # answers that were shown, columns
+    matrix: Floats  # (n_modes, n_demo_modes), NaN where missing
+    log_base: Floats  # (n_modes,)
+    incorrect: Floats | None  # (n_demo_modes,), mean over incorrect rollouts
+    counts: dict[str, int]  # correct rollouts with each answer
+    eligible: dict[str, int]  # rollouts with each answer that may be shown
+
+    @property
+    def same(self) -> Bools:
+        """Where row and column are the same answer."""
+        return np.array([[mode == demo for demo in self.demo_modes] for mode in self.modes])
+
+    def demo_law(self, law: Law) -> tuple[Floats, float]:
+        """Give q over the columns, and its share on answers never shown."""
+        shown = np.array([self.eligible[mode] for mode in self.demo_modes], dtype=float)
+        left_out = 1 - shown.sum() / sum(self.eligible.values())
+        if law == "uniform":
+            shown = np.ones(len(shown))
+            left_out = 1 - len(shown) / len(self.eligible)
+        return shown / shown.sum(), float(left_out)
+
+
+def problems(
+    scores: pd.DataFrame,
+    rollouts: pd.DataFrame,
+    drop_self: bool,
+    per_token: bool,
+    allow_incorrect_demos: bool,
+) -> Iterator[Problem]:
+    """Yield the problems with a scored correct rollout; arguments as for `tilt_sources`."""
+    pairs = checked_scores(scores, rollouts, allow_incorrect_demos)
+    known = _read_rollouts(rollouts, per_token)
+    if per_token:
+        pairs["pcmi"] = pairs["pcmi"] / _lengths(pairs, known)
+    if drop_self:
+        pairs.loc[pairs["sample_id"] == pairs["demo_id"], "pcmi"] = np.nan
+    pairs = pairs[pairs["pcmi"].notna() & pairs["demo_answer"].notna()]
+    # First over demonstrations, then over rollouts: each rollout counts alike.
+    each = _means(pairs, ["problem_id", "correct", "sample_id", "answer", "demo_answer"])
+    cells = _means(each[each["correct"]], ["problem_id", "answer", "demo_answer"])
+    cells = cells.astype(object)  # many small lookups follow, which Arrow's strings are slow at
+    wrong = _nested(_means(each[~each["correct"]], ["problem_id", "demo_answer"]))
+    scored = pairs[pairs["correct"]].drop_duplicates(ROLLOUT)
+    bases = _nested(_means(scored.assign(pcmi=scored["logprob"]), ["problem_id", "answer"]))
+    counts = _tallies(known[known["correct"]])
+    eligible = _tallies(known[known["answer"].notna()]) if allow_incorrect_demos else counts
+    for name, part in cells.groupby("problem_id", sort=False):
+        rows, modes = pd.factorize(part["answer"], sort=True)
+        columns, demo_modes = pd.factorize(part["demo_answer"], sort=True)
+        matrix = np.full((len(modes), len(demo_modes)), np.nan)
+        matrix[rows, columns] = part["pcmi"].to_numpy(float)
+        incorrect = None
+        if name in wrong:
+            incorrect = np.array([wrong[name].get(mode, np.nan) for mode in demo_modes])
+        log_base = np.array([bases[name][mode] for mode in modes])
+        yield Problem(
+            str(name),
+            list(modes),
+            list(demo_modes),
+            matrix,
+            log_base,
+            incorrect,
+            counts[name],
+            eligible[name],
+        )
+
+
+def context_effects(
+    control: pd.DataFrame, rollouts: pd.DataFrame, per_token: bool
+) -> dict[Any, dict[str, float]]:
+    """PCMI of each problem's correct answers given demonstrations of other problems."""
+    table = _read(control, [*ROLLOUT, *_LOGS], "control")
+    refuse_row(
+        ~np.isfinite(table["logprob_given_demo"]),
+        "control: column 'logprob_given_demo', row {row}: {0} isn't finite; leave the row out",
+        table[["logprob_given_demo"]],
+    )
+    table = table.merge(_read_rollouts(rollouts, per_token), on=ROLLOUT, how="left")
+    refuse_row(
+        table["correct"].isna(),
+        "control: column 'sample_id', row {row}: problem {0!r} has no rollout {1}",
+        table[ROLLOUT],
+    )
+    table["pcmi"] = table["logprob_given_demo"] - table["logprob"]
+    if per_token:
+        table["pcmi"] = table["pcmi"] / table["n_tokens"]
+    right = table[table["correct"].astype(bool)]
+    each = _means(right, ["problem_id", "answer", "sample_id"])
+    return _nested(_means(each, ["problem_id", "answer"]))
+
+
+def _means(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean of ``pcmi`` in each group; unlike pandas' own it is -inf, not NaN, if one of them is."""
+    code = table.groupby(keys, dropna=False).ngroup().to_numpy()
+    _, first, size = np.unique(code, return_index=True, return_counts=True)
+    total = np.bincount(code, table["pcmi"].to_numpy(float))
+    return table[keys].iloc[first].assign(pcmi=total / size).reset_index(drop=True)
+
+
+def _nested(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:
+    """Values of the third column by problem and answer, the first two."""
+    result: dict[Any, dict[str, Any]] = {}
+    for problem, answer, value in zip(*(table[name].tolist() for name in table), strict=True):
+        result.setdefault(problem, {})[answer] = value
+    return result
+
+
+def _tallies(rollouts: pd.DataFrame) -> dict[Any, dict[str, int]]:
+    return _nested(rollouts.groupby(["problem_id", "answer"]).size().reset_index())
+
+
+def _read(table: pd.DataFrame, names: Sequence[str], source: str) -> pd.DataFrame:
+    require_columns(table, names, source)
+    table = table[list(names)].reset_index(drop=True)
+    table["problem_id"] = table["problem_id"].astype(str)
+    for name in names:
+        if name not in ("sample_id", "demo_id"):
+            continue
+        try:
+            table[name] = table[name].astype("int64")
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{source}: column {name!r} must hold whole numbers, the sample_id of a rollout: "
+                f"{error}"
+            ) from error
+    for name in _LOGS:
+        table[name] = table[name].astype(float)
+        refuse_row(
+            table[name] > _ZERO,
+            f"{source}: column {name!r}, row {{row}}: {{0}} is positive and so no "
+            "log-probability; sum the tokens' log-probabilities in nats",
+            table[[name]],
+        )
+    refuse_row(
+        ~np.isfinite(table["logprob"]),
+        f"{source}: column 'logprob', row {{row}}: {{0}} isn't finite, yet the base sampled the "
+        "rollout; score it again without a demonstration",
+        table[["logprob"]],
+    )
+    return table
+
+
+def _read_rollouts(rollouts: pd.DataFrame, per_token: bool = False) -> pd.DataFrame:
+    names = [*ROLLOUT, "correct", "answer"] + ["n_tokens"] * per_token
+    require_columns(rollouts, names[1:], "rollouts")
+    table = validate_rollouts(rollouts)
+    refuse_row(
+        table.duplicated(ROLLOUT),
+        "rollouts: row {row}: problem {0!r} has two rollouts {1}; keep the run that was scored",
+        table[ROLLOUT],
+    )
+    return table[names].astype({"problem_id": str})
+
+
+def _lengths(pairs: pd.DataFrame, known: pd.DataFrame) -> Floats:
+    joined = pairs.merge(known[[*ROLLOUT, "n_tokens"]], on=ROLLOUT, how="left")
+    lengths = joined["n_tokens"].to_numpy(float, na_value=np.nan)
+    refuse_row(
+        ~(lengths > 0),
+        "rollouts: column 'n_tokens': rollout {1} of problem {0!r} (scores: row {row}) has no "
+        "length; give one, or leave per_token off",
+        pairs[ROLLOUT],
+    )
+    return lengths

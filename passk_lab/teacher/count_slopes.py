@@ -1,0 +1,386 @@
+"""Gap amplification from counts of modes among rollouts.
+
+See `passk_lab.teacher.slopes` for the slope λ and the controls. Here it comes from the likelihood
+of the counts after training given the base's frequencies. Least squares on log counts is biased,
+as the regressor is noisy: without any change it says 0.8 with 64 samples of 8 modes. It is there
+for comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.metrics.passk import whole_numbers
+from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.teacher._arguments import (
+    Floats,
+    Ints,
+    RandomState,
+    refuse_entry,
+    refuse_row,
+    require_columns,
+)
+from passk_lab.teacher._intervals import Bootstrap
+from passk_lab.teacher._modes import (
+    COLUMNS,
+    LARGEST_SLOPE,
+    bounded_ends,
+    least_squares,
+    narrowing_rows,
+    problem_codes,
+    ratio_row,
+    refuse_twice,
+)
+
+__all__ = ["count_slope", "count_slope_table", "paired_counts"]
+
+COUNT_ESTIMATORS = ("multinomial", "ols_plus_half", "ols_seen_only", "split_half_iv")
+
+_BLOCK = 1 << 20  # numbers held at once: 8 MB
+
+
+def count_slope(
+    before: npt.ArrayLike,
+    after: npt.ArrayLike,
+    problem: npt.ArrayLike,
+    smoothing: float = 0.5,
+) -> float:
+    """Slope from counts by maximum likelihood.
+
+    Maximises Σ_x Σ_i n′_i log [p̂_i^λ / Σ_j p̂_j^λ], p̂ the base's smoothed frequencies. The two sets
+    of rollouts must be independent.
+
+    Parameters
+    ----------
+    before, after : array_like of int, shape (n_modes,)
+        How often the base and the trained model gave each correct mode. A mode that only one of
+        them gave belongs in, with a 0.
+    problem : array_like, shape (n_modes,)
+        Label of each mode's problem.
+    smoothing : float
+        Added to each count of ``before``, positive.
+
+    Returns
+    -------
+    float
+        Infinite if each problem's rollouts after all have its most frequent mode (or its rarest:
+        minus infinity), or if it lies beyond 64; NaN if no problem has modes of different
+        frequency.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, a count is negative or not whole, smoothing isn't positive.
+
+    Examples
+    --------
+    >>> round(count_slope([600, 300, 100], [842, 149, 9], ["a"] * 3), 1)
+    2.5
+    """
+    likelihood = _Likelihood(*_read_counts(before, after, problem), smoothing)
+    return float(likelihood.maximum(np.ones((1, len(likelihood.starts))))[0])
+
+
+def paired_counts(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Count each correct answer among the rollouts of two models.
+
+    Parameters
+    ----------
+    before, after : DataFrame
+        Rollouts with ``answer``, of one run each, for the same problems.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``problem_id, answer, before, after``, one row a correct answer that either gave. A
+        problem that neither ever solved keeps one row with a missing answer and counts of 0.
+
+    Raises
+    ------
+    ValueError
+        The tables differ in their problems; ``answer`` is missing, or is so for a correct rollout.
+
+    Examples
+    --------
+    >>> base = pd.DataFrame({"problem_id": "a", "correct": True, "answer": ["x", "x", "y"]})
+    >>> paired_counts(base, base.assign(answer=["x", "z", "x"])).values.tolist()
+    [['a', 'x', 2, 2], ['a', 'y', 1, 0], ['a', 'z', 0, 1]]
+    """
+    counted, problems = [], []
+    for name, rollouts in (("before", before), ("after", after)):
+        table = validate_rollouts(rollouts, name)
+        require_columns(table, ["answer"], name)
+        refuse_row(
+            table["correct"] & table["answer"].isna(),
+            f"{name}: column 'answer', row {{row}}: a correct rollout has no answer; give its "
+            "canonical form",
+            table[["answer"]],
+        )
+        solved = table[table["correct"]]
+        counted.append(solved.groupby(["problem_id", "answer"]).size().rename(name))
+        problems.append(set(table["problem_id"]))
+    odd = problems[0] ^ problems[1]
+    if odd:
+        raise ValueError(
+            f"problem {min(odd)!r} is in one table only; sample the same problems from both models"
+        )
+    both = pd.concat(counted, axis=1).fillna(0).astype("int64").reset_index()
+    unsolved = sorted(problems[0] - set(both["problem_id"]))
+    if unsolved:
+        empty = pd.DataFrame({"problem_id": unsolved, "answer": None, "before": 0, "after": 0})
+        both = pd.concat([both, empty.astype(both.dtypes.to_dict())], ignore_index=True)
+    return both.sort_values(["problem_id", "answer"], ignore_index=True)
+
+
+def count_slope_table(
+    counts: pd.DataFrame,
+    estimators: Sequence[str] = COUNT_ESTIMATORS,
+    smoothing: float = 0.5,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    random_state: RandomState = None,
+) -> pd.DataFrame:
+    """Slope, KL and effective modes from counts, with controls.
+
+    The estimators: "multinomial" is `count_slope`. The others compare, for the record:
+    "ols_plus_half" regresses log(n′ + ½) on log(n + ½), "ols_seen_only" the logarithms of modes
+    that both saw, "split_half_iv" instruments one half of the base's rollouts with the other.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        As `paired_counts` returns it: ``problem_id, answer, before, after``. With a column
+        ``null``, counts of a second set of the base's rollouts, the controls use these; without,
+        the base's rollouts are split into halves, so that the controls have half the samples and
+        somewhat more bias.
+    estimators : sequence of str
+        Some of "multinomial", "ols_plus_half", "ols_seen_only", "split_half_iv".
+    smoothing : float
+        Of the base's frequencies for "multinomial".
+    confidence, n_resamples, random_state
+        Of the bootstrap over problems.
+
+    Returns
+    -------
+    DataFrame
+        Columns as of `slope_table`. Comparisons are "trained", "null" (base on base) and
+        "ideal_rl": correct answers drawn in the base's proportions, as many as the trained model
+        gave. ``kl`` and effective modes have ½ added to each count and are biased; the controls
+        show by how much. A problem that one side never solved is left out and counted.
+
+    Raises
+    ------
+    ValueError
+        A column is missing; a count is negative or not whole; an answer occurs twice; an
+        estimator is unknown.
+
+    Examples
+    --------
+    >>> counts = pd.DataFrame({"problem_id": list("aabb"), "answer": list("xyxy"),
+    ...                        "before": [60, 20, 50, 30], "after": [90, 10, 75, 25]})
+    >>> table = count_slope_table(counts, ["multinomial"], n_resamples=200, random_state=0)
+    >>> trained = table[(table["comparison"] == "trained") & (table["quantity"] == "slope")]
+    >>> trained[["estimate", "n_problems"]].round(2).values.tolist()
+    [[2.08, 2.0]]
+    """
+    for name in estimators:
+        if name not in COUNT_ESTIMATORS:
+            raise ValueError(f"estimator {name!r} is none of {', '.join(COUNT_ESTIMATORS)}")
+    require_columns(counts, ["problem_id", "answer", "before", "after"], "counts")
+    refuse_twice(counts, ["problem_id", "answer"], "counts")
+    before, after, code = _read_counts(counts["before"], counts["after"], counts["problem_id"])
+    bootstrap = Bootstrap(n_resamples, confidence, random_state)
+    if "null" in counts.columns:
+        null = _read_counts(counts["before"], counts["null"], counts["problem_id"])[1]
+        reference = before
+    else:
+        reference = _half(before, code, bootstrap.rng)
+        null = before - reference
+    comparisons = {
+        "trained": (before, after),
+        "null": (reference, null),
+        "ideal_rl": (reference, _redrawn(null, after, code, bootstrap.rng)),
+    }
+    rows = []
+    for comparison, (n, m) in comparisons.items():
+        solved = (np.bincount(code, n) > 0) & (np.bincount(code, m) > 0)
+        keep = solved[code]
+        kept = np.unique(code[keep], return_inverse=True)[1]
+        pair = n[keep], m[keep]
+        found = [
+            {"quantity": "slope", "estimator": name,
+             **_slope_row(name, *pair, kept, smoothing, bootstrap)}
+            for name in estimators
+        ]  # fmt: skip
+        x, y = (np.log(side + 0.5) for side in pair)
+        others = narrowing_rows(x, y, kept, bootstrap)
+        same = {"estimator": "plus_half", "n_modes": len(kept), "n_lost": 0}
+        for row in [*found, *({**same, **other} for other in others)]:
+            row["n_left_out"] += int((~solved).sum())
+            rows.append({"comparison": comparison, **row})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _slope_row(
+    name: str, n: Ints, m: Ints, code: Ints, smoothing: float, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    if name == "multinomial" and len(code):
+        likelihood = _Likelihood(n, m, code, smoothing)
+        seen, some = np.ones(len(n), dtype=bool), likelihood.informative
+        found = likelihood.row(bootstrap)
+    else:
+        x, y, instrument = _regression(name, n, m, code, bootstrap.rng)
+        moments = least_squares(x, y, code, np.ones(len(n)), instrument)
+        seen, some = np.isfinite(x), (moments != 0).any(axis=1)
+        found = ratio_row(moments[None, some], bootstrap)
+    return {
+        **found,
+        "n_left_out": int((~some).sum()),
+        "n_modes": int((seen & some[code]).sum()),
+        "n_lost": int((~seen).sum()),
+    }
+
+
+def _regression(
+    name: str, n: Ints, m: Ints, code: Ints, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats | None]:
+    """Logarithms before and after, and of the instrument; -inf leaves a mode out."""
+    if name == "ols_seen_only":
+        seen = (n > 0) & (m > 0)
+        with np.errstate(divide="ignore"):
+            return np.log(n * seen), np.log(m * seen), None
+    x, y = np.log(n + 0.5), np.log(m + 0.5)
+    if name != "split_half_iv":
+        return x, y, None
+    half = _half(n, code, rng)
+    return np.log(half + 0.5), y, np.log(n - half + 0.5)
+
+
+class _Likelihood:
+    """Of the counts after given log-frequencies before, for many weightings of the problems."""
+
+    def __init__(self, before: Ints, after: Ints, code: Ints, smoothing: float) -> None:
+        if not 0 < smoothing < np.inf:
+            raise ValueError(f"smoothing={smoothing} must be positive: a mode may be unseen before")
+        order = np.argsort(code, kind="stable")
+        code, after = code[order], after[order]
+        new = np.diff(code, prepend=-1) > 0
+        self.starts, place = np.flatnonzero(new), np.cumsum(new) - 1
+        logs = np.log(before[order] + smoothing)
+        # (n_modes,), each problem's largest is 0.
+        self.logs = logs - np.maximum.reduceat(logs, self.starts)[place]
+        lowest = np.minimum.reduceat(self.logs, self.starts)
+        self.span = -lowest[place]
+        # (n_problems,): sum over modes of n' log p, and of n'.
+        self.score = np.add.reduceat(after * self.logs, self.starts)
+        self.total = np.add.reduceat(after, self.starts).astype(float)
+        self.informative = (lowest < 0) & (self.total > 0)
+        # Only the most frequent modes, or only the rarest, occur after.
+        self.at_top = np.add.reduceat(after * (self.logs < 0), self.starts) == 0
+        self.at_bottom = np.add.reduceat(after * (self.logs > -self.span), self.starts) == 0
+
+    def row(self, bootstrap: Bootstrap) -> dict[str, Any]:
+        """Estimate and interval."""
+        size = int(self.informative.sum())
+        estimate = float(self.maximum(np.ones((1, len(self.starts))))[0])
+        low = high = np.nan
+        if size > 1:
+            weights = np.zeros((bootstrap.n_resamples, len(self.starts)))
+            weights[:, self.informative] = bootstrap.counts(size)
+            drawn = self.maximum(weights, estimate if np.isfinite(estimate) else 1.0)
+            low, high = bounded_ends(drawn, bootstrap, size)
+        return {"estimate": estimate, "low": low, "high": high, "n_problems": size}
+
+    def maximum(self, weights: Floats, start: float = 1.0) -> Floats:
+        """Best λ of each row of weights, shape (n_rows,), looked for from a first guess."""
+        height = max(1, _BLOCK // max(len(self.logs), 1))
+        blocks = range(0, len(weights), height)
+        return np.concatenate([self._newton(weights[at : at + height], start) for at in blocks])
+
+    def _newton(self, weights: Floats, start: float) -> Floats:
+        low = np.full(len(weights), -LARGEST_SLOPE)
+        high = np.full(len(weights), LARGEST_SLOPE)
+        lam = np.full(len(weights), start)
+        for _ in range(100):
+            first, second = self._derivatives(lam, weights)
+            low, high = np.where(first > 0, lam, low), np.where(first > 0, high, lam)
+            step = np.divide(first, -second, out=np.zeros_like(first), where=second < 0)
+            new = lam + step
+            # The likelihood is concave, so that the bracket can only shrink.
+            new = np.where((new > low) & (new < high) & (second < 0), new, (low + high) / 2)
+            done = np.abs(new - lam) <= 1e-10 * (1 + np.abs(lam))
+            lam = new
+            if done.all():
+                break
+        used = (weights > 0) & self.informative
+        lam = np.where(np.abs(lam) > 0.999 * LARGEST_SLOPE, np.copysign(np.inf, lam), lam)
+        lam = np.where((self.at_top | ~used).all(axis=1), np.inf, lam)
+        lam = np.where((self.at_bottom | ~used).all(axis=1), -np.inf, lam)
+        return np.where(used.any(axis=1), lam, np.nan)
+
+    def _derivatives(self, lam: Floats, weights: Floats) -> tuple[Floats, Floats]:
+        """First and second derivative; the second is never positive."""
+        powers = np.exp(lam[:, None] * self.logs - np.maximum(-lam[:, None], 0) * self.span)
+        mass, mean, square = (
+            np.add.reduceat(powers * factor, self.starts, axis=1)
+            for factor in (1.0, self.logs, self.logs**2)
+        )
+        mean, square = mean / mass, square / mass
+        first = (weights * (self.score - self.total * mean)).sum(axis=1)
+        second = -(weights * self.total * np.maximum(square - mean**2, 0)).sum(axis=1)
+        return first, second
+
+
+def _half(counts: Ints, code: Ints, rng: np.random.Generator) -> Ints:
+    """Draw half of each problem's rollouts."""
+    half = np.zeros_like(counts)
+    for rows in _rows_of(code):
+        total = int(counts[rows].sum())
+        if total:
+            half[rows] = rng.multivariate_hypergeometric(
+                counts[rows], total // 2, method="marginals"
+            )
+    return half
+
+
+def _redrawn(null: Ints, after: Ints, code: Ints, rng: np.random.Generator) -> Ints:
+    """Draw as many rollouts as there are after training, in the proportions of the base's.
+
+    Without replacement, after as many copies of all as fit in: drawing with it would add noise
+    to that of the base's rollouts.
+    """
+    drawn = np.zeros_like(null)
+    for rows in _rows_of(code):
+        total = int(null[rows].sum())
+        if total:
+            copies, rest = divmod(int(after[rows].sum()), total)
+            drawn[rows] = copies * null[rows] + rng.multivariate_hypergeometric(
+                null[rows], rest, method="marginals"
+            )
+    return drawn
+
+
+def _rows_of(code: Ints) -> list[npt.NDArray[np.intp]]:
+    order = np.argsort(code, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+
+
+def _read_counts(
+    before: npt.ArrayLike, after: npt.ArrayLike, problem: npt.ArrayLike
+) -> tuple[Ints, Ints, Ints]:
+    arrays = []
+    for name, values in (("before", before), ("after", after)):
+        array = whole_numbers(np.asarray(values), name)
+        if array.ndim != 1 or not len(array):
+            raise ValueError(f"{name} must have shape (n_modes,), not {array.shape}")
+        refuse_entry(array < 0, array, name, "; a count must not be negative")
+        arrays.append(array)
+    n, m = arrays
+    if len(n) != len(m):
+        raise ValueError(f"before has {len(n)} modes, but after {len(m)}")
+    return n, m, problem_codes(problem, len(n))[0]

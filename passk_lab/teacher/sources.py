@@ -1,0 +1,350 @@
+"""Where the tilt of a problem's answers comes from: `decompose` on tables of teacher scores.
+
+Every problem has one row and one column an answer (mode), averaged over the rollouts and
+demonstrations that are this answer; the reference ν of the demonstrations is uniform over answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from passk_lab.teacher._arguments import Floats, Law, RandomState, check_choice, require_columns
+from passk_lab.teacher._intervals import Bootstrap
+from passk_lab.teacher._scores import Problem, context_effects, problems
+from passk_lab.teacher.decomposition import Decomposition, decompose
+
+__all__ = ["problem_decompositions", "source_table", "tilt_sources"]
+
+SOURCES = (
+    "constant",
+    "any_context",
+    "preference_copying",
+    "preference_cross",
+    "sampling_copying",
+    "sampling_cross",
+)
+_SUMS = {
+    "teacher_preference": ("preference_copying", "preference_cross"),
+    "demonstration_sampling": ("sampling_copying", "sampling_cross"),
+}
+
+
+def tilt_sources(
+    scores: pd.DataFrame,
+    rollouts: pd.DataFrame,
+    control: pd.DataFrame | None = None,
+    demo_law: Law = "policy",
+    drop_self: bool = True,
+    per_token: bool = False,
+    allow_incorrect_demos: bool = False,
+    rollout_law: Law = "uniform",
+) -> pd.DataFrame:
+    """Split the tilt of every correct answer into what causes it.
+
+    With u uniform over the answers that were shown, q the law they are drawn from in training, and
+    M averaged over the rollouts and demonstrations that are the same answer, minus the effect of
+    any context k_i where a control is given:
+
+    ======================  ==========================================================
+    ``constant``            μ + Σ q b, the same for all answers of a problem: cancels
+    ``any_context``         k_i less its mean: a demonstration of another problem does it, too
+    ``preference_copying``  u_i (M[i,i] - μ - b_i)
+    ``preference_cross``    Σ_{m≠i} u_m (M[i,m] - μ - b_m); with the row above, a_i
+    ``sampling_copying``    (q_i - u_i) g_ii
+    ``sampling_cross``      Σ_{m≠i} (q_m - u_m) g_im
+    ======================  ==========================================================
+
+    These add up to the tilt exactly.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``problem_id, sample_id, demo_id, logprob, logprob_given_demo``, nats; NaN where a pair was
+        not scored.
+    rollouts : DataFrame
+        The run that was scored: ``problem_id, sample_id, correct, answer``. All rollouts count for
+        q, scored or not.
+    control : DataFrame, optional
+        ``problem_id, sample_id, logprob, logprob_given_demo`` with demonstrations of other
+        problems; several rows a rollout are averaged.
+    demo_law : {"policy", "uniform"}
+        Demonstrations in proportion to the (correct) rollouts with that answer, or balanced.
+    drop_self : bool
+        Leave out pairs in which a rollout was shown itself. Copying then is what another rollout
+        with the same answer does, and is missing for answers that occurred once.
+    per_token : bool
+        Divide M by the rollout's ``n_tokens``.
+    allow_incorrect_demos : bool
+        Whether a demonstration may be an incorrect rollout.
+    rollout_law : {"policy", "uniform"}
+        Weights w of the answers, which μ and the demonstrations' effects b are means over: each
+        alike, or in proportion to its correct rollouts. They decide what counts as copying, not
+        the tilt, nor the sum of the two rows of preference or of sampling but for a constant.
+
+    Returns
+    -------
+    DataFrame
+        One row a problem and correct answer that was scored: ``problem_id, answer, log_base``
+        (mean ``logprob`` of its rollouts: exact where an answer has one text), ``n_rollouts``,
+        ``base_share`` (of the correct rollouts), ``n_missing`` (answers that were shown, but not
+        for it: taken as μ + a_i + b_m), ``unscored_demo_share`` (of q on answers never shown, left
+        out), ``vetoed``, ``tilt`` and the sources. A vetoed answer has the tilt -inf and NaN as
+        sources. Nats.
+
+    Raises
+    ------
+    ValueError
+        Scores and rollouts don't fit, see `expected_tilt`; `decompose` refuses a problem's matrix;
+        a scored answer has no control.
+
+    Examples
+    --------
+    >>> rollouts = pd.DataFrame({"problem_id": "p", "sample_id": range(4), "correct": True,
+    ...                          "answer": ["x", "x", "x", "y"]})
+    >>> pairs = [(i, j) for i in range(4) for j in (0, 3)]
+    >>> scores = pd.DataFrame(pairs, columns=["sample_id", "demo_id"]).assign(
+    ...     problem_id="p", logprob=-3.0)
+    >>> same = (scores["sample_id"] == 3) == (scores["demo_id"] == 3)
+    >>> scores["logprob_given_demo"] = -3 + 1.0 * same
+    >>> sources = tilt_sources(scores, rollouts, drop_self=False)
+    >>> sources[["answer", "tilt", "constant", "sampling_copying", "sampling_cross"]]
+      answer  tilt  constant  sampling_copying  sampling_cross
+    0      x  0.75       0.5             0.125           0.125
+    1      y  0.25       0.5            -0.125          -0.125
+    """
+    check_choice(demo_law, "demo_law", get_args(Law))
+    check_choice(rollout_law, "rollout_law", get_args(Law))
+    extra = None if control is None else context_effects(control, rollouts, per_token)
+    frames = []
+    for problem in problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos):
+        context = np.zeros(len(problem.modes)) if extra is None else _context(problem, extra)
+        frames.append(_sources(problem, demo_law, rollout_law, context))
+    if not frames:
+        raise ValueError("scores: no pair has a correct rollout; there is no tilt among answers")
+    return pd.concat(frames, ignore_index=True)
+
+
+def source_table(
+    sources: pd.DataFrame,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    random_state: RandomState = None,
+) -> pd.DataFrame:
+    """Mean over problems of what each source does, with an interval over problems.
+
+    Parameters
+    ----------
+    sources : DataFrame
+        As `tilt_sources` returns it.
+    confidence, n_resamples, random_state
+        Of the bootstrap over problems.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``measure, source, estimate, low, high, n_problems, n_left_out, n_modes, n_vetoed,
+        n_missing``. Measures:
+
+        - "popular" (nats): the source's mean over answers weighted by ``base_share``, less that
+          with equal weights. How much it favours frequent answers.
+        - "spread" (nats): its standard deviation over answers; alone in not adding up.
+        - "slope": its covariance with log_base by the variance of that, pooled over problems. The
+          `predicted_slope` is 1 + that of the tilt.
+
+        Sources are those of `tilt_sources`, "teacher_preference" and "demonstration_sampling", the
+        sums of two each, and "tilt". Problems with fewer than two answers that aren't vetoed are
+        left out.
+
+    Raises
+    ------
+    ValueError
+        A column is missing; no problem has two answers.
+
+    Examples
+    --------
+    >>> sources = pd.DataFrame({"problem_id": list("aabb"), "log_base": [-1.0, -2.0] * 2,
+    ...     "base_share": [0.7, 0.3] * 2, "n_missing": 0, "vetoed": False, "constant": 0.1,
+    ...     "any_context": 0.0, "preference_copying": 0.0, "preference_cross": [0.2, -0.2] * 2,
+    ...     "sampling_copying": [0.3, -0.3] * 2, "sampling_cross": 0.0,
+    ...     "tilt": [0.6, -0.4] * 2})
+    >>> table = source_table(sources, n_resamples=100, random_state=0)
+    >>> table.query("source == 'tilt'")[["measure", "estimate"]].round(3).values.tolist()
+    [['popular', 0.2], ['spread', 0.5], ['slope', 1.0]]
+    """
+    needed = ("problem_id", "log_base", "base_share", "n_missing", "vetoed", "tilt", *SOURCES)
+    require_columns(sources, needed, "sources")
+    table = sources.assign(**{name: sources[a] + sources[b] for name, (a, b) in _SUMS.items()})
+    names = [*SOURCES, *_SUMS, "tilt"]
+    kept = table[~table["vetoed"].astype(bool)]
+    groups = [part for _, part in kept.groupby("problem_id", sort=False) if len(part) > 1]
+    if not groups:
+        raise ValueError("sources: no problem has two answers, so nothing is tilted")
+    values = np.stack([_measures(part, names) for part in groups])
+    means = values.mean(axis=0)
+    bootstrap = Bootstrap(n_resamples, confidence, random_state)
+    drawn = bootstrap.means(values[None])
+    rows = []
+    width = len(names)
+    for at, measure in enumerate(("popular", "spread", "slope")):
+        columns = slice(at * width, (at + 1) * width)
+        estimates, replicates = means[columns], drawn[:, columns]
+        if measure == "slope":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                estimates, replicates = estimates / means[-1], replicates / drawn[:, -1:]
+        low = high = np.full(width, np.nan)
+        if len(groups) > 1 and np.isfinite(replicates).all():
+            low, high = bootstrap.ends(replicates, len(groups))
+        found = {"measure": measure, "source": names, "estimate": estimates}
+        rows.append(pd.DataFrame({**found, "low": low, "high": high}))
+    return pd.concat(rows, ignore_index=True).assign(
+        n_problems=len(groups),
+        n_left_out=table["problem_id"].nunique() - len(groups),
+        n_modes=len(kept),
+        n_vetoed=len(table) - len(kept),
+        n_missing=int(table["n_missing"].sum()),
+    )
+
+
+def problem_decompositions(
+    scores: pd.DataFrame,
+    rollouts: pd.DataFrame,
+    drop_self: bool = True,
+    per_token: bool = False,
+    allow_incorrect_demos: bool = False,
+    rollout_law: Law = "uniform",
+) -> pd.DataFrame:
+    """Take the matrix over answers of each problem apart, with a uniform reference ν.
+
+    Parameters
+    ----------
+    scores, rollouts, drop_self, per_token, allow_incorrect_demos, rollout_law
+        As for `tilt_sources`.
+
+    Returns
+    -------
+    DataFrame
+        One row a problem: ``problem_id, n_modes, n_demo_modes, n_missing, n_vetoed, mean, rollout,
+        demo, interaction`` (`Decomposition.shares`), ``within_minus_between``, ``asymmetry`` and
+        ``accuracy_contrast`` (tilt of correct answers, weighted with w, less that of the incorrect
+        rollouts, demonstrations as the policy draws them). Nats but for the shares; NaN where
+        there is nothing to compare.
+
+    Raises
+    ------
+    ValueError
+        As for `tilt_sources`.
+
+    Examples
+    --------
+    >>> rollouts = pd.DataFrame({"problem_id": "p", "sample_id": range(2), "correct": True,
+    ...                          "answer": ["x", "y"]})
+    >>> scores = pd.DataFrame({"problem_id": "p", "sample_id": [0, 0, 1, 1], "demo_id": [0, 1] * 2,
+    ...                        "logprob": -3.0, "logprob_given_demo": [-1.0, -3.0, -3.0, -1.0]})
+    >>> names = ["mean", "rollout", "demo", "interaction", "within_minus_between"]
+    >>> problem_decompositions(scores, rollouts, drop_self=False)[names].values.tolist()
+    [[1.0, 0.0, 0.0, 1.0, 2.0]]
+    """
+    check_choice(rollout_law, "rollout_law", get_args(Law))
+    rows = []
+    for problem in problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos):
+        parts = _parts(problem, problem.matrix, rollout_law)
+        labels = problem.modes, problem.demo_modes
+        rows.append(
+            {
+                "problem_id": problem.name,
+                "n_modes": len(problem.modes),
+                "n_demo_modes": len(problem.demo_modes),
+                "n_missing": parts.n_missing,
+                "n_vetoed": int(parts.vetoed.sum()),
+                "mean": parts.mean,
+                **parts.shares(),
+                "within_minus_between": parts.within_minus_between(*labels),
+                "asymmetry": parts.asymmetry(*labels),
+                "accuracy_contrast": _contrast(problem, parts),
+            }
+        )
+    if not rows:
+        raise ValueError("scores: no pair has a correct rollout; there is nothing to take apart")
+    return pd.DataFrame(rows)
+
+
+def _contrast(problem: Problem, parts: Decomposition) -> float:
+    """Mean tilt of correct less that of incorrect rollouts; NaN if not all of it was scored."""
+    q = problem.demo_law("policy")[0]
+    if problem.incorrect is None or np.isnan(problem.incorrect[q > 0]).any():
+        return float("nan")
+    right = parts.rollout_weights @ np.where(parts.vetoed, 0.0, parts.tilt(q))
+    return float(right - problem.incorrect[q > 0] @ q[q > 0])
+
+
+def _parts(problem: Problem, matrix: Floats, rollout_law: Law) -> Decomposition:
+    weights = None
+    if rollout_law == "policy":
+        weights = np.array([problem.counts[mode] for mode in problem.modes], dtype=float)
+    try:
+        return decompose(matrix, weights)
+    except ValueError as error:
+        raise ValueError(
+            f"problem {problem.name!r}, answers {problem.modes} given {problem.demo_modes}: {error}"
+        ) from error
+
+
+def _context(problem: Problem, effects: dict[Any, dict[str, float]]) -> Floats:
+    known = effects.get(problem.name, {})
+    for mode in problem.modes:
+        if mode not in known:
+            raise ValueError(
+                f"control: answer {mode!r} of problem {problem.name!r} is scored, but has no "
+                "control; score one of its rollouts with another problem's demonstration"
+            )
+    return np.array([known[mode] for mode in problem.modes])
+
+
+def _sources(problem: Problem, demo_law: Law, rollout_law: Law, context: Floats) -> pd.DataFrame:
+    parts = _parts(problem, problem.matrix - context[:, None], rollout_law)
+    q, left_out = problem.demo_law(demo_law)
+    u = parts.demo_weights
+    ok, same = ~parts.vetoed, problem.same
+    g = np.where(np.isnan(parts.interaction), 0.0, parts.interaction)
+    a = np.where(ok, parts.rollout_effect, 0.0)
+    preference = u * (a[:, None] + g)
+    sampling = (q - u) * g
+    common = float(parts.rollout_weights @ context)
+    columns = (
+        np.full(len(a), parts.mean + q @ parts.demo_effect + common),
+        context - common,
+        (preference * same).sum(axis=1),
+        (preference * ~same).sum(axis=1),
+        (sampling * same).sum(axis=1),
+        (sampling * ~same).sum(axis=1),
+    )
+    n = np.array([problem.counts[mode] for mode in problem.modes])
+    return pd.DataFrame(
+        {
+            "problem_id": problem.name,
+            "answer": problem.modes,
+            "log_base": problem.log_base,
+            "n_rollouts": n,
+            "base_share": n / sum(problem.counts.values()),
+            "n_missing": np.isnan(problem.matrix).sum(axis=1),
+            "unscored_demo_share": left_out,
+            "vetoed": parts.vetoed,
+            "tilt": parts.tilt(q) + context,
+            **{s: np.where(ok, c, np.nan) for s, c in zip(SOURCES, columns, strict=True)},
+        }
+    )
+
+
+def _measures(part: pd.DataFrame, names: list[str]) -> Floats:
+    """A problem's popularity, spread and covariance of each source, and variance of log_base."""
+    values = part[names].to_numpy(float)
+    centred = values - values.mean(axis=0)
+    share = part["base_share"].to_numpy(float)
+    log_base = part["log_base"].to_numpy(float)
+    log_base = log_base - log_base.mean()
+    spread = np.sqrt((centred**2).mean(axis=0))
+    popular = share / share.sum() @ centred
+    return np.hstack([popular, spread, log_base @ centred, log_base @ log_base])
