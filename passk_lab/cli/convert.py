@@ -13,18 +13,19 @@ from passk_lab.cli._arguments import (
     key_value,
 )
 from passk_lab.readers import FORMATS
-from passk_lab.readers import convert as convert_file
 
 _WIDTH = max(map(len, FORMATS))
 _LISTING = "\n".join(f"  {name:<{_WIDTH}}  {f.description}" for name, f in FORMATS.items())
 
 
 def _run(options: argparse.Namespace) -> int:
+    from passk_lab.readers import convert
+
     names = [name for name, _ in options.option]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"--option {repeated[0]} is given twice")
-    table = convert_file(options.format, options.source, options.target, **dict(options.option))
+    table = convert(options.format, options.source, options.target, **dict(options.option))
     if not options.quiet:
         n_problems = table["problem_id"].nunique()
         print(

@@ -14,16 +14,33 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from passk_lab.readers import frame_of
+from passk_lab.readers.common import frame_of, reads_files
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import validate_rollouts
 
-__all__ = ["read_evalplus", "source_files"]
+__all__ = ["read_evalplus"]
 
 _PASS = "pass"
 _FIELDS = ("solution", "base_status", "plus_status")
 
 
+def _source_files(path: Path) -> list[Path]:
+    """Give the results file: ``path`` itself, or the one that belongs to these samples."""
+    if path.is_dir():
+        results = path / "eval_results.json"
+    elif path.name.endswith(".jsonl"):
+        results = path.with_name(path.name.replace(".jsonl", "_eval_results.json"))
+    else:
+        return [path]
+    if not results.exists():
+        raise FileNotFoundError(
+            f"{path}: is not graded, for there is no {results.name}; run "
+            f"evalplus.evaluate --samples={path.name}"
+        )
+    return [results]
+
+
+@reads_files(_source_files)
 def read_evalplus(
     path: str | os.PathLike[str], *, tests: Literal["plus", "base"] | None = None
 ) -> pd.DataFrame:
@@ -64,7 +81,7 @@ def read_evalplus(
     if tests not in (None, "plus", "base"):
         raise ValueError(f"tests={tests!r}: known are 'plus' and 'base'")
     path = Path(path)
-    (results,) = source_files(path)
+    (results,) = _source_files(path)
     frame = frame_of(list(_samples(results)))
     if frame.empty:
         raise ValueError(f"{results}: the file holds no samples")
@@ -84,22 +101,6 @@ def read_evalplus(
     if path.is_file() and results != path:
         frame = _add_fields(frame, path, results)
     return validate_rollouts(frame, str(results))
-
-
-def source_files(path: Path) -> list[Path]:
-    """Give the results file: ``path`` itself, or the one that belongs to these samples."""
-    if path.is_dir():
-        results = path / "eval_results.json"
-    elif path.name.endswith(".jsonl"):
-        results = path.with_name(path.name.replace(".jsonl", "_eval_results.json"))
-    else:
-        return [path]
-    if not results.exists():
-        raise FileNotFoundError(
-            f"{path}: is not graded, for there is no {results.name}; run "
-            f"evalplus.evaluate --samples={path.name}"
-        )
-    return [results]
 
 
 def _samples(results: Path) -> Iterator[dict[str, Any]]:

@@ -12,17 +12,24 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from passk_lab.readers import frame_of
+from passk_lab.readers.common import frame_of, reads_files
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import validate_rollouts
 
-__all__ = ["read_human_eval", "source_files"]
+__all__ = ["read_human_eval"]
 
 _SUFFIX = "_results.jsonl"
 _FIELDS = ("task_id", "completion", "passed")
 _NAMES = {"task_id": "problem_id", "completion": "text", "passed": "correct"}
 
 
+def _source_files(path: Path) -> list[Path]:
+    """Give the results file: ``path`` itself, or the one beside it."""
+    results = path.with_name(path.name + _SUFFIX)
+    return [results if results.exists() else path]
+
+
+@reads_files(_source_files)
 def read_human_eval(
     path: str | os.PathLike[str], *, answer: Literal["text"] | None = None
 ) -> pd.DataFrame:
@@ -62,7 +69,7 @@ def read_human_eval(
     if answer not in (None, "text"):
         raise ValueError(f"answer={answer!r}: known are None and 'text'")
     path = Path(path)
-    (results,) = source_files(path)
+    (results,) = _source_files(path)
     records = list(iter_jsonl(results))
     if not records:
         raise ValueError(f"{results}: the file holds no samples")
@@ -74,12 +81,6 @@ def read_human_eval(
     if answer == "text":
         frame["answer"] = frame["text"].map(str.strip)
     return validate_rollouts(frame, str(results))
-
-
-def source_files(path: Path) -> list[Path]:
-    """Give the results file: ``path`` itself, or the one beside it."""
-    results = path.with_name(path.name + _SUFFIX)
-    return [results if results.exists() else path]
 
 
 def _require(record: dict[str, Any], number: int, results: Path) -> None:

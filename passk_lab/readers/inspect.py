@@ -30,9 +30,10 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from passk_lab.readers.common import reads_files
 from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
 
-__all__ = ["read_inspect", "source_files"]
+__all__ = ["read_inspect"]
 
 Unscored = Literal["refuse", "drop", "incorrect"]
 
@@ -40,6 +41,28 @@ _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
+def _source_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the logs that `read_inspect` reads for a file or folder."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    # Inspect's own notes about a folder.
+    notes = ("eval-set.json", "listing.json", "logs.json")
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix in (".json", ".eval")
+        and file.name not in notes
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not files:
+        raise ValueError(f"{path}: no Inspect logs (.json or .eval) here")
+    return files
+
+
+@reads_files(_source_files)
 def read_inspect(
     path: str | os.PathLike[str],
     *,
@@ -105,7 +128,7 @@ def read_inspect(
     """
     if unscored not in get_args(Unscored):
         raise ValueError(f"unscored={unscored!r} is not one of {', '.join(get_args(Unscored))}")
-    logs = [(file, _load(file)) for file in source_files(path)]
+    logs = [(file, _load(file)) for file in _source_files(path)]
     if task is not None:
         known = sorted({str(log["eval"]["task"]) for _, log in logs})
         logs = [(file, log) for file, log in logs if log["eval"]["task"] == task]
@@ -135,27 +158,6 @@ def read_inspect(
     return validate_rollouts(
         table.drop(columns=[name for name in optional if table[name].isna().all()]), str(path)
     )
-
-
-def source_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the logs that `read_inspect` reads for a file or folder."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    # Inspect's own notes about a folder.
-    notes = ("eval-set.json", "listing.json", "logs.json")
-    files = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.suffix in (".json", ".eval")
-        and file.name not in notes
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    if not files:
-        raise ValueError(f"{path}: no Inspect logs (.json or .eval) here")
-    return files
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -42,10 +42,11 @@ from passk_lab.readers._repeats import (
     first_match,
     share_correct,
 )
+from passk_lab.readers.common import reads_files
 from passk_lab.rollouts.files import open_parquet, read_parquet
 from passk_lab.rollouts.table import validate_rollouts
 
-__all__ = ["read_lighteval", "source_files"]
+__all__ = ["read_lighteval"]
 
 Repeats = Literal["graded", "counts", "regrade"]
 
@@ -70,6 +71,22 @@ class _Share(NamedTuple):
     k: int
 
 
+def _source_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the details files that `read_lighteval` reads for a file or folder."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("details_*") if _NAME.fullmatch(file.name))
+    if not files:
+        raise ValueError(
+            f"{path}: no details_<task>_<date>.parquet here; run lighteval with --save-details"
+        )
+    return files
+
+
+@reads_files(_source_files)
 def read_lighteval(
     path: str | os.PathLike[str],
     *,
@@ -136,7 +153,7 @@ def read_lighteval(
     first_file: dict[tuple[str | None, str], Path] = {}
     taken: dict[tuple[str | None, str], int] = {}
     tasks: set[str] = set()
-    for file in source_files(path):
+    for file in _source_files(path):
         origin = _origin(file)
         rows = _rows(file)
         tasks |= {row["doc"]["task_name"] for row in rows}
@@ -167,21 +184,6 @@ def read_lighteval(
     return validate_rollouts(
         table.drop(columns=[name for name in optional if table[name].isna().all()]), str(path)
     )
-
-
-def source_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the details files that `read_lighteval` reads for a file or folder."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("details_*") if _NAME.fullmatch(file.name))
-    if not files:
-        raise ValueError(
-            f"{path}: no details_<task>_<date>.parquet here; run lighteval with --save-details"
-        )
-    return files
 
 
 def _origin(file: Path) -> _Origin:

@@ -48,10 +48,11 @@ from passk_lab.readers._repeats import (
     first_match,
     share_correct,
 )
+from passk_lab.readers.common import reads_files
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
 
-__all__ = ["read_lm_eval", "source_files"]
+__all__ = ["read_lm_eval"]
 
 Repeats = Literal["graded", "filtered", "counts", "regrade"]
 
@@ -76,6 +77,23 @@ class _Options(NamedTuple):
     target_pattern: re.Pattern[str] | None
 
 
+def _source_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Give the samples files that `read_lm_eval` reads for a file or folder."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("samples_*") if _NAME.fullmatch(file.name))
+    if not files:
+        raise ValueError(
+            f"{path}: no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and "
+            "--output_path"
+        )
+    return files
+
+
+@reads_files(_source_files)
 def read_lm_eval(
     path: str | os.PathLike[str],
     *,
@@ -147,7 +165,7 @@ def read_lm_eval(
         compile_pattern(answer_pattern, "answer_pattern"),
         compile_pattern(target_pattern, "target_pattern"),
     )
-    files = [_describe(file, Path(path)) for file in source_files(path)]
+    files = [_describe(file, Path(path)) for file in _source_files(path)]
     if task is not None:
         known = sorted({file.task for file in files if file.task is not None})
         files = [file for file in files if file.task == task]
@@ -169,22 +187,6 @@ def read_lm_eval(
         if table[name].isna().all():
             del table[name]
     return validate_rollouts(table, str(path))
-
-
-def source_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the samples files that `read_lm_eval` reads for a file or folder."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("samples_*") if _NAME.fullmatch(file.name))
-    if not files:
-        raise ValueError(
-            f"{path}: no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and "
-            "--output_path"
-        )
-    return files
 
 
 def _describe(file: Path, asked: Path) -> _File:

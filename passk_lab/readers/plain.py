@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from passk_lab.readers import frame_of, grade, settle
+from passk_lab.readers.common import frame_of, grade, settle
 from passk_lab.rollouts.files import iter_jsonl, open_parquet, read_parquet
 from passk_lab.rollouts.table import name_cell, validate_rollouts
 

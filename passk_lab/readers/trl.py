@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from passk_lab.readers import grade, stable_id
+from passk_lab.readers.common import grade, reads_files, stable_id
 from passk_lab.rollouts.files import open_parquet, read_parquet
 from passk_lab.rollouts.table import validate_rollouts
 
-__all__ = ["read_trl", "source_files"]
+__all__ = ["read_trl"]
 
 _FIELDS = ("step", "prompt", "completion", "advantage")
 _NAME = re.compile(r"completions_([0-9]+)\.parquet")
@@ -38,6 +38,21 @@ _TAKEN = (
 )
 
 
+def _source_files(path: Path) -> list[Path]:
+    """Give the file itself, or a folder's ``completions_<step>.parquet`` in order of steps."""
+    if not path.is_dir():
+        return [path]
+    folders = [path, path / "completions"]
+    found = {f: _NAME.fullmatch(f.name) for folder in folders for f in folder.glob("*.parquet")}
+    steps = {file: int(match[1]) for file, match in found.items() if match}
+    if not steps:
+        raise ValueError(
+            f"{path}: no completions_<step>.parquet in this folder; train with log_completions=True"
+        )
+    return sorted(steps, key=lambda file: (steps[file], file))
+
+
+@reads_files(_source_files)
 def read_trl(
     path: str | os.PathLike[str],
     *,
@@ -97,7 +112,7 @@ def read_trl(
     path = Path(path)
     parts: list[pd.DataFrame] = []
     before: pd.DataFrame | None = None
-    for file in source_files(path):
+    for file in _source_files(path):
         part = _read_file(file)
         if part.empty:  # logged before the first completions, by an evaluation or an early end
             continue
@@ -115,20 +130,6 @@ def read_trl(
     if not parts:
         raise ValueError(f"{path}: no completions were logged")
     return validate_rollouts(pd.concat(parts, ignore_index=True), str(path))
-
-
-def source_files(path: Path) -> list[Path]:
-    """Give the file itself, or a folder's ``completions_<step>.parquet`` in order of steps."""
-    if not path.is_dir():
-        return [path]
-    folders = [path, path / "completions"]
-    found = {f: _NAME.fullmatch(f.name) for folder in folders for f in folder.glob("*.parquet")}
-    steps = {file: int(match[1]) for file, match in found.items() if match}
-    if not steps:
-        raise ValueError(
-            f"{path}: no completions_<step>.parquet in this folder; train with log_completions=True"
-        )
-    return sorted(steps, key=lambda file: (steps[file], file))
 
 
 def _read_file(file: Path) -> pd.DataFrame:

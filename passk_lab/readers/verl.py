@@ -21,11 +21,11 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab.readers import frame_of, grade, stable_id
+from passk_lab.readers.common import frame_of, grade, reads_files, stable_id
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import validate_rollouts
 
-__all__ = ["read_verl", "source_files"]
+__all__ = ["read_verl"]
 
 _FIELDS = ("input", "output", "score")
 _INVALID = "[INVALID]"
@@ -36,6 +36,26 @@ _TAKEN = (
 )
 
 
+def _source_files(path: Path) -> list[Path]:
+    """Give the file itself, or a folder's ``<step>.jsonl`` in the order of their steps."""
+    if not path.is_dir():
+        return [path]
+    files = list(path.glob("*.jsonl"))
+    for file in files:
+        if _step(file) is None:
+            raise ValueError(
+                f"{file}: verl names its dumps <step>.jsonl; take this file out of the folder, or "
+                "read it on its own"
+            )
+    if not files:
+        raise ValueError(
+            f"{path}: no <step>.jsonl in this folder; give the folder that "
+            "trainer.rollout_data_dir or trainer.validation_data_dir named"
+        )
+    return sorted(files, key=lambda file: _step(file) or 0)
+
+
+@reads_files(_source_files)
 def read_verl(
     path: str | os.PathLike[str],
     *,
@@ -86,7 +106,7 @@ def read_verl(
     0     7     True   -1.0  It is 5
     """
     path = Path(path)
-    files = source_files(path)
+    files = _source_files(path)
     frames = [_read_file(file) for file in files]
     frame = pd.concat(frames, ignore_index=True)
     source = str(path)
@@ -110,25 +130,6 @@ def read_verl(
     rest = frame.drop(columns=["input", "output"], errors="ignore")
     rest = rest.rename(columns={name: f"verl_{name}" for name in (*_TAKEN, *made) if name in rest})
     return validate_rollouts(pd.concat([pd.DataFrame(made), rest], axis=1), source)
-
-
-def source_files(path: Path) -> list[Path]:
-    """Give the file itself, or a folder's ``<step>.jsonl`` in the order of their steps."""
-    if not path.is_dir():
-        return [path]
-    files = list(path.glob("*.jsonl"))
-    for file in files:
-        if _step(file) is None:
-            raise ValueError(
-                f"{file}: verl names its dumps <step>.jsonl; take this file out of the folder, or "
-                "read it on its own"
-            )
-    if not files:
-        raise ValueError(
-            f"{path}: no <step>.jsonl in this folder; give the folder that "
-            "trainer.rollout_data_dir or trainer.validation_data_dir named"
-        )
-    return sorted(files, key=lambda file: _step(file) or 0)
 
 
 def _step(file: Path) -> int | None:

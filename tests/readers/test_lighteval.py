@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from passk_lab.readers.lighteval import read_lighteval, source_files
+from passk_lab.readers.lighteval import read_lighteval
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "lighteval"
 OUTPUT = FIXTURES / "output"
@@ -180,7 +180,7 @@ def test_counts_need_a_metric_that_counts(tmp_path):
 
 
 def test_folder():
-    assert len(source_files(OUTPUT)) == 4
+    assert len(read_lighteval.source_files(OUTPUT)) == 4
     table = read_lighteval(OUTPUT, task="toy_one|0")
     assert set(table["task"]) == {"toy_one|0"}
     with pytest.raises(

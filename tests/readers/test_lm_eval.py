@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passk_lab.readers.lm_eval import read_lm_eval, source_files
+from passk_lab.readers.lm_eval import read_lm_eval
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "lm-eval"
 OUTPUT = FIXTURES / "output"
@@ -218,7 +218,7 @@ def test_choices_are_never_made_silently():
 
 
 def test_folder_with_several_tasks():
-    assert len(source_files(OUTPUT)) == 6
+    assert len(read_lm_eval.source_files(OUTPUT)) == 6
     table = read_lm_eval(OUTPUT, task="toy_each")
     assert set(table["task"]) == {"toy_each"}
     with pytest.raises(ValueError, match=r"no samples of task 'x' \(tasks: toy_choice"):

@@ -109,6 +109,58 @@ def test_the_files_noted_are_those_that_were_read(tmp_path):
     assert str(FIXTURES) not in json.dumps(read_metadata(target))
 
 
+@pytest.fixture
+def other_package(tmp_path, monkeypatch):
+    """A package with readers of its own, one of them broken."""
+    folder = tmp_path / "site"
+    metadata = folder / "other_logs-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-logs\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[passk_lab.readers]\n"
+        "words = other_logs:read_words\n"
+        "broken = other_logs.missing:read\n"
+        "number = other_logs:NUMBER\n"
+        "verl = other_logs:read_words\n"
+    )
+    (folder / "other_logs.py").write_text(
+        "import pandas as pd\n"
+        "NUMBER = 1\n"
+        "def read_words(path, *, right='yes'):\n"
+        "    words = path.read_text().split()\n"
+        "    return pd.DataFrame({'problem_id': 'all', 'correct': [w == right for w in words]})\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("other_logs", None)
+
+
+def test_formats_of_other_packages(tmp_path, other_package):
+    path, target = tmp_path / "log.txt", tmp_path / "out.parquet"
+    path.write_text("yes no si")
+    assert list(options("words")) == ["right"]
+    found = read("words", str(path))
+    assert found["correct"].tolist() == [True, False, False]
+    assert found["sample_id"].tolist() == [0, 1, 2]
+    table = convert("words", path, target, right="si", run="mine")
+    assert table["correct"].tolist() == [False, False, True]
+    note = read_metadata(target)["converted_from"]
+    assert [file["name"] for file in note["files"]] == ["log.txt"]
+    assert reader("verl").__name__ == "read_verl"
+    with pytest.raises(ValueError, match=r"'nonsense'.*plain, words, broken"):
+        read("nonsense", path)
+
+
+def test_broken_formats_of_other_packages(tmp_path, other_package):
+    broken = "'broken' is 'other_logs.missing:read' of other-logs, which can't be loaded"
+    with pytest.raises(ValueError, match=rf"{broken} \(ModuleNotFoundError: .*mend or remove"):
+        read("broken", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"'number' is 'other_logs:NUMBER' of other-logs, .*no fun"
+    ):
+        reader("number")
+
+
 def test_source_is_not_overwritten(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"problem_id": "a", "correct": true}\n')

