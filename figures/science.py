@@ -8,15 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from palette import lab_styles
-from writing import write, write_table
+from palette import MethodStyle, lab_styles
+from registry import Drawn, Study, Tables
+from words import share, span
 
-from passk_lab.plots import (
-    plot_distinct_at_k,
-    plot_pass_at_k,
-    style,
-)
+from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k
 from passk_lab.rollouts import read_rollouts
 from passk_lab.stats import (
     crossed_bootstrap,
@@ -34,28 +30,27 @@ SEED = 0
 CHOICES = 4
 
 
-def draw(data: Path, figures: Path) -> list[Path]:
-    """Draw the figure; return what was written, with the tables behind it."""
-    rollouts = read_rollouts(data / "rollouts.parquet").astype({"run": str, "problem_id": str})
-    modes = rollouts.assign(answer=rollouts["mode"])
-    n_samples = rollouts.groupby(["run", "seed", "problem_id"], observed=True).size().min()
-    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= n_samples]
-    with style():
-        files = write({"science": science(rollouts, modes, ks)}, figures)
-    largest = max(ks)
-    files.append(write_table(findings(rollouts, modes, largest), figures / "science-findings.csv"))
-    teacher = decomposition(pd.read_parquet(data / "scores.parquet"), modes)
-    files.append(write_table(teacher, figures / "science-teacher.csv"))
-    return files
+class Questions:
+    """Graded replies, and the same with their meanings for answers."""
+
+    def __init__(self, data: Path) -> None:
+        columns = {"run": str, "problem_id": str}
+        self.rollouts = read_rollouts(data / "rollouts.parquet").astype(columns)
+        self.modes = self.rollouts.assign(answer=self.rollouts["mode"])
+        groups = self.rollouts.groupby(["run", "seed", "problem_id"], observed=True)
+        self.ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= groups.size().min()]
+        self.scores = pd.read_parquet(data / "scores.parquet")
 
 
-def science(
-    rollouts: pd.DataFrame, modes: pd.DataFrame, ks: list[int]
-) -> tuple[Figure, pd.DataFrame]:
+SCIENCE = Study("science", Questions, "data/science", N_RESAMPLES, SEED)
+
+
+@SCIENCE.figure("science", "Science questions with a real model", number=10)
+def science(questions: Questions) -> Drawn:
     """pass@k, meanings of the correct replies, and what entropy and length say."""
-    options = {"n_resamples": N_RESAMPLES, "random_state": SEED}
-    solved = seed_curve(rollouts, "pass_at_k", ks, **options)
-    found = seed_curve(modes, "distinct_at_k", ks, **options)
+    rollouts, modes, ks = questions.rollouts, questions.modes, questions.ks
+    solved = seed_curve(rollouts, "pass_at_k", ks, n_resamples=N_RESAMPLES, random_state=SEED)
+    found = seed_curve(modes, "distinct_at_k", ks, n_resamples=N_RESAMPLES, random_state=SEED)
     figure, axes = plt.subplots(1, 5, figsize=(18, 4.4), width_ratios=[4, 4, 2.5, 2.5, 2.5])
     styles = lab_styles([run for run in RUNS if run in set(rollouts["run"])])
     plot_pass_at_k(solved, axes[0], styles)
@@ -82,6 +77,32 @@ def science(
         ax.set_title(title)
     table = pd.concat([solved.assign(metric="pass_at_k"), found.assign(metric="distinct_at_k")])
     return figure, table
+
+
+@science.found
+def _(tables: Tables) -> str:
+    table = tables["science-findings"].set_index(["metric", "run"])
+    metrics = table.index.get_level_values("metric").unique()
+    meanings = next(name for name in metrics if name.startswith("meanings@"))
+    said = []
+    for run in table.loc["pass@1"].index:
+        rows = {name: table.loc[(name, run)] for name in metrics}
+        said.append(
+            f"""{run}: pass@1 {span(rows["pass@1"])}, {meanings} {span(rows[meanings])}, token
+            entropy {span(rows["token_entropy"])} nats, {span(rows["n_tokens"], 0)} tokens a
+            reply, {span(rows["differing"])} of the pairs of correct replies differ in meaning"""
+        )
+    row = table.loc[(meanings, "sdsd")]
+    teacher = tables["science-teacher"].set_index("quantity")
+    return f"""A language model of 135 million parameters on questions that training never saw
+        (three seeds, twelve updates). {"; ".join(said)}. Guessing has pass@1 0.25. SDSD keeps
+        {share(row, "base")} of the base's {meanings}. What the teacher knows: shown a correct
+        reply, the base's other correct replies change by {span(teacher.loc["correct"])} nats and
+        its wrong ones by {span(teacher.loc["wrong"])}, a difference of
+        {span(teacher.loc["correct - wrong"])} over {int(teacher.loc["correct", "n_problems"])}
+        questions; above zero a demonstration would tell right from wrong.
+        {teacher.loc["interaction", "estimate"]:.0%} of the PCMI among correct replies is neither
+        the rollout's nor the demonstration's own."""
 
 
 def per_seed(rollouts: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
@@ -123,7 +144,9 @@ def differing(modes: pd.DataFrame) -> tuple[float, float, float]:
     return float(differ / pairs_in_all), float(low), float(high)
 
 
-def intervals(ax: Axes, values: dict[str, tuple[float, float, float]], styles: dict) -> None:
+def intervals(
+    ax: Axes, values: dict[str, tuple[float, float, float]], styles: dict[str, MethodStyle]
+) -> None:
     """Draw an estimate with its interval for each run."""
     for place, (run, look) in enumerate(styles.items()):
         estimate, low, high = values[run]
@@ -135,8 +158,10 @@ def intervals(ax: Axes, values: dict[str, tuple[float, float, float]], styles: d
     ax.grid(axis="y", visible=False)
 
 
-def findings(rollouts: pd.DataFrame, modes: pd.DataFrame, largest: int) -> pd.DataFrame:
+@SCIENCE.table("science-findings")
+def findings(questions: Questions) -> pd.DataFrame:
     """Estimates with intervals, and paired differences from the base and from GRPO."""
+    rollouts, modes, largest = questions.rollouts, questions.modes, max(questions.ks)
     values = {
         "pass@1": (rollouts, "pass_at_k", 1),
         f"pass@{largest}": (rollouts, "pass_at_k", largest),
@@ -163,12 +188,14 @@ def findings(rollouts: pd.DataFrame, modes: pd.DataFrame, largest: int) -> pd.Da
     return table
 
 
-def decomposition(scores: pd.DataFrame, modes: pd.DataFrame) -> pd.DataFrame:
+@SCIENCE.table("science-teacher")
+def decomposition(questions: Questions) -> pd.DataFrame:
     """Shares of the teacher's PCMI, and whether it tells correct replies from wrong ones.
 
     Questions with two correct replies of the base or more; no two texts are the same, so each reply
     is a mode of its own.
     """
+    scores, modes = questions.scores, questions.modes
     base = modes[modes["run"] == "base"].drop(columns="seed")
     base = base.assign(answer=base["sample_id"].astype(str))
     shares = problem_decompositions(scores, base, drop_self=False)

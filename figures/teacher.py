@@ -7,12 +7,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from palette import lab_styles
+from registry import Drawn, Study, Tables
 from scipy.stats import spearmanr
-from writing import write
+from words import span
 
-from passk_lab.plots import style
 from passk_lab.stats import crossed_bootstrap
 from passk_lab.teacher import (
     expected_tilt,
@@ -39,27 +38,25 @@ SOURCES = {
 }
 
 
-def draw(data: Path, figures: Path) -> list[Path]:
-    """Draw figures 6, 7 and 8; return what was written, each with its CSV."""
-    policies = pd.read_parquet(data / "policies.parquet")
-    policies = policies[policies["split"] == "id"].astype({"run": str, "problem_id": str})
-    answers = pd.read_parquet(data / "answers.parquet")
-    scores = pd.read_parquet(data / "scores.parquet")
-    own = scores[scores["demo_id"] < OTHERS]
-    control = scores[scores["demo_id"] >= OTHERS]
-    wanted = [("run", "==", "base"), ("split", "==", "id"), ("seed", "==", 0)]
-    base = pd.read_parquet(data / "rollouts.parquet", filters=wanted)
-    base = base.astype({"problem_id": str, "answer": str})
-    tilts = expected_tilt(own, answers, "probability", drop_self=False)
-    seen = pd.read_parquet(data / "seen.parquet").astype({"run": str, "problem_id": str})
-    with style():
-        drawn = {
-            "amplification-paths": amplification(policies, tilts),
-            "sources-paths": sources(own, control, answers, base),
-            "forecast-paths": forecasts({"new": policies, "trained-on": seen}, own, answers),
-        }
-        files = write(drawn, figures)
-    return files
+class Bias:
+    """Scores of the base by its teacher, and exact policies of all runs."""
+
+    def __init__(self, data: Path) -> None:
+        policies = pd.read_parquet(data / "policies.parquet")
+        policies = policies[policies["split"] == "id"]
+        self.policies = policies.astype({"run": str, "problem_id": str})
+        self.answers = pd.read_parquet(data / "answers.parquet")
+        scores = pd.read_parquet(data / "scores.parquet")
+        self.own = scores[scores["demo_id"] < OTHERS]
+        self.control = scores[scores["demo_id"] >= OTHERS]
+        wanted = [("run", "==", "base"), ("split", "==", "id"), ("seed", "==", 0)]
+        base = pd.read_parquet(data / "rollouts.parquet", filters=wanted)
+        self.base = base.astype({"problem_id": str, "answer": str})
+        seen = pd.read_parquet(data / "seen.parquet")
+        self.seen = seen.astype({"run": str, "problem_id": str})
+
+
+TEACHER = Study("teacher", Bias, "data/paths", N_RESAMPLES, SEED)
 
 
 def before_and_after(policies: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -71,8 +68,11 @@ def before_and_after(policies: pd.DataFrame, run: str) -> pd.DataFrame:
     return pd.concat(seeds, ignore_index=True)
 
 
-def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Figure 6: log-probabilities after against before, and the slopes of all runs."""
+@TEACHER.figure("amplification-paths", "Gaps among correct paths", number=6)
+def amplification(bias: Bias) -> Drawn:
+    """Log-probabilities after against before, and the slopes of all runs."""
+    policies = bias.policies
+    tilts = expected_tilt(bias.own, bias.answers, "probability", drop_self=False)
     runs = sorted(set(policies["run"]) - {"base"})
     tilt = tilts[tilts["correct"]][["problem_id", "answer", "tilt"]]
     rows = []
@@ -124,10 +124,24 @@ def amplification(policies: pd.DataFrame, tilts: pd.DataFrame) -> tuple[Figure, 
     return figure, table
 
 
-def sources(
-    own: pd.DataFrame, control: pd.DataFrame, answers: pd.DataFrame, base: pd.DataFrame
-) -> tuple[Figure, pd.DataFrame]:
-    """Figure 7: where the tilt comes from, and the PCMI matrix of one prompt."""
+@amplification.found
+def _(tables: Tables) -> str:
+    table = tables["amplification-paths"].set_index("run")
+    told = [
+        f"{run} {span(table.loc[run])}"
+        for run in ("sdsd", "sdsd/frozen", "sdsd-uniform", "grpo", "grpo/kl", "mara")
+    ]
+    return f"""Slope of log π after against before over the correct paths (1: ratios kept):
+        {", ".join(told)}; the tilt of one generation alone predicts
+        {span(table.loc["predicted, weight 1"])}. The controls: base against base
+        {table.loc["base again", "estimate"]:.2f}, ideal RL
+        {table.loc["ideal RL", "estimate"]:.2f}."""
+
+
+@TEACHER.figure("sources-paths", "Where the tilt comes from", number=7)
+def sources(bias: Bias) -> Drawn:
+    """Where the tilt comes from, and the PCMI matrix of one prompt."""
+    own, control, answers, base = bias.own, bias.control, bias.answers, bias.base
     # The decomposition counts how often the base gives each answer: scores go to its rollouts.
     keys = ["problem_id", "answer"]
     first = base.drop_duplicates(keys)[[*keys, "sample_id"]]
@@ -171,6 +185,17 @@ def sources(
     return figure, table
 
 
+@sources.found
+def _(tables: Tables) -> str:
+    table = tables["sources-paths"]
+    slope = table[table["measure"] == "slope"].set_index("source")
+    return f"""What the tilt adds to the slope: {span(slope.loc["tilt"])} in all, of which the
+        teacher's own preference {span(slope.loc["teacher_preference"])}, the more frequent
+        demonstrations {span(slope.loc["demonstration_sampling"])} (copying them
+        {span(slope.loc["sampling_copying"])}), and any context at all
+        {span(slope.loc["any_context"])}."""
+
+
 def example(own: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """PCMI matrix of the first prompt with six correct paths or more."""
     right = answers[answers["correct"]]
@@ -185,14 +210,15 @@ def example(own: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     return matrix.set_axis(names[order], axis=0).set_axis(names[order], axis=1)
 
 
-def forecasts(
-    measured: dict[str, pd.DataFrame], own: pd.DataFrame, answers: pd.DataFrame
-) -> tuple[Figure, pd.DataFrame]:
-    """Figure 8: forecast from the base alone, against what training did, problem by problem.
+@TEACHER.figure("forecast-paths", "Forecast and outcome", number=8)
+def forecasts(bias: Bias) -> Drawn:
+    """Forecast from the base alone, against what training did, problem by problem.
 
     Measured on problems that training never saw, and where it was trained on these very problems.
     """
-    updates = int(measured["new"]["step"].max())
+    own, answers = bias.own, bias.answers
+    measured = {"new": bias.policies, "trained-on": bias.seen}
+    updates = int(bias.policies["step"].max())
     # A teacher that takes a share of the student at every update has gone through as many
     # generations as shares; beyond a few of them nothing is left to move.
     moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates}
@@ -217,6 +243,21 @@ def forecasts(
     for ax in axes[-1]:
         ax.set_xlabel("forecast drop of effective paths")
     return figure, pd.DataFrame(records)
+
+
+@forecasts.found
+def _(tables: Tables) -> str:
+    table = tables["forecast-paths"]
+    name = "effective_answers"
+    told = [
+        f"""{row["run"]}, {row["problems"]} problems: forecast drop
+        {row[f"{name}_drop_forecast"]:.2f}, measured
+        {span(row, 2, f"{name}_drop", f"{name}_drop_")}, rank correlation over problems
+        {row[f"{name}_rank"]:.2f} (the base's own number of effective paths alone:
+        {row[f"{name}_rank_of_base"]:.2f})"""
+        for _, row in table.iterrows()
+    ]
+    return f"Drop of effective correct paths, problem by problem. {'; '.join(told)}."
 
 
 def against_forecast(

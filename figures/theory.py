@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from palette import lab_styles
-from writing import write
+from registry import Drawn, Study, Tables
 
-from passk_lab.plots import plot_progress, style
+from passk_lab.plots import plot_progress
 from passk_lab.teacher import (
     BoostWorld,
     count_slope_table,
@@ -27,16 +24,7 @@ BASE = np.array([0.30, 0.18, 0.12, 0.40])
 BOOST = 2.0
 
 
-def draw(figures: Path) -> list[Path]:
-    """Draw every figure of the theory; return what was written, each with its CSV."""
-    with style():
-        drawn = {
-            "optimum-theory": optimum(),
-            "dynamics-theory": dynamics(),
-            "slopes-theory": slopes(),
-        }
-        files = write(drawn, figures)
-    return files
+THEORY = Study("theory", seed=SEED)
 
 
 def boost_pcmi(base: np.ndarray, boost: float, n_correct: int) -> np.ndarray:
@@ -47,8 +35,9 @@ def boost_pcmi(base: np.ndarray, boost: float, n_correct: int) -> np.ndarray:
     return np.log(teacher / teacher.sum(axis=0)) - np.log(base)[:, None]
 
 
-def optimum() -> tuple[Figure, pd.DataFrame]:
-    """Figure 1: the base, the optimum of RL and that of self-distillation, at equal accuracy."""
+@THEORY.figure("optimum-theory", "What the optima do to correct answers", number=1)
+def optimum() -> Drawn:
+    """The base, the optimum of RL and that of self-distillation, at equal accuracy."""
     pcmi = boost_pcmi(BASE, BOOST, 3)
     popular = BASE[:3] / BASE[:3].sum()
     distilled = self_distillation_optimum(BASE, pcmi, popular)
@@ -85,8 +74,20 @@ def optimum() -> tuple[Figure, pd.DataFrame]:
     return figure, pd.DataFrame(rows)
 
 
-def dynamics() -> tuple[Figure, pd.DataFrame]:
-    """Figure 9: effective correct answers over generations of self-distillation."""
+@optimum.found
+def _(tables: Tables) -> str:
+    table = tables["optimum-theory"]
+    ratios = [
+        f"{run}: {part['probability'].iloc[0] / part['probability'].iloc[2]:.1f}"
+        for run, part in table.groupby("law", sort=False)
+    ]
+    return f"""Theory, one prompt with three correct answers. How many times as likely as the rarest
+        correct answer the most frequent one is: {"; ".join(ratios)}."""
+
+
+@THEORY.figure("dynamics-theory", "Generations", number=9)
+def dynamics() -> Drawn:
+    """Effective correct answers over generations of self-distillation."""
     n_generations, n_worlds = 25, 500
     rng = np.random.default_rng(SEED)
     base = rng.dirichlet(np.full(5, 5.0), size=n_worlds)
@@ -137,7 +138,22 @@ def dynamics() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def slopes() -> tuple[Figure, pd.DataFrame]:
+@dynamics.found
+def _(tables: Tables) -> str:
+    last = tables["dynamics-theory"].groupby("law", sort=False).last()
+    laws = [f"{law}: {row['estimate']:.2f}" for law, row in last.iterrows()]
+    return f"""Theory. Effective correct answers after {last["step"].max():.0f} generations,
+        from {first_value(tables):.2f}: {"; ".join(laws)}."""
+
+
+def first_value(tables: Tables) -> float:
+    """Effective answers at the start of the dynamics."""
+    table = tables["dynamics-theory"]
+    return float(table.loc[table["step"] == 0, "estimate"].iloc[0])
+
+
+@THEORY.figure("slopes-theory", "Estimators of the slope")
+def slopes() -> Drawn:
     """Estimates of the amplification from counts, where the truth is known."""
     rng = np.random.default_rng(SEED)
     n_problems, n_modes, n_trials = 40, 8, 20
@@ -187,3 +203,12 @@ def slopes() -> tuple[Figure, pd.DataFrame]:
         ax.set_title(f"True slope {true:g}")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     return figure, table
+
+
+@slopes.found
+def _(tables: Tables) -> str:
+    table = tables["slopes-theory"]
+    part = table[(table["n_samples"] == 64) & (table["slope"] == table["slope"].min())]
+    means = [f"{row['estimator']} {row['mean']:.2f}" for _, row in part.iterrows()]
+    return f"""Simulation. The true slope is {part["slope"].iloc[0]:.0f} (nothing changed); from
+        64 samples of 8 answers the estimators find on average: {", ".join(means)}."""

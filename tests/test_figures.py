@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -26,13 +27,6 @@ def _scripts():
 
 
 @pytest.fixture
-def gallery():
-    import gallery
-
-    return gallery
-
-
-@pytest.fixture
 def palette():
     import palette
 
@@ -40,41 +34,66 @@ def palette():
 
 
 @pytest.fixture(scope="module")
-def studies():
+def manifest():
     return json.loads((FIGURES / "manifest.json").read_text())["studies"]
 
 
-def test_figures_are_those_of_the_manifest(studies):
-    for study in studies.values():
+def test_manifest_lists_what_the_studies_make(manifest):
+    from studies import STUDIES
+
+    assert [study.name for study in STUDIES] == list(manifest)
+    for study in STUDIES:
+        entry = manifest[study.name]
+        assert entry["tables"] == sorted(f"{item.name}.csv" for item in study.items)
+        drawn = [item.name for item in study.items if item.title]
+        assert set(entry["pictures"]) == {f"{n}.{kind}" for n in drawn for kind in ("png", "svg")}
+
+
+def test_figures_are_those_of_the_manifest(manifest):
+    for study in manifest.values():
         for name, digest in study["pictures"].items():
             assert sha256(FIGURES / name) == digest, f"{name}: run make figures"
-    listed = {n for study in studies.values() for n in (*study["pictures"], *study["tables"])}
+    listed = {n for study in manifest.values() for n in (*study["pictures"], *study["tables"])}
     assert listed == {p.name for kind in ("png", "svg", "csv") for p in FIGURES.glob(f"*.{kind}")}
 
 
-def test_data_are_those_of_the_manifest(studies):
-    for study in studies.values():
-        if isinstance(study.get("data_sha256"), dict):
-            folder = ROOT / study["data"]
-            assert {p.name for p in folder.glob("*.parquet")} == set(study["data_sha256"])
-            for name, digest in study["data_sha256"].items():
-                assert sha256(folder / name) == digest, f"{name}: run make figures"
-        elif "data_sha256" in study:
-            assert sha256(ROOT / study["data"]) == study["data_sha256"]
+def test_data_are_those_of_the_manifest(manifest):
+    for study in manifest.values():
+        if "data" in study:
+            data = ROOT / study["data"]
+            files = list(data.glob("*.parquet")) if data.is_dir() else [data]
+            assert {p.name: sha256(p) for p in files} == study["data_sha256"], "run make figures"
 
 
-def test_the_page_says_what_the_tables_say(gallery, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["paths", "teacher", "science", "theory", "countdown"])
+def test_numbers_follow_from_the_data(study, capsys):
+    import regenerate
+
+    assert regenerate.main(["--check", study]) == 0, capsys.readouterr().out
+
+
+def test_a_changed_number_is_found(tmp_path):
+    from writing import differences
+
+    name = "dynamics-theory.csv"
+    text = (FIGURES / name).read_text()
+    (tmp_path / name).write_text(text.replace("\n", "\n", 1))
+    assert differences(tmp_path / name, FIGURES / name) == []
+    (tmp_path / name).write_text(re.sub(r"(\d\.\d{6})\d", r"\g<1>", text, count=1))
+    (found,) = differences(tmp_path / name, FIGURES / name)
+    assert "estimate differs in 1 of" in found
+
+
+def test_the_page_says_what_the_tables_say(tmp_path):
+    from gallery import shown, write_gallery
+
     for path in FIGURES.glob("*.csv"):
         shutil.copy(path, tmp_path)
-    assert gallery.write_gallery(tmp_path).read_text() == (FIGURES / "README.md").read_text()
-    for name, _, _ in gallery.ENTRIES:
-        assert (FIGURES / f"{name}.png").exists()
-
-
-def test_every_figure_is_on_the_page_or_in_a_report(gallery):
-    shown = {name for name, _, _ in gallery.ENTRIES}
+    assert write_gallery(tmp_path).read_text() == (FIGURES / "README.md").read_text()
+    on_page = {item.name for item in shown()}
     drawn = {path.stem for path in FIGURES.glob("*.png")}
-    assert {name for name in drawn if name.endswith(("-paths", "-theory"))} <= shown
+    assert {name for name in drawn if name.endswith(("-paths", "-theory"))} <= on_page <= drawn
 
 
 # Runs that stand together in a figure.

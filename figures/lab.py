@@ -1,0 +1,171 @@
+"""The path-finding lab: its data, its metrics with intervals, and lookups in what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from registry import Study, Tables
+from words import span
+
+from passk_lab import counts
+from passk_lab.stats import (
+    crossed_bootstrap,
+    policy_curve,
+    policy_values,
+    seed_curve,
+    seed_differences,
+)
+
+MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
+KS = (1, 2, 4, 8, 16, 32, 64, 128)
+BY = ("run", "split", "step")
+N_RESAMPLES = 4_000
+SEED = 0
+# What is measured at the end of training, on every split.
+FOUND = (
+    ("pass_at_k", 1),
+    ("pass_at_k", 8),
+    ("pass_at_k", 64),
+    ("distinct_at_k", 64),
+    ("coverage_at_k", 64),
+    ("concept_coverage_at_k", 64),
+    ("effective_answers", 1),
+)
+SPLITS = {
+    "ood-blocked": "favourite path blocked",
+    "ood-larger": "larger graphs",
+    "ood-waypoint": "required waypoint",
+}
+
+
+class Lab:
+    """Rollouts and exact policies; every run starts at the base, which stands beside each step."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.policies = with_start(pd.read_parquet(data / "policies.parquet"))
+        self.last = int(self.policies["step"].max())
+        seen = with_start(pd.read_parquet(data / "seen.parquet"))
+        self.seen = seen[seen["step"] == seen["step"].max()]
+
+    @cached_property
+    def counted(self) -> pd.DataFrame:
+        """Counts of the rollouts, with those of each answer."""
+        return with_start(counts(self.data / "rollouts.parquet", [*BY, "seed"], modes=True))
+
+    @cached_property
+    def entropy(self) -> pd.DataFrame:
+        """Mean token entropy of each problem."""
+        keys = [*BY, "seed", "problem_id"]
+        table = pd.read_parquet(self.data / "rollouts.parquet", columns=[*keys, "token_entropy"])
+        means = table.groupby(keys, observed=True)["token_entropy"].mean().reset_index()
+        return with_start(means.astype({"run": str, "split": str, "problem_id": str}))
+
+    def at_end(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Choose the rows of the last update."""
+        return table[table["step"] == self.last]
+
+
+PATHS = Study("paths", Lab, "data/paths", N_RESAMPLES, SEED)
+
+
+def with_start(table: pd.DataFrame) -> pd.DataFrame:
+    """Start every run at the base, and let the base stand beside it at every step."""
+    base = table[table["run"] == "base"]
+    runs = [run for run in table["run"].unique() if run != "base"]
+    steps = sorted(set(table["step"]) - {0})
+    starts = [base.assign(run=run) for run in runs]
+    return pd.concat([table, *starts, *(base.assign(step=s) for s in steps)], ignore_index=True)
+
+
+def select(table: pd.DataFrame, split: str, runs: Sequence[str] = MAIN) -> pd.DataFrame:
+    """Rows of one split and of some runs, in their order."""
+    part = table[(table["split"] == split) & table["run"].isin(runs)]
+    return part.sort_values("run", key=lambda names: names.map(list(runs).index), kind="stable")
+
+
+def curve(counted: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Curve over k from sampled answers."""
+    return seed_curve(counted, metric, KS, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+
+
+def exact(policies: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Curve over k from exact probabilities."""
+    return policy_curve(policies, metric, KS, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+
+
+def trajectories(policies: pd.DataFrame, metric: str, k: int) -> dict[str, np.ndarray]:
+    """Values [seeds, problems, steps] of each run but the base."""
+    steps: dict[str, list[np.ndarray]] = {}
+    for (run, _, _), (_, _, values) in policy_values(policies, metric, k, BY).items():
+        if run != "base":
+            steps.setdefault(run, []).append(values)
+    return {run: np.concatenate(parts, axis=2) for run, parts in steps.items()}
+
+
+def common_target(one: np.ndarray, other: np.ndarray) -> float:
+    """Nine tenths of the way from the base to the best accuracy that both reach."""
+    means = [x.mean(axis=(0, 1)) for x in (one, other)]
+    start = means[0][0]
+    return float(start + 0.9 * (min(m.max() for m in means) - start))
+
+
+def compared(values: dict[str, np.ndarray], split: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """Estimates with intervals, and differences and ratios to the base, GRPO and SDSD."""
+    keys = ["run", "column"]
+    parts = []
+    for run, array in values.items():
+        low, high = crossed_bootstrap(array, N_RESAMPLES, random_state=SEED)
+        found = {"run": run, "column": np.arange(len(metrics)), "estimate": array.mean((0, 1))}
+        parts.append(pd.DataFrame({**found, "low": low, "high": high}))
+    table = pd.concat(parts, ignore_index=True)
+    for other in ("base", "grpo", "grpo/kl", "sdsd"):
+        part = seed_differences(values, other, n_resamples=N_RESAMPLES, random_state=SEED)
+        part = part.drop(columns="estimate").set_index(keys)
+        table = table.join(part.add_suffix(f" vs {other}"), on=keys)
+    table.insert(0, "metric", [metrics[column] for column in table["column"]])
+    table.insert(0, "split", split)
+    order = table.sort_values(["column", "run"], kind="stable")
+    return order.drop(columns="column")
+
+
+def exact_findings(policies: pd.DataFrame, split: str) -> pd.DataFrame:
+    """What follows from exact probabilities, at one step and on one split."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for metric, k in FOUND:
+        for group, (_, _, values) in policy_values(policies, metric, k, BY).items():
+            columns.setdefault(group[0], []).append(values)
+    names = [metric.replace("_at_k", f"@{k}") for metric, k in FOUND]
+    together = {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
+    return compared(together, split, names)
+
+
+class Found:
+    """Lookups in the lab's findings."""
+
+    def __init__(self, tables: Tables) -> None:
+        table = tables["findings-paths"]
+        self.table = table.set_index(["split", "metric", "run"]).sort_index()
+
+    def __call__(self, metric: str, run: str, split: str = "id", digits: int = 2) -> str:
+        """Estimate of a run."""
+        return f"{self.table.loc[(split, metric, run), 'estimate']:.{digits}f}"
+
+    def against(self, metric: str, run: str, other: str, split: str = "id") -> str:
+        """Difference of a run to another, with its interval."""
+        return span(self.pair(metric, run, other, split), 2, "difference")
+
+    def ratio(self, metric: str, run: str, other: str, split: str = "id") -> str:
+        """Ratio of a run to another, with its interval."""
+        return span(self.pair(metric, run, other, split), 2, "ratio", "ratio_")
+
+    def pair(self, metric: str, run: str, other: str, split: str) -> pd.Series:
+        """Columns that compare a run with another."""
+        row, tail = self.table.loc[(split, metric, run)], f" vs {other}"
+        return row[[name for name in row.index if name.endswith(tail)]].rename(
+            lambda name: name.removesuffix(tail)
+        )

@@ -1,0 +1,24 @@
+"""Numbers with their intervals, as the page writes them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def span(row: pd.Series, digits: int = 2, middle: str = "estimate", ends: str = "") -> str:
+    """Format an estimate with its interval."""
+    values = (row[middle], row[f"{ends}low"], row[f"{ends}high"])
+    point, low, high = (f"{value:.{digits}f}" for value in values)
+    return f"{point} [{low}, {high}]"
+
+
+def share(row: pd.Series, other: str) -> str:
+    """Format what is left of another run's, with its interval."""
+    parts = (row[f"{part} vs {other}"] for part in ("ratio", "ratio_low", "ratio_high"))
+    point, low, high = (f"{value:.0%}" for value in parts)
+    return f"{point} [{low}, {high}]"
+
+
+def listed(names: list[str]) -> str:
+    """Count, and name, conditions."""
+    return f"{len(names)} ({'; '.join(names)})" if names else "none"
