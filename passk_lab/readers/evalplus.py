@@ -6,7 +6,6 @@ counts it, a sample is right on "plus" if it passes both. The failed tests' inpu
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from passk_lab.readers._harness import read_json
 from passk_lab.readers.common import frame_of, reads_files
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import validate_rollouts
@@ -70,7 +70,7 @@ def read_evalplus(
 
     Examples
     --------
-    >>> import tempfile
+    >>> import json, tempfile
     >>> row = {"solution": "f = abs", "base_status": "pass", "plus_status": "fail"}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "samples_eval_results.json")
@@ -104,13 +104,9 @@ def read_evalplus(
 
 
 def _samples(results: Path) -> Iterator[dict[str, Any]]:
-    try:
-        content = json.loads(results.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{results}: not valid JSON ({error}); the file may have been cut off while it was "
-            "written: evaluate again"
-        ) from error
+    content = read_json(
+        results, "the file may have been cut off while it was written: evaluate again"
+    )
     tasks = content.get("eval") if isinstance(content, dict) else None
     if not isinstance(tasks, dict):
         raise ValueError(

@@ -21,17 +21,22 @@ one that a retry finished (the same task id in the same folder) is passed over.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from passk_lab.readers._harness import (
+    choose,
+    find_files,
+    read_json,
+    refuse_reruns,
+    rollouts_table,
+)
 from passk_lab.readers.common import reads_files
-from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
+from passk_lab.rollouts.table import PathLike, escape_surrogates
 
 __all__ = ["read_inspect"]
 
@@ -41,30 +46,22 @@ _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
-def _source_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the logs that `read_inspect` reads for a file or folder."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    # Inspect's own notes about a folder.
-    notes = ("eval-set.json", "listing.json", "logs.json")
-    files = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.suffix in (".json", ".eval")
-        and file.name not in notes
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    if not files:
-        raise ValueError(f"{path}: no Inspect logs (.json or .eval) here")
-    return files
+def _source_files(path: PathLike) -> list[Path]:
+    notes = ("eval-set.json", "listing.json", "logs.json")  # Inspect's own about a folder
+    return find_files(
+        path,
+        lambda file: (
+            file.suffix in (".json", ".eval")
+            and file.name not in notes
+            and not any(part.startswith(".") for part in file.parts)
+        ),
+        "no Inspect logs (.json or .eval) here",
+    )
 
 
 @reads_files(_source_files)
 def read_inspect(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     task: str | None = None,
     scorer: str | None = None,
@@ -113,7 +110,7 @@ def read_inspect(
 
     Examples
     --------
-    >>> import tempfile
+    >>> import json, tempfile
     >>> sample = {"id": 1, "output": {"completion": "It is 4"}}
     >>> log = {"status": "success", "eval": {"task": "sums", "model": "mockllm/model"},
     ...        "samples": [sample | {"epoch": 1, "scores": {"match": {"value": "C"}}},
@@ -138,7 +135,9 @@ def read_inspect(
     if not incomplete:
         _refuse_unfinished(logs)
     if not merge_reruns:
-        _refuse_reruns(logs, path)
+        refuse_reruns(
+            ((log["eval"]["model"], log["eval"]["task"], file) for file, log in logs), path
+        )
     rollouts: list[dict[str, Any]] = []
     taken: dict[tuple[str, str], int] = {}
     for file, log in logs:
@@ -150,18 +149,13 @@ def read_inspect(
             rollouts.append(rollout)
     if not rollouts:
         raise ValueError(f"{path}: no samples with a score")
-    table = pd.DataFrame.from_records(rollouts)
-    table.insert(3, "correct", table["score"].fillna(-float("inf")) >= threshold)
-    if table["score"].dropna().isin([0.0, 1.0]).all():
-        del table["score"]
     optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
-    return validate_rollouts(
-        table.drop(columns=[name for name in optional if table[name].isna().all()]), str(path)
-    )
+    return rollouts_table(rollouts, threshold, optional, str(path))
 
 
 def _load(file: Path) -> dict[str, Any]:
-    log = _load_eval(file) if file.suffix == ".eval" else _load_json(file)
+    cut_off = "the file may have been cut off while it was written"
+    log = _load_eval(file) if file.suffix == ".eval" else read_json(file, cut_off)
     spec = log.get("eval") if isinstance(log, dict) else None
     if not isinstance(spec, dict) or "task" not in spec or "model" not in spec:
         raise ValueError(
@@ -169,18 +163,6 @@ def _load(file: Path) -> dict[str, Any]:
             "and samples)"
         )
     return log
-
-
-def _load_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{file}, line {error.lineno}: not valid JSON ({error.msg}); the file may have been "
-            "cut off while it was written"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 ({error.reason})") from error
 
 
 def _load_eval(file: Path) -> Any:
@@ -229,19 +211,6 @@ def _refuse_unfinished(logs: list[tuple[Path, dict[str, Any]]]) -> None:
             )
 
 
-def _refuse_reruns(logs: list[tuple[Path, dict[str, Any]]], path: str | os.PathLike[str]) -> None:
-    first: dict[tuple[str, str], Path] = {}
-    for file, log in logs:
-        spec = log["eval"]
-        earlier = first.setdefault((spec["model"], spec["task"]), file)
-        if earlier != file:
-            raise ValueError(
-                f"{path}: task {spec['task']!r} of model {spec['model']!r} was run more than once "
-                f"({earlier.name}, {file.name}); name one log, or take each as further samples "
-                "with merge_reruns=True"
-            )
-
-
 def _read_log(
     file: Path, log: Mapping[str, Any], scorer: str | None, key: str | None, unscored: Unscored
 ) -> list[dict[str, Any]]:
@@ -259,7 +228,9 @@ def _read_log(
                 f"{file}, sample {number}: epoch {sample['epoch']!r} is not a whole number"
             )
     known = list(dict.fromkeys(name for s in samples for name in s.get("scores") or {}))
-    scorer = _choose(scorer, known, "scorer", file)
+    if not known:
+        raise ValueError(f"{file}: no sample has a score; score it with: inspect score")
+    scorer = choose(scorer, known, "scorer", file)
     spec = log["eval"]
     settings = {
         **((log.get("plan") or {}).get("config") or {}),
@@ -297,17 +268,6 @@ def _read_log(
     return rollouts
 
 
-def _choose(asked: str | None, known: list[str], what: str, where: object) -> str:
-    if not known:
-        raise ValueError(f"{where}: no sample has a score; score it with: inspect score")
-    if asked is None and len(known) == 1:
-        return known[0]
-    if asked in known:
-        return asked
-    problem = f"several {what}s" if asked is None else f"no {what} {asked!r}"
-    raise ValueError(f"{where}: {problem}; choose {what}= one of {', '.join(map(repr, known))}")
-
-
 def _value(
     sample: Mapping[str, Any], scorer: str, key: str | None, where: str
 ) -> tuple[float | None, str | None]:
@@ -320,7 +280,7 @@ def _value(
         return None, error.get("message") or "not scored"
     value = score.get("value")
     if isinstance(value, dict):
-        value = value[_choose(key, list(value), "key", f"{where}, scorer {scorer!r}")]
+        value = value[choose(key, list(value), "key", f"{where}, scorer {scorer!r}")]
     elif key is not None:
         raise ValueError(f"{where}: the score by {scorer!r} has no keys; leave out key={key!r}")
     if value is None or value != value or value == "NaN":

@@ -26,8 +26,6 @@ keeps neither the extracted answers nor, with padded batches, how many tokens a 
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,15 +34,22 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 import pyarrow as pa
 
-from passk_lab.readers._repeats import (
+from passk_lab.readers._harness import (
+    check_regrade,
+    choose,
     compile_pattern,
-    correct_from_share,
+    counted_grades,
+    find_files,
     first_match,
+    number,
+    read_json,
+    refuse_reruns,
+    rollouts_table,
     share_correct,
 )
 from passk_lab.readers.common import reads_files
 from passk_lab.rollouts.files import open_parquet, read_parquet
-from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_lighteval"]
 
@@ -71,24 +76,17 @@ class _Share(NamedTuple):
     k: int
 
 
-def _source_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the details files that `read_lighteval` reads for a file or folder."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("details_*") if _NAME.fullmatch(file.name))
-    if not files:
-        raise ValueError(
-            f"{path}: no details_<task>_<date>.parquet here; run lighteval with --save-details"
-        )
-    return files
+def _source_files(path: PathLike) -> list[Path]:
+    return find_files(
+        path,
+        lambda file: _NAME.fullmatch(file.name),
+        "no details_<task>_<date>.parquet here; run lighteval with --save-details",
+    )
 
 
 @reads_files(_source_files)
 def read_lighteval(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     task: str | None = None,
     metric: str | None = None,
@@ -149,41 +147,23 @@ def read_lighteval(
     if repeats != "regrade" and answer_pattern:
         raise ValueError("answer_pattern is only used with repeats='regrade'")
     pattern = compile_pattern(answer_pattern, "answer_pattern")
-    rollouts: list[dict[str, Any]] = []
-    first_file: dict[tuple[str | None, str], Path] = {}
-    taken: dict[tuple[str | None, str], int] = {}
-    tasks: set[str] = set()
-    for file in _source_files(path):
-        origin = _origin(file)
-        rows = _rows(file)
-        tasks |= {row["doc"]["task_name"] for row in rows}
-        if task is not None:
-            rows = [row for row in rows if row["doc"]["task_name"] == task]
-        offset = dict(taken)
-        for name in dict.fromkeys(row["doc"]["task_name"] for row in rows):
-            earlier = first_file.setdefault((origin.run, name), file)
-            if earlier != file and not merge_reruns:
-                raise ValueError(
-                    f"{path}: task {name!r} of model {origin.run!r} was run more than once "
-                    f"({earlier.name}, {file.name}); name one file, or take each as further "
-                    "samples with merge_reruns=True"
-                )
-        for rollout in _read_rows(rows, file, metric, repeats, pattern):
-            key = (origin.run, rollout["problem_id"])
-            rollout["sample_id"] += offset.get(key, 0)
-            taken[key] = max(taken.get(key, 0), rollout["sample_id"] + 1)
-            rollouts.append(origin._asdict() | rollout)
+    files = [(file, _origin(file), _rows(file)) for file in _source_files(path)]
+    tasks = sorted({row["doc"]["task_name"] for _, _, rows in files for row in rows})
+    if task is not None:
+        files = [(f, o, [r for r in rows if r["doc"]["task_name"] == task]) for f, o, rows in files]
+    if not merge_reruns:
+        refuse_reruns(
+            ((o.run, row["doc"]["task_name"], f) for f, o, rows in files for row in rows), path
+        )
+    rollouts = [
+        origin._asdict() | rollout
+        for file, origin, rows in files
+        for rollout in _read_rows(rows, file, metric, repeats, pattern)
+    ]
     if not rollouts:
-        known = ", ".join(sorted(tasks))
-        raise ValueError(f"{path}: no details of task {task!r} (tasks: {known})")
-    table = pd.DataFrame.from_records(rollouts)
-    table["correct"] = table["score"] >= threshold
-    if table["score"].isin([0.0, 1.0]).all():
-        del table["score"]
+        raise ValueError(f"{path}: no details of task {task!r} (tasks: {', '.join(tasks)})")
     optional = ("run", "temperature", "seed", "answer", "text")
-    return validate_rollouts(
-        table.drop(columns=[name for name in optional if table[name].isna().all()]), str(path)
-    )
+    return rollouts_table(rollouts, threshold, optional, str(path))
 
 
 def _origin(file: Path) -> _Origin:
@@ -197,10 +177,7 @@ def _origin(file: Path) -> _Origin:
     results = Path(*parts[:place], "results", *model, f"results_{name['date']}.json")
     settings: Any = {}
     if results.exists():
-        try:
-            content = json.loads(results.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{results}: not valid JSON ({error}); mend or remove it") from error
+        content = read_json(results, "mend or remove it")
         for key in ("config_general", "model_config", "generation_parameters"):
             content = content.get(key) if isinstance(content, dict) else None
         settings = content or {}
@@ -253,10 +230,12 @@ def _read_rows(
             raise ValueError(f"{where}: occurs twice in the file; keep one of them")
         seen.add(problem)
         if task not in chosen:
-            chosen[task] = _choose(metric, list(row["metric"] or {}), file, task)
+            chosen[task] = choose(
+                metric, list(row["metric"] or {}), "metric", f"{file}, task {task!r}"
+            )
         name = chosen[task]
         texts = row["model_response"]["text"] or []
-        grade = _number((row["metric"] or {}).get(name), name, where)
+        grade = number((row["metric"] or {}).get(name), name, where)
         common = {"problem_id": problem, "task": task, "metric": name}
         if repeats == "regrade":
             common["metric"] = "regraded exact match"
@@ -271,25 +250,8 @@ def _read_rows(
             )
         else:
             parts = [{"score": grade, "answer": None, "text": texts[0] if texts else None}]
-        rollouts += [common | {"sample_id": i} | part for i, part in enumerate(parts)]
+        rollouts += [common | part for part in parts]
     return rollouts
-
-
-def _choose(asked: str | None, known: list[str], file: Path, task: str) -> str:
-    if asked is None and len(known) == 1:
-        return known[0]
-    if asked in known:
-        return asked
-    problem = "several metrics" if asked is None else f"no metric {asked!r}"
-    raise ValueError(
-        f"{file}, task {task!r}: {problem}; choose metric= one of {', '.join(map(repr, known))}"
-    )
-
-
-def _number(value: Any, metric: str, where: str) -> float:
-    if not isinstance(value, int | float) or value != value:
-        raise ValueError(f"{where}: metric {metric!r} is {value!r}, not a number; choose another")
-    return float(value)
 
 
 def _share(metric: str, n_texts: int) -> _Share | None:
@@ -311,11 +273,8 @@ def _counted(texts: list[str], grade: float, metric: str, where: str) -> list[di
         )
     if len(texts) < share.n:
         raise ValueError(f"{where}: {len(texts)} responses, but {metric!r} is over {share.n}")
-    try:
-        n_correct = correct_from_share(grade, share.n, share.k)
-    except ValueError as error:
-        raise ValueError(f"{where}, metric {metric!r}: {error}") from error
-    return [{"score": float(i < n_correct), "answer": None, "text": None} for i in range(share.n)]
+    grades = counted_grades(grade, share.n, share.k, metric, where)
+    return [{"score": score, "answer": None, "text": None} for score in grades]
 
 
 def _regraded(
@@ -335,12 +294,13 @@ def _regraded(
     share = _Share(1, 1) if len(texts) == 1 else _share(metric, len(texts))
     if share is not None and share.n <= len(texts):
         expected = share_correct(share.n, int(sum(grades[: share.n])), share.k)
-        if abs(expected - grade) > 1e-6:
-            raise ValueError(
-                f"{where}: exact match with the golds {golds} gives {expected:g} where "
-                f"lighteval's {metric!r} is {grade:g}, so the task grades in another way; set "
-                "answer_pattern to what it compares"
-            )
+        check_regrade(
+            expected,
+            grade,
+            f"the golds {golds}",
+            f"{where}, metric {metric!r}",
+            "set answer_pattern to what it compares",
+        )
     return [
         {"score": score, "answer": answer, "text": text}
         for score, answer, text in zip(grades, answers, texts, strict=True)

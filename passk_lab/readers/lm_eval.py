@@ -32,25 +32,30 @@ sampled. ``--predict_only`` files hold no grade and can only be regraded.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 
-from passk_lab.readers._repeats import (
+from passk_lab.readers._harness import (
+    check_regrade,
+    choose,
     compile_pattern,
-    correct_from_share,
+    counted_grades,
+    find_files,
     first_match,
+    number,
+    read_json,
+    refuse_reruns,
+    rollouts_table,
     share_correct,
+    short,
 )
 from passk_lab.readers.common import reads_files
 from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
+from passk_lab.rollouts.table import PathLike, escape_surrogates
 
 __all__ = ["read_lm_eval"]
 
@@ -77,25 +82,17 @@ class _Options(NamedTuple):
     target_pattern: re.Pattern[str] | None
 
 
-def _source_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Give the samples files that `read_lm_eval` reads for a file or folder."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("samples_*") if _NAME.fullmatch(file.name))
-    if not files:
-        raise ValueError(
-            f"{path}: no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and "
-            "--output_path"
-        )
-    return files
+def _source_files(path: PathLike) -> list[Path]:
+    return find_files(
+        path,
+        lambda file: _NAME.fullmatch(file.name),
+        "no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and --output_path",
+    )
 
 
 @reads_files(_source_files)
-def read_lm_eval(
-    path: str | os.PathLike[str],
+def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
+    path: PathLike,
     *,
     task: str | None = None,
     metric: str | None = None,
@@ -172,21 +169,10 @@ def read_lm_eval(
         if not files:
             raise ValueError(f"{path}: no samples of task {task!r} (tasks: {', '.join(known)})")
     if not merge_reruns:
-        _refuse_reruns(files, path)
-    seen: Counter[tuple[str | None, str]] = Counter()
-    rollouts: list[dict[str, Any]] = []
-    for file in files:
-        for rollout in _read_file(file, metric, filter, options):
-            key = (file.run, rollout["problem_id"])
-            rollouts.append(rollout | {"sample_id": seen[key]})
-            seen[key] += 1
-    table = pd.DataFrame.from_records(rollouts)
-    if table["score"].dropna().isin([0.0, 1.0]).all():
-        del table["score"]
-    for name in ("run", "task", "seed", "temperature", "answer", "text"):
-        if table[name].isna().all():
-            del table[name]
-    return validate_rollouts(table, str(path))
+        refuse_reruns(((file.run, file.task, file.path) for file in files), path)
+    rollouts = [rollout for file in files for rollout in _read_file(file, metric, filter, options)]
+    optional = ("run", "task", "seed", "temperature", "answer", "text")
+    return rollouts_table(rollouts, threshold, optional, str(path))
 
 
 def _describe(file: Path, asked: Path) -> _File:
@@ -197,10 +183,7 @@ def _describe(file: Path, asked: Path) -> _File:
     seed = None
     # With --output_path x.json the results are in x_<date>.json.
     for results in file.parent.glob(f"*_{name['date']}.json"):
-        try:
-            content = json.loads(results.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{results}: not valid JSON ({error}); mend or remove it") from error
+        content = read_json(results, "mend or remove it")
         if isinstance(content, dict):
             run = content.get("model_name") or run
             config = content.get("config")
@@ -208,27 +191,15 @@ def _describe(file: Path, asked: Path) -> _File:
     return _File(file, run, name["task"], seed if isinstance(seed, int) else None)
 
 
-def _refuse_reruns(files: list[_File], path: str | os.PathLike[str]) -> None:
-    first: dict[tuple[str | None, str | None], Path] = {}
-    for file in files:
-        earlier = first.setdefault((file.run, file.task), file.path)
-        if earlier != file.path:
-            raise ValueError(
-                f"{path}: task {file.task!r} of model {file.run!r} was run more than once "
-                f"({earlier.name}, {file.path.name}); name one file, or take each as further "
-                "samples with merge_reruns=True"
-            )
-
-
 def _read_file(
     file: _File, metric: str | None, filter: str | None, options: _Options
 ) -> Iterator[dict[str, Any]]:
     rows = []
-    for number, row in enumerate(iter_jsonl(file.path), start=1):
+    for at, row in enumerate(iter_jsonl(file.path), start=1):
         missing = [name for name in _FIELDS if name not in row]
         if missing:
             raise ValueError(
-                f"{file.path}, record {number}: no lm-eval sample, {', '.join(missing)} missing "
+                f"{file.path}, record {at}: no lm-eval sample, {', '.join(missing)} missing "
                 f"(expected {', '.join(_FIELDS)} and the metrics)"
             )
         row.pop("doc", None)
@@ -236,7 +207,7 @@ def _read_file(
     if not rows:
         raise ValueError(f"{file.path}: the file holds no samples")
     filters = list(dict.fromkeys(str(row.get("filter", "none")) for row in rows))
-    chosen_filter = _choose(filter, filters, "filter", file.path)
+    chosen_filter = choose(filter, filters, "filter", file.path)
     rows = [row for row in rows if str(row.get("filter", "none")) == chosen_filter]
     metrics = list(dict.fromkeys(name for row in rows for name in _metrics(row)))
     ungraded = metrics == ["bypass"]
@@ -245,7 +216,9 @@ def _read_file(
             f"{file.path}: written with --predict_only, so nothing is graded; "
             "repeats='regrade' grades by exact match with the target"
         )
-    chosen_metric = None if ungraded else _choose(metric, metrics, "metric", file.path)
+    if not metrics:
+        raise ValueError(f"{file.path}: the samples have no metric")
+    chosen_metric = None if ungraded else choose(metric, metrics, "metric", file.path)
     seen = set()
     for row in rows:
         where = f"{file.path}, doc_id {row['doc_id']} (filter {chosen_filter!r})"
@@ -273,17 +246,6 @@ def _metrics(row: Mapping[str, Any]) -> list[str]:
     return [name for name in row if name not in _NO_METRIC] if listed is None else list(listed)
 
 
-def _choose(asked: str | None, known: list[str], what: str, path: Path) -> str:
-    if asked is None and len(known) == 1:
-        return known[0]
-    if asked in known:
-        return asked
-    if not known:
-        raise ValueError(f"{path}: the samples have no {what}")
-    problem = f"several {what}s" if asked is None else f"no {what} {asked!r}"
-    raise ValueError(f"{path}: {problem}; choose {what}= one of {', '.join(map(repr, known))}")
-
-
 def _temperature(arguments: Any) -> float | None:
     request = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
     settings = request.get("arg_1") if isinstance(request, dict) else None
@@ -303,17 +265,16 @@ def _rollouts(
     if options.repeats == "regrade":
         return _regraded(row, texts, kept, metric, options, where)
     if options.repeats == "counts":
-        n, n_correct = _count(texts, kept, value, metric or "", where)
-        return [_rollout(float(i < n_correct), options) for i in range(n)]
+        return [_rollout(grade, options) for grade in _counted(texts, kept, value, metric, where)]
     if isinstance(value, list):
         if len(value) not in (len(texts), len(kept)) or not texts:
             raise ValueError(
-                f"{where}: metric {metric!r} is {_short(value)}, which is not one number for each "
+                f"{where}: metric {metric!r} is {short(value)}, which is not one number for each "
                 f"of the {len(texts)} responses; choose another metric"
             )
         if options.repeats == "filtered":
-            raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
-        grades = [_number(entry, metric, where) for entry in value]
+            _refuse_list(value, metric, where)
+        grades = [number(entry, metric, where) for entry in value]
         n = len(grades)
         return [
             _rollout(
@@ -338,7 +299,7 @@ def _rollouts(
         )
     text = texts[0] if len(texts) == 1 else None
     answer = kept[0] if texts and len(kept) == 1 else None
-    return [_rollout(_number(value, metric, where), options, answer, text)]
+    return [_rollout(number(value, metric, where), options, answer, text)]
 
 
 def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
@@ -360,35 +321,13 @@ def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]
 def _rollout(
     grade: float, options: _Options, answer: str | None = None, text: str | None = None
 ) -> dict[str, Any]:
-    correct = grade >= options.threshold
-    if answer == _NOTHING_FOUND and not correct:
+    if answer == _NOTHING_FOUND and grade < options.threshold:
         answer = None
     return {
-        "correct": correct,
         "score": grade,
         "answer": answer if answer is None else escape_surrogates(answer),
         "text": text if text is None else escape_surrogates(text),
     }
-
-
-def _number(value: Any, metric: str | None, where: str) -> float:
-    # numpy's booleans and small floats are written as strings.
-    if isinstance(value, str):
-        value = {"True": 1.0, "False": 0.0}.get(value, value)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if number != number:
-        raise ValueError(
-            f"{where}: metric {metric!r} is {_short(value)}, not a number; choose another metric"
-        )
-    return number
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _order(metric: str) -> int:
@@ -397,21 +336,23 @@ def _order(metric: str) -> int:
     return int(name[1]) if name else 1
 
 
-def _count(
-    texts: list[str], kept: list[str], value: Any, metric: str, where: str
-) -> tuple[int, int]:
-    if isinstance(value, list):
-        raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
+def _counted(
+    texts: list[str], kept: list[str], value: Any, metric: str | None, where: str
+) -> list[float]:
+    _refuse_list(value, metric, where)
     if len(texts) > 1 and len(kept) == 1:
         raise ValueError(
             f"{where}: the filter left one of {len(texts)} responses, so {metric!r} is no share "
             "over them; use repeats='filtered' or 'regrade'"
         )
-    n = max(len(kept), 1)
-    try:
-        return n, correct_from_share(_number(value, metric, where), n, _order(metric))
-    except ValueError as error:
-        raise ValueError(f"{where}, metric {metric!r}: {error}") from error
+    name = str(metric)
+    share = number(value, metric, where)
+    return counted_grades(share, max(len(kept), 1), _order(name), name, where)
+
+
+def _refuse_list(value: Any, metric: str | None, where: str) -> None:
+    if isinstance(value, list):
+        raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
 
 
 def _regraded(
@@ -432,7 +373,7 @@ def _regraded(
     target = first_match(options.target_pattern, str(row["target"]))
     if target is None:
         raise ValueError(
-            f"{where}: target_pattern finds nothing in the target {_short(row['target'])}"
+            f"{where}: target_pattern finds nothing in the target {short(row['target'])}"
         )
     aligned = len(kept) == len(texts)
     answers: list[str | None]
@@ -446,37 +387,23 @@ def _regraded(
         for answer in kept
     ):
         raise ValueError(
-            f"{where}: lm-eval's filter left {_short(kept)}, and answer_pattern finds "
-            f"{_short(answers)}; give the pattern of the task's regex filter"
+            f"{where}: lm-eval's filter left {short(kept)}, and answer_pattern finds "
+            f"{short(answers)}; give the pattern of the task's regex filter"
         )
     if metric is not None:
-        _check_regrade(row[metric], metric, kept, grades, aligned, target, options, where)
+        _refuse_list(row[metric], metric, where)
+        if aligned:
+            expected = share_correct(len(grades), int(sum(grades)), _order(metric))
+        else:
+            expected = sum(answer == target for answer in kept) / len(kept)
+        check_regrade(
+            expected,
+            number(row[metric], metric, where),
+            f"the target {short(target)}",
+            f"{where}, metric {metric!r}",
+            f"set answer_pattern and target_pattern to what it compares (found {short(kept)})",
+        )
     return [
         _rollout(grade, options, answer, text)
         for grade, answer, text in zip(grades, answers, texts, strict=True)
     ]
-
-
-def _check_regrade(
-    value: Any,
-    metric: str,
-    kept: list[str],
-    grades: list[float],
-    aligned: bool,
-    target: str,
-    options: _Options,
-    where: str,
-) -> None:
-    if isinstance(value, list):
-        raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
-    reported = _number(value, metric, where)
-    if aligned:
-        expected = share_correct(len(grades), int(sum(grades)), _order(metric))
-    else:
-        expected = sum(answer == target for answer in kept) / len(kept)
-    if abs(expected - reported) > 1e-6:
-        raise ValueError(
-            f"{where}: exact match with the target gives {expected:g} where lm-eval's {metric!r} "
-            f"is {reported:g}, so the task grades in another way (answers {_short(kept)}, target "
-            f"{_short(target)}); set answer_pattern and target_pattern to what it compares"
-        )

@@ -111,7 +111,7 @@ def test_ungraded_samples(tmp_path):
 def test_truncated(tmp_path):
     path = tmp_path / "s_eval_results.json"
     path.write_bytes(RESULTS.read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"s_eval_results\.json: not valid JSON.*cut off"):
+    with pytest.raises(ValueError, match=r"s_eval_results\.json, line 1: not valid JSON.*cut off"):
         read_evalplus(path)
 
 

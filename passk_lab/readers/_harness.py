@@ -1,0 +1,213 @@
+"""What the readers of evaluation harnesses share: files, choices, and grades of single responses.
+
+Harnesses log one number for all responses to a document; what that tells about each of them is
+here, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.rollouts.table import PathLike, validate_rollouts
+
+_TOLERANCE = 1e-9
+
+
+# --- Files ---
+
+
+def find_files(path: PathLike, fits: Callable[[Path], Any], hint: str) -> list[Path]:
+    """Give the file itself, or those of a folder that fit (judged by their path within it)."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if fits(file.relative_to(path)))
+    if not files:
+        raise ValueError(f"{path}: {hint}")
+    return files
+
+
+def read_json(file: Path, fix: str) -> Any:
+    """Parse a file; ValueError names it, the line and the fix."""
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{file}, line {error.lineno}: not valid JSON ({error.msg}); {fix}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 ({error.reason}); {fix}") from error
+
+
+def refuse_reruns(runs: Iterable[tuple[str | None, str | None, Path]], path: PathLike) -> None:
+    """Refuse a second file of one model and task."""
+    first: dict[tuple[str | None, str | None], Path] = {}
+    for model, task, file in runs:
+        earlier = first.setdefault((model, task), file)
+        if earlier != file:
+            raise ValueError(
+                f"{path}: task {task!r} of model {model!r} was run more than once "
+                f"({earlier.name}, {file.name}); name one file, or take each as further samples "
+                "with merge_reruns=True"
+            )
+
+
+def rollouts_table(
+    rollouts: list[dict[str, Any]], threshold: float, optional: Sequence[str], source: str
+) -> pd.DataFrame:
+    """Grade and validate rollouts with ``run``, ``problem_id`` and ``score``.
+
+    Samples are numbered in their order unless they are; a missing score is not correct. ``score``
+    goes where it says no more than ``correct``, and so do optional columns without any value.
+    """
+    table = pd.DataFrame.from_records(rollouts)
+    if "sample_id" not in table.columns:
+        group = table.groupby(["run", "problem_id"], dropna=False)
+        table["sample_id"] = group.cumcount()
+    score = table["score"]
+    correct = score.fillna(-float("inf")) >= threshold
+    table.insert(table.columns.get_loc("score"), "correct", correct)  # type: ignore[arg-type]
+    empty = [name for name in optional if table[name].isna().all()]
+    if score.dropna().isin([0.0, 1.0]).all():
+        empty.append("score")
+    return validate_rollouts(table.drop(columns=empty), source)
+
+
+# --- Choices and values ---
+
+
+def choose(asked: str | None, known: Sequence[str], what: str, where: object) -> str:
+    """Give what was asked for, or the only one there is; ValueError lists the known ones."""
+    if asked is None and len(known) == 1:
+        return known[0]
+    if asked in known:
+        return str(asked)
+    problem = f"several {what}s" if asked is None else f"no {what} {asked!r}"
+    raise ValueError(f"{where}: {problem}; choose {what}= one of {', '.join(map(repr, known))}")
+
+
+def short(value: Any) -> str:
+    """Show a value in a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def number(value: Any, metric: str | None, where: str) -> float:
+    """Turn a logged value into a number; ValueError names the metric."""
+    # numpy's booleans and small floats are written as strings.
+    if isinstance(value, str):
+        value = {"True": 1.0, "False": 0.0}.get(value, value)
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if found != found:
+        raise ValueError(
+            f"{where}: metric {metric!r} is {short(value)}, not a number; choose another metric"
+        )
+    return found
+
+
+# --- Several responses, one number ---
+
+
+@lru_cache(maxsize=64)
+def _shares(n: int, k: int) -> npt.NDArray[np.float64]:
+    # Exact integers: 1 - C(n-c, k) / C(n, k) for c = 0, ..., n.
+    total = comb(n, k)
+    return np.array([(total - comb(n - c, k)) / total for c in range(n + 1)])
+
+
+def share_correct(n: int, n_correct: int, k: int = 1) -> float:
+    """Give pass@k of one problem; with ``k = 1`` the share of correct responses.
+
+    Examples
+    --------
+    >>> share_correct(4, 1), share_correct(4, 1, k=2)
+    (0.25, 0.5)
+    """
+    return float(_shares(n, k)[n_correct])
+
+
+def correct_from_share(value: float, n: int, k: int = 1) -> int:
+    """Give the number of correct responses of ``n`` that has the pass@k ``value``.
+
+    Raises
+    ------
+    ValueError
+        No number of correct responses gives this value, or several do (pass@k is 1 wherever fewer
+        than k responses are wrong).
+
+    Examples
+    --------
+    >>> correct_from_share(0.5, n=4, k=2)
+    1
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} can't come from {n} responses")
+    fits = np.flatnonzero(np.abs(_shares(n, k) - value) < _TOLERANCE)
+    if not len(fits):
+        raise ValueError(f"{value} is no share of correct ones among {n} responses (k={k})")
+    if len(fits) > 1:
+        raise ValueError(
+            f"pass@{k} = {value} fits {fits[0]} to {fits[-1]} correct of {n} responses; a metric "
+            "with smaller k tells them apart"
+        )
+    return int(fits[0])
+
+
+def counted_grades(value: float, n: int, k: int, metric: str, where: str) -> list[float]:
+    """Grade n responses, which of them unknown, from their pass@k; ValueError names the metric."""
+    try:
+        n_correct = correct_from_share(value, n, k)
+    except ValueError as error:
+        raise ValueError(f"{where}, metric {metric!r}: {error}") from error
+    return [float(i < n_correct) for i in range(n)]
+
+
+def check_regrade(expected: float, logged: float, compared: str, where: str, fix: str) -> None:
+    """Refuse grades that don't reproduce what the harness logged."""
+    if abs(expected - logged) > 1e-6:
+        raise ValueError(
+            f"{where}: exact match with {compared} gives {expected:g} where {logged:g} is logged, "
+            f"so the task grades in another way; {fix}"
+        )
+
+
+def compile_pattern(pattern: str | None, option: str) -> re.Pattern[str] | None:
+    """Compile an option's regular expression; ValueError names the option."""
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{option}={pattern!r} is no regular expression: {error}") from error
+
+
+def first_match(pattern: re.Pattern[str] | None, text: str) -> str | None:
+    r"""Give the first match, stripped: its first group that took part, or all of it.
+
+    Without a pattern the text is its own answer; None where nothing matches.
+
+    Examples
+    --------
+    >>> first_match(re.compile(r"answer is (\d+)"), "The answer is 12, not 13.")
+    '12'
+    """
+    if pattern is None:
+        return text
+    match = pattern.search(text)
+    if match is None:
+        return None
+    taken = [group for group in match.groups() if group]
+    return (taken[0] if taken else match.group(0)).strip()
