@@ -1,27 +1,39 @@
-"""Counts of each problem: samples, correct samples and modes."""
+"""Counts of each problem: samples, correct samples and modes; by one query of DuckDB.
+
+Rows are brought to the table's columns and types (`_rows`), counted for each problem and answer
+(`PARTIAL`), and these counts put together (`FINAL`). What doesn't fit into memory goes to disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import glob
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from passk_lab.rollouts.files import open_parquet, read_rollouts
+from passk_lab.rollouts.files import is_parquet, open_parquet, parquet_batches, read_columns
 from passk_lab.rollouts.table import (
     DEFAULTS,
+    FLOATS,
     IDENTITY,
+    INTEGERS,
     MAIN_KEYS,
+    RANGES,
     REQUIRED,
     STRING,
     STRINGS,
     PathLike,
-    plain,
+    repeated_rollout,
     require_columns,
     typed,
     validate_rollouts,
@@ -29,21 +41,33 @@ from passk_lab.rollouts.table import (
 
 __all__ = ["as_counts", "counts"]
 
-_BATCH_ROWS = 1 << 18
+MEMORY = "2GB"  # beyond it DuckDB works on disk
+_PART_ROWS = 1 << 40  # more than a part has
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to count: a table or a file, and the columns that are known without it."""
+
+    rows: pd.DataFrame | Path
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """How messages call it."""
+        return "rollouts" if isinstance(self.rows, pd.DataFrame) else str(self.rows)
 
 
 def counts(
-    rollouts: pd.DataFrame | PathLike,
-    by: Sequence[str] = MAIN_KEYS,
-    modes: bool | None = None,
+    rollouts: pd.DataFrame | PathLike, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
 ) -> pd.DataFrame:
     """Count samples, correct samples and modes for each problem.
 
     Parameters
     ----------
     rollouts : DataFrame or path
-        A table, or a parquet file, which is read in batches and only in the columns needed: ten
-        million rows take a few hundred megabytes.
+        A table or a file, of which only the columns needed are read. Parquet files with a column's
+        usual types aren't loaded: a hundred million rows take a few hundred megabytes.
     by : sequence of str
         What tells runs apart; every problem is counted within each combination of these.
     modes : bool, optional
@@ -73,32 +97,20 @@ def counts(
     0          a          3          2      [2, 1]
     1          b          1          1         [1]
     """
-    if isinstance(rollouts, pd.DataFrame):
-        source = "rollouts"
-        batches: Iterable[pd.DataFrame] = [validate_rollouts(rollouts)]
-        names = list(rollouts.columns)
-    else:
-        path = Path(rollouts)
-        source = str(path)
-        if not path.name.lower().endswith(".parquet"):
-            return counts(read_rollouts(path), by, modes)
-        with open_parquet(path) as file:
-            names = file.schema_arrow.names
-        require_columns(names, source)
-        batches = _parquet_batches(path, names, by, modes)
-    by = list(by)
-    modes = _check_counted(names, by, modes, source)
-    return _count_batches(batches, by, modes, source)
+    rows = rollouts if isinstance(rollouts, pd.DataFrame) else Path(rollouts)
+    return count_parts([Part(rows)], by, modes)
 
 
 def as_counts(
-    rollouts: pd.DataFrame | PathLike, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
+    rollouts: Any, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
 ) -> pd.DataFrame:
-    """Count a table or file with `passk_lab.counts`; pass on (and check) what is counted already.
+    """Count what isn't counted yet; pass on (and check) what is.
 
     Parameters
     ----------
-    rollouts, by, modes
+    rollouts : DataFrame, path or Study
+        Rollouts, or what `passk_lab.counts` made of them.
+    by, modes
         As for `passk_lab.counts`.
 
     Returns
@@ -110,7 +122,10 @@ def as_counts(
     ValueError
         A counted table lacks a column, or was counted by other columns.
     """
-    if not isinstance(rollouts, pd.DataFrame) or not {"n_samples", "n_correct"} <= set(rollouts):
+    if not isinstance(rollouts, pd.DataFrame):
+        own = getattr(rollouts, "counts", None)
+        return counts(rollouts, by, modes) if own is None else own(by, modes)
+    if not {"n_samples", "n_correct"} <= set(rollouts):
         return counts(rollouts, by, modes)
     by = list(by)
     for name in [*by, "problem_id", *(["mode_counts", "correct_mode_counts"] if modes else [])]:
@@ -124,214 +139,349 @@ def as_counts(
     return rollouts
 
 
-def _check_counted(
-    names: Sequence[str], by: Sequence[str], modes: bool | None, source: str
-) -> bool:
-    """Refuse columns that aren't there; say whether modes are counted."""
-    for name in by:
-        if name not in names and name not in DEFAULTS:
-            have = ", ".join(map(str, names))
-            raise ValueError(f"{source}: no column {name!r} to group by (columns: {have})")
-    if modes and "answer" not in names:
-        raise ValueError(
-            f"{source}: column 'answer' is missing; modes need the canonical form of each answer"
-        )
-    return "answer" in names if modes is None else modes
-
-
-def _counted_columns(names: Sequence[str], by: Sequence[str], modes: bool | None) -> list[str]:
-    wanted = {*REQUIRED, *IDENTITY, *by} | ({"answer"} if modes is not False else set())
-    return [name for name in names if name in wanted]
-
-
-def _parquet_batches(
-    path: Path, names: list[str], by: Sequence[str], modes: bool | None
-) -> Iterator[pd.DataFrame]:
-    row = 0
-    for frame in _raw_batches(path, _counted_columns(names, by, modes)):
-        yield typed(frame, f"{path} (rows from {row} on)" if row else str(path))
-        row += len(frame)
-
-
-def _raw_batches(
-    path: PathLike, columns: Sequence[str], row_groups: list[int] | None = None
-) -> Iterator[pd.DataFrame]:
-    """Read columns of a parquet file batch by batch, checked for damage but not for types."""
-    labels = [n for n in columns if n in ("problem_id", "run", "split", "answer")]
-    try:
-        with pq.ParquetFile(path, read_dictionary=labels) as file:
-            for batch in file.iter_batches(
-                batch_size=_BATCH_ROWS, row_groups=row_groups, columns=list(columns)
-            ):
-                batch.validate(full=True)
-                yield pa.Table.from_batches([batch]).replace_schema_metadata(None).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: parquet data is damaged ({error})") from error
-
-
-def _first(mask: npt.NDArray[np.bool_]) -> int:
-    return int(np.argmax(mask))
-
-
-def _describe_cells(cells: Any) -> str:
-    return ", ".join(f"{name}={plain(value)!r}" for name, value in cells.items())
-
-
-def _refuse_duplicates(codes: npt.NDArray[np.int64], source: str, describe: Any) -> None:
-    repeats = pd.Series(codes).duplicated().to_numpy()
-    if repeats.any():
-        row = _first(repeats)
-        raise ValueError(
-            f"{source}: row {row} repeats an earlier rollout ({describe(row)}); give each rollout "
-            "of a problem its own sample_id, or tell runs apart in the column 'run'"
-        )
-
-
-class _Levels:
-    """Number a column's distinct values, in the same way over all batches."""
-
-    def __init__(self) -> None:
-        self.codes: dict[Any, int] = {}
-        self.chunks: list[npt.NDArray[np.int32]] = []
-
-    def add(self, column: pd.Series) -> None:
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            local, values = column.cat.codes.to_numpy(), column.cat.categories
-        else:
-            local, values = pd.factorize(column, use_na_sentinel=True)
-        # The last entry stands for a missing value, which pandas codes as -1.
-        # As objects first: an Arrow array gives its texts one by one, and slowly.
-        texts = np.asarray(values, dtype=object).tolist()
-        known = np.array(
-            [self.codes.setdefault(value, len(self.codes)) for value in texts] + [-1], np.int32
-        )
-        self.chunks.append(known[local])
-
-    def finish(self) -> npt.NDArray[np.int32]:
-        codes = np.concatenate(self.chunks) if self.chunks else np.zeros(0, np.int32)
-        self.chunks = [codes]
-        return codes
-
-    def values(self) -> npt.NDArray[np.object_]:
-        values = np.empty(len(self.codes), dtype=object)
-        values[:] = list(self.codes)
-        return values
-
-
-def _combine(
-    codes: Sequence[npt.NDArray[Any]], sizes: Sequence[int]
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Number the combinations of several codes; the second value bounds the numbers."""
-    key, space = codes[0].astype(np.int64), max(sizes[0], 1)
-    for code, size in zip(codes[1:], sizes[1:], strict=True):
-        if space * max(size, 1) >= 1 << 62:
-            key, present = pd.factorize(key)
-            key, space = key.astype(np.int64), len(present)
-        key = key * max(size, 1) + code
-        space *= max(size, 1)
-    return key, space
-
-
-def _group_codes(columns: Sequence[pd.Series]) -> tuple[npt.NDArray[np.int64], int]:
-    levels = []
-    for column in columns:
-        level = _Levels()
-        level.add(column)
-        levels.append(level)
-    return _combine_levels(levels)
-
-
-def _combine_levels(levels: Sequence[_Levels]) -> tuple[npt.NDArray[np.int64], int]:
-    # A missing value (code -1) takes the number 0.
-    return _combine(
-        [level.finish() + np.int32(1) for level in levels], [len(lv.codes) + 1 for lv in levels]
-    )
-
-
-def _dense(
-    key: npt.NDArray[np.int64], space: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each row its group's place, and for each group its first row."""
-    if space <= max(4 * len(key), 1 << 16):
-        first = np.full(space, -1, np.int64)
-        first[key[::-1]] = np.arange(len(key) - 1, -1, -1)
-        present = np.flatnonzero(first >= 0)
-        place = np.empty(space, np.int64)
-        place[present] = np.arange(len(present))
-        return place[key], first[present]
-    group, present = pd.factorize(key)
-    first = np.empty(len(present), np.int64)
-    first[group[::-1]] = np.arange(len(key) - 1, -1, -1)
-    return group.astype(np.int64), first
-
-
-def _count_batches(
-    batches: Iterable[pd.DataFrame], by: list[str], modes: bool, source: str
+def count_parts(
+    parts: Sequence[Part], by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
 ) -> pd.DataFrame:
-    groups = [*by, "problem_id"]
-    levels: dict[str, _Levels] = {}
-    correct_chunks: list[npt.NDArray[np.bool_]] = []
-    for batch in batches:
-        names = dict.fromkeys([*groups, *(n for n in IDENTITY if n in batch.columns)])
-        for name in [*names, "answer"] if modes else names:
-            levels.setdefault(name, _Levels()).add(batch[name])
-        correct_chunks.append(batch["correct"].to_numpy())
-    correct = np.concatenate(correct_chunks) if correct_chunks else np.zeros(0, bool)
-    if not len(correct):
-        raise ValueError(f"{source}: the table holds no rollouts")
-    answer = levels.pop("answer").finish() if modes else None
-    if "sample_id" in levels:
-        codes, _ = _combine_levels([levels[n] for n in IDENTITY if n in levels])
+    """Count tables and files together, as `counts` does one; problems of the first come first."""
+    with database() as con:
+        rows = Rows(con, parts, by, modes)
+        rows.count()
+        rows.refuse_duplicates()
+        return finished(con, by, rows.modes)
 
-        def describe(row: int) -> str:
-            known = ((n, levels[n]) for n in IDENTITY if n in levels)
-            return _describe_cells({n: lv.values()[lv.finish()[row]] for n, lv in known})
 
-        _refuse_duplicates(codes, source, describe)
-        del codes
-    key, space = _combine_levels([levels[name] for name in groups])
-    group, first = _dense(key, space)
-    table = pd.DataFrame(index=range(len(first)))
-    for name in groups:
-        values = levels[name].values()
-        code = levels[name].finish()[first]
-        table[name] = _key_column(pd.Series(values[code], dtype=object).where(code >= 0), name)
-    table["n_samples"] = np.bincount(group, minlength=len(first)).astype(np.int64)
-    table["n_correct"] = np.bincount(group[correct], minlength=len(first)).astype(np.int64)
-    if answer is not None:
-        lost = correct & (answer < 0)
-        if lost.any():
+@contextmanager
+def database(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect to an empty database in memory that may grow onto the disk."""
+    with tempfile.TemporaryDirectory(prefix="passk_lab-") as folder:
+        settings: dict[str, Any] = {"temp_directory": folder, "memory_limit": MEMORY}
+        if threads is not None:
+            settings["threads"] = threads
+        with duckdb.connect(config=settings) as con:
+            yield con
+
+
+# --------------------------------------------------------------------------------- the query
+
+_COUNT = """
+CREATE TEMP TABLE partial AS
+SELECT {groups}, answer, count(*) AS n, count(*) FILTER (correct) AS n_correct,
+    min(part) AS part, min(sample_id) AS low, max(sample_id) AS high, bool_or(bad) AS bad {more}
+FROM rows GROUP BY {groups}, answer
+"""
+_CHECK = """
+SELECT sum(n), bool_or(bad), bool_or(n_correct > 0 AND answer IS NULL) FROM partial
+"""
+# Sample ids that leave few numbers out need a bit each.
+_DENSE = """
+SELECT 1 FROM rows GROUP BY {owner}
+HAVING bit_count(bitstring_agg(sample_id, {low}, {high})) < count(*) LIMIT 1
+"""
+_SPARSE = "SELECT 1 FROM rows GROUP BY {owner}, sample_id HAVING count(*) > 1 LIMIT 1"
+_REPEATED = """
+SELECT {identity}, min(row, 2)[2] AS again FROM rows
+GROUP BY {identity} HAVING count(*) > 1 ORDER BY again LIMIT 1
+"""
+_FINISH = """
+WITH modes AS (
+    SELECT {keys}, answer, min(part) AS part, sum(n)::BIGINT AS n, sum(n_correct)::BIGINT AS c
+    FROM partial GROUP BY {keys}, answer
+)
+SELECT {keys}, sum(n)::BIGINT AS n_samples, sum(c)::BIGINT AS n_correct,
+    list_reverse_sort(list(n) FILTER (answer IS NOT NULL)) AS mode_counts,
+    list_reverse_sort(list(c) FILTER (c > 0)) AS correct_mode_counts
+FROM modes GROUP BY {keys} ORDER BY min(part), {order}
+"""
+
+
+# ------------------------------------------------------------------------- rows, from anywhere
+
+
+class Rows:
+    """Parts as one view of a database, ``rows``, under the table's names and types.
+
+    Attributes
+    ----------
+    identity : list of str
+        The columns that name a rollout.
+    modes : bool
+        Whether answers are counted.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        parts: Sequence[Part],
+        by: Sequence[str],
+        modes: bool | None,
+    ) -> None:
+        self.con, self.parts = con, parts
+        wanted = {*REQUIRED, *IDENTITY, *by} | ({"answer"} if modes is not False else set())
+        self._origins = [_opened(con, at, parts, wanted) for at in range(len(parts))]
+        self.modes = all("answer" in o.names for o in self._origins) if modes is None else modes
+        for origin in self._origins:
+            _check_counted(origin, by, self.modes)
+        self.by = list(by)
+        present = {*DEFAULTS, *(name for o in self._origins for name in o.names)}
+        self.identity = [name for name in IDENTITY if name in present]
+        self._define()
+
+    def _define(self, numbered: bool = False) -> None:
+        more = f", row_number() OVER () - 1 + part * {_PART_ROWS} AS row" if numbered else ""
+        views = [
+            f"SELECT {self._fields(origin)}, {at} AS part {more} FROM {origin.sql}"
+            for at, origin in enumerate(self._origins)
+        ]
+        self.con.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {' UNION ALL '.join(views)}")
+
+    def _fields(self, origin: _Origin) -> str:
+        answer = origin.field("answer") if self.modes else "NULL::VARCHAR"
+        fields = {k: origin.field(n) for k, n in zip(keys_of(self.by), self.by, strict=False)}
+        fields |= {name: origin.field(name) for name in (*IDENTITY, "correct")}
+        fields |= {"answer": answer, "bad": origin.bad(self.by)}
+        return ", ".join(f"{sql} AS {alias}" for alias, sql in fields.items())
+
+    def count(self, ids: bool = False) -> None:
+        """Make the table ``partial``, with sample ids or without; refuse what can't be counted."""
+        groups = ", ".join(dict.fromkeys([*keys_of(self.by), *self._owner]))
+        more = ", list(sample_id) AS ids" if ids else ""
+        with self._reading():
+            self.con.execute(_COUNT.format(groups=groups, more=more))
+        n, bad, lost = self._one(_CHECK)
+        if bad:
+            self._refuse_values()
+        if not n:
+            raise ValueError(f"{self._source}: the table holds no rollouts")
+        if lost and self.modes:
+            self._define(numbered=True)
+            (row,) = self._one("SELECT min(row) FROM rows WHERE correct AND answer IS NULL")
+            source, row = self._place(row)
             raise ValueError(
-                f"{source}: column 'answer', row {_first(lost)}: a correct rollout has no answer, "
+                f"{source}: column 'answer', row {row}: a correct rollout has no answer, "
                 "so its mode is unknown; fill in its canonical answer, or drop the column to "
                 "leave out the metrics of modes"
             )
-        table["mode_counts"] = _mode_counts(group, answer, answer >= 0, len(first))
-        table["correct_mode_counts"] = _mode_counts(group, answer, correct, len(first))
-    return table.sort_values(groups, kind="stable", ignore_index=True)
+
+    def refuse_duplicates(self) -> None:
+        """Refuse rollouts that occur twice, after `count`."""
+        if "sample_id" not in self.identity:
+            return
+        owner = ", ".join(self._owner)
+        n, low, high = self._one("SELECT sum(n)::BIGINT, min(low), max(high) FROM partial")
+        (n_owners,) = self._one(f"SELECT count(*) FROM (SELECT DISTINCT {owner} FROM partial)")
+        if n_owners * (high - low + 1) <= 8 * n:  # a byte a row
+            query = _DENSE.format(owner=owner, low=low, high=high)
+        else:
+            query = _SPARSE.format(owner=owner)
+        if not self._one(query):
+            return
+        self._define(numbered=True)
+        *cells, row = self._one(_REPEATED.format(identity=", ".join(self.identity)))
+        source, row = self._place(row)
+        raise repeated_rollout(source, row, dict(zip(self.identity, cells, strict=True)))
+
+    @property
+    def _owner(self) -> list[str]:
+        return [name for name in self.identity if name != "sample_id"]
+
+    @property
+    def _source(self) -> str:
+        return self.parts[0].source if len(self.parts) == 1 else "the files together"
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        with self._reading():
+            found = self.con.execute(sql).fetchall()
+        return found[0] if found else ()
+
+    def _place(self, row: int) -> tuple[str, int]:
+        part, row = divmod(row, _PART_ROWS)
+        return self.parts[part].source, row
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise MemoryError(f"{self._source}: can't be counted in {MEMORY} ({error})") from error
+        except duckdb.ConversionException as error:
+            raise ValueError(f"{self._source}: a value that can't be used ({error})") from error
+        except duckdb.Error as error:
+            raise ValueError(f"{self._source}: parquet data is damaged ({error})") from error
+
+    def _refuse_values(self) -> None:
+        """Let pandas, which knows each value's fault, find the one that was seen."""
+        for part in self.parts:
+            if isinstance(part.rows, Path):
+                row = 0
+                wanted = {*REQUIRED, *IDENTITY, *self.by}
+                for frame in parquet_batches(part.rows, wanted):
+                    typed(frame, f"{part.source} (rows from {row} on)" if row else part.source)
+                    row += len(frame)
+        raise ValueError(f"{self._source}: values that can't be used")
 
 
-def _key_column(column: pd.Series, name: str) -> pd.Series:
-    return column.astype(STRING) if name in STRINGS else column.infer_objects()
+@dataclass(frozen=True)
+class _Origin:
+    """A part opened: where its rows come from, and its columns.
+
+    Attributes
+    ----------
+    names : list of str
+    sql : str
+        What to select from.
+    columns : mapping
+        From a name to the column of ``sql`` and its type.
+    part : Part
+    """
+
+    names: list[str]
+    sql: str
+    columns: Mapping[str, tuple[str, pa.DataType]]
+    part: Part
+
+    def field(self, name: str) -> str:
+        """SQL for a column of the table."""
+        if name in self.columns:
+            return cast(str, _expression(name, *self.columns[name]))
+        kind = "BIGINT" if name in INTEGERS else "DOUBLE" if name in FLOATS else "VARCHAR"
+        value = self.part.known.get(name, DEFAULTS.get(name))
+        return f"{'NULL' if value is None else _quoted(value)}::{kind}"
+
+    def bad(self, by: Iterable[str]) -> str:
+        """SQL for whether a row holds a value that the table can't."""
+        faults = []
+        for name in dict.fromkeys(["problem_id", *DEFAULTS, "sample_id", "correct", *by]):
+            if name not in self.columns:
+                continue
+            column, kind = self.columns[name]
+            if name in (*MAIN_KEYS, "problem_id", "sample_id", "correct"):
+                faults.append(f"{column} IS NULL")
+            if name == "correct" and not pa.types.is_boolean(kind):
+                faults.append(f"{column} NOT IN (0, 1)")
+            for sign, limit in zip("<>", RANGES.get(name, ())[:2], strict=False):
+                if np.isfinite(limit):
+                    faults.append(f"{column} {sign} {limit}")
+        return f"coalesce({' OR '.join(faults)}, false)"
 
 
-def _mode_counts(
-    group: npt.NDArray[np.int64],
-    answer: npt.NDArray[np.int32],
-    keep: npt.NDArray[np.bool_],
-    n_groups: int,
-) -> npt.NDArray[np.object_]:
-    n_answers = int(answer.max(initial=0)) + 1
-    key, size = np.unique(group[keep] * n_answers + answer[keep], return_counts=True)
-    return _sizes(key // n_answers, size, n_groups)
+def _opened(
+    con: duckdb.DuckDBPyConnection, at: int, parts: Sequence[Part], wanted: set[str]
+) -> _Origin:
+    part = parts[at]
+    schema = None
+    if isinstance(part.rows, Path) and is_parquet(part.rows):
+        with open_parquet(part.rows) as file:
+            schema = file.schema_arrow
+        names, sql = schema.names, _parquet_sql(part.rows)
+        require_columns([*names, *part.known], part.source)
+    if (
+        schema is None
+        or len(set(schema.names)) < len(schema.names)
+        or any(f.name in wanted and _expression(f.name, "", f.type) is None for f in schema)
+        or (len(parts) > 1 and "sample_id" not in schema.names)
+    ):
+        table, names = _loaded(part, wanted, number=len(parts) > 1)
+        con.register(f"part{at}", table)
+        schema, sql = table.schema, f"part{at}"
+    # By number: names may differ in upper and lower case only, which are the same to SQL.
+    columns = {f.name: (f"c{i}", f.type) for i, f in enumerate(schema) if f.name in wanted}
+    aliases = ", ".join(f"c{i}" for i in range(len(schema)))
+    return _Origin([*names, *part.known], f"{sql} AS t({aliases})", columns, part)
 
 
-def _sizes(
-    owner: npt.NDArray[np.int64], size: npt.NDArray[np.int64], n_groups: int
-) -> npt.NDArray[np.object_]:
-    """Sizes of each group's modes, largest first, in one cell a group."""
-    order = np.lexsort((-size, owner))
-    ends = np.searchsorted(owner[order], np.arange(1, n_groups))
-    cells = np.empty(n_groups, dtype=object)
-    cells[:] = np.split(size[order].astype(np.int64), ends)[:n_groups]
+def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[str]]:
+    """Bring rows to their types by pandas, in the columns wanted only."""
+    if isinstance(part.rows, pd.DataFrame):
+        names = [str(name) for name in part.rows.columns]
+        require_columns(names, part.source)
+        frame = part.rows.loc[:, [name in wanted for name in part.rows.columns]]
+    else:
+        frame, names = read_columns(part.rows, wanted)
+    frame = frame.assign(**{k: v for k, v in part.known.items() if k not in frame.columns})
+    check = validate_rollouts if number and "sample_id" not in frame else typed
+    table = check(frame, part.source)
+    try:
+        return pa.Table.from_pandas(table, preserve_index=False), names
+    except pa.ArrowException as error:
+        raise ValueError(f"{part.source}: values of different types ({error})") from error
+
+
+def _expression(name: str, column: str, kind: pa.DataType) -> str | None:
+    """SQL that makes a column what `validate_rollouts` makes it; None if only pandas can."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    whole = pa.types.is_integer(kind) and kind != pa.uint64()
+    real = kind in (pa.float32(), pa.float64())
+    empty = pa.types.is_null(kind)
+    if name in STRINGS:
+        return f"{column}::VARCHAR" if text or whole or empty else None
+    if name == "correct" and not pa.types.is_boolean(kind):
+        return f"({column} = 1)" if whole or real else None
+    if name in INTEGERS:
+        return f"{column}::BIGINT" if whole or empty else None
+    if real or name in FLOATS:
+        return f"nullif({column}::DOUBLE, 'nan')" if real or whole or empty else None
+    return column
+
+
+def _check_counted(origin: _Origin, by: Sequence[str], modes: bool) -> None:
+    have = ", ".join(map(str, origin.names))
+    for name in by:
+        if name not in origin.names and name not in DEFAULTS:
+            raise ValueError(
+                f"{origin.part.source}: no column {name!r} to group by (columns: {have})"
+            )
+    if modes and "answer" not in origin.names:
+        raise ValueError(
+            f"{origin.part.source}: column 'answer' is missing; modes need the canonical form of "
+            "each answer"
+        )
+
+
+def _parquet_sql(path: Path) -> str:
+    pattern = _quoted(glob.escape(str(path)))
+    return f"read_parquet({pattern}, hive_partitioning = false)"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# ----------------------------------------------------------------------------------- the result
+
+
+def keys_of(by: Sequence[str]) -> list[str]:
+    """Names of ``by`` and the problem in SQL."""
+    return [*(name if name in IDENTITY else f"by{i}" for i, name in enumerate(by)), "problem_id"]
+
+
+def finished(con: duckdb.DuckDBPyConnection, by: Sequence[str], modes: bool) -> pd.DataFrame:
+    """Put the counts of ``partial`` together."""
+    keys = keys_of(by)
+    order = ", ".join(f"{key} NULLS LAST" for key in keys)
+    found = con.sql(_FINISH.format(keys=", ".join(keys), order=order)).to_arrow_table()
+    table: dict[str, Any] = {
+        name: key_column(found[key], name)
+        for name, key in zip([*by, "problem_id"], keys, strict=True)
+    }
+    table |= {name: found[name].to_numpy() for name in ("n_samples", "n_correct")}
+    if modes:
+        table |= {name: _cells(found[name]) for name in ("mode_counts", "correct_mode_counts")}
+    return pd.DataFrame(table)
+
+
+def key_column(values: pa.ChunkedArray | pd.Series, name: str) -> pd.Series:
+    """Give a column that was counted by its type."""
+    if name in STRINGS:
+        return pd.Series(values, dtype=STRING)
+    column = pd.Series(values.to_pylist() if hasattr(values, "to_pylist") else values, dtype=object)
+    return column.where(column.notna()).infer_objects()
+
+
+def _cells(lists: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    sizes = np.concatenate([np.diff(chunk.offsets) for chunk in lists.chunks])
+    flat = np.array(pc.list_flatten(lists), dtype=np.int64)
+    cells = np.empty(len(lists), dtype=object)
+    cells[:] = np.split(flat, np.cumsum(sizes)[:-1])
     return cells

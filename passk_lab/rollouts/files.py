@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +27,14 @@ from passk_lab.rollouts.table import (
     PathLike,
     escape_surrogates,
     plain,
+    require_columns,
     validate_rollouts,
 )
 
 __all__ = ["atomic_write", "iter_jsonl", "read_metadata", "read_rollouts", "write_rollouts"]
 
 _METADATA_KEY = b"passk_lab"
-_GROUP_ROWS = 1 << 18
+_BATCH_ROWS = 1 << 18
 
 
 @contextmanager
@@ -135,7 +136,7 @@ def read_rollouts(
         raise ValueError("no rollouts file given")
     tables = []
     for file in map(Path, files):
-        table = _read_raw(file, columns)
+        table, _ = read_columns(file, columns)
         if "run" not in table.columns and (run is not None or len(files) > 1):
             name = run if run is not None else file.name.split(".")[0]
             table["run"] = pd.Series(name, index=table.index, dtype=STRING)
@@ -145,44 +146,73 @@ def read_rollouts(
     return validate_rollouts(pd.concat(tables, ignore_index=True), "the files together")
 
 
-def _read_raw(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+def read_columns(
+    path: Path, columns: Iterable[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read these columns and those that every rollout needs, as far as there are any, unchecked.
+
+    The list names all columns of the file.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    wanted = None if columns is None else {*columns, *REQUIRED, *IDENTITY}
     name = path.name.lower()
-    if name.endswith(".parquet"):
-        with open_parquet(path) as file:
-            names = file.schema_arrow.names
-            keep = names if wanted is None else [n for n in names if n in wanted]
-            return read_parquet(file, keep, path).to_pandas()
-    if name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
-        records = [
-            record if wanted is None else {k: v for k, v in record.items() if k in wanted}
-            for record in iter_jsonl(path)
-        ]
-        if not records:
-            raise ValueError(f"{path}: the file holds no rollouts")
-        return pd.DataFrame.from_records(records)
-    if name.endswith((".csv", ".csv.gz", ".tsv")):
-        separator = "\t" if name.endswith(".tsv") else ","
-        try:
-            return pd.read_csv(
-                path,
-                sep=separator,
-                dtype=dict.fromkeys(STRINGS, "str"),
-                usecols=None if wanted is None else (lambda n: n in wanted),
-                keep_default_na=False,
-                na_values=[""],
-                encoding_errors="backslashreplace",
-            )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ValueError(f"{path}: not a readable CSV file: {error}") from error
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path}: can't be read ({error})") from error
-    raise ValueError(
-        f"{path}: unknown ending; rollouts are .parquet, .jsonl, .jsonl.gz or .csv (other "
-        "programs' logs: passk-lab convert FORMAT IN OUT)"
-    )
+    if is_parquet(path):
+        frame, names = _parquet_columns(path, columns)
+    elif name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
+        frame, names = _jsonl_columns(path, columns)
+    elif name.endswith((".csv", ".csv.gz", ".tsv")):
+        frame, names = _csv_columns(path, columns)
+    else:
+        raise ValueError(
+            f"{path}: unknown ending; rollouts are .parquet, .jsonl, .jsonl.gz or .csv (other "
+            "programs' logs: passk-lab convert FORMAT IN OUT)"
+        )
+    require_columns(names, str(path))
+    return frame, names
+
+
+def _chosen(names: Sequence[str], columns: Iterable[str] | None) -> list[str]:
+    wanted = names if columns is None else {*columns, *REQUIRED, *IDENTITY}
+    return [name for name in names if name in wanted]
+
+
+def _parquet_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        return read_parquet(file, _chosen(names, columns), path).to_pandas(), names
+
+
+def _jsonl_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    names: dict[str, None] = {}
+    records = []
+    for record in iter_jsonl(path):
+        names |= dict.fromkeys(record)
+        records.append({name: record[name] for name in _chosen(list(record), columns)})
+    if not records:
+        raise ValueError(f"{path}: the file holds no rollouts")
+    return pd.DataFrame.from_records(records), list(names)
+
+
+def _csv_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    options: dict[str, Any] = {
+        "sep": "\t" if path.name.lower().endswith(".tsv") else ",",
+        "encoding_errors": "backslashreplace",
+    }
+    try:
+        names = list(pd.read_csv(path, nrows=0, **options).columns)
+        frame = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(STRINGS, "str"),
+            usecols=_chosen(names, columns),
+            keep_default_na=False,
+            na_values=[""],
+            **options,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path}: not a readable CSV file: {error}") from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path}: can't be read ({error})") from error
+    return frame, names
 
 
 def as_rollouts(rollouts: pd.DataFrame | PathLike) -> pd.DataFrame:
@@ -242,6 +272,24 @@ def _without_surrogates(value: Any) -> Any:
     if isinstance(value, dict):
         return {escape_surrogates(k): _without_surrogates(v) for k, v in value.items()}
     return value
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by the ending whether this is a parquet file."""
+    return path.name.lower().endswith(".parquet")
+
+
+def parquet_batches(path: Path, columns: Iterable[str]) -> Iterator[pd.DataFrame]:
+    """Read columns of a parquet file batch by batch, as far as it has them, unchecked."""
+    with open_parquet(path) as file:
+        keep = [name for name in file.schema_arrow.names if name in set(columns)]
+        try:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=keep):
+                batch.validate(full=True)
+                table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                yield table.to_pandas()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path}: parquet data is damaged ({error})") from error
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -307,7 +355,7 @@ def write_rollouts(
         note = _metadata_json(metadata)
         arrow = arrow.replace_schema_metadata({_METADATA_KEY: note.encode()})
         with atomic_write(path) as temporary:
-            pq.write_table(arrow, temporary, compression="zstd", row_group_size=_GROUP_ROWS)
+            pq.write_table(arrow, temporary, compression="zstd", row_group_size=_BATCH_ROWS)
     elif name.endswith((".jsonl", ".jsonl.gz")):
         with atomic_write(path) as temporary, _open_jsonl(temporary, name) as file:
             for record in table.to_dict(orient="records"):

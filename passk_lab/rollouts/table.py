@@ -29,8 +29,15 @@ DEFAULTS = {"run": "default", "split": "id"}
 REQUIRED = ("problem_id", "correct")
 STRINGS = ("problem_id", "run", "split", "answer", "text")
 _LARGEST_INTEGER = np.iinfo(np.int64).max
-_INTEGERS = ("sample_id", "n_tokens", "seed", "step")
-_FLOATS = ("score", "logprob", "token_entropy", "temperature")
+INTEGERS = ("sample_id", "n_tokens", "seed", "step")
+FLOATS = ("score", "logprob", "token_entropy", "temperature")
+RANGES = {
+    "sample_id": (0, np.inf, "must not be negative"),
+    "n_tokens": (0, np.inf, "must not be negative"),
+    "logprob": (-np.inf, 1e-4, "is a log-probability and must not be positive"),
+    "token_entropy": (-1e-4, np.inf, "must not be negative"),
+    "temperature": (0, np.inf, "must not be negative"),
+}
 IDENTITY = ("run", "split", "problem_id", "sample_id", "seed", "step")
 _TRUE = {"true", "1", "1.0", "yes", "t"}
 _FALSE = {"false", "0", "0.0", "no", "f"}
@@ -68,12 +75,6 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
     0          7     True  default    id          0
     1          7    False  default    id          1
     """
-    if not isinstance(rollouts, pd.DataFrame):
-        raise ValueError(f"{source}: expected a pandas DataFrame, got {type(rollouts).__name__}")
-    require_columns([str(name) for name in rollouts.columns], source)
-    repeated = rollouts.columns[rollouts.columns.duplicated()]
-    if len(repeated):
-        raise ValueError(f"{source}: column {repeated[0]!r} occurs twice; rename one of them")
     table = typed(rollouts, source)
     if "sample_id" not in table.columns:
         group = [name for name in IDENTITY if name in table.columns]
@@ -89,6 +90,7 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
 
 
 def require_columns(names: Sequence[str], source: str) -> None:
+    """Refuse a table without what every rollout needs."""
     for required in REQUIRED:
         if required not in names:
             raise ValueError(
@@ -99,6 +101,13 @@ def require_columns(names: Sequence[str], source: str) -> None:
 
 
 def typed(rollouts: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Bring the columns to their types, without a look at whether a rollout occurs twice."""
+    if not isinstance(rollouts, pd.DataFrame):
+        raise ValueError(f"{source}: expected a pandas DataFrame, got {type(rollouts).__name__}")
+    require_columns([str(name) for name in rollouts.columns], source)
+    repeated = rollouts.columns[rollouts.columns.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{source}: column {repeated[0]!r} occurs twice; rename one of them")
     table = rollouts.reset_index(drop=True).copy(deep=False)
     for name, default in DEFAULTS.items():
         if name not in table.columns:
@@ -108,10 +117,10 @@ def typed(rollouts: pd.DataFrame, source: str) -> pd.DataFrame:
             nullable = name in ("answer", "text")
             table[name] = _as_strings(table[name], name, source, nullable)
     table["correct"] = _as_booleans(table["correct"], source)
-    for name in _INTEGERS:
+    for name in INTEGERS:
         if name in table.columns:
             table[name] = _as_integers(table[name], name, source, nullable=name != "sample_id")
-    for name in _FLOATS:
+    for name in FLOATS:
         if name in table.columns:
             table[name] = _as_floats(table[name], name, source)
     _check_ranges(table, source)
@@ -254,17 +263,11 @@ def _numbers(column: pd.Series, name: str, source: str) -> npt.NDArray[np.float6
 
 
 def _check_ranges(table: pd.DataFrame, source: str) -> None:
-    for name, bad, rule in (
-        ("sample_id", lambda v: v < 0, "must not be negative"),
-        ("n_tokens", lambda v: v < 0, "must not be negative"),
-        ("logprob", lambda v: v > 1e-4, "is a log-probability and must not be positive"),
-        ("token_entropy", lambda v: v < -1e-4, "must not be negative"),
-        ("temperature", lambda v: v < 0, "must not be negative"),
-    ):
+    for name, (low, high, rule) in RANGES.items():
         if name in table.columns:
-            mask = bad(table[name]).fillna(False).to_numpy(dtype=bool)
-            if mask.any():
-                row = _first(mask)
+            outside = (table[name] < low) | (table[name] > high)
+            if outside.any():
+                row = _first(outside.fillna(False).to_numpy(dtype=bool))
                 raise ValueError(f"{name_cell(table[name], name, row, source)} {rule}")
 
 

@@ -10,7 +10,6 @@ from pandas.testing import assert_frame_equal
 dask = pytest.importorskip("distributed")
 
 from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402
-from passk_lab.rollouts import counting as reading  # noqa: E402
 from passk_lab.rollouts import distributed as module  # noqa: E402
 from passk_lab.rollouts.counting import counts  # noqa: E402
 from passk_lab.rollouts.distributed import summarise  # noqa: E402
@@ -27,10 +26,9 @@ def client():
 
 @pytest.fixture
 def small(monkeypatch):
-    """Batches, tasks and shares so small that every boundary is crossed."""
-    monkeypatch.setattr(reading, "_BATCH_ROWS", 7)
-    monkeypatch.setattr(module, "_TASK_ROWS", 20)
+    """Shares and branches so small that there are several."""
     monkeypatch.setattr(module, "_SHARE_ROWS", 40)
+    monkeypatch.setattr(module, "_FAN_IN", 2)
 
 
 def rollouts(seed, n_problems=9, n_samples=8, runs=("base", "rl")):
@@ -166,7 +164,7 @@ def test_refusals(client, tmp_path):
         summarise(tmp_path / "b.parquet", client)
     table["correct"] = 2
     table.to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match=r"b\.parquet .*'correct', row 0: .* neither true nor"):
+    with pytest.raises(ValueError, match=r"b\.parquet.*'correct', row 0: .* neither true nor"):
         summarise(tmp_path / "b.parquet", client)
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-40])
     with pytest.raises(ValueError, match="not a readable parquet file"):

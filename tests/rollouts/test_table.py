@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passk_lab.rollouts import counting, files
+from passk_lab.rollouts import files
 from passk_lab.rollouts import table as rt
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
@@ -270,16 +270,15 @@ def test_counts_streams_many_batches(tmp_path, monkeypatch):
             "answer": rng.integers(0, 9, 5000).astype(str),
         }
     )
-    monkeypatch.setattr(counting, "_BATCH_ROWS", 256)
+    monkeypatch.setattr(files, "_BATCH_ROWS", 256)
     write(frame, tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(counts(tmp_path / "r.parquet"), counts(frame))
 
 
-def test_counts_finds_duplicates_across_batches(tmp_path, monkeypatch):
+def test_counts_finds_duplicates_across_batches(tmp_path):
     frame = pd.DataFrame({"problem_id": ["a"] * 600, "correct": True, "sample_id": range(600)})
     frame.loc[599, "sample_id"] = 0
     pq.write_table(pa.Table.from_pandas(frame), tmp_path / "r.parquet", row_group_size=100)
-    monkeypatch.setattr(counting, "_BATCH_ROWS", 100)
     with pytest.raises(ValueError, match="row 599 repeats"):
         counts(tmp_path / "r.parquet")
 
