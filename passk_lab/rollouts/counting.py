@@ -147,6 +147,7 @@ def count_parts(
         rows = Rows(con, parts, by, modes)
         rows.count()
         rows.refuse_duplicates()
+        rows.refuse_lost_answers()
         return finished(con, by, rows.modes)
 
 
@@ -168,9 +169,6 @@ CREATE TEMP TABLE partial AS
 SELECT {groups}, answer, count(*) AS n, count(*) FILTER (correct) AS n_correct,
     min(part) AS part, min(sample_id) AS low, max(sample_id) AS high, bool_or(bad) AS bad {more}
 FROM rows GROUP BY {groups}, answer
-"""
-_CHECK = """
-SELECT sum(n), bool_or(bad), bool_or(n_correct > 0 AND answer IS NULL) FROM partial
 """
 # Sample ids that leave few numbers out need a bit each.
 _DENSE = """
@@ -247,20 +245,11 @@ class Rows:
         more = ", list(sample_id) AS ids" if ids else ""
         with self._reading():
             self.con.execute(_COUNT.format(groups=groups, more=more))
-        n, bad, lost = self._one(_CHECK)
+        n, bad = self._one("SELECT sum(n), bool_or(bad) FROM partial")
         if bad:
             self._refuse_values()
         if not n:
             raise ValueError(f"{self._source}: the table holds no rollouts")
-        if lost and self.modes:
-            self._define(numbered=True)
-            (row,) = self._one("SELECT min(row) FROM rows WHERE correct AND answer IS NULL")
-            source, row = self._place(row)
-            raise ValueError(
-                f"{source}: column 'answer', row {row}: a correct rollout has no answer, "
-                "so its mode is unknown; fill in its canonical answer, or drop the column to "
-                "leave out the metrics of modes"
-            )
 
     def refuse_duplicates(self) -> None:
         """Refuse rollouts that occur twice, after `count`."""
@@ -279,6 +268,20 @@ class Rows:
         *cells, row = self._one(_REPEATED.format(identity=", ".join(self.identity)))
         source, row = self._place(row)
         raise repeated_rollout(source, row, dict(zip(self.identity, cells, strict=True)))
+
+    def refuse_lost_answers(self) -> None:
+        """Refuse a correct rollout whose mode isn't known, after `count`."""
+        if self.modes and self._one(
+            "SELECT 1 FROM partial WHERE n_correct > 0 AND answer IS NULL LIMIT 1"
+        ):
+            self._define(numbered=True)
+            (row,) = self._one("SELECT min(row) FROM rows WHERE correct AND answer IS NULL")
+            source, row = self._place(row)
+            raise ValueError(
+                f"{source}: column 'answer', row {row}: a correct rollout has no answer, "
+                "so its mode is unknown; fill in its canonical answer, or drop the column to "
+                "leave out the metrics of modes"
+            )
 
     @property
     def _owner(self) -> list[str]:
@@ -311,7 +314,7 @@ class Rows:
     def _refuse_values(self) -> None:
         """Let pandas, which knows each value's fault, find the one that was seen."""
         for part in self.parts:
-            if isinstance(part.rows, Path):
+            if isinstance(part.rows, Path) and is_parquet(part.rows):
                 row = 0
                 wanted = {*REQUIRED, *IDENTITY, *self.by}
                 for frame in parquet_batches(part.rows, wanted):

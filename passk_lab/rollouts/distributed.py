@@ -175,6 +175,7 @@ def _count(part: Part, by: Sequence[str], modes: bool, n_shares: int) -> list[pa
     with database(threads=1) as con:
         rows = Rows(con, [part], by, modes)
         rows.count(ids="sample_id" in rows.identity)
+        rows.refuse_lost_answers()
         share = "SELECT * EXCLUDE (low, high, bad) FROM partial WHERE hash(problem_id) % {} = {}"
         return [con.sql(share.format(n_shares, at)).to_arrow_table() for at in range(n_shares)]
 
