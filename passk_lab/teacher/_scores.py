@@ -28,36 +28,8 @@ def checked_scores(
 ) -> pd.DataFrame:
     """Check teacher scores against the rollouts they belong to.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        ``problem_id, sample_id, demo_id, logprob, logprob_given_demo``.
-    rollouts : DataFrame
-        One run: ``problem_id, sample_id, correct, answer``.
-    allow_incorrect_demos : bool
-        Whether a demonstration may be an incorrect rollout.
-
-    Returns
-    -------
-    DataFrame
-        The scores with ``answer, correct, demo_answer, demo_correct`` and ``pcmi`` (nats; NaN where
-        ``logprob_given_demo`` is, -inf where that is).
-
-    Raises
-    ------
-    ValueError
-        A column is missing; a log-probability is positive; ``logprob`` isn't finite; a pair occurs
-        twice; a rollout or demonstration isn't among the rollouts, or two rollouts have its number;
-        a demonstration is incorrect; a correct rollout has no answer.
-
-    Examples
-    --------
-    >>> rollouts = pd.DataFrame({"problem_id": "p", "sample_id": [0, 1], "correct": True,
-    ...                          "answer": ["x", "y"]})
-    >>> scores = pd.DataFrame({"problem_id": "p", "sample_id": [0], "demo_id": [1],
-    ...                        "logprob": [-3.0], "logprob_given_demo": [-2.5]})
-    >>> checked_scores(scores, rollouts)[["answer", "demo_answer", "pcmi"]].values.tolist()
-    [['x', 'y', 0.5]]
+    Gives the scores with ``answer, correct, demo_answer, demo_correct`` and ``pcmi`` (nats; NaN
+    where ``logprob_given_demo`` is, -inf where that is). What is refused, `expected_tilt` says.
     """
     table = _read(scores, [*_PAIR, *_LOGS], "scores")
     refuse_row(
@@ -155,16 +127,8 @@ def problems(
         if name in wrong:
             incorrect = np.array([wrong[name].get(mode, np.nan) for mode in demo_modes])
         log_base = np.array([bases[name][mode] for mode in modes])
-        yield Problem(
-            str(name),
-            list(modes),
-            list(demo_modes),
-            matrix,
-            log_base,
-            incorrect,
-            counts[name],
-            eligible[name],
-        )
+        labels = str(name), list(modes), list(demo_modes)
+        yield Problem(*labels, matrix, log_base, incorrect, counts[name], eligible[name])
 
 
 def context_effects(

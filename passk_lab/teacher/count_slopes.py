@@ -72,11 +72,6 @@ def count_slope(
         minus infinity), or if it lies beyond 64; NaN if no problem has modes of different
         frequency.
 
-    Raises
-    ------
-    ValueError
-        Shapes differ, a count is negative or not whole, smoothing isn't positive.
-
     Examples
     --------
     >>> round(count_slope([600, 300, 100], [842, 149, 9], ["a"] * 3), 1)
@@ -103,7 +98,7 @@ def paired_counts(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        The tables differ in their problems; ``answer`` is missing, or is so for a correct rollout.
+        The tables differ in their problems; a correct rollout has no answer.
 
     Examples
     --------
@@ -159,9 +154,8 @@ def count_slope_table(
         the base's rollouts are split into halves, so that the controls have half the samples and
         somewhat more bias.
     estimators : sequence of str
-        Some of "multinomial", "ols_plus_half", "ols_seen_only", "split_half_iv".
     smoothing : float
-        Of the base's frequencies for "multinomial".
+        Of `count_slope`.
     confidence, n_resamples, random_state
         Of the bootstrap over problems.
 
@@ -172,12 +166,6 @@ def count_slope_table(
         "ideal_rl": correct answers drawn in the base's proportions, as many as the trained model
         gave. ``kl`` and effective modes have ½ added to each count and are biased; the controls
         show by how much. A problem that one side never solved is left out and counted.
-
-    Raises
-    ------
-    ValueError
-        A column is missing; a count is negative or not whole; an answer occurs twice; an
-        estimator is unknown.
 
     Examples
     --------
@@ -204,7 +192,7 @@ def count_slope_table(
     comparisons = {
         "trained": (before, after),
         "null": (reference, null),
-        "ideal_rl": (reference, _redrawn(null, after, code, bootstrap.rng)),
+        "ideal_rl": (reference, _resampled(null, np.bincount(code, after), code, bootstrap.rng)),
     }
     rows = []
     for comparison, (n, m) in comparisons.items():
@@ -336,38 +324,25 @@ class _Likelihood:
         return first, second
 
 
-def _half(counts: Ints, code: Ints, rng: np.random.Generator) -> Ints:
-    """Draw half of each problem's rollouts."""
-    half = np.zeros_like(counts)
-    for rows in _rows_of(code):
-        total = int(counts[rows].sum())
-        if total:
-            half[rows] = rng.multivariate_hypergeometric(
-                counts[rows], total // 2, method="marginals"
-            )
-    return half
-
-
-def _redrawn(null: Ints, after: Ints, code: Ints, rng: np.random.Generator) -> Ints:
-    """Draw as many rollouts as there are after training, in the proportions of the base's.
+def _resampled(counts: Ints, sizes: npt.NDArray[Any], code: Ints, rng: np.random.Generator) -> Ints:
+    """Draw so many rollouts of each problem, in the proportions of its counts.
 
     Without replacement, after as many copies of all as fit in: drawing with it would add noise
-    to that of the base's rollouts.
+    to that of the rollouts.
     """
-    drawn = np.zeros_like(null)
-    for rows in _rows_of(code):
-        total = int(null[rows].sum())
+    drawn = np.zeros_like(counts)
+    order = np.argsort(code, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
+        total = int(counts[rows].sum())
         if total:
-            copies, rest = divmod(int(after[rows].sum()), total)
-            drawn[rows] = copies * null[rows] + rng.multivariate_hypergeometric(
-                null[rows], rest, method="marginals"
-            )
+            copies, rest = divmod(int(sizes[code[rows[0]]]), total)
+            more = rng.multivariate_hypergeometric(counts[rows], rest, method="marginals")
+            drawn[rows] = copies * counts[rows] + more
     return drawn
 
 
-def _rows_of(code: Ints) -> list[npt.NDArray[np.intp]]:
-    order = np.argsort(code, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+def _half(counts: Ints, code: Ints, rng: np.random.Generator) -> Ints:
+    return _resampled(counts, np.bincount(code, counts) // 2, code, rng)
 
 
 def _read_counts(

@@ -76,17 +76,9 @@ class Decomposition:
         return np.where(np.isnan(self.pcmi), additive, self.pcmi)
 
     def tilt(self, demo_law: npt.ArrayLike) -> Floats:
-        """Tilt s under demonstrations drawn from a law, missing pairs filled.
+        """Tilt s of each rollout, demonstrations drawn from a law (up to a factor).
 
-        Parameters
-        ----------
-        demo_law : array_like, shape (n_demos,)
-            q up to a factor.
-
-        Returns
-        -------
-        array, shape (n_rollouts,)
-            -inf where a demonstration with weight rules the rollout out.
+        Missing pairs are filled; -inf where a demonstration with weight rules the rollout out.
         """
         q = shares(demo_law, len(self.demo_effect), "demo_law")
         return self.filled[:, q > 0] @ q[q > 0]
@@ -113,17 +105,9 @@ class Decomposition:
     def within_minus_between(
         self, rollout_modes: Sequence[Any], demo_modes: Sequence[Any]
     ) -> float:
-        """Mean interaction of pairs of the same mode less that of others, nats.
+        """Mean interaction of pairs with the same label less that of others, nats.
 
-        Parameters
-        ----------
-        rollout_modes, demo_modes : sequence
-            Label of each row and column.
-
-        Returns
-        -------
-        float
-            Weighted by w and ν; NaN without pairs of either kind.
+        Weighted by w and ν; NaN without pairs of either kind.
         """
         shape = len(rollout_modes), len(demo_modes)
         if shape != self.pcmi.shape:
@@ -144,18 +128,9 @@ class Decomposition:
         """Root mean square of M - Mᵀ off the diagonal, nats.
 
         Mutual information is symmetric, so it is 0 if rollout and demonstration are exchangeable
-        draws of one joint law, and the model's conditioning is coherent with it.
-
-        Parameters
-        ----------
-        rollout_modes, demo_modes : sequence, optional
-            Label of each row and column; what isn't both is left out. Default: rows and columns are
-            the same answers in the same order.
-
-        Returns
-        -------
-        float
-            Over pairs of which neither is missing or -inf; NaN if there is none.
+        draws of one joint law, and the model's conditioning is coherent with it. Labels say which
+        rows and columns are the same answers; by default they are so in order. Pairs of which one
+        is missing or -inf are left out; NaN if there is none.
         """
         matrix = self.pcmi
         if rollout_modes is not None and demo_modes is not None:

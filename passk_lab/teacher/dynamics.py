@@ -90,16 +90,8 @@ class Trajectory:
     def half_life(self, mode: npt.ArrayLike | None = None) -> Floats:
         """Generations until a mode has half the share of correct answers that it started with.
 
-        Parameters
-        ----------
-        mode : int or array_like of int, shape (n_worlds,), optional
-            By default the rarest correct mode that the base gives at all.
-
-        Returns
-        -------
-        array, shape (n_worlds,)
-            Interpolated between generations along the logarithm; inf where it didn't come to that
-            within the trajectory.
+        Shape (n_worlds,), interpolated along the logarithm; inf where it didn't come to that. The
+        mode is by default the rarest correct one that the base gives at all.
         """
         share = normalised(self._log_correct)
         first = share[0]
@@ -162,8 +154,7 @@ def self_distillation_trajectory(
     Raises
     ------
     ValueError
-        An option is unknown, a number out of range, a law of demonstrations no law; demonstrations
-        together veto every answer of a world, so that reverse KL has no optimum.
+        Demonstrations together veto every answer of a world, so that reverse KL has no optimum.
 
     Notes
     -----
@@ -179,12 +170,6 @@ def self_distillation_trajectory(
     >>> world = BoostWorld([0.5, 0.3, 0.2], boost=1.0)
     >>> self_distillation_trajectory(world, 8).prob[[1, 2, 4, 6, 8], 0, 0].round(3).tolist()
     [0.559, 0.637, 0.829, 0.96, 0.994]
-
-    Mode-balanced demonstrations leave the ratios alone:
-
-    >>> path = self_distillation_trajectory(world, 8, demos="uniform")
-    >>> path.prob[8, 0].round(3).tolist()
-    [0.5, 0.3, 0.2]
     """
     size, n_modes = world.log_base.shape
     _check_generations(n_generations)
@@ -235,11 +220,6 @@ def rl_trajectory(
     Returns
     -------
     Trajectory
-
-    Raises
-    ------
-    ValueError
-        Shapes differ; probabilities are negative or don't sum to 1; a number is out of range.
 
     Examples
     --------
@@ -341,7 +321,7 @@ def fixed_points(
     Parameters
     ----------
     world : BoostWorld, CopyWorld or StyleWorld
-        Of one world.
+        One, of at most 8 modes if the teacher moves.
     teacher, demos, weight
         As for `self_distillation_trajectory`, without a law given.
     n_starts : int
@@ -357,15 +337,9 @@ def fixed_points(
         in small worlds; where ratios are free (no tilt) every policy is fixed, and only the base
         is returned.
 
-    Raises
-    ------
-    ValueError
-        There is more than one world; the teacher moves and there are more than 8 modes.
-
     Examples
     --------
-    A frozen teacher of equal modes: between the two critical weights of docs/dynamics.md both
-    equality and collapse are stable.
+    Between the critical weights of docs/dynamics.md both equality and collapse are stable:
 
     >>> from passk_lab.teacher import BoostWorld
     >>> world = BoostWorld(np.full(3, 1 / 3), boost=2.9)

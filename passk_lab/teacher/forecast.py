@@ -181,8 +181,7 @@ def exact_rows(rows: pd.DataFrame, policy: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        A column is missing, a log-probability is positive or missing, or a problem of ``rows``
-        has no correct answers in ``policy``.
+        A problem of ``rows`` has no correct answers in ``policy``.
     """
     require_columns(policy, ["problem_id", "answer", "logprob", "tilt"], "policy")
     if not (policy["logprob"].to_numpy(float) <= 0).all():
@@ -229,7 +228,7 @@ def forecast_problems(
     Raises
     ------
     ValueError
-        A column is missing; a tilt is NaN or +inf; a weight is negative; k is below 1.
+        A tilt is NaN or +inf, or all of a problem's are -inf; a weight is negative.
     """
     require_columns(rows, ["problem_id", "answer", "correct", "log_mass", "tilt"], "rows")
     message = "rows: column 'tilt', row {row}: {0} is no tilt"
@@ -294,10 +293,8 @@ def forecast(
 
     Raises
     ------
-    ValueError
-        As for `forecast_problems`.
     TooFewSamples
-        Too many problems are poor; a ValueError, too.
+        Too many problems are poor; a ValueError.
     """
     bootstrap = Bootstrap(n_resamples, confidence, random_state)
     table = forecast_problems(rows, list(dict.fromkeys([0.0, *map(float, weights)])), k)

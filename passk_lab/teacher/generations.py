@@ -20,7 +20,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
@@ -31,8 +30,6 @@ from passk_lab.teacher._arguments import (
     Teacher,
     check_choice,
     ended,
-    log_array,
-    refuse_entry,
     whole_ks,
 )
 from passk_lab.teacher._modes import outcome
@@ -86,9 +83,8 @@ def forecast_generations(
     Raises
     ------
     ValueError
-        As for `expected_tilt`; an option is out of range; a problem's correct answers weren't all
-        demonstrations and rollouts, or a pair of them has no score; demonstrations together rule
-        out everything that follows a prefix which is reached.
+        As for `expected_tilt`; a problem's correct answers weren't all demonstrations and rollouts;
+        demonstrations together rule out everything that follows a prefix which is reached.
 
     Examples
     --------
@@ -113,8 +109,7 @@ def forecast_generations(
         column, demos = pd.factorize(part["demo_answer"], sort=True)
         matrix = np.full((len(names), len(demos)), np.nan)
         matrix[row, column] = part["pcmi"]
-        if np.isnan(matrix).any():
-            at, demo = np.argwhere(np.isnan(matrix))[0]
+        for at, demo in np.argwhere(np.isnan(matrix)):
             raise ValueError(
                 f"scores: problem {problem!r}: answer {names[at]!r} has no score after "
                 f"demonstration {demos[demo]!r}; every pair is needed"
@@ -146,17 +141,14 @@ class _AnswerTree:
     """
 
     def __init__(
-        self,
-        answers: Sequence[Sequence[Hashable]],
-        log_base: npt.ArrayLike,
-        pcmi: npt.ArrayLike,
-        demos: npt.ArrayLike,
+        self, answers: Sequence[Sequence[Hashable]], log_base: Floats, pcmi: Floats, demos: Ints
     ) -> None:
-        base = log_array(log_base, "log_base", "n_answers")
-        matrix = np.asarray(pcmi, dtype=np.float64)
-        self.demos = np.asarray(demos, dtype=np.int64)
-        _check(answers, base, matrix, self.demos)
-        teachers = base[:, None] + matrix
+        self.demos = demos
+        vetoed = (pcmi == -np.inf).all(axis=0)
+        if vetoed.any():
+            at = int(np.argmax(vetoed))
+            raise ValueError(f"demonstration {at} rules out every listed answer; leave it out")
+        teachers = log_base[:, None] + pcmi
         branches: dict[tuple[Hashable, ...], dict[Hashable, list[int]]] = {}
         for at, word in enumerate(ended(answers)):
             for depth, token in enumerate(word):
@@ -169,10 +161,10 @@ class _AnswerTree:
         self.fork = np.repeat(np.arange(len(forks)), sizes)
         rows = np.array([at for group in groups for at in group], dtype=np.int64)
         columns = np.repeat(np.arange(len(groups)), counts)
-        shape = len(base), len(groups)
+        shape = len(log_base), len(groups)
         self.passes = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
         firsts = np.cumsum(counts) - counts
-        self.log_branch = self.normalised(np.logaddexp.reduceat(base[rows], firsts))
+        self.log_branch = self.normalised(np.logaddexp.reduceat(log_base[rows], firsts))
         given = self.normalised(np.logaddexp.reduceat(teachers[rows], firsts))
         gain = given - self.log_branch[:, None]
         # A demonstration under which the prefix is impossible has no say about what follows it.
@@ -208,25 +200,6 @@ class _AnswerTree:
             q = np.exp(log_q - top) if np.isfinite(top) else np.ones(len(log_q))
             q = q / q.sum()
         return np.asarray(self.gain[:, q > 0] @ q[q > 0])
-
-
-def _check(
-    answers: Sequence[Sequence[Hashable]], base: Floats, matrix: Floats, demos: Ints
-) -> None:
-    n = len(answers)
-    if len(base) != n or matrix.shape != (n, len(demos)) or not n or not len(demos):
-        raise ValueError(
-            f"{n} answers and {len(demos)} demonstrations need log_base of shape ({n},) and pcmi "
-            f"of shape ({n}, {len(demos)}), got {base.shape} and {matrix.shape}"
-        )
-    message = "; leave out what the base never gives"
-    refuse_entry(~np.isfinite(base), base, "log_base", message)
-    refuse_entry(~(matrix < np.inf), matrix, "pcmi", "; it is finite or -inf")
-    if demos.min() < 0 or demos.max() >= n or len(np.unique(demos)) < len(demos):
-        raise ValueError("demos must be places of different answers")
-    if (matrix == -np.inf).all(axis=0).any():
-        at = int(np.argmax((matrix == -np.inf).all(axis=0)))
-        raise ValueError(f"demonstration {at} rules out every listed answer; leave it out")
 
 
 def _evolve(

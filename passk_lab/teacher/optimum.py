@@ -104,11 +104,6 @@ def rl_optimum(base: npt.ArrayLike, reward: npt.ArrayLike, beta: float) -> Float
     array, shape (n_answers,)
         Probabilities.
 
-    Raises
-    ------
-    ValueError
-        A probability is negative or all are zero, a reward isn't finite, β isn't positive.
-
     Examples
     --------
     >>> rl_optimum([0.3, 0.1, 0.6], [1, 1, 0], beta=1 / np.log(6)).round(3).tolist()
@@ -143,26 +138,19 @@ def self_distillation_optimum(
     pcmi : array_like, shape (n_answers, n_demos)
         M, nats: log π(y|c) - log π(y); -inf where a demonstration rules an answer out. Entries of
         answers with π = 0 are not read.
-    demo_weights : array_like, shape (n_demos,), optional
-        q up to a factor; uniform by default.
+    demo_weights, divergence
+        As for `distillation_optimum`.
     weight : float
         η = 1/(1 + β′), which scales the tilt; 0 gives the base.
-    divergence : {"reverse", "forward", "jsd"}
 
     Returns
     -------
     array, shape (n_answers,)
         Probabilities.
 
-    Raises
-    ------
-    ValueError
-        As for `distillation_optimum`.
-
     Examples
     --------
-    A demonstration raises the log-probability of its own answer by 1; frequent answers serve as
-    demonstrations more often, so they gain under reverse KL:
+    A demonstration raises its own answer; frequent answers are shown more often, so they gain:
 
     >>> base = np.array([0.6, 0.4])
     >>> teacher = base * np.exp(np.eye(2))
@@ -271,8 +259,6 @@ def token_optimum(
 
     Examples
     --------
-    Demonstrations agree about what follows "a" and quarrel after "b":
-
     >>> answers = ["a", "bx", "by"]
     >>> teachers = np.log([[0.5, 0.45, 0.05], [0.5, 0.05, 0.45]])
     >>> token_optimum(answers, teachers).prob.round(3).tolist()

@@ -66,11 +66,6 @@ def gap_slope(
     float
         NaN if no problem has two modes of different probability.
 
-    Raises
-    ------
-    ValueError
-        Shapes differ, a value is NaN or +inf, a weight isn't positive.
-
     Examples
     --------
     >>> before = np.log([0.4, 0.2, 0.5, 0.1])
@@ -106,11 +101,6 @@ def predicted_slope(
     -------
     float
 
-    Raises
-    ------
-    ValueError
-        As for `gap_slope`.
-
     Examples
     --------
     >>> predicted_slope(np.log([0.5, 0.25]), [np.log(2), 0.0], ["a", "a"])
@@ -137,7 +127,7 @@ def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        A column is missing; an answer occurs twice, or in one table only.
+        An answer occurs twice, or in one table only.
 
     Examples
     --------
@@ -148,23 +138,19 @@ def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     1          a      y            -2.0           -3.0
     """
     keys = ["problem_id", "answer"]
+    sides = []
     for name, table in (("before", before), ("after", after)):
         require_columns(table, [*keys, "logprob"], name)
         refuse_twice(table, keys, name)
-    names = [*keys, "logprob"]
-    suffixes = ("_before", "_after")
-    both = before[names].merge(
-        after[names], on=keys, how="outer", suffixes=suffixes, indicator=True
+        sides.append(table[[*keys, "logprob"]].rename(columns={"logprob": f"logprob_{name}"}))
+    both = sides[0].merge(sides[1], on=keys, how="outer", indicator="side")
+    both["side"] = both["side"].map({"left_only": "before", "right_only": "after"})
+    refuse_row(
+        both["side"].notna(),
+        "answer {1!r} of problem {0!r} is in {2!r} only; score the same answers with both models",
+        both[[*keys, "side"]],
     )
-    odd = both[both["_merge"] != "both"]
-    if len(odd):
-        row = odd.iloc[0]
-        side = "before" if row["_merge"] == "left_only" else "after"
-        raise ValueError(
-            f"answer {row['answer']!r} of problem {row['problem_id']!r} is in {side!r} only; score "
-            "the same answers with both models"
-        )
-    return before[keys].merge(both.drop(columns="_merge"), on=keys, how="left")
+    return before[keys].merge(both.drop(columns="side"), on=keys, how="left")
 
 
 def mode_changes(modes: pd.DataFrame) -> pd.DataFrame:
@@ -183,11 +169,6 @@ def mode_changes(modes: pd.DataFrame) -> pd.DataFrame:
         with fewer than two others, or where the base finds all equally likely. ``kl`` (nats) is
         that of the law among the listed modes after training from the one before; it and
         ``effective_after`` are NaN where training lost all of them.
-
-    Raises
-    ------
-    ValueError
-        As for `slope_table`.
 
     Examples
     --------

@@ -61,15 +61,10 @@ def tilt_sources(
 
     Parameters
     ----------
-    scores : DataFrame
-        ``problem_id, sample_id, demo_id, logprob, logprob_given_demo``, nats; NaN where a pair was
-        not scored.
-    rollouts : DataFrame
-        The run that was scored: ``problem_id, sample_id, correct, answer``. All rollouts count for
-        q, scored or not.
+    scores, rollouts, allow_incorrect_demos
+        As for `expected_tilt`. All rollouts count for q, scored or not.
     control : DataFrame, optional
-        ``problem_id, sample_id, logprob, logprob_given_demo`` with demonstrations of other
-        problems; several rows a rollout are averaged.
+        Scores given demonstrations of other problems, without ``demo_id``; averaged by rollout.
     demo_law : {"policy", "uniform"}
         Demonstrations in proportion to the (correct) rollouts with that answer, or balanced.
     drop_self : bool
@@ -77,12 +72,10 @@ def tilt_sources(
         with the same answer does, and is missing for answers that occurred once.
     per_token : bool
         Divide M by the rollout's ``n_tokens``.
-    allow_incorrect_demos : bool
-        Whether a demonstration may be an incorrect rollout.
     rollout_law : {"policy", "uniform"}
-        Weights w of the answers, which μ and the demonstrations' effects b are means over: each
-        alike, or in proportion to its correct rollouts. They decide what counts as copying, not
-        the tilt, nor the sum of the two rows of preference or of sampling but for a constant.
+        Weights w of the answers, which μ and b are means over: in proportion to its correct
+        rollouts, or each alike. They decide what counts as copying, not the tilt, nor the sum of
+        the two rows of preference or of sampling but for a constant.
 
     Returns
     -------
@@ -91,14 +84,13 @@ def tilt_sources(
         (mean ``logprob`` of its rollouts: exact where an answer has one text), ``n_rollouts``,
         ``base_share`` (of the correct rollouts), ``n_missing`` (answers that were shown, but not
         for it: taken as μ + a_i + b_m), ``unscored_demo_share`` (of q on answers never shown, left
-        out), ``vetoed``, ``tilt`` and the sources. A vetoed answer has the tilt -inf and NaN as
-        sources. Nats.
+        out), ``vetoed``, ``tilt`` and the sources, nats. A vetoed answer has the tilt -inf and NaN
+        as sources.
 
     Raises
     ------
     ValueError
-        Scores and rollouts don't fit, see `expected_tilt`; `decompose` refuses a problem's matrix;
-        a scored answer has no control.
+        As for `expected_tilt` and `decompose`; a scored answer has no control.
 
     Examples
     --------
@@ -146,33 +138,17 @@ def source_table(
     -------
     DataFrame
         Columns ``measure, source, estimate, low, high, n_problems, n_left_out, n_modes, n_vetoed,
-        n_missing``. Measures:
-
-        - "popular" (nats): the source's mean over answers weighted by ``base_share``, less that
-          with equal weights. How much it favours frequent answers.
-        - "spread" (nats): its standard deviation over answers; alone in not adding up.
-        - "slope": its covariance with log_base by the variance of that, pooled over problems. The
-          `predicted_slope` is 1 + that of the tilt.
-
-        Sources are those of `tilt_sources`, "teacher_preference" and "demonstration_sampling", the
-        sums of two each, and "tilt". Problems with fewer than two answers that aren't vetoed are
-        left out.
+        n_missing``. Measures, over the answers of a problem: "popular" (nats), the mean weighted by
+        ``base_share`` less that with equal weights; "spread" (nats), the standard deviation, alone
+        in not adding up; "slope", the covariance with ``log_base`` by the variance of that, pooled
+        over problems (`predicted_slope` is 1 + that of the tilt). Sources are those of
+        `tilt_sources`, the sums of two "teacher_preference" and "demonstration_sampling", and
+        "tilt". Problems with fewer than two answers that aren't vetoed are left out.
 
     Raises
     ------
     ValueError
         A column is missing; no problem has two answers.
-
-    Examples
-    --------
-    >>> sources = pd.DataFrame({"problem_id": list("aabb"), "log_base": [-1.0, -2.0] * 2,
-    ...     "base_share": [0.7, 0.3] * 2, "n_missing": 0, "vetoed": False, "constant": 0.1,
-    ...     "any_context": 0.0, "preference_copying": 0.0, "preference_cross": [0.2, -0.2] * 2,
-    ...     "sampling_copying": [0.3, -0.3] * 2, "sampling_cross": 0.0,
-    ...     "tilt": [0.6, -0.4] * 2})
-    >>> table = source_table(sources, n_resamples=100, random_state=0)
-    >>> table.query("source == 'tilt'")[["measure", "estimate"]].round(3).values.tolist()
-    [['popular', 0.2], ['spread', 0.5], ['slope', 1.0]]
     """
     needed = ("problem_id", "log_base", "base_share", "n_missing", "vetoed", "tilt", *SOURCES)
     require_columns(sources, needed, "sources")
@@ -232,20 +208,15 @@ def problem_decompositions(
         rollouts, demonstrations as the policy draws them). Nats but for the shares; NaN where
         there is nothing to compare.
 
-    Raises
-    ------
-    ValueError
-        As for `tilt_sources`.
-
     Examples
     --------
     >>> rollouts = pd.DataFrame({"problem_id": "p", "sample_id": range(2), "correct": True,
     ...                          "answer": ["x", "y"]})
     >>> scores = pd.DataFrame({"problem_id": "p", "sample_id": [0, 0, 1, 1], "demo_id": [0, 1] * 2,
     ...                        "logprob": -3.0, "logprob_given_demo": [-1.0, -3.0, -3.0, -1.0]})
-    >>> names = ["mean", "rollout", "demo", "interaction", "within_minus_between"]
-    >>> problem_decompositions(scores, rollouts, drop_self=False)[names].values.tolist()
-    [[1.0, 0.0, 0.0, 1.0, 2.0]]
+    >>> problem_decompositions(scores, rollouts, drop_self=False)[["mean", "interaction"]]
+       mean  interaction
+    0   1.0          1.0
     """
     check_choice(rollout_law, "rollout_law", get_args(Law))
     rows = []

@@ -45,11 +45,6 @@ class BoostWorld(World):
     correct : array_like of bool, shape (n_modes,) or (n_worlds, n_modes), optional
         Modes that can serve as demonstrations; all by default.
 
-    Raises
-    ------
-    ValueError
-        Shapes differ; probabilities are negative or don't sum to 1; no mode is correct.
-
     Examples
     --------
     >>> from passk_lab.teacher import self_distillation_trajectory
@@ -90,11 +85,6 @@ class CopyWorld(World):
     copying : float or array_like, shape (n_worlds,)
         κ, from 0 to 1. At 1 a demonstration vetoes every other answer, so that only forward KL, or
         a single demonstration, has an optimum.
-
-    Raises
-    ------
-    ValueError
-        As for `BoostWorld`; κ is out of range.
 
     Examples
     --------
@@ -142,13 +132,8 @@ class StyleWorld(World):
         π_s, probabilities over modes.
     influence : float or array_like, shape (n_worlds,)
         h, from 0 (demonstrations say nothing) to 1.
-    correct : array_like of bool, shape (n_modes,) or (n_worlds, n_modes), optional
-        Modes that can serve as demonstrations; all by default.
-
-    Raises
-    ------
-    ValueError
-        As for `BoostWorld`; h is out of range.
+    correct
+        As for `BoostWorld`.
 
     Examples
     --------

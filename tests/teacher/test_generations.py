@@ -67,9 +67,9 @@ def test_frozen_teacher_with_the_students_demonstrations_is_a_fixed_point():
 
 def test_an_uninformative_demonstration_moves_nothing_and_a_copying_one_takes_all():
     base = np.log([0.5, 0.3, 0.2])
-    idle = AnswerTree(["a", "bx", "by"], base, np.zeros((3, 3)), [0, 1, 2])
+    idle = AnswerTree(["a", "bx", "by"], base, np.zeros((3, 3)), np.arange(3))
     assert evolve(idle, [0, 1, 50]) == pytest.approx(np.tile(base, (3, 1)), abs=1e-12)
-    copying = AnswerTree(["a", "bx", "by"], base, 3 * np.eye(3) - 1.5, [0, 1, 2])
+    copying = AnswerTree(["a", "bx", "by"], base, 3 * np.eye(3) - 1.5, np.arange(3))
     assert np.exp(evolve(copying, [50])[0]) == pytest.approx([1, 0, 0], abs=1e-6)
 
 
@@ -84,7 +84,7 @@ def test_policies_sum_to_one(seed, time):
 
 
 def test_a_single_answer_stays():
-    tree = AnswerTree(["ab"], [-1.0], [[0.2]], [0])
+    tree = tree_of(["ab"], -np.ones(1), np.array([[-0.8]]))
     assert evolve(tree, [0, 2]).tolist() == [[0.0], [0.0]]
     assert evolve(tree, [1], teacher="frozen").tolist() == [[0.0]]
 
@@ -97,8 +97,8 @@ def test_vetoes_leave_the_others():
     assert log_p[1, 1] == -np.inf
     assert np.exp(log_p[1]).sum() == pytest.approx(1)
     # Both branches after "b" are ruled out, by one demonstration each.
-    two = AnswerTree(["a", "bx", "by"], np.log([0.4, 0.3, 0.3]),
-                     np.array([[0.0, 0.0], [-np.inf, 0.2], [0.1, -np.inf]]), [0, 1])  # fmt: skip
+    pcmi = np.array([[0.0, 0.0], [-np.inf, 0.2], [0.1, -np.inf]])
+    two = AnswerTree(["a", "bx", "by"], np.log([0.4, 0.3, 0.3]), pcmi, np.arange(2))
     with pytest.raises(ValueError, match="rule out every answer that goes on"):
         evolve(two, [1.0])
 
@@ -158,12 +158,8 @@ def test_incomplete_scores_are_refused(change, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: AnswerTree(["a", "a"], [-1, -1], np.zeros((2, 1)), [0]), "0 and 1 are equal"),
-        (lambda: AnswerTree(["a", "b"], [-1, -1], np.zeros((1, 2)), [0]), "pcmi of shape"),
-        (lambda: AnswerTree(["a", "b"], [-1, -np.inf], np.zeros((2, 1)), [0]), "never gives"),
-        (lambda: AnswerTree(["a", "b"], [-1, -1], [[np.nan], [0]], [0]), "finite or -inf"),
-        (lambda: AnswerTree(["a", "b"], [-1, -1], np.zeros((2, 2)), [0, 0]), "different answers"),
-        (lambda: AnswerTree(["a"], [0.0], [[-np.inf]], [0]), "rules out every listed answer"),
+        (lambda: tree_of(["a", "a"], -np.ones(2), -np.ones((1, 2))), "0 and 1 are equal"),
+        (lambda: tree_of(["a"], np.zeros(1), np.array([[-np.inf]])), "rules out every listed"),
     ],
 )
 def test_bad_trees_are_refused(call, message):
