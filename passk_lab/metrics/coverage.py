@@ -103,11 +103,6 @@ def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt
     float or array of float
         Between pass@1 and pass@k_max; pass@1 where ``k_max`` is 1.
 
-    Raises
-    ------
-    ValueError
-        As for `passk_lab.metrics.passk.pass_at_k`.
-
     Examples
     --------
     >>> pass_at_k_auc(8, [0, 1, 4, 8], 8).round(4).tolist()
@@ -137,11 +132,6 @@ def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: np
     -------
     float or array of float
         From 0 (a flat curve) to K - 1.
-
-    Raises
-    ------
-    ValueError
-        As for `passk_lab.metrics.passk.pass_at_k`.
 
     See Also
     --------
@@ -208,11 +198,6 @@ def solved_shares(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike) -> Floats:
     -------
     array of float, shape (..., 3)
         1 in the column that applies: always, sometimes, never. Means over problems are shares.
-
-    Raises
-    ------
-    ValueError
-        As for `cover_at_tau`.
 
     Notes
     -----

@@ -127,11 +127,6 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
     float
         From 1 to min(n, d).
 
-    Raises
-    ------
-    ValueError
-        As for `vendi_score`.
-
     References
     ----------
     .. [1] Roy and Vetterli (2007), The Effective Rank: A Measure of Effective Dimensionality,

@@ -23,11 +23,13 @@ estimates H / E n_tokens, with a bias that falls as 1 / n_samples.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "ENTROPY_METRICS",
     "entropy_per_token",
     "entropy_rate",
     "mean_token_entropy",
@@ -64,7 +66,7 @@ def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
     >>> round(entropy, 4), round(error, 4)
     (1.0397, 0.2001)
     """
-    return _mean_and_error(-_logprobs(logprob))
+    return _mean_and_error(_surprisals(logprob))
 
 
 def sequence_entropy_from_tokens(
@@ -127,7 +129,7 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
     >>> entropy_per_token([-2.0, -3.0], [4, 2])
     (1.0, 0.5)
     """
-    values = -_logprobs(logprob)
+    values = _surprisals(logprob)
     return _mean_and_error(values / _lengths(n_tokens, len(values)))
 
 
@@ -144,18 +146,13 @@ def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float
     rate, error : float
         Nats a token.
 
-    Raises
-    ------
-    ValueError
-        As for `entropy_per_token`.
-
     Examples
     --------
     >>> rate, error = entropy_rate([-2.0, -3.0], [4, 2])
     >>> round(rate, 4), round(error, 4)
     (0.8333, 0.4444)
     """
-    values = -_logprobs(logprob)
+    values = _surprisals(logprob)
     lengths = _lengths(n_tokens, len(values))
     rate = float(values.sum() / lengths.sum())
     _, error = _mean_and_error(values - rate * lengths)
@@ -199,20 +196,14 @@ def mean_token_entropy(
     return mean, error / float(lengths.mean())
 
 
-# What each metric needs, in the order of the summary.
-_NEEDS = {
-    "token_entropy": ("token_entropy",),
-    "sequence_entropy": ("logprob",),
-    "sequence_entropy_from_tokens": ("token_entropy", "n_tokens"),
-    "entropy_per_token": ("logprob", "n_tokens"),
-    "entropy_rate": ("logprob", "n_tokens"),
-}
-_FUNCTIONS: dict[str, Callable[..., tuple[float, float]]] = {
-    "token_entropy": mean_token_entropy,
-    "sequence_entropy": sequence_entropy,
-    "sequence_entropy_from_tokens": sequence_entropy_from_tokens,
-    "entropy_per_token": entropy_per_token,
-    "entropy_rate": entropy_rate,
+# Each metric and the columns of the rollouts table that are its arguments, in the order of the
+# summary.
+ENTROPY_METRICS: dict[str, tuple[Callable[..., tuple[float, float]], tuple[str, ...]]] = {
+    "token_entropy": (mean_token_entropy, ("token_entropy",)),
+    "sequence_entropy": (sequence_entropy, ("logprob",)),
+    "sequence_entropy_from_tokens": (sequence_entropy_from_tokens, ("token_entropy", "n_tokens")),
+    "entropy_per_token": (entropy_per_token, ("logprob", "n_tokens")),
+    "entropy_rate": (entropy_rate, ("logprob", "n_tokens")),
 }
 
 
@@ -222,34 +213,25 @@ def _mean_and_error(values: Floats) -> tuple[float, float]:
     return float(values.mean()), error
 
 
-def _logprobs(values: npt.ArrayLike) -> Floats:
-    array = _vector(values, "logprob")
-    if (array > 1e-4).any():
-        at = int(np.argmax(array > 1e-4))
-        raise ValueError(f"logprob[{at}] is {array[at]}; a log-probability must not be positive")
-    return np.minimum(array, 0.0)
+def _surprisals(logprob: npt.ArrayLike) -> Floats:
+    array = _vector(logprob, "logprob")
+    _refuse(array > 1e-4, array, "logprob", "; a log-probability must not be positive")
+    return np.maximum(-array, 0.0)
 
 
-def _entropies(values: npt.ArrayLike) -> Floats:
-    array = _vector(values, "token_entropy")
-    if (array < -1e-4).any():
-        at = int(np.argmax(array < -1e-4))
-        raise ValueError(f"token_entropy[{at}] is {array[at]}; it must not be negative")
+def _entropies(token_entropy: npt.ArrayLike) -> Floats:
+    array = _vector(token_entropy, "token_entropy")
+    _refuse(array < -1e-4, array, "token_entropy", "; it must not be negative")
     return np.maximum(array, 0.0)
 
 
-def _lengths(values: npt.ArrayLike, size: int, least: int = 1) -> Floats:
-    array = _vector(values, "n_tokens")
+def _lengths(n_tokens: npt.ArrayLike, size: int, least: int = 1) -> Floats:
+    array = _vector(n_tokens, "n_tokens")
     if len(array) != size:
         raise ValueError(f"n_tokens has {len(array)} entries; give one for each of {size} samples")
-    if (array < least).any():
-        at = int(np.argmax(array < least))
-        raise ValueError(
-            f"n_tokens[{at}] is {array[at]:g}, and nothing can be divided by it; count the end "
-            "token, or drop the sample"
-            if least
-            else f"n_tokens[{at}] is {array[at]:g}; it must not be negative"
-        )
+    by_none = ", and nothing can be divided by it; count the end token, or drop the sample"
+    whole = array.astype(np.int64)
+    _refuse(array < least, whole, "n_tokens", by_none if least else "; it must not be negative")
     return array
 
 
@@ -257,9 +239,11 @@ def _vector(values: npt.ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must have shape (n_samples,), not {array.shape}")
-    if not np.isfinite(array).all():
-        at = int(np.argmax(~np.isfinite(array)))
-        raise ValueError(
-            f"{name}[{at}] is {array[at]}; save it with the rollout, or drop the sample"
-        )
+    _refuse(~np.isfinite(array), array, name, "; save it with the rollout, or drop the sample")
     return array
+
+
+def _refuse(bad: npt.NDArray[np.bool_], values: npt.NDArray[Any], name: str, rule: str) -> None:
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(f"{name}[{at}] is {values[at]}{rule}")

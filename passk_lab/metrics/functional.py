@@ -168,11 +168,6 @@ def two_modes_at_k(
     float or array
         As for `distinct_at_k`, between 0 and 1. The error is absolute, a few 1e-16.
 
-    Raises
-    ------
-    ValueError
-        As for `distinct_at_k`.
-
     Examples
     --------
     >>> two_modes_at_k([3, 1], [1, 2, 4]).tolist()
@@ -273,11 +268,6 @@ def chao1(mode_counts: Counts) -> Any:
     -------
     float or array, shape (n_problems,)
 
-    Raises
-    ------
-    ValueError
-        See the module.
-
     Notes
     -----
     The second form is the bias-corrected f1 (f1-1) / (2 (f2+1)) at f2 = 0. The factor (n-1)/n comes
@@ -320,11 +310,6 @@ def good_turing_coverage(
     -------
     float or array, shape (n_problems,)
         Between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        See the module.
 
     Notes
     -----
@@ -374,11 +359,6 @@ def semantic_entropy(
     -------
     float or array, shape (n_problems,)
         In nats.
-
-    Raises
-    ------
-    ValueError
-        See the module.
 
     Notes
     -----

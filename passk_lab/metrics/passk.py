@@ -105,11 +105,6 @@ def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayL
     -------
     float or array of float
 
-    Raises
-    ------
-    ValueError
-        As for `pass_at_k`.
-
     References
     ----------
     .. [1] Yao et al. (2024), tau-bench, arXiv:2406.12045, section 4.
@@ -176,11 +171,6 @@ def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.Arra
     Returns
     -------
     float or array of float
-
-    Raises
-    ------
-    ValueError
-        As for `pass_at_k`.
 
     Notes
     -----

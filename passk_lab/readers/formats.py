@@ -39,35 +39,35 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     "lm-eval": Format(
         "passk_lab.readers.lm_eval:read_lm_eval",
-        "lm-evaluation-harness samples_*.jsonl (--log_samples), file or output folder",
+        "samples of lm-evaluation-harness (`--log_samples`), a file or an output folder",
     ),
     "inspect": Format(
         "passk_lab.readers.inspect:read_inspect",
-        "Inspect eval logs (.eval, .json), file or log folder",
+        "eval logs of Inspect (`.json`; `.eval` with inspect_ai), a file or a log folder",
     ),
     "lighteval": Format(
         "passk_lab.readers.lighteval:read_lighteval",
-        "lighteval details parquet (--save-details), file or details folder",
+        "details of lighteval (`--save-details`), a file or a details folder",
     ),
     "human-eval": Format(
         "passk_lab.readers.human_eval:read_human_eval",
-        "human-eval samples.jsonl_results.jsonl",
+        "graded samples of human-eval (`X_results.jsonl` beside `X`)",
     ),
     "evalplus": Format(
         "passk_lab.readers.evalplus:read_evalplus",
-        "EvalPlus *_eval_results.json (HumanEval+, MBPP+)",
+        "results of EvalPlus (HumanEval+, MBPP+), alone or with their samples",
     ),
     "verl": Format(
         "passk_lab.readers.verl:read_verl",
-        "verl rollout_data_dir / validation_data_dir dumps (<step>.jsonl), file or folder",
+        "rollout and validation dumps of verl, a file or a folder",
     ),
     "trl": Format(
         "passk_lab.readers.trl:read_trl",
-        "TRL completions_<step>.parquet (log_completions=True), file or folder",
+        "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",
     ),
     "plain": Format(
         "passk_lab.readers.plain:read_plain",
-        "JSONL, CSV, TSV or parquet of your own, with a column mapping",
+        "JSONL, CSV, TSV or Parquet of your own, with the names of your columns",
     ),
 }
 

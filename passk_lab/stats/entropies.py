@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from passk_lab.metrics.entropy import _FUNCTIONS, _NEEDS, Floats
+from passk_lab.metrics.entropy import ENTROPY_METRICS, Floats
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.problems import mean_over_problems
@@ -101,9 +101,11 @@ def entropy_values(
         if not metrics:
             raise ValueError("rollouts: entropies need the column 'logprob' or 'token_entropy'")
     for metric in metrics:
-        if metric not in _NEEDS:
-            raise ValueError(f"metrics holds {metric!r}, which is none of {', '.join(_NEEDS)}")
-        for name in _NEEDS[metric]:
+        if metric not in ENTROPY_METRICS:
+            raise ValueError(
+                f"metrics holds {metric!r}, which is none of {', '.join(ENTROPY_METRICS)}"
+            )
+        for name in ENTROPY_METRICS[metric][1]:
             if name not in table.columns:
                 raise ValueError(f"rollouts: column {name!r} is missing; {metric} needs it")
     if not len(table):
@@ -113,8 +115,8 @@ def entropy_values(
         *run, problem = cast(tuple[Any, ...], key)
         try:
             found = [
-                _FUNCTIONS[metric](*(_column(part, name) for name in _NEEDS[metric]))[0]
-                for metric in metrics
+                function(*(_column(part, name) for name in needs))[0]
+                for function, needs in map(ENTROPY_METRICS.__getitem__, metrics)
             ]
         except ValueError as error:
             raise ValueError(f"problem_id={problem!r}: {error}") from error
@@ -124,7 +126,7 @@ def entropy_values(
 
 def entropies_of(columns: Iterable[str]) -> list[str]:
     """Metrics that a table with these columns allows."""
-    return [metric for metric, needs in _NEEDS.items() if set(needs) <= set(columns)]
+    return [metric for metric, (_, needs) in ENTROPY_METRICS.items() if set(needs) <= set(columns)]
 
 
 def _column(part: pd.DataFrame, name: str) -> Floats:

@@ -27,6 +27,12 @@ def test_names():
     assert list(FORMATS) == known.split()
 
 
+def test_readme_lists_the_formats():
+    rows = [f"| `{name}` | {form.description} |\n" for name, form in FORMATS.items()]
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "|---|---|\n" + "".join(rows) + "<!-- --8<-- [end:formats] -->" in readme
+
+
 def test_import_is_light():
     heavy = "{'pandas', 'pyarrow', 'passk_lab.readers.plain'} & set(sys.modules)"
     code = f"import sys, passk_lab.readers; print({heavy})"
