@@ -393,7 +393,7 @@ TRAIN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from passk_lab.lab.experiments import suite as s
+from passk_lab.lab.experiments import run_suite, suite as s
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.pretrain import PretrainConfig
 folder = Path(sys.argv[1])
@@ -402,7 +402,7 @@ tiny = s.Suite(pretrain=PretrainConfig(steps=30, batch_size=8, warmup=1), runs=r
                policy_steps=(4, 8), learning_rates=(1e-3,), seeds=(0,), n_problems=6, n_samples=4,
                d_model=32, n_layers=2, n_heads=2)
 base = s.make_base(tiny, folder / "base", progress=False)
-s.run_suite(tiny, base, folder, progress=False)
+run_suite(tiny, base, folder, progress=False)
 """
 
 

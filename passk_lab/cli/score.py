@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from passk_lab._text import visible
+from passk_lab._text import look_up, visible
 from passk_lab.cli._arguments import (
     DEVICE,
     QUIET,
@@ -62,13 +62,13 @@ def _prompts(
     options: argparse.Namespace, model: Any, table: pd.DataFrame
 ) -> tuple[dict[str, Any], Encoder, str]:
     """Find the prompts, how to encode them, and the column with what was generated."""
-    from passk_lab.lab.experiments.suite import ALL_SPLITS, SUITES, evaluation_prompts, find
+    from passk_lab.lab.experiments.suite import ALL_SPLITS, SUITES, evaluation_prompts
     from passk_lab.lab.model import load_tokenizer
     from passk_lab.lab.scoring import read_prompts
     from passk_lab.lab.tasks import TextEncoder
 
     if options.suite is not None:
-        suite = find(SUITES, options.suite)
+        suite = look_up("suite", options.suite, SUITES)
         splits = [s for s in ALL_SPLITS if s in set(table["split"])]
         made = evaluation_prompts(suite, model, splits)
         prompts = {p.problem_id: p for split in made.values() for p in split}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from passk_lab._text import visible
 from passk_lab.cli._arguments import (
@@ -22,38 +23,41 @@ from passk_lab.cli._arguments import (
 )
 
 if TYPE_CHECKING:
-    from passk_lab.lab.experiments.science import ScienceSuite
-    from passk_lab.lab.experiments.suite import Suite
+    from passk_lab.lab.experiments import ScienceSuite
 
 
 def _run(options: argparse.Namespace) -> int:
     with train_extra("training"):
-        from passk_lab.lab.experiments import science
+        from passk_lab.lab.experiments import (
+            ScienceSuite,
+            base_report,
+            get_suite,
+            make_base,
+            run_suite,
+        )
         from passk_lab.lab.experiments.map import run_map
-        from passk_lab.lab.experiments.suite import SUITES, base_report, find, make_base, run_suite
 
-    suites: dict[str, Suite | science.ScienceSuite] = {**SUITES, **science.SUITES}
-    suite = find(suites, options.suite)
-    if isinstance(suite, science.ScienceSuite):
-        return _run_science(suite, options)
-    folder = options.base or options.out / "base"
-    base = make_base(suite, folder, device(options.device), not options.quiet)
-    if options.base_only:
-        print(base_report(suite, base).round(3).to_string())
-        return 0
+    suite = get_suite(options.suite)
+    base: Any
+    if isinstance(suite, ScienceSuite):
+        suite, base = _with_questions(suite, options)
+    else:
+        folder = options.base or options.out / "base"
+        base = make_base(suite, folder, device(options.device), not options.quiet)
+        if options.base_only:
+            print(base_report(suite, base).round(3).to_string())
+            return 0
+    rest = (options.seeds, options.jobs, not options.quiet)
     if options.map:
-        files = run_map(base, options.out / "map", options.seeds, options.jobs, not options.quiet)
+        files = run_map(base, options.out / "map", *rest)
         return _say(files, "policies", options.out / "map", options.quiet)
-    files = run_suite(
-        suite, base, options.out, options.runs, options.seeds, options.jobs, not options.quiet
-    )
+    files = run_suite(suite, base, options.out, options.runs, *rest)
     return _say(files, "rollouts", options.out / "rollouts", options.quiet)
 
 
-def _run_science(suite: ScienceSuite, options: argparse.Namespace) -> int:
-    from passk_lab.lab.experiments.science import run_science
+def _with_questions(suite: ScienceSuite, options: argparse.Namespace) -> tuple[ScienceSuite, Any]:
     from passk_lab.lab.questions import TransformersBackend
-    from passk_lab.lab.tasks.science_qa import load_questions
+    from passk_lab.lab.tasks import load_questions
 
     for name in ("base", "questions"):
         if getattr(options, name) is None:
@@ -61,16 +65,8 @@ def _run_science(suite: ScienceSuite, options: argparse.Namespace) -> int:
     for name in ("map", "base_only"):
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
-    files = run_science(
-        suite,
-        TransformersBackend.load(options.base, device(options.device), full_precision=True),
-        load_questions(options.questions),
-        options.out,
-        options.runs,
-        options.seeds,
-        not options.quiet,
-    )
-    return _say(files, "rollouts", options.out / "rollouts", options.quiet)
+    base = TransformersBackend.load(options.base, device(options.device), full_precision=True)
+    return replace(suite, questions=load_questions(options.questions)), base
 
 
 def _say(files: Sequence[Path], what: str, folder: Path, quiet: bool) -> int:

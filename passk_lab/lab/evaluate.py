@@ -6,16 +6,55 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from passk_lab.lab.grading import sample_and_grade
-from passk_lab.lab.sampling import score
+from passk_lab.lab.sampling import Decoding, Samples, sample, score
 from passk_lab.lab.tasks.base import Task
 
-__all__ = ["answer_logprobs", "correct_answer_policy", "evaluate", "follows_demonstration"]
+__all__ = [
+    "answer_logprobs",
+    "correct_answer_policy",
+    "evaluate",
+    "follows_demonstration",
+    "sample_and_grade",
+]
+
+_PROMPTS_AT_ONCE = 16
+
+
+def sample_and_grade(
+    model: PreTrainedModel,
+    task: Task[Any],
+    prompts: Sequence[Any],
+    n_per_prompt: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> tuple[Samples, list[str | None], npt.NDArray[np.bool_]]:
+    """Sample ``n_per_prompt`` answers to each prompt, read and verify them.
+
+    Returns
+    -------
+    samples : Samples
+        Row ``g * n_per_prompt + j`` is answer j to prompt g.
+    answers : list of str or None, one a row
+        Canonical answers; None where the tokens make none.
+    correct : array of bool [G, n_per_prompt]
+    """
+    samples = sample(
+        model,
+        [task.encode(prompt) for prompt in prompts],
+        n_per_prompt,
+        Decoding(task.max_answer_tokens, task.eos_id, task.pad_id, temperature),
+        generator,
+    )
+    answers = [task.decode(tokens) for tokens in samples.answers()]
+    verdicts = [
+        task.verify(prompts[row // n_per_prompt], answer) for row, answer in enumerate(answers)
+    ]
+    return samples, answers, np.array(verdicts, dtype=bool).reshape(len(prompts), n_per_prompt)
 
 
 def evaluate(
@@ -28,9 +67,6 @@ def evaluate(
     split: str = "id",
     seed: int = 0,
     step: int = 0,
-    temperature: float = 1.0,
-    prompts_per_batch: int = 16,
-    progress: bool = False,
 ) -> pd.DataFrame:
     """Sample answers to each prompt, have the task grade them, and give the rollouts table.
 
@@ -42,10 +78,7 @@ def evaluate(
     n_samples : int
         Answers to each prompt.
     run, split, seed, step
-        Written into the columns of these names. ``seed`` also decides the samples.
-    temperature : float
-    prompts_per_batch : int
-    progress : bool
+        Written into the columns of these names. Seed and step also decide the samples.
 
     Returns
     -------
@@ -54,15 +87,12 @@ def evaluate(
         token_entropy, temperature, seed, step``. Answers that make no sense are missing.
     """
     parts = []
-    starts = range(0, len(prompts), prompts_per_batch)
-    for start in tqdm(starts, desc=f"{run}, {split}", disable=not progress, leave=False):
-        chunk = prompts[start : start + prompts_per_batch]
+    for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
+        chunk = prompts[start : start + _PROMPTS_AT_ONCE]
         generator = torch.Generator().manual_seed(
             int(np.random.SeedSequence([seed, step, start]).generate_state(1)[0])
         )
-        drawn, answers, correct = sample_and_grade(
-            model, task, chunk, n_samples, temperature, generator
-        )
+        drawn, answers, correct = sample_and_grade(model, task, chunk, n_samples, 1.0, generator)
         n_tokens = drawn.mask.sum(1)
         parts.append(
             pd.DataFrame(
@@ -78,10 +108,9 @@ def evaluate(
             )
         )
     table = pd.concat(parts, ignore_index=True)
-    names = {"temperature": temperature, "seed": seed, "step": step}
     table.insert(0, "run", run)
     table.insert(1, "split", split)
-    return table.assign(**names)
+    return table.assign(temperature=1.0, seed=seed, step=step)
 
 
 def answer_logprobs(
@@ -90,7 +119,7 @@ def answer_logprobs(
     prompt: Any,
     answers: Sequence[str],
     demo: str | None = None,
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+) -> npt.NDArray[np.float64]:
     """Exact log-probability of each answer, its end token included, with or without a demo."""
     context = task.encode(prompt, demo)
     tokens = [task.encode_answer(answer) for answer in answers]

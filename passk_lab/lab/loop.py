@@ -24,7 +24,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from passk_lab.lab.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from passk_lab.lab.grading import sample_and_grade
+from passk_lab.lab.evaluate import sample_and_grade
 from passk_lab.lab.methods import Batch, LossFunction, LossOptions, get_method
 from passk_lab.lab.tasks.base import Task
 

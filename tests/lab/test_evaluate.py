@@ -3,6 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from passk_lab.lab import evaluate as module  # noqa: E402
 from passk_lab.lab.evaluate import (  # noqa: E402
     answer_logprobs,
     evaluate,
@@ -26,8 +27,9 @@ def prompts():
     return TASK.sample(5, np.random.default_rng(0))
 
 
-def test_the_table_is_valid_and_repeatable(model, prompts):
-    settings = {"run": "base", "seed": 3, "step": 7, "prompts_per_batch": 2}
+def test_the_table_is_valid_and_repeatable(model, prompts, monkeypatch):
+    monkeypatch.setattr(module, "_PROMPTS_AT_ONCE", 2)
+    settings = {"run": "base", "seed": 3, "step": 7}
     table = evaluate(model, TASK, prompts, 6, **settings)
     assert len(validate_rollouts(table)) == 30
     assert table["problem_id"].nunique() == 5

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from passk_lab.lab.experiments.suite import PATHS, Suite, run_suite
+from passk_lab._text import look_up
+from passk_lab.lab.experiments.runs import run_suite
+from passk_lab.lab.experiments.suite import PATHS, Suite
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.methods import LossOptions
 from passk_lab.lab.pretrain import PretrainConfig, pretrain
@@ -73,7 +75,7 @@ def run_map(
     folder : Path
         Gets one folder a condition, with the files of a suite and, for other authors, ``base/``.
     seeds, jobs, progress
-        As for `passk_lab.lab.experiments.suite.run_suite`.
+        As for `passk_lab.lab.experiments.runs.run_suite`.
     conditions : sequence of str, optional
         Names in `CONDITIONS`; default all.
     suite : Suite, optional
@@ -96,11 +98,8 @@ def run_map(
     )
     files = []
     for name in CONDITIONS if conditions is None else conditions:
-        if name not in CONDITIONS:
-            raise ValueError(
-                f"condition {name!r} is unknown; the known ones: {', '.join(CONDITIONS)}"
-            )
-        here = replace(suite, task=AUTHORS[name], runs=CONDITIONS[name])
+        runs = look_up("condition", name, CONDITIONS)
+        here = replace(suite, task=AUTHORS[name], runs=runs)
         model = base
         if AUTHORS[name] != PATHS:
             model = pretrain(

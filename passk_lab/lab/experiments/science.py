@@ -18,16 +18,25 @@ from typing import Any
 
 import numpy as np
 
-from passk_lab.lab.experiments.suite import known_runs, run_file
+from passk_lab.lab.experiments.runs import run_file
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.questions import SampleConfig, TransformersBackend, sample_questions
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import read_rollouts
 
-__all__ = ["SUITES", "ScienceSuite", "run_science", "split_questions"]
+__all__ = ["SUITES", "ScienceSuite", "split_questions"]
 
 _SPLIT_SEED = 1_000_003
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs share: the questions to learn from and those to ask."""
+
+    learned: ScienceTask
+    asked: ScienceTask
+    progress: bool
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class ScienceSuite:
         Replies to each of them.
     max_answer_tokens : int
         A reply is cut off here, in training as well.
+    questions : sequence of Question
+        All of them.
     template : str
         How the teacher is shown a demonstration, see `passk_lab.lab.tasks.text.TextEncoder`.
     """
@@ -55,6 +66,48 @@ class ScienceSuite:
     n_samples: int = 12
     max_answer_tokens: int = 40
     template: str = "sdpo"
+    questions: Sequence[Question] = ()
+
+    def plan(
+        self,
+        base: TransformersBackend,
+        folder: Path,
+        runs: Sequence[str],
+        jobs: int,
+        progress: bool,
+    ) -> Plan:
+        """Split the questions; too few of them, or one that doesn't fit, is a ValueError."""
+        encoder = TextEncoder(base.tokenizer, self.template)
+        learned, asked = (
+            ScienceTask(part, encoder, self.max_answer_tokens, base.context_length)
+            for part in split_questions(self.questions, self.n_test)
+        )
+        return Plan(learned, asked, progress)
+
+    def complete(self, folder: Path, plan: Plan, run: str, seed: int) -> bool:
+        """Whether the run's rollouts answer all questions."""
+        file = self.result(folder, run, seed)
+        return file.exists() and set(read_rollouts(file, columns=[])["problem_id"]) >= {
+            question.problem_id for question in plan.asked.questions
+        }
+
+    def result(self, folder: Path, run: str, seed: int) -> Path:
+        """The run's rollouts."""
+        return run_file(folder, "rollouts", run, seed)
+
+    def make(
+        self, base: TransformersBackend, folder: Path, plan: Plan, run: str, seed: int
+    ) -> None:
+        """Train one run with one seed, all weights in the precision that they have, and ask."""
+        backend = base
+        if run != "base":
+            config = replace(self.runs[run], seed=seed)
+            kept = run_file(folder, "runs", run, seed).with_suffix("")
+            model = train(plan.learned, base.model, config, kept, plan.progress)
+            backend = replace(base, model=model.eval())
+        sampling = SampleConfig(self.n_samples, seed=seed)
+        file = self.result(folder, run, seed)
+        sample_questions(backend, plan.asked, file, sampling, run=run, progress=plan.progress)
 
 
 def _runs(**shared: Any) -> dict[str, TrainConfig]:
@@ -103,67 +156,3 @@ def split_questions(
         tuple(q for i, q in enumerate(questions) if i not in test),
         tuple(questions[i] for i in sorted(test)),
     )
-
-
-def run_science(
-    suite: ScienceSuite,
-    base: TransformersBackend,
-    questions: Sequence[Question],
-    folder: Path,
-    runs: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    progress: bool = True,
-) -> list[Path]:
-    """Train and ask; what is done already is passed over.
-
-    Parameters
-    ----------
-    suite : ScienceSuite
-    base : TransformersBackend
-        The model; all of its weights are trained, in the precision that they have.
-    questions : sequence of Question
-    folder : Path
-    runs : sequence of str, optional
-        Names among ``suite.runs``; default all.
-    seeds : sequence of int, optional
-        Default: the suite's.
-    progress : bool
-
-    Returns
-    -------
-    list of Path
-        The rollouts files, for each seed the base's first.
-
-    Raises
-    ------
-    ValueError
-        A run is unknown (the known ones are listed); too few questions; a prompt doesn't fit.
-    """
-    names = known_runs(suite.runs, runs or None)
-    encoder = TextEncoder(base.tokenizer, suite.template)
-    learned, asked = (
-        ScienceTask(part, encoder, suite.max_answer_tokens, base.context_length)
-        for part in split_questions(questions, suite.n_test)
-    )
-    files = []
-    for seed in suite.seeds if seeds is None else seeds:
-        for name in ("base", *names):
-            file = run_file(folder, "rollouts", name, seed)
-            files.append(file)
-            if _complete(file, asked):
-                continue
-            backend = base
-            if name != "base":
-                config = replace(suite.runs[name], seed=seed)
-                kept = run_file(folder, "runs", name, seed).with_suffix("")
-                model = train(learned, base.model, config, kept, progress)
-                backend = replace(base, model=model.eval())
-            sampling = SampleConfig(suite.n_samples, seed=seed)
-            sample_questions(backend, asked, file, sampling, run=name, progress=progress)
-    return files
-
-
-def _complete(file: Path, task: ScienceTask) -> bool:
-    return file.exists() and set(read_rollouts(file, columns=[])["problem_id"]) >= {
-        question.problem_id for question in task.questions
-    }

@@ -14,18 +14,15 @@ What is there already is not made again, so an interrupted suite goes on where i
 from __future__ import annotations
 
 import json
-import multiprocessing
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from passk_lab.lab.evaluate import (
@@ -34,6 +31,7 @@ from passk_lab.lab.evaluate import (
     evaluate,
     follows_demonstration,
 )
+from passk_lab.lab.experiments.runs import run_file, side_by_side
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import LossOptions
 from passk_lab.lab.model import ModelConfig, count_parameters, load_model
@@ -50,13 +48,9 @@ __all__ = [
     "Suite",
     "base_report",
     "evaluation_prompts",
-    "find",
     "make_base",
-    "run_suite",
     "sweep_learning_rates",
 ]
-
-AnySuite = TypeVar("AnySuite")
 
 # Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
 _PROMPT_SEED = 1_000_003
@@ -74,6 +68,14 @@ PATHS = PathTask(
     wrong=0.5,
     wrong_after_demo=0.0,
 )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs of a suite share: prompts of every split, and the rate of every run."""
+
+    prompts: Mapping[str, Sequence[PathPrompt]]
+    rates: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,63 @@ class Suite:
             pad_id=self.task.pad_id,
             eos_id=self.task.eos_id,
         )
+
+    def plan(
+        self, base: PreTrainedModel, folder: Path, runs: Sequence[str], jobs: int, progress: bool
+    ) -> Plan:
+        """Sweep the learning rates that the runs need, and draw the prompts."""
+        rates = dict.fromkeys(self.runs, self.learning_rates[0])
+        if len(self.learning_rates) > 1:
+            swept = sweep_learning_rates(self, base, folder, runs, jobs, progress)
+            best = swept[swept["chosen"]].set_index("run")["learning_rate"]
+            rates = {name: float(best[self.rate_of.get(name, name)]) for name in runs}
+        return Plan(evaluation_prompts(self, base, ALL_SPLITS), rates)
+
+    def complete(self, folder: Path, plan: Plan, run: str, seed: int) -> bool:
+        """Whether all files of a run are there."""
+        return all(run_file(folder, kind, run, seed).exists() for kind in self._kinds)
+
+    def result(self, folder: Path, run: str, seed: int) -> Path:
+        """The run's rollouts; without samples, its policies."""
+        return run_file(folder, self._kinds[0], run, seed)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return ("rollouts", "policies") if self.n_samples else ("policies",)
+
+    def make(self, base: PreTrainedModel, folder: Path, plan: Plan, run: str, seed: int) -> None:
+        """Train one run with one seed, and write its rollouts and its exact policies."""
+        note: dict[str, Any] = {"task": asdict(self.task), "run": run, "seed": seed}
+        config = None
+        steps: tuple[int, ...] = (0,)
+        if run != "base":
+            steps = self.policy_steps
+            config = replace(self.runs[run], seed=seed, learning_rate=plan.rates[run])
+            note["train"] = asdict(config)
+        rollouts, policies = [], []
+        for step in steps:
+            model = base
+            if config is not None:
+                kept = run_file(folder, "runs", run, seed).with_suffix("")
+                only = plan.prompts["id"] if self.seen else None
+                until = replace(config, steps=step)
+                model = train(self.task, base, until, kept, progress=False, prompts=only).eval()
+            sampled = step in self.steps or config is None
+            for split in ALL_SPLITS if sampled else ("id",):
+                at: dict[str, Any] = {"run": run, "split": split, "seed": seed, "step": step}
+                prompts = plan.prompts[split]
+                policies.append(_policy(model, self.task, prompts).assign(**at))
+                if self.n_samples and sampled and (split == "id" or step == steps[-1]):
+                    rollouts.append(evaluate(model, self.task, prompts, self.n_samples, **at))
+        note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
+        note["device"] = str(base.device)
+        if rollouts:
+            target = run_file(folder, "rollouts", run, seed)
+            write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
+        with atomic_write(run_file(folder, "policies", run, seed)) as temporary:
+            table = pd.concat(policies, ignore_index=True)
+            table.attrs = {"passk_lab": note}
+            table.to_parquet(temporary, compression="zstd")
 
 
 def _runs() -> dict[str, TrainConfig]:
@@ -224,24 +283,6 @@ SUITES: dict[str, Suite] = {
     "paths-large": _LARGE,
     "paths-seen": _SEEN,
 }
-
-
-def find(suites: Mapping[str, AnySuite], name: str) -> AnySuite:
-    """Look a suite up by name, among these or those of another module.
-
-    Raises
-    ------
-    ValueError
-        There is none of that name; the message lists the known ones.
-
-    Examples
-    --------
-    >>> find(SUITES, "paths").seeds
-    (0, 1, 2)
-    """
-    if name not in suites:
-        raise ValueError(f"suite {name!r} is unknown; the known ones: {', '.join(suites)}")
-    return suites[name]
 
 
 def make_base(
@@ -403,86 +444,16 @@ def sweep_learning_rates(
         standard error over problems) and ``chosen``: the rate with the highest pass@1. Also
         written to ``sweep.csv``.
     """
-    names = dict.fromkeys(suite.rate_of.get(n, n) for n in known_runs(suite.runs, runs))
+    names = dict.fromkeys(suite.rate_of.get(n, n) for n in (suite.runs if runs is None else runs))
     tried = [(name, rate) for name in names for rate in suite.learning_rates]
-    work = [
-        (_try_rate, (suite, folder, *one)) for one in tried if not _tried(folder, *one).exists()
-    ]
-    _do(work, base, jobs, "sweep", progress)
+    missing = [one for one in tried if not _tried(folder, *one).exists()]
+    side_by_side(_try_rate, (base, suite, folder), missing, jobs, "sweep", progress)
     table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
     # Of equal ones the smallest, which comes first.
     table["chosen"] = table.index.isin(table.groupby("run")["pass@1"].idxmax())
     with atomic_write(folder / "sweep.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     return table
-
-
-def run_suite(
-    suite: Suite,
-    base: PreTrainedModel,
-    folder: Path,
-    runs: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    jobs: int = 1,
-    progress: bool = True,
-) -> list[Path]:
-    """Sweep, train and evaluate runs from one base; what is done already is passed over.
-
-    Parameters
-    ----------
-    suite : Suite
-    base : PreTrainedModel
-    folder : Path
-    runs : sequence of str, optional
-        Names among ``suite.runs``; default all.
-    seeds : sequence of int, optional
-        Default: the suite's.
-    jobs : int
-        Processes side by side, each with its share of the processor's cores.
-    progress : bool
-
-    Returns
-    -------
-    list of Path
-        The rollouts files (without samples, those of the policies), the base's first.
-
-    Raises
-    ------
-    ValueError
-        A run is unknown; the message lists the known ones.
-    """
-    names = known_runs(suite.runs, runs)
-    seeds = suite.seeds if seeds is None else seeds
-    if len(suite.learning_rates) > 1:
-        swept = sweep_learning_rates(suite, base, folder, names, jobs, progress)
-        rates = dict(swept.loc[swept["chosen"], ["run", "learning_rate"]].to_numpy())
-    else:
-        rates = dict.fromkeys(suite.runs, suite.learning_rates[0])
-    prompts = evaluation_prompts(suite, base, ALL_SPLITS)
-    kinds = ("rollouts", "policies") if suite.n_samples else ("policies",)
-    wanted = [("base", seed, 0.0) for seed in seeds]
-    wanted += [(n, seed, float(rates[suite.rate_of.get(n, n)])) for n in names for seed in seeds]
-    work = [
-        (_train_and_evaluate, (suite, folder, prompts, *one))
-        for one in wanted
-        if not all(run_file(folder, kind, *one[:2]).exists() for kind in kinds)
-    ]
-    _do(work, base, jobs, "suite", progress)
-    return [run_file(folder, kinds[0], *one[:2]) for one in wanted]
-
-
-def known_runs(known: Mapping[str, TrainConfig], runs: Sequence[str] | None) -> list[str]:
-    """Names of runs, all by default; ValueError lists the known ones."""
-    names = list(known) if runs is None else list(runs)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"run {name!r} is unknown; the known ones: {', '.join(known)}")
-    return names
-
-
-def run_file(folder: Path, kind: str, run: str, seed: int) -> Path:
-    """Where a suite keeps something of a run: ``<folder>/<kind>/<run>-<seed>.parquet``."""
-    return folder / kind / f"{run.replace('/', '-')}-{seed}.parquet"
 
 
 def _tried(folder: Path, run: str, rate: float) -> Path:
@@ -506,51 +477,6 @@ def _try_rate(base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate
         temporary.write_text(json.dumps(record))
 
 
-def _train_and_evaluate(
-    base: PreTrainedModel,
-    suite: Suite,
-    folder: Path,
-    prompts: Mapping[str, Sequence[PathPrompt]],
-    name: str,
-    seed: int,
-    rate: float,
-) -> None:
-    """Train one run with one seed, and write its rollouts and its exact policies."""
-    note: dict[str, Any] = {"task": asdict(suite.task), "run": name, "seed": seed}
-    rollouts, policies = [], []
-    steps = suite.policy_steps
-    if name == "base":
-        steps = (0,)
-    else:
-        config = replace(suite.runs[name], seed=seed, learning_rate=rate)
-        note["train"] = asdict(config)
-    for step in steps:
-        if name == "base":
-            model = base
-        else:
-            run_folder = run_file(folder, "runs", name, seed).with_suffix("")
-            model = train(
-                suite.task, base, replace(config, steps=step), run_folder, progress=False,
-                prompts=prompts["id"] if suite.seen else None,
-            ).eval()  # fmt: skip
-        sampled = step in suite.steps or name == "base"
-        for split in ALL_SPLITS if sampled else ("id",):
-            at: dict[str, Any] = {"run": name, "split": split, "seed": seed, "step": step}
-            policies.append(_policy(model, suite.task, prompts[split]).assign(**at))
-            if suite.n_samples and sampled and (split == "id" or step == steps[-1]):
-                drawn = evaluate(model, suite.task, prompts[split], suite.n_samples, **at)
-                rollouts.append(drawn)
-    note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
-    note["device"] = str(base.device)
-    if rollouts:
-        target = run_file(folder, "rollouts", name, seed)
-        write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
-    with atomic_write(run_file(folder, "policies", name, seed)) as temporary:
-        table = pd.concat(policies, ignore_index=True)
-        table.attrs = {"passk_lab": note}
-        table.to_parquet(temporary, compression="zstd")
-
-
 def _policy(model: PreTrainedModel, task: PathTask, prompts: Sequence[PathPrompt]) -> pd.DataFrame:
     """Exact probabilities of the correct answers, and bit by bit which concepts they visit."""
     policy = correct_answer_policy(model, task, prompts)
@@ -560,42 +486,3 @@ def _policy(model: PreTrainedModel, task: PathTask, prompts: Sequence[PathPrompt
         for problem, answer in zip(policy["problem_id"], policy["answer"], strict=True)
     ]
     return policy
-
-
-# --- processes side by side ----------------------------------------------------------------------
-
-Work = tuple[Callable[..., None], tuple[Any, ...]]
-_worker: dict[str, PreTrainedModel] = {}
-
-
-def _do(work: Sequence[Work], base: PreTrainedModel, jobs: int, label: str, progress: bool) -> None:
-    with tqdm(total=len(work), desc=label, disable=not progress) as bar:
-        for _ in _done(work, base, jobs):
-            bar.update()
-
-
-def _done(work: Sequence[Work], base: PreTrainedModel, jobs: int) -> Iterator[None]:
-    if jobs == 1 or len(work) < 2:
-        for function, arguments in work:
-            yield function(base, *arguments)
-        return
-    threads = max(1, torch.get_num_threads() // jobs)
-    # Not forked: threads of the parent, PyTorch's among them, wouldn't survive it.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker, (base, threads)) as pool:
-        futures = [pool.submit(_in_worker, *one) for one in work]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _start_worker(base: PreTrainedModel, threads: int) -> None:
-    torch.set_num_threads(threads)
-    _worker["base"] = base
-
-
-def _in_worker(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    function(_worker["base"], *arguments)

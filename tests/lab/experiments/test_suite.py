@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from passk_lab import read_rollouts  # noqa: E402
 from passk_lab.cli import main  # noqa: E402
 from passk_lab.lab.evaluate import answer_logprobs  # noqa: E402
+from passk_lab.lab.experiments import run_suite  # noqa: E402
 from passk_lab.lab.experiments import suite as suites  # noqa: E402
 from passk_lab.lab.loop import TrainConfig  # noqa: E402
 from passk_lab.lab.methods import METHODS  # noqa: E402
@@ -64,7 +65,7 @@ def test_prompts_of_every_split(base):
 
 
 def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
-    files = suites.run_suite(TINY, base, tmp_path, progress=False)
+    files = run_suite(TINY, base, tmp_path, progress=False)
     assert [f.stem for f in files] == [
         "base-0", "base-1",
         "sdsd-0", "sdsd-1", "grpo-0", "grpo-1", "grpo-kl-0", "grpo-kl-1",
@@ -77,7 +78,7 @@ def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
     assert read_metadata(files[2])["train"]["method"] == "sdsd"
     before = {f: f.read_bytes() for f in files}
     files[2].unlink()
-    suites.run_suite(TINY, base, tmp_path, progress=False, jobs=2)
+    run_suite(TINY, base, tmp_path, progress=False, jobs=2)
     first, second = read_rollouts(files[2]), table[(table["run"] == "sdsd") & (table["seed"] == 0)]
     assert first.equals(second.reset_index(drop=True)[first.columns])
     for file in files[:2] + files[3:]:
@@ -110,9 +111,9 @@ def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = suites.run_suite(TINY, base, tmp_path / "one", ["grpo"], [0], progress=False)
+        one = run_suite(TINY, base, tmp_path / "one", ["grpo"], [0], progress=False)
         torch.set_num_threads(2)
-        two = suites.run_suite(TINY, base, tmp_path / "two", ["grpo"], [0], jobs=2, progress=False)
+        two = run_suite(TINY, base, tmp_path / "two", ["grpo"], [0], jobs=2, progress=False)
     finally:
         torch.set_num_threads(threads)
     assert read_rollouts(one).equals(read_rollouts(two))
@@ -121,12 +122,12 @@ def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
 def test_a_failing_worker_is_heard(base, tmp_path):
     broken = replace(TINY, policy_steps=(0, 2))
     with pytest.raises(ValueError, match="steps=0 must be at least 1"):
-        suites.run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
+        run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
 
 
 def test_unknown_runs_are_refused(base, tmp_path):
     with pytest.raises(ValueError, match="'ppo' is unknown; the known ones: sdsd, grpo"):
-        suites.run_suite(TINY, base, tmp_path, runs=["ppo"])
+        run_suite(TINY, base, tmp_path, runs=["ppo"])
 
 
 def test_a_saved_base_is_loaded(base, tmp_path):
