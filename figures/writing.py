@@ -13,8 +13,6 @@ from registry import Study
 from passk_lab.plots import save_figure, style
 from passk_lab.rollouts import atomic_write
 
-N_COLORS = 256
-
 
 def write(study: Study, root: Path, folder: Path) -> list[Path]:
     """Draw a study's figures and write them with its tables; return the files."""
@@ -32,9 +30,11 @@ def write(study: Study, root: Path, folder: Path) -> list[Path]:
 
 
 def shrink(png: Path) -> None:
-    """Save a picture with few colours: the repository has to stay small."""
+    """Save a picture with 256 colours: the repository has to stay small."""
     with Image.open(png) as opened:
-        few = opened.convert("RGB").quantize(N_COLORS, Image.Quantize.MEDIANCUT)
+        rgb = opened.convert("RGB")
+    # Of Pillow's methods the one that keeps rare colours too, those of thin lines.
+    few = rgb.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     with atomic_write(png) as temporary:
         few.save(temporary, "PNG", optimize=True)
 

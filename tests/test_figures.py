@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "figures"
@@ -116,3 +119,42 @@ def test_colours_of_methods_differ_for_any_eyes(palette, runs, seen):
     for one, other in itertools.combinations(runs, 2):
         apart = np.linalg.norm(seen(styles[one].color) - seen(styles[other].color))
         assert apart > 9, (one, other)
+
+
+def pixels(png):
+    with Image.open(png) as image:
+        return np.asarray(image.convert("RGB"), dtype=int).reshape(-1, 3)
+
+
+def rgb(color):
+    return np.round(np.multiply(to_rgb(color), 255)).astype(int)
+
+
+@pytest.mark.parametrize("stem", sorted(path.stem for path in FIGURES.glob("*.png")))
+def test_methods_keep_their_colours_in_pictures(stem, palette):
+    intended = set(re.findall("#[0-9a-f]{6}", (FIGURES / f"{stem}.svg").read_text()))
+    with Image.open(FIGURES / f"{stem}.png") as image:
+        drawn = np.array([color for _, color in image.convert("RGB").getcolors(1 << 24)])
+    for run, look in palette.STYLES.items():
+        if look.color in intended:
+            assert np.abs(drawn - rgb(look.color)).max(axis=1).min() <= 8, run
+
+
+def test_few_colours_are_the_right_ones(palette, tmp_path):
+    from writing import shrink
+
+    figure = Figure(figsize=(12, 5))
+    left, right = figure.subplots(1, 2)
+    for place, look in enumerate(palette.STYLES.values()):
+        left.plot([0, 1], [place, place + 0.5], color=look.color, linestyle=look.linestyle)
+    right.imshow(np.linspace(-1, 1, 10_000).reshape(100, 100), cmap="PuOr_r")
+    png = tmp_path / "figure.png"
+    figure.savefig(png)
+    before = pixels(png)
+    shrink(png)
+    after = pixels(png)
+    assert np.abs(after - before).max() <= 32
+    for run, look in palette.STYLES.items():
+        lines = (before == rgb(look.color)).all(axis=1)
+        assert lines.any()
+        assert np.abs(after[lines] - rgb(look.color)).max() <= 8, run
