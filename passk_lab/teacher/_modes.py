@@ -14,18 +14,6 @@ import pandas as pd
 from passk_lab.teacher._arguments import Floats, Ints
 from passk_lab.teacher._intervals import Bootstrap
 
-COLUMNS = [
-    "comparison",
-    "quantity",
-    "estimator",
-    "estimate",
-    "low",
-    "high",
-    "n_problems",
-    "n_left_out",
-    "n_modes",
-    "n_lost",
-]
 LARGEST_SLOPE = 64.0
 
 
@@ -113,7 +101,7 @@ def narrowing(x: Floats, y: Floats, code: Ints) -> dict[str, Floats]:
 
 
 def narrowing_rows(
-    x: Floats, y: Floats, code: Ints, bootstrap: Bootstrap, n_seeds: int = 1
+    estimator: str, x: Floats, y: Floats, code: Ints, bootstrap: Bootstrap, n_seeds: int = 1
 ) -> list[dict[str, Any]]:
     """Means over problems of what `narrowing` finds, one row a quantity."""
     rows = []
@@ -128,11 +116,13 @@ def narrowing_rows(
         rows.append(
             {
                 "quantity": quantity,
+                "estimator": estimator,
                 "estimate": float(known.mean()) if size else np.nan,
                 "low": low,
                 "high": high,
                 "n_problems": size,
                 "n_left_out": values.shape[1] - size,
+                "n_modes": len(x),
             }
         )
     return rows

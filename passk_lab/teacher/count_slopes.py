@@ -27,7 +27,6 @@ from passk_lab.teacher._arguments import (
 )
 from passk_lab.teacher._intervals import Bootstrap
 from passk_lab.teacher._modes import (
-    COLUMNS,
     LARGEST_SLOPE,
     bounded_ends,
     least_squares,
@@ -162,10 +161,10 @@ def count_slope_table(
     Returns
     -------
     DataFrame
-        Columns as of `slope_table`. Comparisons are "trained", "null" (base on base) and
-        "ideal_rl": correct answers drawn in the base's proportions, as many as the trained model
-        gave. ``kl`` and effective modes have ½ added to each count and are biased; the controls
-        show by how much. A problem that one side never solved is left out and counted.
+        Columns as of `slope_table`. "ideal_rl" draws correct answers in the base's proportions, as
+        many as the trained model gave. ``kl`` and effective modes have ½ added to each count and
+        are biased; the controls show by how much. A problem that one side never solved is left out
+        and counted.
 
     Examples
     --------
@@ -200,18 +199,17 @@ def count_slope_table(
         keep = solved[code]
         kept = np.unique(code[keep], return_inverse=True)[1]
         pair = n[keep], m[keep]
-        found = [
-            {"quantity": "slope", "estimator": name,
-             **_slope_row(name, *pair, kept, smoothing, bootstrap)}
-            for name in estimators
-        ]  # fmt: skip
+        found = []
+        for name in estimators:
+            row = _slope_row(name, *pair, kept, smoothing, bootstrap)
+            found.append({"quantity": "slope", "estimator": name, **row})
         x, y = (np.log(side + 0.5) for side in pair)
-        others = narrowing_rows(x, y, kept, bootstrap)
-        same = {"estimator": "plus_half", "n_modes": len(kept), "n_lost": 0}
-        for row in [*found, *({**same, **other} for other in others)]:
+        for other in narrowing_rows("plus_half", x, y, kept, bootstrap):
+            found.append({**other, "n_lost": 0})
+        for row in found:
             row["n_left_out"] += int((~solved).sum())
             rows.append({"comparison": comparison, **row})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows)
 
 
 def _slope_row(

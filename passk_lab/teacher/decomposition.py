@@ -11,8 +11,7 @@ With weights w of the rollouts and reference weights ν of the demonstrations, b
 - g_ij, the interaction, is affinity; where y_i and c_j are the same answer it is copying.
 
 The tilt under demonstrations drawn from q is s_i = μ + a_i + Σ q b + Σ_j (q_j - ν_j) g_ij. The
-reference must not be q itself: copying of frequent answers would hide in a_i. What this says of a
-table of scores is in `passk_lab.teacher.sources`.
+reference must not be q itself: copying of frequent answers would hide in a_i.
 """
 
 from __future__ import annotations
@@ -169,8 +168,7 @@ def decompose(
     rollout_weights : array_like, shape (n_rollouts,), optional
         w up to a factor; uniform by default.
     demo_weights : array_like, shape (n_demos,), optional
-        Reference ν up to a factor; uniform by default. Not the law that training draws
-        demonstrations from, which would hide copying in the rollouts' effects.
+        Reference ν up to a factor; uniform by default. Not the law that training draws from.
 
     Returns
     -------

@@ -159,10 +159,7 @@ def self_distillation_trajectory(
     Notes
     -----
     Every generation is trained to its optimum. A frozen teacher therefore makes the next student
-    from the first base, and only the demonstrations depend on the last one. Forward KL at η = 1
-    with "policy" demonstrations is the identity wherever teacher and student agree on one joint
-    law of demonstrations and answers, that is for `CopyWorld` and `StyleWorld`; with finitely many
-    demonstrations it then drifts as Wright and Fisher's populations do.
+    from the first base, and only the demonstrations depend on the last one.
 
     Examples
     --------
@@ -213,9 +210,9 @@ def rl_trajectory(
         Size of a step.
     gradient : {"natural", "vanilla"}
         "natural" is the replicator p' ∝ p e^(step r) (mirror descent), whose t-th generation is the
-        optimum of a KL penalty β = 1 / (t step) towards the base: modes of equal reward keep their
-        ratios. "vanilla" moves the logits by step p(y) (r(y) - E_p r), the exact policy gradient of
-        a softmax: modes of equal reward do not keep their ratios, frequent ones gain.
+        optimum of a KL penalty β = 1 / (t step) towards the base: equal rewards keep their ratios.
+        "vanilla" moves the logits by step p(y) (r(y) - E_p r), the exact policy gradient of a
+        softmax: of modes of equal reward, frequent ones gain.
 
     Returns
     -------
@@ -324,18 +321,15 @@ def fixed_points(
         One, of at most 8 modes if the teacher moves.
     teacher, demos, weight
         As for `self_distillation_trajectory`, without a law given.
-    n_starts : int
+    n_starts, random_state
         Random starts, spread over the faces of the simplex where the teacher moves (with it, a mode
         without probability stays so, and every face is a world of its own).
-    random_state : int, Generator or None
-        For the starts.
 
     Returns
     -------
     list of FixedPoint
-        Stable ones first, then by the largest probability. Isolated points are found reliably
-        in small worlds; where ratios are free (no tilt) every policy is fixed, and only the base
-        is returned.
+        Stable ones first, then by the largest probability. Where ratios are free (no tilt) every
+        policy is fixed, and only the base is returned.
 
     Examples
     --------

@@ -3,13 +3,11 @@
 The optimum of self-distillation with reverse KL tilts the base, p(y) ∝ π(y) exp(λ s(y)), by the
 expected mutual information s(y) = E_c PCMI(y; c) (Proposition 2 of arXiv 2606.26091; λ is
 1 / (1 + β') with a penalty β' to the base, and grows with the generations of a moving teacher).
-So the base's own rollouts, weighed by exp(λ s), are rollouts of the trained model: accuracy,
-pass@k, distinct answers and effective answers follow, together with the effective number of
-samples that such weights leave. Where they leave too few, the forecast is refused.
+So the base's own rollouts, weighed by exp(λ s), are rollouts of the trained model. Where the
+weights leave too few effective samples, the forecast is refused.
 
 A forecast reads rows, each of which stands for some of the base's probability:
-``problem_id, answer, correct, log_mass, tilt``. `sampled_rows` makes them of rollouts and scores;
-`exact_rows` replaces the correct ones by all correct answers with their exact probabilities.
+``problem_id, answer, correct, log_mass, tilt``.
 """
 
 from __future__ import annotations
@@ -135,9 +133,8 @@ def sampled_rows(tilts: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
     tilts : DataFrame
         From `expected_tilt`.
     rollouts : DataFrame
-        The run that was scored. Rollouts without an answer, which no score can be had of, and
-        problems without a demonstration keep tilt 0: training has no demonstration there, or
-        none that says anything about them.
+        The run that was scored. Rollouts without an answer, and problems without a demonstration,
+        keep tilt 0: training has none that says anything about them.
 
     Returns
     -------
@@ -177,11 +174,6 @@ def exact_rows(rows: pd.DataFrame, policy: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         As `sampled_rows`.
-
-    Raises
-    ------
-    ValueError
-        A problem of ``rows`` has no correct answers in ``policy``.
     """
     require_columns(policy, ["problem_id", "answer", "logprob", "tilt"], "policy")
     if not (policy["logprob"].to_numpy(float) <= 0).all():

@@ -57,10 +57,9 @@ def forecast_generations(
     Parameters
     ----------
     scores, rollouts : DataFrame
-        As for `expected_tilt`. Answers must be whole outputs, so that ``logprob`` is that of the
-        answer; each answer counts once. Correct answers that are not listed can't be forecast;
-        wrong ones that are not listed make the base look more accurate than it is, so compare with
-        generation 0.
+        As for `expected_tilt`. Answers must be whole outputs; each counts once. Correct ones that
+        aren't listed can't be forecast; wrong ones that aren't make the base look more accurate
+        than it is, so compare with generation 0.
     generations : sequence of float
         Times τ, not negative; 0 is the base. For a frozen teacher, how far the tilt has been taken
         up, at most 1: each is a fixed point of its own.

@@ -19,10 +19,8 @@ max E_p r - λ E_q KL(p‖T_c) - β KL(p‖π)     π e^((r + λs)/(β + λ)): `
 
 each normalised. For the other divergences the weight η moves the teachers themselves towards the
 base, T_c^η π^(1-η) normalised, a trust region; under reverse KL that is the same as the penalty β′.
-
-Everything is computed from logarithms, and -inf is a probability of zero. Under reverse KL an
-answer which one teacher rules out is ruled out for good, whatever the others say: a veto.
-`Optimum` says where that happened.
+Under reverse KL an answer which one teacher rules out is ruled out for good, whatever the others
+say: a veto.
 
 .. [1] arXiv 2606.26091 has the reverse case, the base tilted by expected mutual information, and
    arXiv 2607.28582 the geometric interpolation with the base. The tests derive every row by
@@ -230,32 +228,31 @@ def token_optimum(
 ) -> Optimum:
     """Optimum if each token's loss is minimised for itself, prefix by prefix.
 
-    A loss summed over tokens whose gradient doesn't pass through the sampling of the prefix forgets
-    what a token means for later ones. Its optimum is, for reverse KL, the product over tokens of
-    the normalised exp E_q log T_c(y_t | y_<t). The optimum over whole sequences also multiplies
-    each token by the agreement of the demonstrations about what may follow.
+    This is where a loss summed over tokens leads, whose gradient doesn't pass through the sampling
+    of the prefix. For reverse KL it is the product over tokens of the normalised exp
+    E_q log T_c(y_t | y_<t); the optimum over whole sequences also multiplies each token by the
+    agreement of the demonstrations about what may follow.
 
     Parameters
     ----------
     answers : sequence of sequences of hashable, length n_answers
         Tokens of each answer, all different. An end token is added to each.
     log_teacher : array_like, shape (n_demos, n_answers)
-        log T_c(y) of whole answers, nats. Those of tokens follow from it. Demonstrations under
-        which a prefix is impossible have no say about what follows it.
+        log T_c(y) of whole answers, nats. Demonstrations under which a prefix is impossible have no
+        say about what follows it.
     demo_weights, divergence, log_base, weight
         As for `distillation_optimum`, applied at every prefix.
 
     Returns
     -------
     Optimum
-        ``value`` adds up the prefixes' values, each weighed by the optimum's probability of
-        getting there.
+        ``value`` adds up the prefixes' values, each times the probability of getting there.
 
     Raises
     ------
     ValueError
-        As for `distillation_optimum`; two answers are equal; after a prefix that the optimum can
-        reach, the demonstrations veto every token.
+        As for `distillation_optimum`; two answers are equal; the demonstrations veto every token
+        after a prefix that the optimum reaches.
 
     Examples
     --------

@@ -2,15 +2,13 @@
 
 Over the correct answers (modes) i of a problem x, log p′_i = λ log p_i + k_x: λ = 1 keeps ratios,
 as the optimum of KL-regularised reinforcement learning does, λ > 1 widens gaps. The intercept k_x
-takes up how much more often the problem is solved. Here λ comes from exact log-probabilities, or
-teacher-forced ones of a fixed set of rollouts; `passk_lab.teacher.count_slopes` has to do with
-counts, which is worse.
+takes up how much more often the problem is solved. Here λ comes from log-probabilities, exact or
+teacher-forced on a fixed set of rollouts; `passk_lab.teacher.count_slopes` makes do with counts.
 
 λ is one number and hides curvature, so every table also has KL(p′(.|Y⁺) ‖ p(.|Y⁺)) and effective
-modes 1/Σp² before and after. Every table holds two controls on the same data: the null, base
-against base, and ideal reinforcement learning at the accuracy reached on each problem. What they
-deviate from 1 (or 0 nats), the trained model's estimate may deviate, too. Intervals resample
-problems, with all their modes, and seeds where there are several.
+modes 1/Σp². It holds two controls on the same data: the null, base against base, and ideal
+reinforcement learning at the accuracy reached on each problem. What they deviate from 1 (or 0
+nats), the trained model's estimate may deviate, too.
 """
 
 from __future__ import annotations
@@ -30,7 +28,6 @@ from passk_lab.teacher._arguments import (
 )
 from passk_lab.teacher._intervals import Bootstrap
 from passk_lab.teacher._modes import (
-    COLUMNS,
     least_squares,
     log_sums,
     narrowing,
@@ -97,10 +94,6 @@ def predicted_slope(
         Expected PCMI s, nats, times the weight of the trust region if there is one. -inf leaves
         the mode out: it is lost, which no slope describes.
 
-    Returns
-    -------
-    float
-
     Examples
     --------
     >>> predicted_slope(np.log([0.5, 0.25]), [np.log(2), 0.0], ["a", "a"])
@@ -116,8 +109,7 @@ def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     before, after : DataFrame
-        Columns ``problem_id, answer, logprob`` (nats) of one run and seed each, as the policies
-        table has them.
+        Columns ``problem_id, answer, logprob`` (nats) of one run and seed each.
 
     Returns
     -------
@@ -164,11 +156,9 @@ def mode_changes(modes: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``problem_id, n_modes, n_lost, slope, kl, effective_before, effective_after``, one
-        row a problem. ``n_lost`` counts modes of probability 0 on either side. ``slope`` is NaN
-        with fewer than two others, or where the base finds all equally likely. ``kl`` (nats) is
-        that of the law among the listed modes after training from the one before; it and
-        ``effective_after`` are NaN where training lost all of them.
+        One row a problem: ``problem_id, n_modes, n_lost`` (probability 0 on either side), ``slope``
+        (NaN without two others that the base tells apart), ``kl`` (nats, after from before, among
+        the listed modes), ``effective_before, effective_after``; NaN where training lost all modes.
 
     Examples
     --------
@@ -207,10 +197,10 @@ def slope_table(
     ----------
     modes : DataFrame
         One row a correct mode: ``problem_id, logprob_before, logprob_after`` (nats, under base
-        and trained model). Optional: ``answer``, against duplicates; ``correct``, where false rows
+        and trained model). Optional: ``answer``, against duplicates; ``correct``, whose false rows
         are passed over; ``weight``; ``tilt`` (s, nats), which adds the predicted policy;
-        ``logprob_null``, the base scored a second time or by another seed; ``seed``, where several
-        models were trained: estimates are over all of them, and intervals resample the seeds, too.
+        ``logprob_null``, the base scored a second time or by another seed; ``seed`` of several
+        trained models, over which estimates are and which intervals resample, too.
     confidence, n_resamples, random_state
         Of the bootstrap over problems and seeds.
 
@@ -227,8 +217,8 @@ def slope_table(
     Raises
     ------
     ValueError
-        A column is missing; a log-probability is NaN or positive; an answer occurs twice; the base
-        gives none of a problem's modes; seeds differ in their problems.
+        A log-probability is NaN or positive; an answer occurs twice; the base gives none of a
+        problem's modes; seeds differ in their problems.
 
     Examples
     --------
@@ -265,10 +255,10 @@ def slope_table(
             "n_left_out": int((~some).sum()),
             "n_modes": int((~lost & some[code % n_problems]).sum()),
         }
-        others = narrowing_rows(before, log_after, code, bootstrap, n_seeds)
-        found = [slope, *({"estimator": "exact", "n_modes": len(table), **o} for o in others)]
-        rows += [{"comparison": comparison, "n_lost": int(lost.sum()), **row} for row in found]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        others = narrowing_rows("exact", before, log_after, code, bootstrap, n_seeds)
+        for row in (slope, *others):
+            rows.append({"comparison": comparison, **row, "n_lost": int(lost.sum())})
+    return pd.DataFrame(rows)
 
 
 def _seeds_and_problems(table: pd.DataFrame) -> tuple[Ints, int, int]:

@@ -81,11 +81,10 @@ def tilt_sources(
     -------
     DataFrame
         One row a problem and correct answer that was scored: ``problem_id, answer, log_base``
-        (mean ``logprob`` of its rollouts: exact where an answer has one text), ``n_rollouts``,
-        ``base_share`` (of the correct rollouts), ``n_missing`` (answers that were shown, but not
-        for it: taken as μ + a_i + b_m), ``unscored_demo_share`` (of q on answers never shown, left
-        out), ``vetoed``, ``tilt`` and the sources, nats. A vetoed answer has the tilt -inf and NaN
-        as sources.
+        (mean ``logprob`` of its rollouts), ``n_rollouts, base_share`` (of the correct rollouts),
+        ``n_missing`` (answers shown, but not for it: taken as μ + a_i + b_m),
+        ``unscored_demo_share`` (of q on answers never shown, left out), ``vetoed``, ``tilt`` and
+        the sources, nats. A vetoed answer has the tilt -inf and NaN as sources.
 
     Raises
     ------
@@ -162,25 +161,27 @@ def source_table(
     means = values.mean(axis=0)
     bootstrap = Bootstrap(n_resamples, confidence, random_state)
     drawn = bootstrap.means(values[None])
-    rows = []
     width = len(names)
-    for at, measure in enumerate(("popular", "spread", "slope")):
-        columns = slice(at * width, (at + 1) * width)
-        estimates, replicates = means[columns], drawn[:, columns]
-        if measure == "slope":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                estimates, replicates = estimates / means[-1], replicates / drawn[:, -1:]
-        low = high = np.full(width, np.nan)
-        if len(groups) > 1 and np.isfinite(replicates).all():
-            low, high = bootstrap.ends(replicates, len(groups))
-        found = {"measure": measure, "source": names, "estimate": estimates}
-        rows.append(pd.DataFrame({**found, "low": low, "high": high}))
-    return pd.concat(rows, ignore_index=True).assign(
-        n_problems=len(groups),
-        n_left_out=table["problem_id"].nunique() - len(groups),
-        n_modes=len(kept),
-        n_vetoed=len(table) - len(kept),
-        n_missing=int(table["n_missing"].sum()),
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means[2 * width :] /= means[-1]
+        drawn[:, 2 * width :] /= drawn[:, -1:]
+    for columns in np.split(drawn[:, :-1], 3, axis=1):
+        if len(groups) < 2 or not np.isfinite(columns).all():
+            columns[:] = np.nan
+    low, high = bootstrap.ends(drawn[:, :-1], len(groups))
+    return pd.DataFrame(
+        {
+            "measure": np.repeat(["popular", "spread", "slope"], width),
+            "source": names * 3,
+            "estimate": means[:-1],
+            "low": low,
+            "high": high,
+            "n_problems": len(groups),
+            "n_left_out": table["problem_id"].nunique() - len(groups),
+            "n_modes": len(kept),
+            "n_vetoed": len(table) - len(kept),
+            "n_missing": int(table["n_missing"].sum()),
+        }
     )
 
 

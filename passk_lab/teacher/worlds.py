@@ -118,11 +118,7 @@ class StyleWorld(World):
 
     π(y) = Σ_s ρ(s) π_s(y), and with probability h the solution shares the style of the
     demonstration: T_c(y) = (1-h) π(y) + h Σ_s ρ(s|c) π_s(y). With one answer a style this is
-    `CopyWorld`. Training moves the probabilities of answers and leaves P(s|y) as it is, so that a
-    later generation p has the styles ρ'(s) = Σ_y p(y) P(s|y), π'_s(y) = p(y) P(s|y) / ρ'(s): of all
-    joint laws with the answers' law p, the closest to the first. Where every style can give every
-    answer, the teacher has the less to tell the surer the student is, and losers die out as powers
-    of 1/t, not geometrically.
+    `CopyWorld`. Training moves the probabilities of answers and leaves P(s|y) as it is.
 
     Parameters
     ----------
