@@ -45,9 +45,6 @@ LONG_MODULES = {
     "lab.experiments.suite",  # 601
     "lab.losses",  # 806
     "lab.tasks.paths",  # 785
-    "metrics.embedding",  # 605
-    "metrics.functional",  # 857
-    "metrics.ngram",  # 821
     "plots.kinds",  # 876
     "report.analysis",  # 924
     "rollouts.table",  # 834
