@@ -49,10 +49,6 @@ LONG_MODULES = {
     "report.analysis",  # 924
     "rollouts.table",  # 834
     "stats.extrapolate",  # 1014
-    "teacher.decomposition",  # 1009
-    "teacher.dynamics",  # 1066
-    "teacher.optimum",  # 658
-    "teacher.slopes",  # 918
 }
 
 
