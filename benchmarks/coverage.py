@@ -111,7 +111,7 @@ def comparisons() -> pd.DataFrame:
             d, x = found.differences, found.crossings.iloc[0]
             inside = ((d["low"] <= truth) & (truth <= d["high"])).to_numpy()
             for name, at in (("k = 1", 0), ("k = 8", 3), ("k = 32", 5)):
-                hits[name] += inside[at]
+                hits[name] += bool(inside[at])
             hits["band over all k"] += ((d["band_low"] <= truth) & (truth <= d["band_high"])).all()
             hits["crossing"] += bool(x["low"] <= crossing <= x["high"])
         rows.append({"problems": size, **{name: share(hit, rounds) for name, hit in hits.items()}})

@@ -102,7 +102,7 @@ def trl_seconds(base: Any, steps: int) -> list[float]:
 
     times: list[float] = []
 
-    class Clock(transformers.TrainerCallback):  # type: ignore[misc]
+    class Clock(transformers.TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             times.append(-time.perf_counter())
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from registry import Drawn, Study, Tables
 from words import span
 
@@ -15,7 +18,7 @@ from passk_lab.plots import (
     plot_pass_at_k,
     plot_pass_rates,
 )
-from passk_lab.report import Section, build_report
+from passk_lab.report import build_report
 
 N_RESAMPLES = 10_000
 SEED = 0
@@ -24,7 +27,7 @@ BASELINE = "T=1.0"
 STYLES = method_styles([BASELINE, "T=0.6"], BASELINE)
 
 
-def load(data: Path) -> Section:
+def load(data: Path) -> Any:
     """Write the whole report into ``report/``, which is not kept in the repository."""
     out = Path(__file__).parent.parent / "report" / "countdown"
     report = build_report(data, BASELINE, out=out, n_resamples=N_RESAMPLES, random_state=SEED)
@@ -35,9 +38,9 @@ COUNTDOWN = Study("countdown", load, "data/countdown/rollouts.parquet", N_RESAMP
 
 
 @COUNTDOWN.figure("pass_at_k-countdown", "A real model at two temperatures")
-def pass_at_k(section: Section) -> Drawn:
+def pass_at_k(section: Any) -> Drawn:
     """pass@k."""
-    return plot_pass_at_k(section.curve, styles=STYLES).figure, section.curve
+    return figure_of(plot_pass_at_k(section.curve, styles=STYLES)), section.curve
 
 
 @pass_at_k.found
@@ -49,9 +52,9 @@ def _(tables: Tables) -> str:
 
 
 @COUNTDOWN.figure("distinct_at_k-countdown", "Its distinct answers")
-def distinct_at_k(section: Section) -> Drawn:
+def distinct_at_k(section: Any) -> Drawn:
     """Distinct correct answers by k."""
-    return plot_distinct_at_k(section.distinct, styles=STYLES).figure, section.distinct
+    return figure_of(plot_distinct_at_k(section.distinct, styles=STYLES)), section.distinct
 
 
 @distinct_at_k.found
@@ -63,21 +66,28 @@ def _(tables: Tables) -> str:
 
 
 @COUNTDOWN.figure("differences-countdown", "Paired difference of pass@k")
-def differences(section: Section) -> Drawn:
+def differences(section: Any) -> Drawn:
     """Paired differences, with the crossing."""
     ax = plot_differences(section.differences, section.crossings, styles=STYLES)
     columns = {"low": "k_cross_low", "high": "k_cross_high", "share": "k_cross_share"}
     crossings = section.crossings.rename(columns=columns).drop(columns="k_max")
-    return ax.figure, section.differences.merge(crossings, on=["run", "split"])
+    return figure_of(ax), section.differences.merge(crossings, on=["run", "split"])
 
 
 @COUNTDOWN.figure("pass_rates-countdown", "Pass rates of the problems")
-def pass_rates(section: Section) -> Drawn:
+def pass_rates(section: Any) -> Drawn:
     """Histogram of the problems' pass rates."""
-    return plot_pass_rates(section.rates, styles=STYLES).figure, section.rates
+    return figure_of(plot_pass_rates(section.rates, styles=STYLES)), section.rates
 
 
 @COUNTDOWN.table("worst_problems-countdown")
-def worst_problems(section: Section) -> pd.DataFrame:
+def worst_problems(section: Any) -> pd.DataFrame:
     """Problems that lost most."""
-    return section.worst
+    return pd.DataFrame(section.worst)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Give the figure that a plot function made."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure

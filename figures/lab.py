@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,7 +164,7 @@ class Found:
         """Ratio of a run to another, with its interval."""
         return span(self.pair(metric, run, other, split), 2, "ratio", "ratio_")
 
-    def pair(self, metric: str, run: str, other: str, split: str) -> pd.Series:
+    def pair(self, metric: str, run: str, other: str, split: str) -> Any:
         """Columns that compare a run with another."""
         row, tail = self.table.loc[(split, metric, run)], f" vs {other}"
         return row[[name for name in row.index if name.endswith(tail)]].rename(

@@ -110,8 +110,8 @@ def entropy(lab: Lab) -> Drawn:
     """Mean token entropy against distinct correct paths, one point a checkpoint."""
     distinct = means(lab.counted[lab.counted["split"] == "id"])
     tokens = lab.entropy[lab.entropy["split"] == "id"]
-    tokens = tokens.groupby(["run", "step", "seed"])["token_entropy"].mean()
-    table = distinct.join(tokens).reset_index()
+    entropies = tokens.groupby(["run", "step", "seed"])["token_entropy"].mean()
+    table = distinct.join(entropies).reset_index()
     # The base was copied to every step; once is enough.
     table = table[(table["run"] != "base") | (table["step"] == lab.last)]
     figure, axes = plt.subplots(1, 2, figsize=(11, 6))
@@ -230,7 +230,7 @@ def findings(lab: Lab) -> pd.DataFrame:
     parts = [exact_findings(at_end[at_end["split"] == s], s) for s in ("id", *SPLITS)]
     tokens = tokens[tokens["split"] == "id"]
     arrays = {
-        run: np.stack([seed["token_entropy"].to_numpy() for _, seed in part.groupby("seed")])
+        str(run): np.stack([seed["token_entropy"].to_numpy() for _, seed in part.groupby("seed")])
         for run, part in tokens.sort_values("problem_id").groupby("run")
     }
     parts.append(compared({r: a[:, :, None] for r, a in arrays.items()}, "id", ["token_entropy"]))
@@ -247,7 +247,7 @@ def seen_findings(lab: Lab) -> pd.DataFrame:
 def crossings(lab: Lab) -> pd.DataFrame:
     """Where the pass@k curve of each run crosses the base's, GRPO's and GRPO's with a penalty."""
     final = lab.at_end(lab.policies)
-    ks = np.unique(np.round(np.geomspace(1, 1024, 61)).astype(int))
+    ks = np.unique(np.round(np.geomspace(1, 1024, 61)).astype(int)).tolist()
     parts = []
     for split in ("id", *SPLITS):
         found = policy_values(final[final["split"] == split], "pass_at_k", ks, BY)

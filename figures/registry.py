@@ -28,12 +28,12 @@ Drawn = tuple[Figure, pd.DataFrame]
 
 
 class Tables:
-    """The CSV files of a folder by name, each read once."""
+    """The CSV files of a folder by name, each read once: DataFrames, whose cells have no types."""
 
     def __init__(self, folder: Path) -> None:
         self._read = cache(lambda name: pd.read_csv(folder / f"{name}.csv"))
 
-    def __getitem__(self, name: str) -> pd.DataFrame:
+    def __getitem__(self, name: str) -> Any:
         return self._read(name)
 
 

@@ -64,14 +64,14 @@ def science(questions: Questions) -> Drawn:
     axes[1].set_ylim(bottom=0)
     axes[1].set_ylabel("meanings of correct replies per question")
     axes[1].set_title("Their meanings")
-    found_of = {
-        "pairs": {run: differing(part) for run, part in modes.groupby("run")},
-        "entropy": averages(per_seed(rollouts, "token_entropy")),
-        "length": averages(per_seed(rollouts, "n_tokens")),
-    }
+    found_of = (
+        {str(run): differing(part) for run, part in modes.groupby("run")},
+        averages(per_seed(rollouts, "token_entropy")),
+        averages(per_seed(rollouts, "n_tokens")),
+    )
     labels = ("correct replies that differ\n(share of pairs)", "token entropy (nats)", "tokens")
     titles = ("Variety if correct", "Token entropy", "Length of a reply")
-    for ax, values, label, title in zip(axes[2:], found_of.values(), labels, titles, strict=True):
+    for ax, values, label, title in zip(axes[2:], found_of, labels, titles, strict=True):
         intervals(ax, values, styles)
         ax.set_xlabel(label)
         ax.set_title(title)
@@ -108,7 +108,7 @@ def _(tables: Tables) -> str:
 def per_seed(rollouts: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """Means of a column, [seeds, problems, 1] for each run."""
     means = rollouts.pivot_table(column, ["run", "seed"], "problem_id", observed=True)
-    return {run: part.to_numpy()[:, :, None] for run, part in means.groupby("run")}
+    return {str(run): part.to_numpy()[:, :, None] for run, part in means.groupby("run")}
 
 
 def averages(values: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float]]:
@@ -134,8 +134,8 @@ def differing(modes: pd.DataFrame) -> tuple[float, float, float]:
     pairs = pd.DataFrame({"differ": total * (total - 1) - alike, "all": total * (total - 1)})
     seeds, problems = sorted(modes["seed"].unique()), sorted(modes["problem_id"].unique())
     every = pd.MultiIndex.from_product([seeds, problems])
-    array = pairs.reindex(every, fill_value=0).to_numpy(float)
-    array = array.reshape(len(seeds), len(problems), 2)
+    flat = pairs.reindex(every, fill_value=0).to_numpy(float)
+    array = flat.reshape(len(seeds), len(problems), 2)
     rng = np.random.default_rng(SEED)
     drawn = seed_replicates(array, problem_weights(len(problems), N_RESAMPLES, rng), rng)
     drawn = drawn[drawn[:, 1] > 0]
@@ -173,7 +173,7 @@ def findings(questions: Questions) -> pd.DataFrame:
     }
     arrays |= {name: per_seed(rollouts, name) for name in ("token_entropy", "n_tokens")}
     told = {name: averages(of_run) for name, of_run in arrays.items()}
-    told["differing"] = {run: differing(part) for run, part in modes.groupby("run")}
+    told["differing"] = {str(run): differing(part) for run, part in modes.groupby("run")}
     rows = [(name, run, *found) for name, of_run in told.items() for run, found in of_run.items()]
     table = pd.DataFrame(rows, columns=["metric", "run", "estimate", "low", "high"])
     for other in ("base", "grpo"):

@@ -145,8 +145,8 @@ def sources(bias: Bias) -> Drawn:
     # The decomposition counts how often the base gives each answer: scores go to its rollouts.
     keys = ["problem_id", "answer"]
     first = base.drop_duplicates(keys)[[*keys, "sample_id"]]
-    number = answers.merge(first, on=keys, suffixes=("_listed", ""))
-    number = number.set_index(["problem_id", "sample_id_listed"])["sample_id"]
+    both = answers.merge(first, on=keys, suffixes=("_listed", ""))
+    number = both.set_index(["problem_id", "sample_id_listed"])["sample_id"]
 
     def renumbered(table: pd.DataFrame, column: str) -> pd.DataFrame:
         pairs = pd.MultiIndex.from_frame(table[["problem_id", column]].astype({column: "int64"}))
@@ -298,7 +298,7 @@ def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.nd
     seeds = []
     for _, modes in before_and_after(policies, run).groupby("seed"):
         changes = mode_changes(modes).set_index("problem_id")
-        p = np.exp(modes[["logprob_before", "logprob_after"]])
+        p = modes[["logprob_before", "logprob_after"]].transform(np.exp)
         found = (1 - (1 - p) ** K).groupby(modes["problem_id"]).sum().loc[changes.index]
         accuracy = p["logprob_after"].groupby(modes["problem_id"]).sum().clip(upper=1)
         drops = (

@@ -132,7 +132,7 @@ def dynamics() -> Drawn:
     ax.set_ylabel("effective correct answers")
     ax.set_ylim(bottom=0.8)
     ax.set_title(f"{n_worlds} worlds of five answers: median and quartiles")
-    handles = ax.get_legend().legend_handles
+    handles = [look.handle() for look in lab_styles(modes).values()]
     ax.legend(handles, [labels[run] for run in modes], loc="upper center",
               bbox_to_anchor=(0.5, -0.15), ncols=1, handlelength=3.0)  # fmt: skip
     return figure, table

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import Any
 
 
-def span(row: pd.Series, digits: int = 2, middle: str = "estimate", ends: str = "") -> str:
+def span(row: Any, digits: int = 2, middle: str = "estimate", ends: str = "") -> str:
     """Format an estimate with its interval."""
     values = (row[middle], row[f"{ends}low"], row[f"{ends}high"])
     point, low, high = (f"{value:.{digits}f}" for value in values)
     return f"{point} [{low}, {high}]"
 
 
-def share(row: pd.Series, other: str) -> str:
+def share(row: Any, other: str) -> str:
     """Format what is left of another run's, with its interval."""
     parts = (row[f"{part} vs {other}"] for part in ("ratio", "ratio_low", "ratio_high"))
     point, low, high = (f"{value:.0%}" for value in parts)
