@@ -112,7 +112,8 @@ def comparisons() -> pd.DataFrame:
             inside = ((d["low"] <= truth) & (truth <= d["high"])).to_numpy()
             for name, at in (("k = 1", 0), ("k = 8", 3), ("k = 32", 5)):
                 hits[name] += bool(inside[at])
-            hits["band over all k"] += ((d["band_low"] <= truth) & (truth <= d["band_high"])).all()
+            inside_band = (d["band_low"] <= truth) & (truth <= d["band_high"])
+            hits["band over all k"] += bool(inside_band.all())
             hits["crossing"] += bool(x["low"] <= crossing <= x["high"])
         rows.append({"problems": size, **{name: share(hit, rounds) for name, hit in hits.items()}})
     return pd.DataFrame(rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,10 @@ def hill(p: np.ndarray, q: float) -> float:
     return float(np.exp(entropy(p)) if q == 1 else (p**q).sum() ** (1 / (1 - q)))
 
 
+def hill_of(problem: Problem, q: float) -> float:
+    return hill(problem.frequencies, q)
+
+
 def of_law(function: Callable[[np.ndarray], float]) -> Callable[[Problem], float]:
     def value(problem: Problem) -> float:
         rng = np.random.default_rng(11)
@@ -139,8 +144,8 @@ METRICS = [
         Metric(
             f"Hill number, q = {q}, {kind}",
             "answers",
-            lambda a, q=q, kind=kind: hill_number(a, q, kind),
-            lambda p, q=q: hill(p.frequencies, q),
+            partial(hill_number, q=q, estimator=kind),
+            partial(hill_of, q=q),
             harmonic=q == 2,
         )
         for q in (0, 1, 2)
@@ -150,7 +155,7 @@ METRICS = [
         Metric(
             f"semantic entropy, {kind.replace('_', '-')}",
             "answers",
-            lambda a, kind=kind: semantic_entropy(a, kind),
+            partial(semantic_entropy, estimator=kind),
             lambda p: entropy(p.frequencies),
         )
         for kind in ("naive", "miller_madow", "chao_jost")
@@ -162,8 +167,8 @@ METRICS = [
         Metric(
             f"Vendi score, q = {q}",
             "embeddings",
-            lambda e, q=q: vendi_score(e, q),
-            of_law(lambda e, q=q: vendi_score(e, q)),
+            partial(vendi_score, q=q),
+            of_law(partial(vendi_score, q=q)),
         )
         for q in (1, 2)
     ),
@@ -239,10 +244,7 @@ def largest_error(found: dict[tuple[str, int], np.ndarray]) -> float:
     return max(errors)
 
 
-def main() -> None:
-    wide, narrow = problems()
-    found, of_narrow = simulate(wide, 0), simulate(narrow, 1)
-    text = f"""# Diversity metrics, and which to trust
+PAGE = """# Diversity metrics, and which to trust
 
 `passk_lab.stats.diversity.diversity_summary(rollouts, baseline)` has all of them in one table, by run, with
 intervals over problems and paired differences; the panel of `passk-lab report` shows some.
@@ -261,28 +263,28 @@ metrics tell of style; entropies say least about solutions.
 
 ## How each depends on the number of samples
 
-Means over {ROUNDS:,} simulated data sets of one problem with {N_SOLUTIONS} solutions (frequencies
+Means over {rounds:,} simulated data sets of one problem with {n_solutions} solutions (frequencies
 as 1 / rank), texts of about 27 words that mix the solution's own words with common ones, and
-embeddings around the solution's own direction in {DIMENSIONS} dimensions, a cosine distance of 0.14
-apart. Bold: within {CLOSE:.0%} of the true value. True values of answers are exact, those of
-embeddings from {LARGE:,} draws, that of ROUGE-L from 2.5 million pairs. The Monte Carlo error of a
-mean is {largest_error(found):.1%} at the most. Hill numbers of order 2 have the harmonic mean, as in
+embeddings around the solution's own direction in {dimensions} dimensions, a cosine distance of 0.14
+apart. Bold: within {close:.0%} of the true value. True values of answers are exact, those of
+embeddings from {large:,} draws, that of ROUGE-L from 2.5 million pairs. The Monte Carlo error of a
+mean is {error:.1%} at the most. Hill numbers of order 2 have the harmonic mean, as in
 the summaries. Written by `python benchmarks/diversity_bias.py`.
 
-{table(["metric", "true value", *(f"n = {n}" for n in SIZES)], bias_rows(wide, found))}
+{bias}
 Metrics without a number for a true value are not estimates of anything: they change with n for
 ever, and compare runs at an equal number of texts only.
 
 ## What it takes to tell two runs apart
 
-The same problem, and a run that is narrower: its frequencies to the power of {SHARPER}, as at
-temperature 1 / {SHARPER} (the effective number of solutions, order 1, falls from
-{hill(wide.frequencies, 1):.1f} to {hill(narrow.frequencies, 1):.1f}). How many such problems it
+The same problem, and a run that is narrower: its frequencies to the power of {sharper}, as at
+temperature 1 / {sharper} (the effective number of solutions, order 1, falls from
+{wide:.1f} to {narrow:.1f}). How many such problems it
 takes for the interval of the paired difference to exclude zero in 8 of 10 cases, with n samples of
 each, by the normal approximation. Real problems differ in how much they narrow, which takes more of
 them; compare the metrics, not the numbers.
 
-{table(["metric", *(f"n = {n}" for n in SIZES)], power_rows(found, of_narrow))}
+{power}
 ## Which to trust
 
 - **n = 8:** what has no bias at any n: distinct@k, cosine distance, ROUGE-L, and the corrected Hill
@@ -325,6 +327,25 @@ Embedding costs far more than all the rest. `CachedEmbedder("default", "embeddin
 embedder that keeps what it embedded, by model and text, and may be used by several processes at
 once.
 """
+
+
+def main() -> None:
+    wide, narrow = problems()
+    found, of_narrow = simulate(wide, 0), simulate(narrow, 1)
+    sizes = [f"n = {n}" for n in SIZES]
+    text = PAGE.format(
+        rounds=ROUNDS,
+        n_solutions=N_SOLUTIONS,
+        dimensions=DIMENSIONS,
+        close=CLOSE,
+        large=LARGE,
+        sharper=SHARPER,
+        error=largest_error(found),
+        bias=table(["metric", "true value", *sizes], bias_rows(wide, found)),
+        power=table(["metric", *sizes], power_rows(found, of_narrow)),
+        wide=hill(wide.frequencies, 1),
+        narrow=hill(narrow.frequencies, 1),
+    )
     TARGET.write_text(text)
     print(text)
 

@@ -6,20 +6,19 @@ moment of the machine hits all of them. Ratios are what to quote; seconds depend
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import distribution, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import texts
+from measuring import best_times, function_of_file, run_script, seconds, table
 from scipy.special import gammaln
-from tqdm import tqdm
 
 import passk_lab
 from passk_lab.metrics import pass_at_k
@@ -28,41 +27,6 @@ from passk_lab.stats import bootstrap_mean
 HERE = Path(__file__).parent
 N_PROBLEMS, N_SAMPLES = 10_000, 1_000
 KS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
-
-
-def best_times(calls: dict[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
-    """Best seconds of each call; quick calls are repeated within a round."""
-    best = dict.fromkeys(calls, np.inf)
-    for _ in tqdm(range(rounds), desc="rounds", leave=False):
-        for name, call in calls.items():
-            spent, repeats = 0.0, 0
-            while spent < 0.05 and repeats < 50:
-                start = time.perf_counter()
-                call()
-                took = time.perf_counter() - start
-                best[name] = min(best[name], took)
-                spent, repeats = spent + took, repeats + 1
-    return best
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def seconds(value: float) -> str:
-    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
-
-
-def function_of_file(package: str, file: str, name: str) -> Callable[..., float]:
-    """A peer's own function, loaded from its file: the package would import far more."""
-    path = distribution(package).locate_file(file)
-    spec = importlib.util.spec_from_file_location(Path(file).stem, str(path))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
 
 
 def lgamma_pass_at_k(n: int, c: np.ndarray, ks: list[int]) -> np.ndarray:
@@ -250,20 +214,6 @@ def bench_ten_million_rows() -> str:
     return title + table(["program (a process of its own)", "time", "peak memory, GB"], rows)
 
 
-def run_script(code: str, path: Path) -> tuple[float, float]:
-    """Seconds and peak memory in GB of a Python process."""
-    # The child prints its own peak: RUSAGE_CHILDREN would be the largest of all children, and
-    # RUSAGE_SELF at least this process's own.
-    report = (
-        '\nimport re\nprint(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])'
-    )
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code + report, str(path)], check=True, capture_output=True, text=True
-    )
-    return time.perf_counter() - start, int(done.stdout.split()[-1]) * 1024 / 1e9
-
-
 def bench_import() -> str:
     times = []
     for _ in range(5):
@@ -292,8 +242,6 @@ def machine() -> str:
 
 
 def main() -> None:
-    import texts  # which imports this module
-
     parts = [
         "# Benchmarks\n",
         machine(),

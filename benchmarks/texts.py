@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from run import best_times, function_of_file, run_script, seconds, table
+from measuring import best_times, function_of_file, run_script, seconds, table
 
 import passk_lab
 
