@@ -62,3 +62,8 @@ def run_script(code: str, path: Path) -> tuple[float, float]:
         [sys.executable, "-c", code + report, str(path)], check=True, capture_output=True, text=True
     )
     return time.perf_counter() - start, int(done.stdout.split()[-1]) * 1024 / 1e9
+
+
+def row(what: str, times: int, result: str) -> None:
+    """Print a line of the table."""
+    print(f"| {what} | {times:,} | {result} |", flush=True)
