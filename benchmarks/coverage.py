@@ -32,7 +32,9 @@ Interval = Callable[[Any, Any, int, np.random.Generator], tuple[Any, Any]]
 # What the interval's truth is: the law's pass@k, or that of the very problems drawn.
 INTERVALS: dict[str, tuple[Interval, bool]] = {
     "bootstrap": (
-        lambda n, c, k, rng: bootstrap_mean(pass_at_k(n, c, k), 1_000, random_state=rng),
+        lambda n, c, k, rng: bootstrap_mean(
+            pass_at_k(n, c, k), n_resamples=1_000, random_state=rng
+        ),
         True,
     ),
     "nested": (

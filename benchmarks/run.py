@@ -116,9 +116,9 @@ def bench_bootstrap() -> str:
         )
 
     calls = {
-        "passk_lab": lambda: bootstrap_mean(values, 10_000, random_state=0),
+        "passk_lab": lambda: bootstrap_mean(values, n_resamples=10_000, random_state=0),
         "passk_lab, all problems different": lambda: bootstrap_mean(
-            jittered, 10_000, random_state=0
+            jittered, n_resamples=10_000, random_state=0
         ),
         "numpy loop over replicates": loop,
         "scipy.stats.bootstrap": scipy_bootstrap,

@@ -14,11 +14,11 @@ from words import span
 
 from passk_lab import counts
 from passk_lab.stats import (
-    crossed_bootstrap,
+    bootstrap_mean,
+    metric_curve,
+    paired_differences,
     policy_curve,
     policy_values,
-    seed_curve,
-    seed_differences,
 )
 
 MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
@@ -91,7 +91,9 @@ def select(table: pd.DataFrame, split: str, runs: Sequence[str] = MAIN) -> pd.Da
 
 def curve(counted: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Curve over k from sampled answers."""
-    return seed_curve(counted, metric, KS, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+    return metric_curve(
+        counted, metric, KS, BY, over_seeds=True, n_resamples=N_RESAMPLES, random_state=SEED
+    )
 
 
 def exact(policies: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -102,9 +104,9 @@ def exact(policies: pd.DataFrame, metric: str) -> pd.DataFrame:
 def trajectories(policies: pd.DataFrame, metric: str, k: int) -> dict[str, np.ndarray]:
     """Values [seeds, problems, steps] of each run but the base."""
     steps: dict[str, list[np.ndarray]] = {}
-    for (run, _, _), (_, _, values) in policy_values(policies, metric, k, BY).items():
-        if run != "base":
-            steps.setdefault(run, []).append(values)
+    for found in policy_values(policies, metric, k, BY):
+        if found.group[0] != "base":
+            steps.setdefault(found.group[0], []).append(found.values)
     return {run: np.concatenate(parts, axis=2) for run, parts in steps.items()}
 
 
@@ -120,13 +122,13 @@ def compared(values: dict[str, np.ndarray], split: str, metrics: Sequence[str]) 
     keys = ["run", "column"]
     parts = []
     for run, array in values.items():
-        low, high = crossed_bootstrap(array, N_RESAMPLES, random_state=SEED)
+        low, high = bootstrap_mean(array, n_resamples=N_RESAMPLES, random_state=SEED)
         found = {"run": run, "column": np.arange(len(metrics)), "estimate": array.mean((0, 1))}
         parts.append(pd.DataFrame({**found, "low": low, "high": high}))
     table = pd.concat(parts, ignore_index=True)
     for other in ("base", "grpo", "grpo/kl", "sdsd"):
-        part = seed_differences(values, other, n_resamples=N_RESAMPLES, random_state=SEED)
-        part = part.drop(columns="estimate").set_index(keys)
+        part = paired_differences(values, other, n_resamples=N_RESAMPLES, random_state=SEED)
+        part = part.drop(columns=["estimate", "n_paired"]).set_index(keys)
         table = table.join(part.add_suffix(f" vs {other}"), on=keys)
     table.insert(0, "metric", [metrics[column] for column in table["column"]])
     table.insert(0, "split", split)
@@ -138,8 +140,8 @@ def exact_findings(policies: pd.DataFrame, split: str) -> pd.DataFrame:
     """What follows from exact probabilities, at one step and on one split."""
     columns: dict[str, list[np.ndarray]] = {}
     for metric, k in FOUND:
-        for group, (_, _, values) in policy_values(policies, metric, k, BY).items():
-            columns.setdefault(group[0], []).append(values)
+        for found in policy_values(policies, metric, k, BY):
+            columns.setdefault(found.group[0], []).append(found.values)
     names = [metric.replace("_at_k", f"@{k}") for metric, k in FOUND]
     together = {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
     return compared(together, split, names)

@@ -25,7 +25,7 @@ from registry import Drawn, Tables
 from words import share, span
 
 from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k, plot_progress, plot_tradeoff
-from passk_lab.stats import policy_curve, policy_values, seed_crossings, seed_values
+from passk_lab.stats import curve_crossings, policy_curve, policy_values, problem_values
 
 TICKS = (0.2, 0.5, 1, 2)  # nats
 
@@ -150,8 +150,10 @@ def means(counted: pd.DataFrame) -> pd.DataFrame:
     """pass@1 and distinct@64 of each run, step and seed."""
     rows = []
     for name, metric, k in (("pass@1", "pass_at_k", 1), ("distinct@64", "distinct_at_k", 64)):
-        for (run, _, step), (_, _, values) in seed_values(counted, metric, k, BY).items():
-            rows += [(run, step, s, name, v) for s, v in enumerate(values.mean(axis=(1, 2)))]
+        for group in problem_values(counted, metric, k, BY, over_seeds=True):
+            run, _, step = group.group
+            means = group.values.mean(axis=(1, 2))
+            rows += [(run, step, s, name, v) for s, v in enumerate(means)]
     long = pd.DataFrame(rows, columns=["run", "step", "seed", "name", "value"])
     return long.pivot_table(index=["run", "step", "seed"], columns="name", values="value")
 
@@ -251,9 +253,9 @@ def crossings(lab: Lab) -> pd.DataFrame:
     parts = []
     for split in ("id", *SPLITS):
         found = policy_values(final[final["split"] == split], "pass_at_k", ks, BY)
-        values = {group[0]: v for group, (_, _, v) in found.items()}
+        values = {of_run.group[0]: of_run.values for of_run in found}
         for other in ("base", "grpo", "grpo/kl"):
-            part = seed_crossings(values, other, ks, 0.95, N_RESAMPLES, SEED)
+            part = curve_crossings(values, other, ks, n_resamples=N_RESAMPLES, random_state=SEED)
             part.insert(0, "split", split)
             part.insert(2, "baseline", other)
             parts.append(part)

@@ -15,12 +15,12 @@ from words import share, span
 from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k
 from passk_lab.rollouts import read_rollouts
 from passk_lab.stats import (
-    crossed_bootstrap,
-    problem_weights,
-    seed_curve,
-    seed_differences,
-    seed_replicates,
-    seed_values,
+    Resampling,
+    ResamplingOptions,
+    bootstrap_mean,
+    metric_curve,
+    paired_differences,
+    problem_values,
 )
 from passk_lab.teacher import expected_tilt, problem_decompositions
 
@@ -49,8 +49,9 @@ SCIENCE = Study("science", Questions, "data/science", N_RESAMPLES, SEED)
 def science(questions: Questions) -> Drawn:
     """pass@k, meanings of the correct replies, and what entropy and length say."""
     rollouts, modes, ks = questions.rollouts, questions.modes, questions.ks
-    solved = seed_curve(rollouts, "pass_at_k", ks, n_resamples=N_RESAMPLES, random_state=SEED)
-    found = seed_curve(modes, "distinct_at_k", ks, n_resamples=N_RESAMPLES, random_state=SEED)
+    options = ResamplingOptions(n_resamples=N_RESAMPLES, random_state=SEED)
+    solved = metric_curve(rollouts, "pass_at_k", ks, over_seeds=True, **options)
+    found = metric_curve(modes, "distinct_at_k", ks, over_seeds=True, **options)
     figure, axes = plt.subplots(1, 5, figsize=(18, 4.4), width_ratios=[4, 4, 2.5, 2.5, 2.5])
     styles = lab_styles([run for run in RUNS if run in set(rollouts["run"])])
     plot_pass_at_k(solved, axes[0], styles)
@@ -115,7 +116,7 @@ def averages(values: dict[str, np.ndarray]) -> dict[str, tuple[float, float, flo
     """Means with their intervals."""
     found = {}
     for run, array in values.items():
-        low, high = crossed_bootstrap(array, N_RESAMPLES, random_state=SEED)
+        low, high = bootstrap_mean(array, n_resamples=N_RESAMPLES, random_state=SEED)
         found[run] = (float(array.mean()), float(low[0]), float(high[0]))
     return found
 
@@ -136,8 +137,7 @@ def differing(modes: pd.DataFrame) -> tuple[float, float, float]:
     every = pd.MultiIndex.from_product([seeds, problems])
     flat = pairs.reindex(every, fill_value=0).to_numpy(float)
     array = flat.reshape(len(seeds), len(problems), 2)
-    rng = np.random.default_rng(SEED)
-    drawn = seed_replicates(array, problem_weights(len(problems), N_RESAMPLES, rng), rng)
+    drawn = Resampling(N_RESAMPLES, random_state=SEED).replicates(array)
     drawn = drawn[drawn[:, 1] > 0]
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
     differ, pairs_in_all = array.sum(axis=(0, 1))
@@ -168,7 +168,10 @@ def findings(questions: Questions) -> pd.DataFrame:
         f"meanings@{largest}": (modes, "distinct_at_k", largest),
     }
     arrays = {
-        name: {group[0]: v for group, (_, _, v) in seed_values(table, metric, k).items()}
+        name: {
+            found.group[0]: found.values
+            for found in problem_values(table, metric, k, over_seeds=True)
+        }
         for name, (table, metric, k) in values.items()
     }
     arrays |= {name: per_seed(rollouts, name) for name in ("token_entropy", "n_tokens")}
@@ -178,12 +181,12 @@ def findings(questions: Questions) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["metric", "run", "estimate", "low", "high"])
     for other in ("base", "grpo"):
         found = pd.concat(
-            seed_differences(of_run, other, n_resamples=N_RESAMPLES, random_state=SEED).assign(
+            paired_differences(of_run, other, n_resamples=N_RESAMPLES, random_state=SEED).assign(
                 metric=name
             )
             for name, of_run in arrays.items()
         )
-        found = found.set_index(["metric", "run"]).drop(columns=["column", "estimate"])
+        found = found.set_index(["metric", "run"]).drop(columns=["column", "estimate", "n_paired"])
         table = table.join(found.add_suffix(f" vs {other}"), on=["metric", "run"])
     return table
 

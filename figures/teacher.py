@@ -12,7 +12,7 @@ from registry import Drawn, Study, Tables
 from scipy.stats import spearmanr
 from words import span
 
-from passk_lab.stats import crossed_bootstrap
+from passk_lab.stats import bootstrap_mean
 from passk_lab.teacher import (
     expected_tilt,
     forecast_generations,
@@ -269,7 +269,7 @@ def against_forecast(
                      told.groupby("generation"))  # fmt: skip
     record: dict[str, object] = {"run": run, "pass@1_base": before["pass@1"].mean()}
     record |= {"pass@1_forecast": after["pass@1"].mean(), "pass@1": changes[..., 2].mean()}
-    low, high = crossed_bootstrap(changes, N_RESAMPLES, random_state=SEED)
+    low, high = bootstrap_mean(changes, n_resamples=N_RESAMPLES, random_state=SEED)
     mean = changes.mean(axis=0)
     for at, name in enumerate(("effective_answers", f"distinct@{K}")):
         drop = (before[name] - after[name]).to_numpy()

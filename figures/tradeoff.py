@@ -11,7 +11,7 @@ from registry import Drawn, Tables
 from words import listed, span
 
 from passk_lab.plots import plot_tradeoff
-from passk_lab.stats import matched_differences, policy_curve, seed_differences
+from passk_lab.stats import matched_differences, paired_differences, policy_curve
 
 
 @PATHS.figure("tradeoff-paths", "Accuracy and coverage in training")
@@ -59,8 +59,9 @@ def matched(lab: Lab) -> pd.DataFrame:
         target = {run: common_target(x, accuracy[other]) for run, x in accuracy.items()}
         for metric, k in (("coverage_at_k", 64), ("distinct_at_k", 64), ("effective_answers", 1)):
             found = matched_differences(
-                accuracy, trajectories(usual, metric, k), other, target, random_state=SEED
-            )
+                accuracy, trajectories(usual, metric, k), other, target,
+                n_resamples=2_000, random_state=SEED,
+            )  # fmt: skip
             found.insert(0, "metric", metric.replace("_at_k", f"@{k}"))
             found.insert(1, "baseline", other)
             parts.append(found)
@@ -139,12 +140,14 @@ def under_condition(part: pd.DataFrame, run: str, other: str) -> dict[str, objec
     accuracy = trajectories(part, "pass_at_k", 1)
     coverage = trajectories(part, "coverage_at_k", 64)
     end, kept = (
-        seed_differences({r: x[:, :, -1:] for r, x in values.items()}, other,
+        paired_differences({r: x[:, :, -1:] for r, x in values.items()}, other,
                          n_resamples=N_RESAMPLES, random_state=SEED).iloc[0]
         for values in (accuracy, coverage)
     )  # fmt: skip
     target = common_target(accuracy[run], accuracy[other])
-    equal = matched_differences(accuracy, coverage, other, target, random_state=SEED).iloc[0]
+    equal = matched_differences(
+        accuracy, coverage, other, target, n_resamples=2_000, random_state=SEED
+    ).iloc[0]
     return {
         "step": steps[-1],
         "pass@1": end["estimate"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -26,7 +25,7 @@ _FORMULA = re.compile("[\t\r]|\\s*[=+\\-@＝＋－＠]")
 
 
 def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """Find a name in a registry; ValueError lists the known ones, and guesses.
+    """Find a name in a registry; ValueError lists the known ones.
 
     Examples
     --------
@@ -36,17 +35,8 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     ValueError: colour 'blue' is unknown; the known ones: red, green
     """
     if name not in known:
-        bare = {_bare(key): key for key in known}
-        meant = [bare[key] for key in difflib.get_close_matches(_bare(name), bare, n=2)]
-        hint = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
-        raise ValueError(
-            f"{kind} {name!r} is unknown; the known ones: {', '.join(known) or 'none'}{hint}"
-        )
+        raise ValueError(f"{kind} {name!r} is unknown; the known ones: {', '.join(known)}")
     return known[name]
-
-
-def _bare(name: str) -> str:
-    return name.lower().replace("_", "-")
 
 
 def visible(text: str, lines: bool = False) -> str:

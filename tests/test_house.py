@@ -36,9 +36,6 @@ LONG_FUNCTIONS = {
     "lab.loop.train",  # 62
     "lab.scoring.score",  # 62
     "report.analysis.build_report",  # 87
-    "stats.compare.compare_runs",  # 61
-    "stats.diversity.diversity_summary",  # 70
-    "stats.seeds.matched_differences",  # 64
 }
 LONG_MODULES = {
     "cli.__init__",  # 777
@@ -48,7 +45,6 @@ LONG_MODULES = {
     "plots.kinds",  # 876
     "report.analysis",  # 924
     "rollouts.table",  # 834
-    "stats.extrapolate",  # 1014
 }
 
 

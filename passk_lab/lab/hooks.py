@@ -37,8 +37,8 @@ from passk_lab.readers.trl import completion_text, spell_messages
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_rollouts, write_rollouts
 from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.curves import default_ks
 from passk_lab.stats.intervals import bootstrap_mean
+from passk_lab.stats.values import default_ks
 
 __all__ = ["RolloutRecorder", "record"]
 

@@ -6,7 +6,7 @@ from passk_lab.metrics.coverage import (
     pass_at_k_auc,
     scaled_sharpening_tax,
     sharpening_tax,
-    solved_shares,
+    solved_share,
     support_change,
 )
 from passk_lab.metrics.embedders import (
@@ -115,7 +115,7 @@ __all__ = [
     "sequence_entropy",
     "sequence_entropy_from_tokens",
     "sharpening_tax",
-    "solved_shares",
+    "solved_share",
     "support_change",
     "tokenize",
     "two_modes_at_k",

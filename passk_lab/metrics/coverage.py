@@ -9,7 +9,7 @@ function             says
 `cover_at_tau`       which problems are solved at a given reliability
 `pass_at_k_auc`      how high a whole curve lies
 `sharpening_tax`     how much a curve rises after k = 1, which sharpening alone uses up
-`solved_shares`      which problems are solved always, sometimes, never
+`solved_share`       which problems are solved always, sometimes, never
 `support_change`     which share of solved problems training kept, and which is new
 ===================  ===================================================================
 """
@@ -17,7 +17,7 @@ function             says
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from passk_lab.metrics._counts import (
     whole_numbers,
 )
 from passk_lab.metrics._hypergeometric import Floats, log_ratio
+from passk_lab.metrics.registry import metric
 
 __all__ = [
     "SupportChange",
@@ -38,13 +39,14 @@ __all__ = [
     "pass_at_k_auc",
     "scaled_sharpening_tax",
     "sharpening_tax",
-    "solved_shares",
+    "solved_share",
     "support_change",
 ]
 
 _BLOCK = 1 << 20  # numbers held at once
 
 
+@metric("counts", option="tau", unit_interval=True)
 def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.ArrayLike) -> Any:
     """Cover@tau: 1 where at least a share tau of the samples is correct, else 0.
 
@@ -88,6 +90,7 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
     return float(covered) if covered.ndim == 0 else covered
 
 
+@metric("counts", unit_interval=True)
 def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Area under pass@k over log k, from k = 1 to ``k_max``, by log ``k_max``.
 
@@ -117,6 +120,7 @@ def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt
     )
 
 
+@metric("counts", better="lower")
 def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Sum of pass@K - pass@k over k = 1, ..., K - 1, with K = ``k_max``.
 
@@ -186,18 +190,29 @@ def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: i
     return _ratio(np.asarray(tax, dtype=np.float64), largest)
 
 
-def solved_shares(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike) -> Floats:
-    """Tell problems apart by whether all, some or none of their samples are correct.
+@metric("counts", "always_solved", share="always", unit_interval=True,
+        says="Problems of whose samples all are correct.")  # fmt: skip
+@metric("counts", "sometimes_solved", share="sometimes", better="neither", unit_interval=True,
+        says="Problems of whose samples some are correct, but not all.")  # fmt: skip
+@metric("counts", "never_solved", share="never", better="lower", unit_interval=True,
+        says="Problems of whose samples none is correct.")  # fmt: skip
+def solved_share(
+    n_samples: npt.ArrayLike,
+    n_correct: npt.ArrayLike,
+    share: Literal["always", "sometimes", "never"],
+) -> Any:
+    """1 where all, some but not all, or none of a problem's samples are correct, else 0.
 
     Parameters
     ----------
     n_samples, n_correct : array_like of int
         As for `cover_at_tau`.
+    share : {"always", "sometimes", "never"}
 
     Returns
     -------
-    array of float, shape (..., 3)
-        1 in the column that applies: always, sometimes, never. Means over problems are shares.
+    float or array of float
+        0 or 1; the mean over problems is the share of problems.
 
     Notes
     -----
@@ -205,11 +220,13 @@ def solved_shares(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike) -> Floats:
 
     Examples
     --------
-    >>> solved_shares(8, [0, 3, 8, 8]).mean(axis=0).tolist()
+    >>> [float(solved_share(8, [0, 3, 8, 8], share).mean())
+    ...  for share in ("always", "sometimes", "never")]
     [0.5, 0.25, 0.25]
     """
-    n, c = np.broadcast_arrays(*_some_samples(n_samples, n_correct))
-    return np.stack([c == n, (c > 0) & (c < n), c == 0], axis=-1).astype(np.float64)
+    n, c = _some_samples(n_samples, n_correct)
+    marks = {"always": c == n, "sometimes": (c > 0) & (c < n), "never": c == 0}
+    return np.broadcast_to(marks[share], np.broadcast_shapes(n.shape, c.shape)).astype(float)[()]
 
 
 class SupportChange(NamedTuple):

@@ -157,6 +157,7 @@ def g_pass_at_k(
     )
 
 
+@metric("counts", unit_interval=True)
 def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """mG-Pass@k: G-Pass@k(tau) averaged over tau from 1/2 to 1.
 

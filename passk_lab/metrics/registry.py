@@ -20,13 +20,14 @@ needs            arguments                                               columns
 ``logprobs``     one problem's values of ``columns``                     those
 ===============  ======================================================  ==========================
 
-A metric at k gets ``k`` as its last positional argument; those of answers also ``n_samples``.
+A metric at k gets ``k`` (or ``k_max``) as its last positional argument; those of answers also
+``n_samples``.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
@@ -62,6 +63,8 @@ class Metric:
         Arguments that this name sets.
     unit_interval : bool
         It lies between 0 and 1.
+    harmonic : bool
+        Problems are averaged by the harmonic mean: it is the inverse of a chance, which may be 0.
     """
 
     name: str
@@ -74,10 +77,20 @@ class Metric:
     says: str
     fixed: dict[str, Any]
     unit_interval: bool
+    harmonic: bool
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the function with what the name fixes."""
         return self.function(*arguments, **self.fixed, **options)
+
+    def require(self, options: Mapping[str, Any]) -> None:
+        """Refuse a call that lacks the setting that the metric can't do without."""
+        if self.option is not None and self.option not in options:
+            parameter = inspect.signature(self.function).parameters[self.option]
+            if parameter.default is parameter.empty:
+                raise ValueError(
+                    f"metric {self.name!r} needs {self.option}: write {self.name}:0.5 for one"
+                )
 
 
 METRICS: dict[str, Metric] = {}
@@ -101,6 +114,7 @@ def metric(
     option: str | None = None,
     says: str | None = None,
     unit_interval: bool = False,
+    harmonic: bool = False,
     **fixed: Any,
 ) -> Callable[[Function], Function]:
     """Register a function as a metric; the function itself stays as it is.
@@ -111,7 +125,7 @@ def metric(
         See the module.
     name : str, optional
         Default: the function's.
-    better, columns, option, unit_interval
+    better, columns, option, unit_interval, harmonic
         See `Metric`. Columns follow from ``needs``, but for "logprobs".
     says : str, optional
         Default: the first line of the docstring.
@@ -149,13 +163,14 @@ def metric(
             name=key,
             function=function,
             needs=needs,
-            at_k="k" in inspect.signature(function).parameters,
+            at_k=not {"k", "k_max"}.isdisjoint(inspect.signature(function).parameters),
             better=better,
             columns=_COLUMNS.get(needs, ()) if columns is None else columns,
             option=option,
             says=says or (inspect.getdoc(function) or "").partition("\n")[0],
             fixed=fixed,
             unit_interval=unit_interval,
+            harmonic=harmonic,
         )
         return function
 

@@ -41,7 +41,8 @@ from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import atomic_write, read_rollouts
 from passk_lab.rollouts.table import validate_rollouts
 from passk_lab.stats.compare import compare_runs
-from passk_lab.stats.curves import default_ks, distinct_at_k_curve, pass_at_k_curve
+from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
+from passk_lab.stats.values import default_ks
 from passk_lab.stats.verdict import Change, Verdict, interval, verdict
 
 __all__ = [

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab.metrics._counts import whole_numbers
+from passk_lab.metrics._modes import ModeCounts
 from passk_lab.metrics.functional import (
-    ModeCounts,
     distinct_at_k,
     good_turing_coverage,
     hill_number,
     two_modes_at_k,
 )
-from passk_lab.metrics.passk import whole_numbers
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.problems import mean_over_problems
+from passk_lab.stats.estimates import mean_table
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import values_of_frame
 
-__all__ = ["functional_summary", "functional_values"]
+__all__ = ["functional_summary"]
 
 
 def functional_summary(
@@ -29,9 +31,7 @@ def functional_summary(
     k: int | Sequence[int] | None = None,
     correct_only: bool = True,
     by: Sequence[str] = ("run", "split"),
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | np.random.Generator | None = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
     """Average the functional diversity of each run over problems, with bootstrap intervals.
 
@@ -47,10 +47,8 @@ def functional_summary(
         Count correct modes only (default), or all.
     by : sequence of str
         Columns that tell runs apart.
-    confidence : float
-    n_resamples : int
-    random_state : int, Generator or None
-        The bootstrap over problems: see `passk_lab.stats.intervals.bootstrap_mean`.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -116,9 +114,8 @@ def functional_summary(
             "the problem"
         )
     values = functional_values(table, ks, correct_only, by)
-    metrics = [name for name in values.columns if name not in (*by, "problem_id")]
-    rng = np.random.default_rng(random_state)
-    return mean_over_problems(values, metrics, by, n_resamples, confidence, rng)
+    how = Resampling(**resampling)
+    return mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
 
 
 def functional_values(

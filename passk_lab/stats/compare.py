@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.metrics.passk import whole_numbers
-from passk_lab.rollouts.counting import as_counts
-from passk_lab.rollouts.files import read_rollouts
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
-from passk_lab.stats.curves import OF_MODES, OF_SCORES, default_ks, problem_values
-from passk_lab.stats.intervals import bootstrap_replicates, percentiles
+from passk_lab.metrics._counts import whole_numbers
+from passk_lab.metrics.registry import find_metric
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
+from passk_lab.stats.estimates import crossing_point
+from passk_lab.stats.metric_values import problem_values, read_for
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import ProblemValues, default_ks
 
-__all__ = ["Comparison", "compare_runs", "crossing_point", "problem_differences"]
+__all__ = ["Comparison", "compare_runs", "problem_differences"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,10 +63,10 @@ def compare_runs(
     baseline: str,
     k: int | Sequence[int] | None = None,
     metric: str = "pass_at_k",
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | np.random.Generator | None = None,
-    **options: Any,
+    *,
+    over_seeds: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> Comparison:
     """Compare every run with a baseline, problem by problem.
 
@@ -80,10 +82,10 @@ def compare_runs(
     k : int or sequence of int, optional
         Default: powers of two up to the smallest number of samples, and that number.
     metric : str
-        One of `passk_lab.stats.curves.METRICS`.
-    confidence, n_resamples, random_state
+        Of `passk_lab.metrics.METRICS`, also with its setting: "g_pass_at_k:0.5".
+    over_seeds, **resampling
         As for `passk_lab.pass_at_k_curve`.
-    **options
+    settings : mapping, optional
         Further arguments of the metric.
 
     Returns
@@ -112,57 +114,73 @@ def compare_runs(
     0  sharp  1       0.5       0.5         0.0
     1  sharp  2       1.0       0.5        -0.5
     """
-    rng = np.random.default_rng(random_state)
-    differences, crossings, flattening = [], [], []
-    for run, split, mine, base, names, ks, grid in _pairs(rollouts, baseline, k, metric, options):
-        replicates = bootstrap_replicates(np.hstack([mine, base]), n_resamples, rng)
-        ours, theirs = replicates[:, : len(grid)], replicates[:, len(grid) :]
-        at = np.searchsorted(grid, ks)
-        estimate, reference = mine.mean(axis=0), base.mean(axis=0)
-        label = {"run": run, "split": split}
-        gap = (ours - theirs)[:, at]
-        low, high = percentiles(gap, confidence, len(names))
-        margin = _simultaneous_margin(gap, confidence)
-        differences.append(
-            pd.DataFrame(
-                {
-                    **label,
-                    "k": ks,
-                    "baseline": reference[at],
-                    "estimate": estimate[at],
-                    "difference": (estimate - reference)[at],
-                    "low": low,
-                    "high": high,
-                    "band_low": (estimate - reference)[at] - margin,
-                    "band_high": (estimate - reference)[at] + margin,
-                    "p_value": _p_value(gap),
-                    "n_problems": len(names),
-                }
-            )
-        )
-        k_max = int(grid[-1])
-        crossing = crossing_point(grid, estimate - reference, ours - theirs, confidence)
-        crossings.append({**label, **crossing, "k_max": k_max})
-        gains = [(estimate, ours), (reference, theirs)]
-        (gain, gain_b), (rise, rise_b) = zip(
-            *((point[-1] - point[0], draws[:, -1] - draws[:, 0]) for point, draws in gains),
-            strict=True,
-        )
-        flat = {"gain": gain, "gain_baseline": gain_b, "ratio": np.nan, "low": np.nan}
-        flat["high"] = np.nan
-        if gain_b > 0:
-            flat["ratio"] = gain / gain_b
-            steep = rise_b > 0
-            ratios = (rise[steep] / rise_b[steep])[:, None]
-            flat["low"], flat["high"] = (v[0] for v in percentiles(ratios, confidence, len(names)))
-        flattening.append({**label, **flat, "k_max": k_max})
+    how = Resampling(**resampling)
+    tables: dict[str, list[Any]] = {"differences": [], "crossings": [], "flattening": []}
+    for pair in _pairs(rollouts, baseline, k, metric, over_seeds, settings):
+        drawn = how.replicates_of([pair.mine.values, pair.base.values], runs=(pair.place + 1, 0))
+        label = {"run": pair.run, "split": pair.split}
+        tables["differences"].append(pd.DataFrame({**label, **_differences(pair, drawn, how)}))
+        gap = pair.mine.mean - pair.base.mean
+        crossing = crossing_point(pair.grid, gap, drawn[0] - drawn[1], how.confidence)
+        k_max = {"k_max": int(pair.grid[-1])}
+        tables["crossings"].append({**label, **crossing, **k_max})
+        tables["flattening"].append({**label, **_flattening(pair, drawn, how), **k_max})
     return Comparison(
-        pd.concat(differences, ignore_index=True),
-        pd.DataFrame(crossings),
-        pd.DataFrame(flattening),
+        pd.concat(tables["differences"], ignore_index=True),
+        pd.DataFrame(tables["crossings"]),
+        pd.DataFrame(tables["flattening"]),
         baseline,
         metric,
     )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Values of a run and of the baseline on their common problems, at every k of a grid."""
+
+    run: str
+    split: str
+    place: int  # of the run among all
+    mine: ProblemValues
+    base: ProblemValues
+    ks: npt.NDArray[np.int64]  # asked for
+
+    @property
+    def grid(self) -> npt.NDArray[np.int64]:
+        return self.mine.columns
+
+
+def _differences(pair: _Pair, drawn: Sequence[Floats], how: Resampling) -> dict[str, Any]:
+    at = np.searchsorted(pair.grid, pair.ks)
+    estimate, baseline = pair.mine.mean[at], pair.base.mean[at]
+    gap = (drawn[0] - drawn[1])[:, at]
+    low, high = how.percentiles(gap, len(pair.mine.problem_id))
+    margin = _simultaneous_margin(gap, how.confidence)
+    return {
+        "k": pair.ks,
+        "baseline": baseline,
+        "estimate": estimate,
+        "difference": estimate - baseline,
+        "low": low,
+        "high": high,
+        "band_low": estimate - baseline - margin,
+        "band_high": estimate - baseline + margin,
+        "p_value": _p_value(gap),
+        "n_problems": len(pair.mine.problem_id),
+    }
+
+
+def _flattening(pair: _Pair, drawn: Sequence[Floats], how: Resampling) -> dict[str, float]:
+    gain, reference = (values.mean[-1] - values.mean[0] for values in (pair.mine, pair.base))
+    found = {"gain": gain, "gain_baseline": reference, "ratio": np.nan}
+    found |= {"low": np.nan, "high": np.nan}
+    if reference > 0:
+        rise, rise_of_base = (draws[:, -1] - draws[:, 0] for draws in drawn)
+        steep = rise_of_base > 0
+        ratios = (rise[steep] / rise_of_base[steep])[:, None]
+        ends = how.percentiles(ratios, len(pair.mine.problem_id))
+        found |= {"ratio": gain / reference, "low": ends[0][0], "high": ends[1][0]}
+    return found
 
 
 def problem_differences(
@@ -170,13 +188,13 @@ def problem_differences(
     baseline: str,
     k: int | None = None,
     metric: str = "pass_at_k",
-    **options: Any,
+    settings: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Differences to the baseline problem by problem, the largest losses first.
 
     Parameters
     ----------
-    rollouts, baseline, metric, **options
+    rollouts, baseline, metric, settings
         As for `compare_runs`.
     k : int, optional
         Default: the smallest number of samples of a problem.
@@ -197,11 +215,12 @@ def problem_differences(
     1  rl          b         0.0
     """
     parts = []
-    for run, split, mine, base, names, ks, grid in _pairs(rollouts, baseline, k, metric, options):
-        at = np.searchsorted(grid, ks[-1])
-        part = {"run": run, "split": split, "problem_id": names, "k": ks[-1]}
-        values = {"baseline": base[:, at], "estimate": mine[:, at]}
-        frame = pd.DataFrame({**part, **values, "difference": mine[:, at] - base[:, at]})
+    for pair in _pairs(rollouts, baseline, k, metric, settings=settings):
+        at = np.searchsorted(pair.grid, pair.ks[-1])
+        mine, base = (values.values[0, :, at] for values in (pair.mine, pair.base))
+        label = {"run": pair.run, "split": pair.split, "problem_id": pair.mine.problem_id}
+        values = {"k": pair.ks[-1], "baseline": base, "estimate": mine, "difference": mine - base}
+        frame = pd.DataFrame({**label, **values})
         parts.append(frame.sort_values(["difference", "problem_id"], kind="stable"))
     return pd.concat(parts, ignore_index=True)
 
@@ -211,12 +230,13 @@ def _pairs(
     baseline: str,
     k: int | Sequence[int] | None,
     metric: str,
-    options: dict[str, Any],
-) -> Iterator[
-    tuple[str, str, Floats, Floats, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
-]:
-    """For each run and split: both runs' values on the common problems, on one grid of k."""
-    table = _read_once(rollouts, metric)
+    over_seeds: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[_Pair]:
+    """Each run and split beside the baseline's."""
+    needs = find_metric(metric)[0].needs
+    keys = [*MAIN_KEYS, "seed"] if over_seeds else MAIN_KEYS
+    table = read_for(rollouts, needs, keys)
     runs = list(dict.fromkeys(table["run"].astype(str)))
     if baseline not in runs:
         raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
@@ -226,57 +246,49 @@ def _pairs(
             "files, or a column 'run')"
         )
     splits = {run: set(table["split"][table["run"] == run]) for run in runs}
-    for run in sorted(set(runs) - {baseline}):
+    rows = dict(tuple(table.groupby(["run", "split"], observed=True)))
+
+    @cache
+    def values(run: str, split: str, ks: tuple[int, ...]) -> ProblemValues:
+        part = rows[run, split]
+        return problem_values(part, metric, ks, over_seeds=over_seeds, settings=settings)[0]
+
+    for place, run in enumerate(sorted(set(runs) - {baseline})):
         for split in sorted(splits[run] - splits[baseline]):
             _warn(f"split {split!r} of run {run!r} has no baseline rollouts and is left out")
         for split in sorted(splits[run] & splits[baseline]):
-            pair = table[table["run"].isin([run, baseline]) & (table["split"] == split)]
-            yield run, split, *_paired(pair, run, baseline, k, metric, options)
+            both = [partial(values, name, split) for name in (run, baseline)]
+            if k is None:
+                fewest = min(int(of((1,)).n_samples.min()) for of in both)
+                ks = np.array(default_ks(fewest), dtype=np.int64)
+            else:
+                ks = np.unique(whole_numbers(k, "k"))
+            steps = np.geomspace(1, max(int(ks[-1]), 1), _GRID).round()
+            grid = tuple(np.unique(np.concatenate([ks, steps]).astype(np.int64)).tolist())
+            mine, base = _shared(*(of(grid) for of in both))
+            yield _Pair(run, split, place, mine, base, ks)
     if not any(splits[run] & splits[baseline] for run in runs if run != baseline):
         raise ValueError(f"baseline {baseline!r} has no split in common with another run")
 
 
-def _read_once(rollouts: pd.DataFrame | PathLike, metric: str) -> pd.DataFrame:
-    if metric not in OF_SCORES:
-        return as_counts(rollouts, MAIN_KEYS, modes=metric in OF_MODES)
-    if isinstance(rollouts, pd.DataFrame):
-        return validate_rollouts(rollouts)
-    return read_rollouts(rollouts, columns=["score"])
-
-
-def _paired(
-    pair: pd.DataFrame,
-    run: str,
-    baseline: str,
-    k: int | Sequence[int] | None,
-    metric: str,
-    options: dict[str, Any],
-) -> tuple[Floats, Floats, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    if k is None:
-        alone = problem_values(pair, metric, 1, MAIN_KEYS, **options)
-        ks = np.array(default_ks(min(int(group.n_samples.min()) for group in alone)))
-    else:
-        ks = np.unique(whole_numbers(k, "k"))
-    steps = np.geomspace(1, max(int(ks[-1]), 1), _GRID).round()
-    grid = np.unique(np.concatenate([ks, steps]).astype(np.int64))
-    values = problem_values(pair, metric, list(grid), MAIN_KEYS, **options)
-    mine, theirs = sorted(values, key=lambda group: group.group[0] == baseline)
+def _shared(mine: ProblemValues, base: ProblemValues) -> tuple[ProblemValues, ProblemValues]:
+    """Keep the problems that both runs have."""
+    (run, split), (baseline, _) = mine.group, base.group
     names, at, where = np.intersect1d(
-        mine.problem_id.astype(str), theirs.problem_id.astype(str), return_indices=True
+        mine.problem_id.astype(str), base.problem_id.astype(str), return_indices=True
     )
-    split = mine.group[1]
     if not len(names):
         raise ValueError(
             f"runs {run!r} and {baseline!r} share no problem in split {split!r}; a paired "
             "comparison needs the same problem_id in both"
         )
-    lost = len(mine.problem_id) + len(theirs.problem_id) - 2 * len(names)
+    lost = len(mine.problem_id) + len(base.problem_id) - 2 * len(names)
     if lost:
         _warn(
             f"{run!r} against {baseline!r}, split {split!r}: {lost} problems that only one of the "
             f"two has are left out; {len(names)} are compared"
         )
-    return mine.values[at], theirs.values[where], names, ks, grid
+    return mine.take(at), base.take(where)
 
 
 def _warn(message: str) -> None:
@@ -295,70 +307,3 @@ def _p_value(gap: Floats) -> Floats:
     """Two-sided, from the share of replicates on either side of 0."""
     below, above = (gap <= 0).sum(axis=0), (gap >= 0).sum(axis=0)
     return np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (len(gap) + 1))
-
-
-def crossing_point(
-    grid: npt.NDArray[Any], gap: Floats, replicates: Floats, confidence: float = 0.95
-) -> dict[str, float]:
-    """Where the difference of two curves last changes its sign, with the bootstrap's interval.
-
-    Parameters
-    ----------
-    grid : array, shape (n_k,)
-        Ascending values of k.
-    gap : array, shape (n_k,)
-        Difference of the curves.
-    replicates : array, shape (n_resamples, n_k)
-        The same in bootstrap replicates.
-    confidence : float
-
-    Returns
-    -------
-    dict
-        ``k_cross, low, high, share`` as in `Comparison.crossings`.
-
-    Examples
-    --------
-    >>> gap = np.array([0.1, 0.0, -0.1])
-    >>> crossing_point(np.array([1, 2, 4]), gap, gap[None, :])["k_cross"]
-    2.0
-    """
-    none = {"k_cross": np.nan, "low": np.nan, "high": np.nan}
-    signs = np.sign(np.where(np.abs(gap) < 1e-12, 0.0, gap))
-    after = signs[-1]
-    before = signs[(signs != 0) & (signs != after)]
-    if after == 0 or not len(before):
-        # No crossing: the share says how often the ends of the curve disagree all the same.
-        crossed = np.sign(replicates[:, 0]) * np.sign(replicates[:, -1]) < 0
-        return {**none, "share": float(crossed.mean())}
-    log_k = np.log(grid)
-    point = _last_change(log_k, gap[None, :] * after)[0]
-    draws = _last_change(log_k, replicates * after)
-    tail = (1 - confidence) / 2
-    # Replicates that never cross do so beyond the last k, if at all.
-    low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
-    crossed = np.isfinite(draws) & (draws > 0)
-    return {
-        "k_cross": float(np.exp(point)),
-        "low": float(np.exp(low)),
-        "high": float(np.exp(high)),
-        "share": float(crossed.mean()),
-    }
-
-
-def _last_change(log_k: Floats, gap: Floats) -> Floats:
-    """Log k of the last change from negative to positive; 0 if always positive, inf if at last not.
-
-    Each row of ``gap`` is one difference over k.
-    """
-    negative = gap < 0
-    last = gap.shape[1] - 1 - np.argmax(negative[:, ::-1], axis=1)
-    never = ~negative.any(axis=1)
-    beyond = negative[:, -1]
-    inner = np.where(never | beyond, 0, last)
-    rows = np.arange(len(gap))
-    left, right = gap[rows, inner], gap[rows, np.minimum(inner + 1, gap.shape[1] - 1)]
-    width = np.where(right - left == 0, 1.0, right - left)
-    step = log_k[np.minimum(inner + 1, len(log_k) - 1)] - log_k[inner]
-    result = log_k[inner] - left / width * step
-    return np.where(beyond, np.inf, np.where(never, 0.0, result))

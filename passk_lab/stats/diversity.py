@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from passk_lab.metrics.embedders import Embedder
-from passk_lab.metrics.embedding import (
-    THRESHOLD,
-    effective_rank,
-    pairwise_cosine_distance,
-    vendi_score,
-)
+from passk_lab.metrics.embedding import THRESHOLD
 from passk_lab.metrics.functional import semantic_entropy
 from passk_lab.metrics.ngram import DEFAULT_METRICS
-from passk_lab.metrics.tokenizers import Tokenizer
+from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats.answers import functional_values
 from passk_lab.stats.entropies import entropies_of, entropy_values
-from passk_lab.stats.meanings import embed_problems, mode_names
-from passk_lab.stats.problems import mean_over_problems, paired_differences
-from passk_lab.stats.texts import common_size, draw_texts, ngram_values, read_texts
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from passk_lab.rollouts.table import PathLike
+from passk_lab.stats.estimates import mean_table, pair_table
+from passk_lab.stats.meanings import embedding_values
+from passk_lab.stats.resampling import Resampling
+from passk_lab.stats.texts import TextOptions, ngram_values, read_texts, split_options
+from passk_lab.stats.values import ProblemValues, values_of_frame
 
 __all__ = ["diversity_summary"]
-
-MAIN_KEYS = ("run", "split")
 
 
 def diversity_summary(
@@ -41,14 +34,7 @@ def diversity_summary(
     embedder: str | Embedder | None = None,
     threshold: float = THRESHOLD,
     ngram_metrics: Sequence[str] = DEFAULT_METRICS,
-    n_samples: int | Literal["smallest", "all"] = "smallest",
-    n_draws: int = 4,
-    correct_only: bool = False,
-    tokenizer: Tokenizer = "words",
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | np.random.Generator | None = None,
-    n_jobs: int = 1,
+    **options: Unpack[TextOptions],
 ) -> pd.DataFrame:
     """Average every diversity metric of each run over problems, with intervals and differences.
 
@@ -66,26 +52,12 @@ def diversity_summary(
     ngram_metrics : sequence of str
         Of `passk_lab.metrics.ngram.NGRAM_METRICS`; "rouge_l" and "compression_zstd" need the
         extra ``text`` and have to be asked for.
-    n_samples : int, "smallest" or "all"
-        Samples of each problem at which runs are compared: the smallest number of any problem of
-        any run (of those with two or more), or a number given. With "all" texts and embeddings rest
-        on all there are, which compares runs of unequal numbers unfairly; distinct answers and
-        modes are counted at the smallest number all the same.
-    n_draws : int
-        Where a problem has more texts, metrics that have to be computed on a choice of them are
-        averaged over so many random choices. Distinct answers need none (rarefaction).
-    correct_only : bool
-        Take texts of correct rollouts only, and count correct semantic modes only. Answers are
-        counted among the correct ones in any case, entropies are of all samples.
-    tokenizer : str or callable
-        See `passk_lab.metrics.ngram.ngram_summary`.
-    confidence, n_resamples
-        Of the bootstrap over problems: see `passk_lab.stats.intervals.bootstrap_mean`.
-    random_state : int, Generator or None
-        Choice of texts, and bootstrap.
-    n_jobs : int
-        Processes that share the problems' n-gram metrics; more than one needs joblib (-1: all
-        cores).
+    **options
+        Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`. With ``n_samples``
+        "all" texts and embeddings rest on all there are, which compares runs of unequal numbers
+        unfairly; distinct answers and modes are counted at the smallest number all the same.
+        ``correct_only`` is about texts and semantic modes: answers are counted among the correct
+        ones in any case, entropies are of all samples.
 
     Returns
     -------
@@ -138,11 +110,6 @@ def diversity_summary(
     2   b  distinct_1       0.5          2        -0.5
     3   b   self_bleu       1.0          2         1.0
     """
-    import pandas as pd
-
-    from passk_lab.rollouts.counting import counts
-    from passk_lab.rollouts.files import as_rollouts
-
     by = list(MAIN_KEYS)
     table = as_rollouts(rollouts)
     if not len(table):
@@ -150,25 +117,23 @@ def diversity_summary(
     runs = list(dict.fromkeys(table["run"].astype(str)))
     if baseline is not None and baseline not in runs:
         raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
-    rng = np.random.default_rng(random_state)
+    choice, how = split_options(options)
+    rng = how.generator()
     sizes = table.groupby([*by, "problem_id"], observed=True).size()
-    k = common_size(sizes, "smallest" if n_samples == "all" else n_samples)
+    k = choice.size(sizes) or replace(choice, n_samples="smallest").size(sizes)
     assert k is not None
     families: list[tuple[str, pd.DataFrame, int]] = []  # with the number at which it compares
     if "answer" in table.columns:
         families.append(("functional", functional_values(counts(table, by, True), k, True, by), k))
     if "text" in table.columns:
         table = read_texts(table)  # refuses a missing text
-        texts, size = ngram_values(
-            table, ngram_metrics, n_samples, n_draws, correct_only, tokenizer, None, by, n_jobs, rng
-        )
+        texts, size = ngram_values(table, ngram_metrics, by, choice, rng)
         families.append(("ngram", texts, size or 0))
         if embedder is not None:
-            options = (threshold, correct_only, size, n_draws, rng)
-            embedded, modes = _embedding_values(table, embedder, *options)
+            embedded, modes = embedding_values(table, embedder, threshold, choice, size, rng)
             families.append(("embedding", embedded, size or 0))
             meanings = counts(table.assign(answer=modes), by, modes=True)
-            families.append(("semantic", _semantic_values(meanings, k, correct_only), k))
+            families.append(("semantic", _semantic_values(meanings, k, choice.correct_only), k))
     elif embedder is not None:
         raise ValueError("rollouts: column 'text' is missing; the embedder needs it")
     if entropies_of(table.columns):
@@ -178,21 +143,47 @@ def diversity_summary(
             "rollouts: diversity needs one of the columns 'answer', 'text', 'logprob' and "
             "'token_entropy'"
         )
-    bootstrap = (n_resamples, confidence, rng)
     parts = []
-    for family, values, compared_at in families:
-        metrics = [name for name in values.columns if name not in (*by, "problem_id")]
-        found = mean_over_problems(values, metrics, by, *bootstrap)
+    for family, frame, compared_at in families:
+        values = values_of_frame(frame, by)
+        found = mean_table(values, by, "metric", how).drop(columns="n_seeds")
         of_all = [family == "entropy" or _takes_all(family, metric) for metric in found["metric"]]
         found.insert(2, "family", family)
         found.insert(7, "n_samples", np.where(of_all, 0, compared_at))
         if baseline is not None:
-            gaps = paired_differences(values, metrics, baseline, *bootstrap)
-            found = found.merge(gaps, on=[*by, "metric"], how="left")
+            found = found.merge(_against(baseline, values, how), on=[*by, "metric"], how="left")
             found["n_paired"] = found["n_paired"].fillna(0).astype(np.int64)
         parts.append(found)
     whole = pd.concat(parts, ignore_index=True)
     return whole.sort_values(by, kind="stable", ignore_index=True)
+
+
+def _against(baseline: str, values: Sequence[ProblemValues], how: Resampling) -> pd.DataFrame:
+    """Differences to the baseline, over the problems that both runs have."""
+    groups = {group.group: group for group in values}
+    parts = []
+    for (run, split), mine in groups.items():
+        base = groups.get((baseline, split))
+        if run == baseline or base is None:
+            continue
+        _, at, where = np.intersect1d(mine.problem_id, base.problem_id, return_indices=True)
+        pair = (mine.take(at).values, base.take(where).values)
+        gap = pair_table(*pair, mine.harmonic, how)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "run": run,
+                    "split": split,
+                    "metric": mine.columns,
+                    "difference": gap["difference"],
+                    "difference_low": gap["low"],
+                    "difference_high": gap["high"],
+                    "n_paired": gap["n_paired"],
+                }
+            )
+        )
+    columns = ["run", "split", "metric", "difference", "difference_low", "difference_high"]
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[*columns, "n_paired"])
 
 
 def _takes_all(family: str, metric: str) -> bool:
@@ -200,38 +191,6 @@ def _takes_all(family: str, metric: str) -> bool:
     if family in ("functional", "semantic"):
         return "@" not in metric
     return metric == "cosine_distance"
-
-
-def _embedding_values(
-    table: pd.DataFrame,
-    embedder: str | Embedder,
-    threshold: float,
-    correct_only: bool,
-    size: int | None,
-    n_draws: int,
-    rng: np.random.Generator,
-) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
-    """Metrics of each run's embeddings of each problem, and the mode of each row."""
-    import pandas as pd
-
-    modes = np.empty(len(table), dtype=object)
-    runs = table["run"].to_numpy(object)
-    keep = table["correct"].to_numpy(bool) | (not correct_only)
-    first = table[["split", "problem_id"]].to_numpy(object)
-    values = []
-    for rows, found in embed_problems(table, embedder):
-        modes[rows] = mode_names(found, threshold)
-        for run in dict.fromkeys(runs[rows]):
-            mine = found[(runs[rows] == run) & keep[rows]]
-            distance = pairwise_cosine_distance(mine) if len(mine) > 1 else np.nan
-            draws = [mine[draw] for draw in draw_texts(len(mine), size, n_draws, rng)]
-            spread = [
-                float(np.mean([metric(draw) for draw in draws])) if draws else np.nan
-                for metric in (vendi_score, effective_rank)
-            ]
-            values.append((run, *first[rows[0]], distance, *spread))
-    columns = [*MAIN_KEYS, "problem_id", "cosine_distance", "vendi", "effective_rank"]
-    return pd.DataFrame(values, columns=columns), modes
 
 
 def _semantic_values(counts: pd.DataFrame, k: int, correct_only: bool) -> pd.DataFrame:

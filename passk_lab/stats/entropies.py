@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -11,18 +11,18 @@ import pandas as pd
 from passk_lab.metrics.entropy import ENTROPY_METRICS, Floats
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.problems import mean_over_problems
+from passk_lab.stats.estimates import mean_table
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import values_of_frame
 
-__all__ = ["entropies_of", "entropy_summary", "entropy_values"]
+__all__ = ["entropy_summary"]
 
 
 def entropy_summary(
     rollouts: pd.DataFrame | PathLike,
     metrics: Sequence[str] | None = None,
     by: Sequence[str] = ("run", "split"),
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | np.random.Generator | None = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
     """Average the entropies of each run over problems, with bootstrap intervals.
 
@@ -35,8 +35,8 @@ def entropy_summary(
         and "entropy_rate": the functions of this module. Default: those whose columns are there.
     by : sequence of str
         Columns that tell runs apart.
-    confidence, n_resamples, random_state
-        Of the bootstrap over problems: see `passk_lab.stats.intervals.bootstrap_mean`.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -65,33 +65,15 @@ def entropy_summary(
     1  entropy_per_token      1.75           2
     2       entropy_rate      1.75           2
     """
-    rng = np.random.default_rng(random_state)
-    values = entropy_values(rollouts, metrics, by)
-    names = [name for name in values.columns if name not in (*by, "problem_id")]
-    found = mean_over_problems(values, names, by, n_resamples, confidence, rng)
-    return found.drop(columns="n_defined")
+    values = values_of_frame(entropy_values(rollouts, metrics, by), by)
+    found = mean_table(values, by, "metric", Resampling(**resampling))
+    return found.drop(columns=["n_defined", "n_seeds"])
 
 
 def entropy_values(
     rollouts: pd.DataFrame | PathLike, metrics: Sequence[str] | None, by: Sequence[str]
 ) -> pd.DataFrame:
-    """Compute the entropies of each problem.
-
-    Parameters
-    ----------
-    rollouts, metrics, by
-        As for `entropy_summary`.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, problem_id``, and one a metric.
-
-    Raises
-    ------
-    ValueError
-        As for `entropy_summary`.
-    """
+    """Entropies of each problem: columns ``*by, problem_id``, and one a metric."""
     table = as_rollouts(rollouts)
     for name in by:
         if name not in table.columns:

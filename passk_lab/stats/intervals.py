@@ -17,66 +17,60 @@ function                the mean over ...                      what varies
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import special, stats
 
+from passk_lab.metrics._counts import check_counts, whole_numbers
 from passk_lab.metrics._hypergeometric import log_ratio
-from passk_lab.metrics.passk import bayes_pass_at_k, check_counts, pass_at_k, whole_numbers
+from passk_lab.metrics.passk import bayes_pass_at_k, pass_at_k
+from passk_lab.stats.betabinomial import fit_beta_binomial
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
-__all__ = [
-    "analytic_interval",
-    "bayes_interval",
-    "bootstrap_mean",
-    "bootstrap_replicates",
-    "nested_bootstrap",
-    "percentiles",
-]
+__all__ = ["analytic_interval", "bayes_interval", "bootstrap_mean", "nested_bootstrap"]
 
 Floats = npt.NDArray[np.float64]
-RandomState = int | np.random.Generator | None
+Ints = npt.NDArray[np.int64]
 
 _BLOCK = 1 << 20  # numbers held at once: 8 MB
 
 
 def bootstrap_mean(
     values: npt.ArrayLike,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    random_state: RandomState = None,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> tuple[Floats, Floats]:
-    """Bootstrap interval for the mean over problems.
-
-    Resamples problems, so it covers the choice of problems and, as each problem brings its own
-    samples along, the sampling within them. The percentiles are widened for small numbers of
-    problems as in [1]_, section "Expanded percentile interval".
+    """Bootstrap interval for the mean over problems, or over training seeds and problems.
 
     Parameters
     ----------
-    values : array_like, shape (n_problems,) or (n_problems, n_k)
-        One estimate a problem (and k).
-    n_resamples : int
-        Bootstrap replicates.
-    confidence : float
-        Nominal coverage, between 0 and 1.
-    random_state : int, Generator or None
-        Seed or source of randomness.
+    values : array_like
+        One estimate a problem, shape (n_problems,), or a problem and column, (n_problems,
+        n_columns), or a seed, problem and column, (n_seeds, n_problems, n_columns): see
+        `passk_lab.stats.resampling`.
+    clusters : array_like, shape (n_problems,), optional
+        A label of each problem; problems of one label are resampled together.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
-    low, high : arrays, shape () or (n_k,)
+    low, high : arrays, shape () or (n_columns,)
 
     Raises
     ------
     ValueError
         No problem, a value that is not finite, a confidence outside (0, 1).
 
-    References
-    ----------
-    .. [1] Hesterberg (2015), What Teachers Should Know About the Bootstrap, The American
-       Statistician 69(4).
+    Notes
+    -----
+    Coverage of nominal 95 % intervals over 60 problems and seeds, in simulations (1,500 each; the
+    unit is the standard deviation between problems, and that of the rest): 97 to 98 % where seeds
+    differ by 0.1 or less, for the rest's noise is counted twice; 97 % at 0.2; 88 % at 0.6 with
+    three seeds, for percentiles know no Student's t with two degrees of freedom.
 
     Examples
     --------
@@ -84,85 +78,8 @@ def bootstrap_mean(
     >>> bool(0 <= low < 0.52 < high <= 1)
     True
     """
-    array = _values(values)
-    replicates = bootstrap_replicates(array, n_resamples, random_state)
-    low, high = percentiles(replicates, confidence, len(array))
+    low, high = Resampling(**resampling).interval(values, clusters)
     return (low, high) if np.ndim(values) > 1 else (low[0], high[0])
-
-
-def bootstrap_replicates(
-    values: npt.ArrayLike, n_resamples: int = 10_000, random_state: RandomState = None
-) -> Floats:
-    """Means over resampled problems, one row a replicate.
-
-    Problems with equal rows are interchangeable, so their joint weight is drawn as one
-    multinomial count: with n samples a problem there are at most n + 1 different rows, however
-    many problems there are. Where too many rows differ, problems are drawn one by one and counted.
-    The rest is a matrix product.
-
-    Parameters
-    ----------
-    values : array_like, shape (n_problems,) or (n_problems, n_columns)
-        Columns stay together: to compare runs, put them side by side.
-    n_resamples, random_state
-        As for `bootstrap_mean`.
-
-    Returns
-    -------
-    array, shape (n_resamples, n_columns)
-
-    Examples
-    --------
-    >>> bootstrap_replicates([[0.0, 1.0], [1.0, 3.0]], n_resamples=3, random_state=0).shape
-    (3, 2)
-    """
-    array = _values(values)
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples={n_resamples} must be at least 1")
-    rng = np.random.default_rng(random_state)
-    size = len(array)
-    rows, repeats = _distinct_rows(array)
-    grouped = 16 * len(rows) <= size  # below that, single draws are as quick
-    if not grouped:
-        rows = array
-    result = np.empty((n_resamples, array.shape[1]))
-    block = max(1, _BLOCK // len(rows))
-    for start in range(0, n_resamples, block):
-        part = slice(start, min(start + block, n_resamples))
-        height = part.stop - part.start
-        if grouped:
-            weights = rng.multinomial(size, repeats / size, size=height)
-        else:
-            drawn = rng.integers(0, size, (height, size)) + size * np.arange(height)[:, None]
-            weights = np.bincount(drawn.ravel(), minlength=height * size).reshape(height, size)
-        result[part] = (weights @ rows) / size
-    return result
-
-
-def _distinct_rows(array: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
-    # Rows as opaque bytes: one sort instead of a lexicographic one over all columns.
-    packed = np.ascontiguousarray(array + 0.0)  # + 0.0: no negative zeros, which differ in bytes
-    keys = packed.view(np.dtype((np.void, packed.dtype.itemsize * packed.shape[1])))[:, 0]
-    _, first, repeats = np.unique(keys, return_index=True, return_counts=True)
-    return array[first], repeats
-
-
-def percentiles(
-    replicates: Floats, confidence: float = 0.95, n_problems: int | None = None
-) -> tuple[Floats, Floats]:
-    """Interval between percentiles of the replicates, column by column.
-
-    With ``n_problems`` the nominal tail is narrowed to make up for the bootstrap's smaller
-    variance, (n-1)/n, and for Student's t in place of the normal law (see `bootstrap_mean`).
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence} must lie between 0 and 1")
-    tail = (1 - confidence) / 2
-    if n_problems is not None and n_problems > 1:
-        t = special.stdtrit(n_problems - 1, tail)
-        tail = float(special.ndtr(t * np.sqrt(n_problems / (n_problems - 1))))
-    low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
-    return low, high
 
 
 def nested_bootstrap(
@@ -170,9 +87,7 @@ def nested_bootstrap(
     n_correct: npt.ArrayLike,
     k: npt.ArrayLike,
     statistic: Callable[[Any, Any, Any], Any] = pass_at_k,
-    n_resamples: int = 2_000,
-    confidence: float = 0.95,
-    random_state: RandomState = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> tuple[Floats, Floats]:
     """Bootstrap over problems and, within each, over its samples.
 
@@ -188,8 +103,8 @@ def nested_bootstrap(
     k : int or array_like of int, shape (n_k,)
     statistic : callable
         ``statistic(n_samples, n_correct, k)``: `pass_at_k` or a relative.
-    n_resamples, confidence, random_state
-        As for `bootstrap_mean`.
+    **resampling
+        As for `bootstrap_mean`; 2,000 replicates by default.
 
     Returns
     -------
@@ -202,7 +117,8 @@ def nested_bootstrap(
     True
     """
     n, c, ks = _counts(n_samples, n_correct, k)
-    rng = np.random.default_rng(random_state)
+    how = Resampling.of(resampling, n_resamples=2_000)
+    rng = how.generator(0)
     # One table of all outcomes: for each distinct n the values at c = 0, ..., n.
     sizes, which = np.unique(n, return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(sizes + 1)])
@@ -214,17 +130,19 @@ def nested_bootstrap(
     for m, at in zip(sizes, offsets, strict=False):
         mine = n == m
         table = outcomes[at : at + m + 1]
-        shift[mine] = table[c[mine]] - _binomial_weights(m, c[mine] / max(m, 1)) @ table
+        shift[mine] = (
+            table[c[mine]] - stats.binom.pmf(np.arange(m + 1), m, c[mine, None] / max(m, 1)) @ table
+        )
     p = c / np.maximum(n, 1)
-    replicates = np.empty((n_resamples, len(ks)))
+    replicates = np.empty((how.n_resamples, len(ks)))
     block = max(1, 2 * _BLOCK // (len(n) * len(ks)))
-    for start in range(0, n_resamples, block):
-        size = min(block, n_resamples - start)
+    for start in range(0, how.n_resamples, block):
+        size = min(block, how.n_resamples - start)
         chosen = rng.integers(0, len(n), size=(size, len(n)))
         redrawn = rng.binomial(n[chosen], p[chosen])
         values = outcomes[origin[chosen] + redrawn] + shift[chosen]
         replicates[start : start + size] = values.mean(axis=1)
-    low, high = percentiles(replicates, confidence, len(n))
+    low, high = how.percentiles(replicates, len(n))
     low, high = np.clip(low, outcomes.min(), None), np.clip(high, None, outcomes.max())
     return (low, high) if np.ndim(k) else (low[0], high[0])
 
@@ -273,7 +191,7 @@ def analytic_interval(
     for m in np.unique(n):
         successes, repeats = np.unique(c[n == m], return_counts=True)
         table = np.reshape(statistic(int(m), np.arange(m + 1)[:, None], ks), (m + 1, -1))
-        weights = _binomial_weights(m, (successes + 0.5) / (m + 1))
+        weights = stats.binom.pmf(np.arange(m + 1), m, (successes[:, None] + 0.5) / (m + 1))
         mean = weights @ table
         spread = weights @ table**2 - mean**2
         estimate += repeats @ table[successes]
@@ -339,43 +257,12 @@ def bayes_interval(
     return (low, high) if np.ndim(k) else (low[0], high[0])
 
 
-def _fitted_prior(n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> tuple[float, float]:
-    from passk_lab.stats.extrapolate import (
-        fit_beta_binomial,
-    )  # it builds on the curves, and they on us
-
+def _fitted_prior(n: Ints, c: Ints) -> tuple[float, float]:
     if len(n) > 1 and n.max() > 1:
         fit = fit_beta_binomial(n, c)
         if fit.limit is None:
             return fit.alpha, fit.beta
     return 0.5, 0.5
-
-
-def _binomial_weights(n: int, p: Floats) -> Floats:
-    """Binomial(n, p) probabilities, shape (n_p, n + 1)."""
-    x = np.arange(n + 1)
-    ways = special.gammaln(n + 1) - special.gammaln(x + 1) - special.gammaln(n - x + 1)
-    p = p[:, None]
-    weights = np.exp(ways + special.xlogy(x, p) + special.xlog1py(n - x, -p))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-def _values(values: npt.ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"values must have shape (n_problems,) or (n_problems, n_k), not {np.shape(values)}"
-        )
-    bad = ~np.isfinite(array)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ValueError(
-            f"values[{row}, {column}] is {array[row, column]}; an undefined estimate must be left "
-            "out (and counted) before the mean is taken"
-        )
-    return array
 
 
 def _counts(

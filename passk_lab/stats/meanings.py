@@ -10,11 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics.embedders import Embedder, embed, find_embedder
-from passk_lab.metrics.embedding import THRESHOLD, semantic_modes
-from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.texts import read_texts
+from passk_lab.metrics.embedding import (
+    THRESHOLD,
+    effective_rank,
+    pairwise_cosine_distance,
+    semantic_modes,
+    vendi_score,
+)
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
+from passk_lab.stats.texts import TextChoice, read_texts
 
-__all__ = ["embed_problems", "mode_names", "with_semantic_modes"]
+__all__ = ["with_semantic_modes"]
 
 
 def with_semantic_modes(
@@ -101,3 +107,32 @@ def embed_problems(
             split, problem = cast(tuple[str, str], key)
             raise ValueError(f"problem_id={problem!r}, split={split!r}: {error}") from error
         yield np.asarray(rows, dtype=np.int64), found
+
+
+def embedding_values(
+    table: pd.DataFrame,
+    embedder: str | Embedder,
+    threshold: float,
+    choice: TextChoice,
+    size: int | None,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
+    """Metrics of each run's embeddings of each problem, and the mode of each row."""
+    modes = np.empty(len(table), dtype=object)
+    runs = table["run"].to_numpy(object)
+    keep = table["correct"].to_numpy(bool) | (not choice.correct_only)
+    first = table[["split", "problem_id"]].to_numpy(object)
+    values = []
+    for rows, found in embed_problems(table, embedder):
+        modes[rows] = mode_names(found, threshold)
+        for run in dict.fromkeys(runs[rows]):
+            mine = found[(runs[rows] == run) & keep[rows]]
+            distance = pairwise_cosine_distance(mine) if len(mine) > 1 else np.nan
+            draws = [mine[draw] for draw in choice.draws(len(mine), size, rng)]
+            spread = [
+                float(np.mean([metric(draw) for draw in draws])) if draws else np.nan
+                for metric in (vendi_score, effective_rank)
+            ]
+            values.append((run, *first[rows[0]], distance, *spread))
+    columns = [*MAIN_KEYS, "problem_id", "cosine_distance", "vendi", "effective_rank"]
+    return pd.DataFrame(values, columns=columns), modes

@@ -16,15 +16,17 @@ probability of answer i and A = sum_i p_i that of any,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.metrics.passk import whole_numbers
+from passk_lab.metrics._counts import whole_numbers
 from passk_lab.rollouts.table import MAIN_KEYS
-from passk_lab.stats.seeds import SeedValues, check_same_problems, values_curve
+from passk_lab.stats.estimates import mean_table
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import ProblemValues, stack_seeds
 
 __all__ = ["POLICY_METRICS", "policy_curve", "policy_summary", "policy_values"]
 
@@ -93,7 +95,7 @@ def policy_values(
     metric: str = "coverage_at_k",
     k: int | Sequence[int] = 1,
     by: Sequence[str] = MAIN_KEYS,
-) -> SeedValues:
+) -> list[ProblemValues]:
     """Compute a metric of each seed and problem, exactly.
 
     Parameters
@@ -108,8 +110,8 @@ def policy_values(
 
     Returns
     -------
-    dict
-        Group -> problems [P], k [K] and values [S, P, K], as `passk_lab.stats.seeds.seed_values`.
+    list of ProblemValues
+        One for each combination of ``by``.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def policy_values(
     --------
     >>> policies = pd.DataFrame({"run": "base", "split": "id", "seed": 0, "problem_id": "a",
     ...                          "answer": ["x", "y"], "logprob": np.log([0.5, 0.25])})
-    >>> policy_values(policies, "coverage_at_k", [1, 2])[("base", "id")][2].tolist()
+    >>> policy_values(policies, "coverage_at_k", [1, 2])[0].values.tolist()
     [[[0.375, 0.59375]]]
     """
     if metric not in _METRICS:
@@ -132,19 +134,15 @@ def policy_values(
     ks = np.atleast_1d(whole_numbers(k, "k"))
     if ks.ndim != 1 or not len(ks) or ks.min() < 1:
         raise ValueError("k must be a number of at least 1 or a non-empty sequence of such numbers")
-    stacked: dict[tuple[Any, ...], Any] = {}
     # As objects: a categorical column would sort by its categories.
     table = table.assign(problem_id=table["problem_id"].astype(object))
+    parts = []
     for key, part in table.groupby([*by, "seed"], sort=True, observed=True):
         part = part.sort_values("problem_id", kind="stable")
         problems, starts = np.unique(part["problem_id"].to_numpy(object), return_index=True)
         values = _METRICS[metric](part, starts, ks.astype(float))
-        stacked.setdefault(key[:-1], []).append((key[-1], problems, values))
-    result = {}
-    for group, seeds in stacked.items():
-        check_same_problems([(seed, problems) for seed, problems, _ in seeds], group)
-        result[group] = seeds[0][1], ks, np.stack([values for _, _, values in seeds])
-    return result
+        parts.append(ProblemValues(key, problems, ks, values[None]))
+    return stack_seeds(parts)
 
 
 def _check(table: pd.DataFrame, by: list[str]) -> None:
@@ -172,18 +170,16 @@ def policy_curve(
     metric: str = "coverage_at_k",
     k: int | Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128),
     by: Sequence[str] = MAIN_KEYS,
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | np.random.Generator | None = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
-    """Mean of an exact metric over seeds and problems, with `crossed_bootstrap`.
+    """Mean of an exact metric over seeds and problems.
 
     Parameters
     ----------
     policies, metric, k, by
         As for `policy_values`.
-    confidence, n_resamples, random_state
-        As for `passk_lab.stats.seeds.seed_curve`.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -198,7 +194,7 @@ def policy_curve(
     [1.1875]
     """
     values = policy_values(policies, metric, k, by)
-    return values_curve(values, by, confidence, n_resamples, random_state)
+    return mean_table(values, by, "k", Resampling(**resampling)).drop(columns="n_defined")
 
 
 def policy_summary(policy: pd.DataFrame) -> dict[str, float]:
@@ -222,7 +218,7 @@ def policy_summary(policy: pd.DataFrame) -> dict[str, float]:
     """
 
     def mean(metric: str, k: int) -> float:
-        return float(policy_values(policy, metric, k, by=())[()][2].mean())
+        return float(policy_values(policy, metric, k, by=())[0].mean[0])
 
     return {
         "pass@1": mean("pass_at_k", 1),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, cast
+from typing import Any, Literal, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,34 +27,21 @@ from passk_lab.metrics.ngram import (
 from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.problems import mean_over_problems
+from passk_lab.stats.estimates import mean_table
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import values_of_frame
 
-__all__ = ["common_size", "draw_texts", "ngram_summary", "ngram_values", "read_texts"]
+__all__ = ["TextChoice", "TextOptions", "ngram_summary"]
+
+Ints = npt.NDArray[np.int64]
 
 
-def ngram_summary(
-    rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    n_samples: int | Literal["smallest", "all"] = "smallest",
-    n_draws: int = 4,
-    correct_only: bool = False,
-    tokenizer: Tokenizer = "words",
-    vocabulary_size: float | None = None,
-    by: Sequence[str] = ("run", "split"),
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | np.random.Generator | None = None,
-    n_jobs: int = 1,
-) -> pd.DataFrame:
-    """Average the text diversity of each run over problems, with bootstrap intervals.
+@dataclass(frozen=True)
+class TextChoice:
+    """Which texts of a problem are compared, and how they are cut into tokens.
 
-    Parameters
+    Attributes
     ----------
-    rollouts : DataFrame or path
-        A rollouts table with the column ``text``, or a file of one.
-    metrics : sequence of str
-        Of `NGRAM_METRICS`; those that need an extra ("rouge_l", "compression_zstd") have to be
-        asked for.
     n_samples : int, "smallest" or "all"
         Texts of each problem to rest on. "smallest" is the smallest number that a problem of any
         run has (of those with two or more), so that runs are compared at an equal number; "all"
@@ -64,20 +52,86 @@ def ngram_summary(
     correct_only : bool
         Take texts of correct rollouts only.
     tokenizer : str or callable
-        See the module. Self-BLEU always has sacrebleu's "13a", so that it can be quoted, unless
-        this is a callable or a Hugging Face tokenizer.
+        See `passk_lab.metrics.ngram`. Self-BLEU always has sacrebleu's "13a", so that it can be
+        quoted, unless this is a callable or a Hugging Face tokenizer.
     vocabulary_size : float, optional
         V of `ead`. Default: the number of distinct tokens in the whole table, the same for all
         runs.
-    by : sequence of str
-        Columns that tell runs apart.
-    confidence, n_resamples : float, int
-        As for `passk_lab.stats.intervals.bootstrap_mean`.
-    random_state : int, Generator or None
-        Choice of texts, and bootstrap over problems.
     n_jobs : int
         Processes that share the problems; more than one needs joblib (-1: all cores). The numbers
         don't depend on it.
+    """
+
+    n_samples: int | Literal["smallest", "all"] = "smallest"
+    n_draws: int = 4
+    correct_only: bool = False
+    tokenizer: Tokenizer = "words"
+    vocabulary_size: float | None = None
+    n_jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n_draws < 1:
+            raise ValueError(f"n_draws={self.n_draws} must be at least 1")
+
+    def size(self, sizes: Iterable[int]) -> int | None:
+        """Choose the number of texts of each problem, given how many each has; None for all."""
+        if self.n_samples == "all":
+            return None
+        if self.n_samples == "smallest":
+            return min((size for size in sizes if size > 1), default=2)
+        if isinstance(self.n_samples, str) or self.n_samples < 1:
+            raise ValueError(
+                f"n_samples={self.n_samples!r} must be 'smallest', 'all' or at least 1"
+            )
+        return int(self.n_samples)
+
+    def draws(self, n: int, size: int | None, rng: np.random.Generator) -> list[Ints]:
+        """Choose ``size`` of n texts: none if there are too few, all if there are just as many."""
+        if not n or (size is not None and n < size):
+            return []
+        if size is None or size == n:
+            return [np.arange(n)]
+        return [np.sort(rng.choice(n, size, replace=False)) for _ in range(self.n_draws)]
+
+
+class TextOptions(ResamplingOptions, total=False):
+    """Keywords of the summaries of texts: the fields of `TextChoice` and of `Resampling`."""
+
+    n_samples: int | Literal["smallest", "all"]
+    n_draws: int
+    correct_only: bool
+    tokenizer: Tokenizer
+    vocabulary_size: float | None
+    n_jobs: int
+
+
+def split_options(options: TextOptions) -> tuple[TextChoice, Resampling]:
+    """Tell the choice of texts from the settings of the bootstrap."""
+    names = ("n_resamples", "confidence", "random_state")
+    given: dict[str, Any] = dict(options)
+    how = Resampling(**{name: given.pop(name) for name in names if name in given})
+    return TextChoice(**given), how
+
+
+def ngram_summary(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    by: Sequence[str] = ("run", "split"),
+    **options: Unpack[TextOptions],
+) -> pd.DataFrame:
+    """Average the text diversity of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``text``, or a file of one.
+    metrics : sequence of str
+        Of `NGRAM_METRICS`; those that need an extra ("rouge_l", "compression_zstd") have to be
+        asked for.
+    by : sequence of str
+        Columns that tell runs apart.
+    **options
+        Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -105,20 +159,9 @@ def ngram_summary(
     1   self_bleu      0.50          2          2
     """
     by = list(by)
-    rng = np.random.default_rng(random_state)
-    values, size = ngram_values(
-        rollouts,
-        metrics,
-        n_samples,
-        n_draws,
-        correct_only,
-        tokenizer,
-        vocabulary_size,
-        by,
-        n_jobs,
-        rng,
-    )
-    found = mean_over_problems(values, metrics, by, n_resamples, confidence, rng)
+    choice, how = split_options(options)
+    values, size = ngram_values(rollouts, metrics, by, choice, how.generator())
+    found = mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
     found.insert(found.columns.get_loc("n_problems"), "n_samples", size or 0)  # type: ignore[arg-type]
     return found
 
@@ -126,52 +169,31 @@ def ngram_summary(
 def ngram_values(
     rollouts: pd.DataFrame | PathLike,
     metrics: Sequence[str],
-    n_samples: int | Literal["smallest", "all"],
-    n_draws: int,
-    correct_only: bool,
-    tokenizer: Tokenizer,
-    vocabulary_size: float | None,
     by: Sequence[str],
-    n_jobs: int,
+    choice: TextChoice,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, int | None]:
-    """Compute the metrics of each problem.
+    """Metrics of each problem (columns ``*by, problem_id, *metrics``), and their number of texts.
 
-    Parameters
-    ----------
-    rollouts, metrics, n_samples, n_draws, correct_only, tokenizer, vocabulary_size, by, n_jobs, rng
-        As for `ngram_summary`.
-
-    Returns
-    -------
-    values : DataFrame
-        Columns ``*by, problem_id, *metrics``; NaN where a metric is undefined.
-    size : int or None
-        The number of texts that they rest on; None for "all".
-
-    Raises
-    ------
-    ValueError
-        As for `ngram_summary`.
+    NaN where a metric is undefined; the number is None for all texts.
     """
     for name in metrics:
         if name not in NGRAM_METRICS:
             raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(NGRAM_METRICS)}")
-    if n_draws < 1:
-        raise ValueError(f"n_draws={n_draws} must be at least 1")
     table = read_texts(rollouts, by)
     groups = table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True)
     texts: dict[tuple[Any, ...], list[str]] = {}
     for key, part in groups:
-        chosen = part[part["correct"]] if correct_only else part
+        chosen = part[part["correct"]] if choice.correct_only else part
         texts[cast(tuple[Any, ...], key)] = chosen["text"].tolist()
-    size = common_size(map(len, texts.values()), n_samples)
-    draws = [draw_texts(len(problem), size, n_draws, rng) for problem in texts.values()]
+    size = choice.size(map(len, texts.values()))
+    draws = [choice.draws(len(problem), size, rng) for problem in texts.values()]
     problems = list(zip(texts.values(), draws, strict=True))
     chunks = [problems]
-    if n_jobs != 1:
+    if choice.n_jobs != 1:
         chunks = [problems[at : at + _CHUNK] for at in range(0, len(problems), _CHUNK)]
-    done = _in_parallel(chunks, metrics, tokenizer, n_jobs)
+    done = _in_parallel(chunks, metrics, choice.tokenizer, choice.n_jobs)
+    vocabulary_size = choice.vocabulary_size
     if vocabulary_size is None:
         vocabulary_size = len(set().union(*(vocabulary for _, vocabulary in done)))
     values = [
@@ -215,58 +237,6 @@ def read_texts(
             "in, or drop the row (an empty text is one)"
         )
     return table
-
-
-def common_size(
-    sizes: Iterable[int], n_samples: int | Literal["smallest", "all"] = "smallest"
-) -> int | None:
-    """Choose the number of texts of each problem that metrics rest on; None for all.
-
-    Parameters
-    ----------
-    sizes : iterable of int
-        Texts of each problem.
-    n_samples : int, "smallest" or "all"
-        As for `ngram_summary`.
-
-    Raises
-    ------
-    ValueError
-        ``n_samples`` is neither of these.
-    """
-    if n_samples == "all":
-        return None
-    if n_samples == "smallest":
-        return min((size for size in sizes if size > 1), default=2)
-    if isinstance(n_samples, str) or n_samples < 1:
-        raise ValueError(f"n_samples={n_samples!r} must be 'smallest', 'all' or at least 1")
-    return int(n_samples)
-
-
-def draw_texts(
-    n: int, size: int | None, n_draws: int, rng: np.random.Generator
-) -> list[npt.NDArray[np.int64]]:
-    """Choose texts of a problem: none if it has too few, all if it has just as many.
-
-    Parameters
-    ----------
-    n : int
-        Texts of the problem.
-    size : int or None
-        Texts to take; None for all.
-    n_draws : int
-    rng : Generator
-
-    Returns
-    -------
-    list of arrays, shape (size,)
-        ``n_draws`` of them, or a single one where there is no choice.
-    """
-    if not n or (size is not None and n < size):
-        return []
-    if size is None or size == n:
-        return [np.arange(n)]
-    return [np.sort(rng.choice(n, size, replace=False)) for _ in range(n_draws)]
 
 
 _Problems = list[tuple[list[str], list[npt.NDArray[np.int64]]]]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab.stats.resampling import Resampling
 from passk_lab.teacher._arguments import Floats, Ints
-from passk_lab.teacher._intervals import Bootstrap
 
 LARGEST_SLOPE = 64.0
 
@@ -101,7 +101,7 @@ def narrowing(x: Floats, y: Floats, code: Ints) -> dict[str, Floats]:
 
 
 def narrowing_rows(
-    estimator: str, x: Floats, y: Floats, code: Ints, bootstrap: Bootstrap, n_seeds: int = 1
+    estimator: str, x: Floats, y: Floats, code: Ints, bootstrap: Resampling, n_seeds: int = 1
 ) -> list[dict[str, Any]]:
     """Means over problems of what `narrowing` finds, one row a quantity."""
     rows = []
@@ -111,7 +111,7 @@ def narrowing_rows(
         size = known.shape[1]
         low = high = np.nan
         if size > 1 and np.isfinite(known).all():
-            ends = bootstrap.ends(bootstrap.means(known[:, :, None]), size)
+            ends = bootstrap.percentiles(bootstrap.replicates(known[:, :, None]), size)
             low, high = float(ends[0][0]), float(ends[1][0])
         rows.append(
             {
@@ -128,24 +128,24 @@ def narrowing_rows(
     return rows
 
 
-def ratio_row(moments: Floats, bootstrap: Bootstrap) -> dict[str, Any]:
+def ratio_row(moments: Floats, bootstrap: Resampling) -> dict[str, Any]:
     """Slope of moments [seeds, problems, 2], pooled."""
     size = moments.shape[1]
     low = high = np.nan
     if size > 1:
-        drawn = bootstrap.means(moments)
+        drawn = bootstrap.replicates(moments)
         with np.errstate(divide="ignore", invalid="ignore"):
             low, high = bounded_ends(drawn[:, 0] / drawn[:, 1], bootstrap, size)
     estimate = pooled(moments.sum(axis=0)) if size else np.nan
     return {"estimate": estimate, "low": low, "high": high, "n_problems": size}
 
 
-def bounded_ends(slopes: Floats, bootstrap: Bootstrap, n_problems: int) -> tuple[float, float]:
+def bounded_ends(slopes: Floats, bootstrap: Resampling, n_problems: int) -> tuple[float, float]:
     """Percentiles between which nothing infinite is interpolated."""
     bounded = np.clip(slopes[~np.isnan(slopes)], -LARGEST_SLOPE, LARGEST_SLOPE)
     if not len(bounded):
         return np.nan, np.nan
-    ends = np.ravel(bootstrap.ends(bounded[:, None], n_problems))
+    ends = np.ravel(bootstrap.percentiles(bounded[:, None], n_problems))
     low, high = np.where(np.abs(ends) >= LARGEST_SLOPE, np.copysign(np.inf, ends), ends).tolist()
     return low, high
 

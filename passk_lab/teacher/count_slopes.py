@@ -17,6 +17,7 @@ import pandas as pd
 
 from passk_lab.metrics.passk import whole_numbers
 from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.stats.resampling import Resampling
 from passk_lab.teacher._arguments import (
     Floats,
     Ints,
@@ -25,7 +26,6 @@ from passk_lab.teacher._arguments import (
     refuse_row,
     require_columns,
 )
-from passk_lab.teacher._intervals import Bootstrap
 from passk_lab.teacher._modes import (
     LARGEST_SLOPE,
     bounded_ends,
@@ -181,17 +181,18 @@ def count_slope_table(
     require_columns(counts, ["problem_id", "answer", "before", "after"], "counts")
     refuse_twice(counts, ["problem_id", "answer"], "counts")
     before, after, code = _read_counts(counts["before"], counts["after"], counts["problem_id"])
-    bootstrap = Bootstrap(n_resamples, confidence, random_state)
+    bootstrap = Resampling(n_resamples, confidence, random_state)
+    rng = bootstrap.generator()
     if "null" in counts.columns:
         null = _read_counts(counts["before"], counts["null"], counts["problem_id"])[1]
         reference = before
     else:
-        reference = _half(before, code, bootstrap.rng)
+        reference = _half(before, code, rng)
         null = before - reference
     comparisons = {
         "trained": (before, after),
         "null": (reference, null),
-        "ideal_rl": (reference, _resampled(null, np.bincount(code, after), code, bootstrap.rng)),
+        "ideal_rl": (reference, _resampled(null, np.bincount(code, after), code, rng)),
     }
     rows = []
     for comparison, (n, m) in comparisons.items():
@@ -213,14 +214,14 @@ def count_slope_table(
 
 
 def _slope_row(
-    name: str, n: Ints, m: Ints, code: Ints, smoothing: float, bootstrap: Bootstrap
+    name: str, n: Ints, m: Ints, code: Ints, smoothing: float, bootstrap: Resampling
 ) -> dict[str, Any]:
     if name == "multinomial" and len(code):
         likelihood = _Likelihood(n, m, code, smoothing)
         seen, some = np.ones(len(n), dtype=bool), likelihood.informative
         found = likelihood.row(bootstrap)
     else:
-        x, y, instrument = _regression(name, n, m, code, bootstrap.rng)
+        x, y, instrument = _regression(name, n, m, code, bootstrap.generator())
         moments = least_squares(x, y, code, np.ones(len(n)), instrument)
         seen, some = np.isfinite(x), (moments != 0).any(axis=1)
         found = ratio_row(moments[None, some], bootstrap)
@@ -270,14 +271,14 @@ class _Likelihood:
         self.at_top = np.add.reduceat(after * (self.logs < 0), self.starts) == 0
         self.at_bottom = np.add.reduceat(after * (self.logs > -self.span), self.starts) == 0
 
-    def row(self, bootstrap: Bootstrap) -> dict[str, Any]:
+    def row(self, bootstrap: Resampling) -> dict[str, Any]:
         """Estimate and interval."""
         size = int(self.informative.sum())
         estimate = float(self.maximum(np.ones((1, len(self.starts))))[0])
         low = high = np.nan
         if size > 1:
             weights = np.zeros((bootstrap.n_resamples, len(self.starts)))
-            weights[:, self.informative] = bootstrap.counts(size)
+            weights[:, self.informative] = bootstrap.draws(size)
             drawn = self.maximum(weights, estimate if np.isfinite(estimate) else 1.0)
             low, high = bounded_ends(drawn, bootstrap, size)
         return {"estimate": estimate, "low": low, "high": high, "n_problems": size}

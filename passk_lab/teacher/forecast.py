@@ -20,6 +20,7 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.stats.resampling import Resampling
 from passk_lab.teacher._arguments import (
     RandomState,
     check_choice,
@@ -27,7 +28,6 @@ from passk_lab.teacher._arguments import (
     require_columns,
     whole_ks,
 )
-from passk_lab.teacher._intervals import Bootstrap
 from passk_lab.teacher._modes import outcome
 from passk_lab.teacher._scores import ROLLOUT, checked_scores
 
@@ -288,7 +288,7 @@ def forecast(
     TooFewSamples
         Too many problems are poor; a ValueError.
     """
-    bootstrap = Bootstrap(n_resamples, confidence, random_state)
+    bootstrap = Resampling(n_resamples, confidence, random_state)
     table = forecast_problems(rows, list(dict.fromkeys([0.0, *map(float, weights)])), k)
     quantities = table.columns.drop(["problem_id", "weight", "vetoed"])
     by_weight = {weight: part.set_index("problem_id") for weight, part in table.groupby("weight")}
@@ -307,10 +307,10 @@ def forecast(
     return pd.DataFrame(records)
 
 
-def _change(after: pd.Series, before: pd.Series, bootstrap: Bootstrap) -> dict[str, Any]:
+def _change(after: pd.Series, before: pd.Series, bootstrap: Resampling) -> dict[str, Any]:
     values = pd.concat([after, before], axis=1, join="inner").dropna().to_numpy()
     both = np.column_stack([values[:, 0], values[:, 0] - values[:, 1]])
-    low, high = bootstrap.ends(bootstrap.means(both[None]), len(both))
+    low, high = bootstrap.percentiles(bootstrap.replicates(both[None]), len(both))
     estimate, change = (column.mean() for column in both.T)
     return {
         "estimate": estimate,

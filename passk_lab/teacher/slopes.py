@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab.stats.resampling import Resampling
 from passk_lab.teacher._arguments import (
     Floats,
     Ints,
@@ -26,7 +27,6 @@ from passk_lab.teacher._arguments import (
     refuse_row,
     require_columns,
 )
-from passk_lab.teacher._intervals import Bootstrap
 from passk_lab.teacher._modes import (
     least_squares,
     log_sums,
@@ -242,7 +242,7 @@ def slope_table(
     with np.errstate(invalid="ignore"):
         after["ideal_rl"] = before + (reached - first)[code]
     weights = _positive(table.get("weight"), len(table))
-    bootstrap = Bootstrap(n_resamples, confidence, random_state)
+    bootstrap = Resampling(n_resamples, confidence, random_state)
     rows = []
     for comparison, log_after in after.items():
         lost = ~(np.isfinite(before) & np.isfinite(log_after))

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from passk_lab.stats.resampling import Resampling
 from passk_lab.teacher._arguments import Floats, Law, RandomState, check_choice, require_columns
-from passk_lab.teacher._intervals import Bootstrap
 from passk_lab.teacher._scores import Problem, context_effects, problems
 from passk_lab.teacher.decomposition import Decomposition, decompose
 
@@ -159,8 +159,8 @@ def source_table(
         raise ValueError("sources: no problem has two answers, so nothing is tilted")
     values = np.stack([_measures(part, names) for part in groups])
     means = values.mean(axis=0)
-    bootstrap = Bootstrap(n_resamples, confidence, random_state)
-    drawn = bootstrap.means(values[None])
+    bootstrap = Resampling(n_resamples, confidence, random_state)
+    drawn = bootstrap.replicates(values[None])
     width = len(names)
     with np.errstate(divide="ignore", invalid="ignore"):
         means[2 * width :] /= means[-1]
@@ -168,7 +168,7 @@ def source_table(
     for columns in np.split(drawn[:, :-1], 3, axis=1):
         if len(groups) < 2 or not np.isfinite(columns).all():
             columns[:] = np.nan
-    low, high = bootstrap.ends(drawn[:, :-1], len(groups))
+    low, high = bootstrap.percentiles(drawn[:, :-1], len(groups))
     return pd.DataFrame(
         {
             "measure": np.repeat(["popular", "spread", "slope"], width),

@@ -13,7 +13,7 @@ from passk_lab.metrics.coverage import (
     pass_at_k_auc,
     scaled_sharpening_tax,
     sharpening_tax,
-    solved_shares,
+    solved_share,
     support_change,
 )
 
@@ -116,10 +116,12 @@ def test_scaled_tax_is_a_ratio_of_means():
 
 
 def test_solved_shares():
-    found = solved_shares([4, 4, 1, 1, 9], [0, 4, 1, 0, 3])
-    assert found.tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]]
-    assert solved_shares(3, 1).tolist() == [0, 1, 0]
-    assert solved_shares(4, np.array([[0, 1], [2, 4]])).shape == (2, 2, 3)
+    n, c = [4, 4, 1, 1, 9], [0, 4, 1, 0, 3]
+    assert solved_share(n, c, "always").tolist() == [0, 1, 1, 0, 0]
+    assert solved_share(n, c, "sometimes").tolist() == [0, 0, 0, 0, 1]
+    assert solved_share(n, c, "never").tolist() == [1, 0, 0, 1, 0]
+    assert solved_share(3, 1, "sometimes") == 1
+    assert solved_share(4, np.array([[0, 1], [2, 4]]), "never").tolist() == [[1, 0], [0, 0]]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), min_size=1))
@@ -164,7 +166,7 @@ def test_broadcasting(function, last):
         (lambda: cover_at_tau(4, 2, np.nan), "tau=nan"),
         (lambda: cover_at_tau([4, 0], 0, 0.5), r"n_samples\[1\]=0 must be at least 1"),
         (lambda: cover_at_tau(4, 5, 0.5), "n_correct=5 exceeds"),
-        (lambda: solved_shares(4, 1.5), "n_correct=1.5 is not a whole"),
+        (lambda: solved_share(4, 1.5, "never"), "n_correct=1.5 is not a whole"),
         (lambda: pass_at_k_auc(4, 2, 0), "k_max=0 must be at least 1"),
         (lambda: sharpening_tax([8, 4], 2, 8), r"k_max\[1\]=8 exceeds n_samples"),
         (lambda: scaled_sharpening_tax(0.0, 0.5, 1), "k_max=1 must be at least 2"),

@@ -576,12 +576,12 @@ def test_summary_agrees_with_the_curve():
 def test_summary_has_intervals_over_problems():
     summary = functional_summary(TABLE, k=3, confidence=0.8, n_resamples=20_000, random_state=1)
     values = distinct_at_k([[2, 1, 1], [6], [], [1]], 3, n_samples=6)
-    low, high = bootstrap_mean(values, 20_000, 0.8, random_state=2)
+    low, high = bootstrap_mean(values, n_resamples=20_000, confidence=0.8, random_state=2)
     row = lookup(summary, "base").loc["distinct@3"]
     assert row["low"] == pytest.approx(low, abs=0.02)
     assert row["high"] == pytest.approx(high, abs=0.02)
     agreement = np.array([1 / 6, 1])
-    low, high = bootstrap_mean(agreement, 20_000, 0.8, random_state=2)
+    low, high = bootstrap_mean(agreement, n_resamples=20_000, confidence=0.8, random_state=2)
     row = lookup(summary, "base").loc["hill_2_corrected"]
     assert (row["low"], row["high"]) == pytest.approx((1 / high, 1 / low), abs=0.02)
 

@@ -438,7 +438,7 @@ def test_undefined_problems_are_counted():
         "self_repetition": 3, "compression_gzip": 2,
     }  # fmt: skip
     assert found["estimate"].isna().tolist() == [m == "ngram_diversity" for m in found.index]
-    all_of_them = ngram_summary(table, ["distinct_1", "self_bleu"], "all", random_state=0)
+    all_of_them = ngram_summary(table, ["distinct_1", "self_bleu"], n_samples="all", random_state=0)
     assert all_of_them["n_defined"].tolist() == [3, 3]
 
 

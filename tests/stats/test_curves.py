@@ -3,23 +3,13 @@ import pandas as pd
 import pytest
 
 from passk_lab import counts, pass_at_k, write_rollouts
-from passk_lab.metrics.passk import (
-    bayes_pass_at_k,
-    best_of_k,
-    g_pass_at_k,
-    maj_at_k,
-    max_at_k,
-    pass_hat_k,
-)
+from passk_lab.metrics import METRICS
+from passk_lab.metrics.functional import two_modes_at_k
+from passk_lab.metrics.passk import best_of_k, maj_at_k, max_at_k
 from passk_lab.rollouts.counting import as_counts
-from passk_lab.stats.curves import (
-    METRICS,
-    default_ks,
-    distinct_at_k_curve,
-    metric_curve,
-    pass_at_k_curve,
-    problem_values,
-)
+from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
+from passk_lab.stats.metric_values import problem_values
+from passk_lab.stats.values import default_ks
 
 
 def simulate(runs=("base", "rl"), n_problems=12, n=16, seed=0, unequal=False):
@@ -34,6 +24,14 @@ def simulate(runs=("base", "rl"), n_problems=12, n=16, seed=0, unequal=False):
             scores = correct + rng.normal(size=size).round(1)
             parts.append(pd.DataFrame({**columns, "answer": mode.astype(str), "score": scores}))
     return pd.concat(parts, ignore_index=True)
+
+
+# Every registered metric of answers, counts and scores, with a setting where it takes one.
+CURVES = [
+    name + (":0.5" if metric.option else "")
+    for name, metric in METRICS.items()
+    if metric.needs not in ("texts", "embeddings", "logprobs")
+]
 
 
 def test_default_ks():
@@ -71,11 +69,10 @@ def test_pooling_would_be_wrong():
 def test_order_of_rows_does_not_matter():
     table = simulate().assign(sample_id=lambda t: t.groupby(["run", "problem_id"]).cumcount())
     shuffled = table.sample(frac=1, random_state=1)
-    for metric in METRICS:
-        options = {"tau": 0.5} if metric == "g_pass_at_k" else {}
+    for metric in CURVES:
         pd.testing.assert_frame_equal(
-            metric_curve(table, metric, random_state=0, **options),
-            metric_curve(shuffled, metric, random_state=0, **options),
+            metric_curve(table, metric, random_state=0),
+            metric_curve(shuffled, metric, random_state=0),
         )
 
 
@@ -93,23 +90,28 @@ def value_of(metric, mine, k):
         return best_of_k(mine["score"], mine["correct"], k)
     if metric == "max_at_k":
         return max_at_k(mine["score"], k)
-    if metric == "g_pass_at_k":
-        return g_pass_at_k(n, c, k, 0.5)
-    return {"pass_at_k": pass_at_k, "pass_hat_k": pass_hat_k, "bayes_pass_at_k": bayes_pass_at_k}[
-        metric
-    ](n, c, k)
+    if metric == "two_modes_at_k":
+        return two_modes_at_k(modes["size"][modes["first"]], k, n_samples=n)
+    name, _, setting = metric.partition(":")
+    function = METRICS[name]
+    options = {function.option: float(setting)} if setting else {}
+    if function.needs == "correct":
+        right = modes["size"][modes["first"]]
+        enough = len(right) and right.sum() > ("corrected" in name)
+        return function(right, **options) if enough else np.nan
+    return function(n, c, k, **options) if function.at_k else function(n, c, **options)
 
 
 @pytest.mark.parametrize("unequal", [False, True])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CURVES)
 def test_every_metric_matches_its_array_function(metric, unequal):
     table = simulate(runs=("base",), unequal=unequal)
     ks = [1, 3, 8]
-    options = {"tau": 0.5} if metric == "g_pass_at_k" else {}
-    (group,) = problem_values(table, metric, ks, **options)
-    for problem, values in zip(group.problem_id, group.values, strict=True):
+    (group,) = problem_values(table, metric, ks)
+    for problem, values in zip(group.problem_id, group.values[0], strict=True):
         mine = table[table["problem_id"] == problem]
-        np.testing.assert_allclose(values, [value_of(metric, mine, k) for k in ks], atol=1e-12)
+        expected = [value_of(metric, mine, k) for k in ks][: len(group.columns)]
+        np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
 def test_intervals_by_name():
@@ -158,10 +160,16 @@ def test_bayes_extends_beyond_n():
         (lambda t: pass_at_k_curve(t, 17), "k=17 exceeds the 16 samples of problem 'p0'"),
         (lambda t: pass_at_k_curve(t, 0), "k=0 must be at least 1"),
         (lambda t: pass_at_k_curve(t, []), "non-empty"),
-        (lambda t: metric_curve(t, "pass@k"), "none of pass_at_k"),
+        (
+            lambda t: metric_curve(t, "pass@k"),
+            "'pass@k' is unknown; there are always_",
+        ),
         (lambda t: metric_curve(t.drop(columns="answer"), "maj_at_k"), "'answer' is missing"),
         (lambda t: metric_curve(t.drop(columns="score"), "max_at_k"), "'score' is missing"),
         (lambda t: metric_curve(t.assign(score=np.nan), "max_at_k"), "'score', row 0"),
+        (lambda t: metric_curve(t, "g_pass_at_k"), "write g_pass_at_k:0.5"),
+        (lambda t: metric_curve(t, "pass_at_k:0.5"), "pass_at_k has no setting"),
+        (lambda t: metric_curve(t, "g_pass_at_k:half"), "'half' is no number for tau"),
         (lambda t: pass_at_k_curve(counts(t), by=("run", "seed")), "'seed' is missing"),
         (lambda t: as_counts(counts(t), by=("split",)), "occurs twice"),
         (lambda t: as_counts(counts(t, modes=False), modes=True), "'mode_counts' is missing"),

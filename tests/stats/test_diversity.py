@@ -10,11 +10,13 @@ from passk_lab.metrics.embedding import pairwise_cosine_distance, vendi_score
 from passk_lab.metrics.functional import semantic_entropy
 from passk_lab.metrics.ngram import distinct_n
 from passk_lab.stats.answers import functional_summary
-from passk_lab.stats.diversity import diversity_summary
+from passk_lab.stats.diversity import _against, diversity_summary
 from passk_lab.stats.entropies import entropy_summary
+from passk_lab.stats.estimates import mean_table
 from passk_lab.stats.meanings import with_semantic_modes
-from passk_lab.stats.problems import mean_over_problems, paired_differences
+from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.texts import ngram_summary
+from passk_lab.stats.values import values_of_frame
 
 FAST = {"n_resamples": 300, "random_state": 0}
 FEW = ["distinct_1", "self_bleu"]
@@ -122,12 +124,13 @@ def test_differences_pair_problems():
     both = pd.concat(
         [values.assign(run="base"), values.assign(run="rl", m=values["m"] - 0.25).iloc[1:]]
     )
-    rng = np.random.default_rng(0)
-    gaps = paired_differences(both, ["m"], "base", 500, 0.95, rng)
+    values = values_of_frame(both, ["run", "split"])
+    how = Resampling(500, random_state=0)
+    gaps = _against("base", values, how)
     assert gaps[["run", "metric", "n_paired"]].to_numpy().tolist() == [["rl", "m", 5]]
     numbers = gaps[["difference", "difference_low", "difference_high"]].to_numpy()
     assert numbers == pytest.approx(-0.25)
-    means = mean_over_problems(both, ["m"], ["run"], 500, 0.95, rng)
+    means = mean_table(values, ["run", "split"], "metric", how)
     assert (means["high"] - means["low"]).min() > 2
 
 
@@ -136,15 +139,15 @@ def test_infinite_hill_numbers():
     values = pd.DataFrame({"problem_id": list("ab") * 3, "split": "id"})
     values["run"] = np.repeat(["base", "none", "some"], 2)
     values["hill_2_corrected"] = [np.inf, np.inf, np.inf, np.inf, 2.0, np.inf]
-    rng = np.random.default_rng(0)
-    metric = ["hill_2_corrected"]
-    means = mean_over_problems(values, metric, ["run"], 500, 0.95, rng).set_index("run")
+    values = values_of_frame(values, ["run", "split"])
+    how = Resampling(500, random_state=0)
+    means = mean_table(values, ["run", "split"], "metric", how).set_index("run")
     assert means["estimate"].to_dict() == {"base": np.inf, "none": np.inf, "some": 4}
     assert means.loc["some", ["low", "high"]].tolist() == [2, np.inf]
-    gaps = paired_differences(values, metric, "base", 500, 0.95, rng).set_index("run")
+    gaps = _against("base", values, how).set_index("run")
     assert gaps.loc["none"].isna().sum() == 3
     assert gaps.loc["some", "difference"] == -np.inf
-    back = paired_differences(values, metric, "some", 500, 0.95, rng).set_index("run")
+    back = _against("some", values, how).set_index("run")
     assert back.loc["base", ["difference", "difference_high"]].tolist() == [np.inf, np.inf]
 
 

@@ -12,13 +12,11 @@ from scipy.stats import betabinom, binom, chi2
 
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.rollouts.files import write_rollouts
+from passk_lab.stats import _likelihood as lk
+from passk_lab.stats import betabinomial as bb
 from passk_lab.stats import extrapolate as ex
-from passk_lab.stats.extrapolate import (
-    BetaBinomial,
-    extrapolate_pass_at_k,
-    fit_beta_binomial,
-    held_out_check,
-)
+from passk_lab.stats.betabinomial import BetaBinomial, fit_beta_binomial
+from passk_lab.stats.extrapolate import extrapolate_pass_at_k, held_out_check
 
 MODELS = ["beta-binomial", "zero-inflated", "zero-one-inflated"]
 
@@ -46,9 +44,6 @@ def draw(rng, n, alpha, beta, p_zero=0.0, p_one=0.0):
 def table(n, c, **columns):
     counted = {"problem_id": np.arange(len(c)), "n_samples": n, "n_correct": c}
     return pd.DataFrame({"run": "default", "split": "id", **counted, **columns})
-
-
-# --- the fit ------------------------------------------------------------------------------------
 
 
 def information(n, alpha, beta):
@@ -105,9 +100,9 @@ def test_derivatives_by_finite_differences(model, sizes):
     rng = np.random.default_rng(2)
     n = rng.choice(sizes, 200)
     c = draw(rng, n, 0.4, 0.9, 0.2, 0.1)
-    n, c, mult = ex._distinct(n, c, np.ones(200))
-    free = [True, True, *ex._MASSES[model]]
-    likelihood = ex._Likelihood(n, c, np.stack([mult, rng.random(len(n))]), free)
+    n, c, mult = bb.distinct_counts(n, c, np.ones(200))
+    free = [True, True, *bb._MASSES[model]]
+    likelihood = lk.Likelihood(n, c, np.stack([mult, rng.random(len(n))]), free)
     rows = np.arange(2)
     x = np.array([[-0.4, 0.3, 0.2, 0.1], [1.1, 0.04, 0.05, 0.3]]) * free
     _, gradient, hessian = likelihood(x, rows)
@@ -126,7 +121,7 @@ def test_derivatives_by_finite_differences(model, sizes):
 @pytest.mark.parametrize("top", [5, 128, 129, 5000, 100_000])
 def test_sums_over_samples_are_exact_by_interpolation(top):
     levels = np.unique(np.array([0, 1, top // 3, top - 1, top]))
-    nodes, weights = ex._sum_below(levels)
+    nodes, weights = lk.sum_below(levels)
     assert len(nodes) <= 128 + 20 * 10
     for power, centre in ((1, 0.7), (2, 0.01), (1, 40.0)):
         terms = 1 / (centre + np.arange(top, dtype=float)) ** power
@@ -137,7 +132,7 @@ def test_sums_over_samples_are_exact_by_interpolation(top):
 @pytest.mark.parametrize("model", MODELS)
 def test_no_general_optimiser_finds_better(model):
     rng = np.random.default_rng(3)
-    free = ex._MASSES[model]
+    free = bb._MASSES[model]
 
     def population(x):
         masses = np.exp(np.append(0, np.where(free, x[2:], -np.inf)))
@@ -167,7 +162,7 @@ def test_fits_of_resamples_are_those_of_each_alone():
     weights = rng.multinomial(20, np.full(7, 1 / 7), size=30).astype(float)
     weights[0] = [9, 0, 3, 4, 0, 0, 4]
     for model in MODELS:
-        together, values = ex._fit(n, c, weights, model)
+        together, values = bb.fit_rows(n, c, weights, model)
         for row, w in enumerate(weights):
             alone = fit_beta_binomial(n, c, w, model)
             assert values[row] == pytest.approx(alone.loglik, abs=1e-8)
@@ -212,9 +207,6 @@ def test_correct_and_wrong_are_symmetric(pairs):
     one, other = fit_beta_binomial(n, c), fit_beta_binomial(n, n - c)
     assert one.loglik == pytest.approx(other.loglik, abs=1e-9)
     assert one.mean == pytest.approx(1 - other.mean, abs=1e-6)
-
-
-# --- limits and errors --------------------------------------------------------------------------
 
 
 def test_counts_without_overdispersion_give_the_binomial():
@@ -287,7 +279,7 @@ def test_fit_refuses(arguments, message):
 
 
 def test_a_fit_that_does_not_converge_is_an_error(monkeypatch):
-    monkeypatch.setattr(ex, "_STEPS", 1)
+    monkeypatch.setattr(lk, "_STEPS", 1)
     with pytest.raises(RuntimeError, match=r"'base'.*did not converge"):
         extrapolate_pass_at_k(table(8, [0, 1, 5], run="base"), 16)
 
@@ -300,9 +292,6 @@ def test_population_refuses(values):
         BetaBinomial(*values)
     with pytest.raises(ValueError, match="positive"):
         BetaBinomial.from_shape(0, 1)
-
-
-# --- pass@k of a population ---------------------------------------------------------------------
 
 
 def exact_pass(a, b, k):
@@ -382,8 +371,6 @@ def test_estimators_agree_on_average(masses, estimator, k):
     mean = ex._mean_pass(np.full(10, 9), c, k, weights, population._numbers(), estimator)
     assert mean[0] == pytest.approx(population.pass_at_k(k), rel=1e-12)
 
-
-# --- tables -------------------------------------------------------------------------------------
 
 N = np.array([8, 8, 8, 16, 16, 16])
 C = np.array([0, 2, 8, 0, 1, 9])
@@ -469,7 +456,7 @@ def test_rollouts_path_and_counts_are_the_same(tmp_path):
 
 def test_resampling_in_pieces_changes_nothing(monkeypatch):
     whole = extrapolate_pass_at_k(table(N, C), 64, n_resamples=50, random_state=3)
-    monkeypatch.setattr(ex, "_CHUNK", 160)
+    monkeypatch.setattr(ex, "CHUNK", 160)
     pieces = extrapolate_pass_at_k(table(N, C), 64, n_resamples=50, random_state=3)
     pd.testing.assert_frame_equal(whole, pieces)
 
@@ -523,9 +510,6 @@ def test_tables_refuse(change, message):
         extrapolate_pass_at_k(**arguments)
 
 
-# --- the held-out check -------------------------------------------------------------------------
-
-
 def test_held_out_check_compares_with_the_hidden_samples():
     rng = np.random.default_rng(0)
     n = np.full(80, 40)
@@ -565,9 +549,6 @@ def test_held_out_check_with_degenerate_counts():
 def test_held_out_check_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         held_out_check(table(N, C), **change)
-
-
-# --- simulations --------------------------------------------------------------------------------
 
 
 def within(hits, trials, level=0.95, slack=0.0):

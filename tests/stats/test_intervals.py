@@ -8,10 +8,9 @@ from passk_lab.stats.intervals import (
     analytic_interval,
     bayes_interval,
     bootstrap_mean,
-    bootstrap_replicates,
     nested_bootstrap,
-    percentiles,
 )
+from passk_lab.stats.resampling import Resampling
 
 
 @pytest.mark.parametrize("other", [[2.0, 3.0], [0.0, 1.0]])
@@ -20,7 +19,7 @@ def test_replicates_have_the_bootstrap_law(other):
     values = np.array([[0.0, 1.0], [0.5, -1.0], [0.5, -1.0], other])
     grids = np.stack(np.meshgrid(*[range(4)] * 4), axis=-1).reshape(-1, 4)
     every = values[grids].mean(axis=1)
-    drawn = bootstrap_replicates(values, 40_000, random_state=0)
+    drawn = Resampling(40_000, random_state=0).replicates(values)
     np.testing.assert_allclose(drawn.mean(axis=0), every.mean(axis=0), atol=0.02)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(every.T, bias=True), atol=0.03)
     for q in (0.05, 0.5, 0.95):
@@ -33,16 +32,16 @@ def test_replicates_have_the_bootstrap_law(other):
 
 def test_equal_problems_are_interchangeable():
     values = np.repeat([[0.1], [0.7]], [300, 100], axis=0)
-    spread = bootstrap_replicates(values, 20_000, random_state=0).std()
+    spread = Resampling(20_000, random_state=0).replicates(values).std()
     assert spread == pytest.approx(values.std() / np.sqrt(400), rel=0.03)
 
 
 def test_blocks_do_not_change_the_law(monkeypatch):
     different = np.random.default_rng(0).random((50, 2))
     for values in (different, np.repeat(different[:2], 40, axis=0)):
-        whole = bootstrap_replicates(values, 500, random_state=3)
-        monkeypatch.setattr("passk_lab.stats.intervals._BLOCK", 1000)
-        np.testing.assert_allclose(bootstrap_replicates(values, 500, random_state=3), whole)
+        whole = Resampling(500, random_state=3).replicates(values)
+        monkeypatch.setattr("passk_lab.stats.resampling._BLOCK", 1000)
+        np.testing.assert_allclose(Resampling(500, random_state=3).replicates(values), whole)
         monkeypatch.undo()
 
 
@@ -54,10 +53,10 @@ def test_seed_decides():
 
 def test_percentiles_widen_for_few_problems():
     draws = np.random.default_rng(0).normal(size=(100_000, 1))
-    plain = np.ptp(percentiles(draws, 0.95))
+    plain = np.ptp(Resampling().percentiles(draws))
     assert plain == pytest.approx(2 * 1.96, abs=0.05)
     for n in (5, 20):
-        wide = np.ptp(percentiles(draws, 0.95, n))
+        wide = np.ptp(Resampling().percentiles(draws, n))
         expected = 2 * stats.t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1))
         assert wide == pytest.approx(expected, rel=0.05)
 
@@ -172,7 +171,7 @@ def test_coverage_over_problems(n_problems, k):
         return rng.beta(0.5, 1, n_problems)
 
     def plain(n, c, rng):
-        return bootstrap_mean(pass_at_k(n, c, k), 500, random_state=rng)
+        return bootstrap_mean(pass_at_k(n, c, k), n_resamples=500, random_state=rng)
 
     def nested(n, c, rng):
         return nested_bootstrap(n, c, k, n_resamples=200, random_state=rng)

@@ -44,14 +44,14 @@ def test_against_every_sequence_of_draws(k):
             "effective_answers": p.sum() ** 2 / (p**2).sum(),
         }
         for metric, value in expected.items():
-            found = policy_values(policies, metric, k)["sdsd", "id"][2]
+            found = policy_values(policies, metric, k)[0].values
             assert found[0, place, 0] == pytest.approx(value, abs=1e-12)
 
 
 def test_shared_concepts_and_unreachable_ones():
     policies = table(problems=("a",)).assign(concepts=[0b101, 0b100, 0b100])
     p = np.exp(policies["logprob"]).to_numpy()
-    found = policy_values(policies, "concept_coverage_at_k", 2)["sdsd", "id"][2]
+    found = policy_values(policies, "concept_coverage_at_k", 2)[0].values
     # Concept 1 can't be visited and doesn't count.
     expected = (1 - (1 - p[0]) ** 2 + 1 - (1 - p.sum()) ** 2) / 2
     assert found[0, 0, 0] == pytest.approx(expected)
@@ -61,10 +61,13 @@ def test_extreme_probabilities():
     policies = pd.DataFrame(
         {"problem_id": ["a", "a", "b"], "answer": ["x", "y", "x"], "logprob": [0.0, -2000.0, -50.0]}
     )
-    values = policy_values(policies, "pass_at_k", [1, 2**40], by=())[()][2][0]
+    values = policy_values(policies, "pass_at_k", [1, 2**40], by=())[0].values[0]
     assert values[0].tolist() == [1.0, 1.0]
     assert values[1, 1] == pytest.approx(2**40 * np.exp(-50), rel=1e-6)
-    assert policy_values(policies, "effective_answers", 1, by=())[()][2][0, :, 0].tolist() == [1, 1]
+    assert policy_values(policies, "effective_answers", 1, by=())[0].values[0, :, 0].tolist() == [
+        1,
+        1,
+    ]
 
 
 def test_categorical_problems_in_any_order():
@@ -72,10 +75,10 @@ def test_categorical_problems_in_any_order():
     shuffled = policies.sample(frac=1, random_state=0)
     shuffled["problem_id"] = pd.Categorical(shuffled["problem_id"], categories=["b", "a"])
     for metric in POLICY_METRICS:
-        ours = policy_values(policies, metric, [1, 3])["sdsd", "id"]
-        other = policy_values(shuffled, metric, [1, 3])["sdsd", "id"]
-        assert other[0].tolist() == ours[0].tolist()
-        assert other[2] == pytest.approx(ours[2], abs=1e-12)
+        ours = policy_values(policies, metric, [1, 3])[0]
+        other = policy_values(shuffled, metric, [1, 3])[0]
+        assert other.problem_id.tolist() == ours.problem_id.tolist()
+        assert other.values == pytest.approx(ours.values, abs=1e-12)
 
 
 def test_curve_and_summary():
@@ -86,7 +89,7 @@ def test_curve_and_summary():
     assert (curve["low"] <= curve["estimate"]).all()
     summary = policy_summary(policies[policies["seed"] == 0])
     assert summary["pass@1"] == pytest.approx(
-        policy_values(policies, "pass_at_k", 1)["sdsd", "id"][2][0].mean()
+        policy_values(policies, "pass_at_k", 1)[0].values[0].mean()
     )
 
 

@@ -3,15 +3,14 @@ import pandas as pd
 import pytest
 
 from passk_lab.stats.curves import pass_at_k_curve
-from passk_lab.stats.seeds import (
-    crossed_bootstrap,
+from passk_lab.stats.estimates import (
+    curve_crossings,
     matched_differences,
-    seed_crossings,
-    seed_curve,
-    seed_differences,
-    seed_values,
-    values_curve,
+    paired_differences,
 )
+from passk_lab.stats.intervals import bootstrap_mean
+from passk_lab.stats.metric_values import problem_values
+from passk_lab.stats.resampling import Resampling
 
 
 def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
@@ -27,7 +26,7 @@ def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
 
 def test_the_estimate_is_the_mean_over_the_seeds_curves():
     rollouts = table()
-    ours = seed_curve(rollouts, random_state=0)
+    ours = pass_at_k_curve(rollouts, over_seeds=True, random_state=0)
     alone = [
         pass_at_k_curve(part.drop(columns="seed"), random_state=0)["estimate"]
         for _, part in rollouts.groupby("seed")
@@ -56,24 +55,21 @@ def test_coverage_over_seeds_and_problems(n_seeds, spread, least, most):
         seed = spread * rng.normal(size=(n_seeds, 1, 1))
         problem = rng.normal(size=(1, 60, 1))
         values = seed + problem + rng.normal(size=(n_seeds, 60, 1))
-        low, high = crossed_bootstrap(values, 400, random_state=rng)
+        low, high = bootstrap_mean(values, n_resamples=400, random_state=rng)
         hits += bool(low[0] <= 0 <= high[0])
     assert least <= hits / 400 <= most
 
 
 def test_one_seed_varies_problems_alone():
     values = np.arange(20.0).reshape(1, 20, 1)
-    low, high = crossed_bootstrap(values, random_state=0)
+    low, high = bootstrap_mean(values, random_state=0)
     assert 6 < low[0] < 9.5 < high[0] < 13
 
 
 def test_seed_variance_is_unbiased():
     """Without differences between problems the replicates' variance is s^2 / S."""
     values = np.array([0.0, 1.0, 5.0])[:, None, None] * np.ones((3, 4, 1))
-    from passk_lab.stats.seeds import seed_replicates
-
-    weights = np.full((200_000, 4), 0.25)
-    drawn = seed_replicates(values, weights, np.random.default_rng(0))
+    drawn = Resampling(200_000, random_state=0).replicates(values)
     assert drawn.var() == pytest.approx(np.var([0, 1, 5], ddof=1) / 3, rel=0.02)
 
 
@@ -82,7 +78,7 @@ def test_differences_are_paired_by_problem():
     problem = 10 * rng.random((1, 100, 1))
     base = problem + 0.1 * rng.normal(size=(3, 100, 1))
     values = {"base": base, "sdsd": base + 0.5, "grpo": 2 * base}
-    found = seed_differences(values, "base", random_state=0).set_index("run")
+    found = paired_differences(values, "base", random_state=0).set_index("run")
     assert found.loc["sdsd", "difference"] == pytest.approx(0.5)
     assert found.loc["sdsd", "high"] - found.loc["sdsd", "low"] < 0.2
     assert found.loc["grpo", "ratio"] == pytest.approx(2)
@@ -94,28 +90,20 @@ def test_curves_cross_where_their_means_do():
     k = [1, 2, 4, 8, 16]
     base = np.linspace(0.4, 1.0, 5) + 0.02 * rng.normal(size=(1, 60, 5))
     sharp = np.linspace(0.6, 0.8, 5) + 0.02 * rng.normal(size=(3, 60, 5))
-    (found,) = seed_crossings({"base": base, "sdsd": sharp}, "base", k, 0.95, 2000, 0).to_dict(
-        "records"
-    )
+    (found,) = curve_crossings(
+        {"base": base, "sdsd": sharp}, "base", k, n_resamples=2000, random_state=0
+    ).to_dict("records")
     # In steps of the grid: 0.6 + 0.05 x = 0.4 + 0.15 x at x = 2, k = 4.
     assert found["low"] < 4 < found["high"]
     assert found["k_cross"] == pytest.approx(4, rel=0.05)
     assert found["share"] == 1
-    (never,) = seed_crossings({"base": base, "wide": base + 0.1}, "base", k, 0.95, 100, 0).to_dict(
-        "records"
-    )
+    (never,) = curve_crossings(
+        {"base": base, "wide": base + 0.1}, "base", k, n_resamples=100, random_state=0
+    ).to_dict("records")
     assert np.isnan(never["k_cross"])
     assert never["share"] == 0
     with pytest.raises(ValueError, match="2 values of k for 5 columns"):
-        seed_crossings({"base": base, "sdsd": sharp}, "base", [1, 2])
-
-
-def test_a_missing_value_is_refused():
-    values = {
-        ("sdsd",): (np.array(["a", "b"], object), np.array([1]), np.array([[[0.5], [np.nan]]]))
-    }
-    with pytest.raises(ValueError, match="values holds NaN"):
-        values_curve(values, ["run"], 0.95, 10, 0)
+        curve_crossings({"base": base, "sdsd": sharp}, "base", [1, 2])
 
 
 def test_matched_differences():
@@ -143,15 +131,16 @@ def test_matched_differences():
 def test_bad_input():
     rollouts = table()
     with pytest.raises(ValueError, match="leave it out"):
-        seed_values(rollouts, by=["run", "seed"])
+        problem_values(rollouts, by=["run", "seed"], over_seeds=True)
+    rest = (rollouts["seed"] != 1) | (rollouts["problem_id"] != "p3")
     with pytest.raises(ValueError, match="differ in problem 'p3'"):
-        seed_values(rollouts[(rollouts["seed"] != 1) | (rollouts["problem_id"] != "p3")])
-    with pytest.raises(ValueError, match="axes seed, problem and column"):
-        crossed_bootstrap(np.zeros((3, 4)))
-    with pytest.raises(ValueError, match="NaN"):
-        crossed_bootstrap(np.full((1, 2, 1), np.nan))
+        problem_values(rollouts[rest], over_seeds=True)
+    with pytest.raises(ValueError, match="n_seeds, n_problems, n_columns"):
+        bootstrap_mean(np.zeros((1, 3, 4, 1)))
+    with pytest.raises(ValueError, match="is nan"):
+        bootstrap_mean(np.full((1, 2, 1), np.nan))
     with pytest.raises(ValueError, match="baseline 'x' is none of a"):
-        seed_differences({"a": np.zeros((1, 2, 1))}, "x")
+        paired_differences({"a": np.zeros((1, 2, 1))}, "x")
     zeros = np.zeros((1, 2, 3))
     with pytest.raises(ValueError, match="the same three axes"):
         matched_differences({"a": zeros, "b": zeros}, {"a": zeros}, "a", 0.5)
@@ -159,4 +148,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="b: 4 problems, but a has 2"):
         matched_differences({"a": zeros, "b": wide}, {"a": zeros, "b": wide}, "a", 0.5)
     with pytest.raises(ValueError, match="b: shape"):
-        seed_differences({"a": np.zeros((1, 2, 1)), "b": np.zeros((1, 3, 1))}, "a")
+        paired_differences({"a": np.zeros((1, 2, 1)), "b": np.zeros((1, 3, 1))}, "a")

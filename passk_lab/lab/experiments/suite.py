@@ -469,7 +469,7 @@ def _try_rate(base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate
     model = train(suite.task, base, config, target.with_suffix(""), progress=False)
     prompts = suite.task.sample(suite.n_problems, np.random.default_rng(_VALIDATION_SEED))
     policy = correct_answer_policy(model, suite.task, prompts)
-    solved = policy_values(policy, "pass_at_k", 1, by=())[()][2][0, :, 0]
+    solved = policy_values(policy, "pass_at_k", 1, by=())[0].values[0, :, 0]
     record = {"run": name, "learning_rate": rate, "seed": config.seed, "step": config.steps}
     record |= policy_summary(policy)
     record["pass@1_error"] = float(solved.std(ddof=1) / np.sqrt(len(solved)))

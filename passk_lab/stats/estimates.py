@@ -1,0 +1,461 @@
+"""From values of each problem to tidy tables: means, paired differences, crossings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.metrics.functional import inverse
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import ProblemValues
+
+__all__ = [
+    "curve_crossings",
+    "matched_differences",
+    "mean_table",
+    "paired_differences",
+]
+
+Floats = npt.NDArray[np.float64]
+
+_COLUMNS = 512  # resampled in one pass
+
+
+def mean_table(
+    values: Sequence[ProblemValues], by: Sequence[str], column: str, how: Resampling
+) -> pd.DataFrame:
+    """Mean of each column over seeds and problems, with intervals, a block of rows a group.
+
+    Parameters
+    ----------
+    values : sequence of ProblemValues
+        NaN is allowed where there is one seed: the mean is over the problems that have a value.
+    by : sequence of str
+        Names of the group's keys.
+    column : str
+        What the columns are: "k", or "metric".
+    how : Resampling
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, {column}, estimate, low, high, n_problems, n_defined, n_seeds``. Where no
+        problem has a value, ``n_defined`` is 0, and estimate and interval are NaN.
+
+    Examples
+    --------
+    >>> values = ProblemValues(("base",), np.array(["p", "q"], object), np.array([1, 2]),
+    ...                        np.array([[[0.5, 0.75], [1.0, 1.0]]]))
+    >>> table = mean_table([values], ["run"], "k", Resampling(random_state=0))
+    >>> table[["run", "k", "estimate", "n_problems"]]
+        run  k  estimate  n_problems
+    0  base  1     0.750           2
+    1  base  2     0.875           2
+    """
+    parts = []
+    for group, (estimate, low, high) in zip(values, _estimates(values, how), strict=True):
+        parts.append(
+            pd.DataFrame(
+                {
+                    **dict(zip(by, group.group, strict=True)),
+                    column: group.columns,
+                    "estimate": estimate,
+                    "low": low,
+                    "high": high,
+                    "n_problems": len(group.problem_id),
+                    "n_defined": (~np.isnan(group.values[0])).sum(axis=0),
+                    "n_seeds": len(group.values),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _estimates(values: Sequence[ProblemValues], how: Resampling) -> list[Floats]:
+    """Estimate, low and high of each column of each group, shape (3, n_columns)."""
+    found = [np.full((3, len(group.columns)), np.nan) for group in values]
+    # Parts with equally many problems share a pass over the weights.
+    shared: dict[Any, list[tuple[int, list[int], ProblemValues]]] = {}
+    for place, group in enumerate(values):
+        for problems, columns in _defined_together(group.values):
+            part = group.take(problems).at(columns)
+            key = len(part.problem_id) if part.clusters is None else (place, columns[0])
+            shared.setdefault(key, []).append((place, columns, part))
+    for parts in shared.values():
+        for some in _batches(parts):
+            arrays = [_flipped(part.values, part.harmonic) for _, _, part in some]
+            places = [place for place, _, _ in some]
+            draws = how.replicates_of(arrays, some[0][2].clusters, places)
+            for (place, columns, part), array, drawn in zip(some, arrays, draws, strict=True):
+                low, high = how.percentiles(drawn, part.n_problems)
+                ends = np.where(part.harmonic, (high, low), (low, high))
+                three = np.stack([array.mean(axis=(0, 1)), *ends])
+                found[place][:, columns] = _flipped(three, part.harmonic)
+    return found
+
+
+def _batches(parts: list[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    width = 0
+    for part in parts:
+        columns = part[2].values.shape[0] * part[2].values.shape[2]
+        if batch and width + columns > _COLUMNS:
+            yield batch
+            batch, width = [], 0
+        batch.append(part)
+        width += columns
+    yield batch
+
+
+def paired_differences(
+    values: Mapping[str, npt.ArrayLike], baseline: str, **resampling: Unpack[ResamplingOptions]
+) -> pd.DataFrame:
+    """Difference and ratio of every run to a baseline, paired by problem.
+
+    Parameters
+    ----------
+    values : mapping of str to array_like, shape (n_seeds, n_problems, n_columns)
+        A run's values on the same problems in the same order; numbers of seeds may differ. NaN
+        where a value is undefined: a column is compared on the problems that both runs have.
+    baseline : str
+        A key of ``values``.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, column, estimate, difference, low, high, ratio, ratio_low, ratio_high,
+        n_paired``; the ratio is that of the means. NaN where no problem is defined in both.
+
+    Raises
+    ------
+    ValueError
+        The baseline is missing; numbers of problems or columns differ.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> values = {"base": rng.random((3, 50, 1)), "sdsd": 1 + rng.random((3, 50, 1))}
+    >>> paired_differences(values, "base", random_state=0)[["run", "column"]].values.tolist()
+    [['sdsd', 0]]
+    """
+    how = Resampling(**resampling)
+    arrays = _same_shape(values, baseline)
+    base = arrays[baseline]
+    parts = []
+    for place, (run, array) in enumerate(arrays.items()):
+        if run == baseline:
+            continue
+        flip = np.zeros(array.shape[2], dtype=bool)
+        parts.append(pd.DataFrame({"run": run, **pair_table(array, base, flip, how, place)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def pair_table(
+    mine: Floats, base: Floats, flip: npt.NDArray[np.bool_], how: Resampling, place: int = 0
+) -> dict[str, Floats]:
+    """Columns of `paired_differences` for one run; ``flip`` marks harmonic means."""
+    n_columns = mine.shape[2]
+    names = ("estimate", "difference", "low", "high", "ratio", "ratio_low", "ratio_high")
+    found = np.full((len(names), n_columns), np.nan)
+    n_paired = np.zeros(n_columns, dtype=np.int64)
+    for problems, columns in _defined_together(np.concatenate([mine, base])):
+        some = flip[columns]
+        pair = [_flipped(values[:, problems][:, :, columns], some) for values in (mine, base)]
+        drawn = [_flipped(d, some) for d in how.replicates_of(pair, runs=(place + 1, 0))]
+        ours, theirs = (_flipped(values.mean(axis=(0, 1)), some) for values in pair)
+        size = int(problems.sum())
+        n_paired[columns] = size
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gap, ratio = ours - theirs, ours / theirs
+            low, high = _percentiles(drawn[0] - drawn[1], how, size)
+            ends = _percentiles(drawn[0] / drawn[1], how, size)
+        known = ~np.isnan(gap)
+        low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
+        found[:, columns] = ours, gap, low, high, ratio, *ends
+    columns_ = {"column": np.arange(n_columns), **dict(zip(names, found, strict=True))}
+    return {**columns_, "n_paired": n_paired}
+
+
+def curve_crossings(
+    values: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    k: Sequence[int],
+    **resampling: Unpack[ResamplingOptions],
+) -> pd.DataFrame:
+    """Where every run's curve over k crosses the baseline's.
+
+    Parameters
+    ----------
+    values, baseline, **resampling
+        As for `paired_differences`; the columns are values of k.
+    k : sequence of int, length n_columns
+        Ascending. The crossing point is interpolated between them on a log scale.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, k_cross, low, high, share``, see `passk_lab.stats.compare.Comparison`.
+
+    Raises
+    ------
+    ValueError
+        As for `paired_differences`; k doesn't fit the columns.
+
+    Examples
+    --------
+    >>> values = {"base": np.full((1, 5, 2), [0.4, 0.9]), "sdsd": np.full((1, 5, 2), [0.6, 0.7])}
+    >>> curve_crossings(values, "base", [1, 4], n_resamples=10)[["run", "k_cross"]]
+        run  k_cross
+    0  sdsd      2.0
+    """
+    how = Resampling(**resampling)
+    arrays = _same_shape(values, baseline)
+    base = arrays[baseline]
+    if len(k) != base.shape[2]:
+        raise ValueError(f"{len(k)} values of k for {base.shape[2]} columns")
+    rows = []
+    for place, (run, array) in enumerate(arrays.items()):
+        if run != baseline:
+            mine, theirs = how.replicates_of([array, base], runs=(place + 1, 0))
+            gap = array.mean(axis=(0, 1)) - base.mean(axis=(0, 1))
+            found = crossing_point(np.asarray(k), gap, mine - theirs, how.confidence)
+            rows.append({"run": run, **found})
+    return pd.DataFrame(rows)
+
+
+def crossing_point(
+    grid: npt.NDArray[Any], gap: Floats, replicates: Floats, confidence: float = 0.95
+) -> dict[str, float]:
+    """Where the difference of two curves last changes its sign, with the bootstrap's interval.
+
+    Parameters
+    ----------
+    grid : array, shape (n_k,)
+        Ascending values of k.
+    gap : array, shape (n_k,)
+        Difference of the curves.
+    replicates : array, shape (n_resamples, n_k)
+        The same in bootstrap replicates.
+    confidence : float
+
+    Returns
+    -------
+    dict
+        ``k_cross, low, high, share`` as in `passk_lab.stats.compare.Comparison`.
+
+    Examples
+    --------
+    >>> gap = np.array([0.1, 0.0, -0.1])
+    >>> crossing_point(np.array([1, 2, 4]), gap, gap[None, :])["k_cross"]
+    2.0
+    """
+    none = {"k_cross": np.nan, "low": np.nan, "high": np.nan}
+    signs = np.sign(np.where(np.abs(gap) < 1e-12, 0.0, gap))
+    after = signs[-1]
+    before = signs[(signs != 0) & (signs != after)]
+    if after == 0 or not len(before):
+        # No crossing: the share says how often the ends of the curve disagree all the same.
+        crossed = np.sign(replicates[:, 0]) * np.sign(replicates[:, -1]) < 0
+        return {**none, "share": float(crossed.mean())}
+    log_k = np.log(grid)
+    point = _last_change(log_k, gap[None, :] * after)[0]
+    draws = _last_change(log_k, replicates * after)
+    tail = (1 - confidence) / 2
+    # Replicates that never cross do so beyond the last k, if at all.
+    low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
+    crossed = np.isfinite(draws) & (draws > 0)
+    return {
+        "k_cross": float(np.exp(point)),
+        "low": float(np.exp(low)),
+        "high": float(np.exp(high)),
+        "share": float(crossed.mean()),
+    }
+
+
+def _last_change(log_k: Floats, gap: Floats) -> Floats:
+    """Log k of the last change from negative to positive; 0 if always positive, inf if at last not.
+
+    Each row of ``gap`` is one difference over k.
+    """
+    negative = gap < 0
+    last = gap.shape[1] - 1 - np.argmax(negative[:, ::-1], axis=1)
+    never = ~negative.any(axis=1)
+    beyond = negative[:, -1]
+    inner = np.where(never | beyond, 0, last)
+    rows = np.arange(len(gap))
+    left, right = gap[rows, inner], gap[rows, np.minimum(inner + 1, gap.shape[1] - 1)]
+    width = np.where(right - left == 0, 1.0, right - left)
+    step = log_k[np.minimum(inner + 1, len(log_k) - 1)] - log_k[inner]
+    result = log_k[inner] - left / width * step
+    return np.where(beyond, np.inf, np.where(never, 0.0, result))
+
+
+def matched_differences(
+    accuracy: Mapping[str, npt.ArrayLike],
+    quantity: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    target: float | Mapping[str, float],
+    **resampling: Unpack[ResamplingOptions],
+) -> pd.DataFrame:
+    """Compare a quantity between training runs where they have the same accuracy.
+
+    Each run is followed from its start to where its mean accuracy first reaches the target, with
+    straight lines between checkpoints, and its quantity is read off there; the same in every
+    replicate.
+
+    Parameters
+    ----------
+    accuracy, quantity : mapping of str to array_like, shape (n_seeds, n_problems, n_checkpoints)
+        Of each run, in the order of its training.
+    baseline : str
+        A key of both.
+    target : float or mapping of str to float
+        The accuracy at which to compare, for all runs or for each.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, target, estimate, baseline_estimate, difference, low, high, ratio,
+        ratio_low, ratio_high, reached``. ``reached`` is the share of replicates in which both
+        runs reach the target; the interval is over these, and missing where they are fewer than
+        ``confidence`` of all. Estimates are missing where a run doesn't reach the target.
+
+    Raises
+    ------
+    ValueError
+        The baseline is missing; the shapes of a run's arrays, or the numbers of problems, differ.
+
+    Examples
+    --------
+    >>> accuracy = {"grpo": [[[0.4, 0.8]]], "sdsd": [[[0.4, 0.8]]]}
+    >>> coverage = {"grpo": [[[0.9, 0.7]]], "sdsd": [[[0.9, 0.3]]]}
+    >>> found = matched_differences(accuracy, coverage, "grpo", 0.6, n_resamples=10)
+    >>> found[["run", "estimate", "baseline_estimate"]].round(3)
+        run  estimate  baseline_estimate
+    0  sdsd       0.6                0.8
+    """
+    how = Resampling(**resampling)
+    both = _side_by_side(accuracy, quantity, baseline)
+    reach = target if isinstance(target, Mapping) else dict.fromkeys(both, float(target))
+    rows = []
+    for place, (run, array) in enumerate(both.items()):
+        if run == baseline:
+            continue
+        pair = [array, both[baseline]]
+        points = [_read_off(values.mean(axis=(0, 1))[None], reach[run])[0] for values in pair]
+        drawn = [_read_off(d, reach[run]) for d in how.replicates_of(pair, runs=(place + 1, 0))]
+        rows.append({"run": run, "target": reach[run], **_matched(points, drawn, how, array)})
+    return pd.DataFrame(rows)
+
+
+def _side_by_side(
+    accuracy: Mapping[str, npt.ArrayLike], quantity: Mapping[str, npt.ArrayLike], baseline: str
+) -> dict[str, Floats]:
+    """Accuracy and quantity in one array a run, so that they are resampled together."""
+    xs = {run: np.asarray(array, dtype=np.float64) for run, array in accuracy.items()}
+    ys = {run: np.asarray(array, dtype=np.float64) for run, array in quantity.items()}
+    if baseline not in xs:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(xs)}")
+    n_problems = xs[baseline].shape[1]
+    for run, x in xs.items():
+        if run not in ys or ys[run].shape != x.shape or x.ndim != 3:
+            raise ValueError(f"{run}: accuracy and quantity must have the same three axes")
+        if x.shape[1] != n_problems:
+            raise ValueError(f"{run}: {x.shape[1]} problems, but {baseline} has {n_problems}")
+    return {run: np.concatenate([x, ys[run]], axis=2) for run, x in xs.items()}
+
+
+def _matched(
+    points: Sequence[float], drawn: Sequence[Floats], how: Resampling, array: Floats
+) -> dict[str, float]:
+    mine, other = points
+    reached = np.isfinite(drawn[0]) & np.isfinite(drawn[1])
+    row = {
+        "estimate": mine,
+        "baseline_estimate": other,
+        "difference": mine - other,
+        "low": np.nan,
+        "high": np.nan,
+        "ratio": mine / other if other else np.nan,
+        "ratio_low": np.nan,
+        "ratio_high": np.nan,
+        "reached": float(reached.mean()),
+    }
+    if reached.mean() >= how.confidence and np.isfinite(row["difference"]):
+        ours, theirs = (values[reached] for values in drawn)
+        positive = (theirs > 0).all()
+        ratio = ours / theirs if positive else np.full(len(ours), np.nan)
+        low, high = how.percentiles(np.column_stack([ours - theirs, ratio]), array.shape[1])
+        row |= {"low": low[0], "high": high[0], "ratio_low": low[1], "ratio_high": high[1]}
+    return row
+
+
+def _read_off(table: Floats, target: float) -> Floats:
+    """Value of the second half of the columns where the first half first reaches the target.
+
+    NaN where it doesn't; each row is one replicate.
+    """
+    x, y = np.split(table, 2, axis=1)
+    above = x >= target
+    first = above.argmax(axis=1)
+    rows = np.arange(len(x))
+    before = np.maximum(first - 1, 0)
+    x0, x1 = x[rows, before], x[rows, first]
+    step = np.where(x1 > x0, x1 - x0, 1.0)
+    share = np.where(first > 0, (target - x0) / step, 0.0)
+    value = y[rows, before] + share * (y[rows, first] - y[rows, before])
+    # A start that is above the target already was never at it.
+    reached = above.any(axis=1) & ((first > 0) | (x[:, 0] == target))
+    return np.where(reached, value, np.nan)
+
+
+def _same_shape(values: Mapping[str, npt.ArrayLike], baseline: str) -> dict[str, Floats]:
+    arrays = {run: np.asarray(array, dtype=np.float64) for run, array in values.items()}
+    if baseline not in arrays:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(arrays)}")
+    shape = arrays[baseline].shape[1:]
+    for run, array in arrays.items():
+        if array.shape[1:] != shape:
+            raise ValueError(f"{run}: shape {array.shape}, but {baseline} has {shape} a seed")
+    return arrays
+
+
+def _defined_together(
+    values: Floats,
+) -> Iterator[tuple[npt.NDArray[np.bool_], list[int]]]:
+    """Columns that the same problems have, to be resampled together; those without any left out."""
+    defined = np.asarray(~np.isnan(values).any(axis=0))
+    together: dict[bytes, list[int]] = {}
+    for at in range(defined.shape[1]):
+        if defined[:, at].any():
+            together.setdefault(defined[:, at].tobytes(), []).append(at)
+    for columns in together.values():
+        yield defined[:, columns[0]], columns
+
+
+def _flipped(values: Floats, flip: npt.NDArray[np.bool_]) -> Floats:
+    """Harmonic means: values become chances before they are averaged, and means values again."""
+    return np.where(flip, inverse(values), values) if flip.any() else values
+
+
+def _percentiles(replicates: Floats, how: Resampling, n_problems: int) -> tuple[Floats, Floats]:
+    if np.isfinite(replicates).all():
+        return how.percentiles(replicates, n_problems)
+    # A replicate without a value may lie at either end. Ends beyond all finite ones stand for
+    # infinity, between which and a number there is no quantile.
+    finite = np.abs(replicates[np.isfinite(replicates)]).max(initial=1.0)
+    far = 1e6 * finite
+    ends = []
+    for nan, at in ((-far, 0), (far, 1)):
+        filled = np.nan_to_num(replicates, nan=nan, posinf=far, neginf=-far)
+        ends.append(how.percentiles(filled, n_problems)[at])
+    low, high = ends
+    return np.where(low < -finite, -np.inf, low), np.where(high > finite, np.inf, high)

@@ -1,0 +1,136 @@
+"""Metric values of each problem: what every mean, interval and comparison starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from passk_lab.metrics.registry import METRICS
+
+__all__ = ["ProblemValues", "default_ks"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def _unknown() -> Ints:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class ProblemValues:
+    """Values of each seed and problem of one run and split.
+
+    Attributes
+    ----------
+    group : tuple
+        The values of the columns grouped by, (run, split) for example.
+    problem_id : array of str, shape (n_problems,)
+    columns : array, shape (n_columns,)
+        The values of k, or names of metrics.
+    values : array, shape (n_seeds, n_problems, n_columns)
+        NaN where a metric is undefined for a problem.
+    n_samples, n_correct : arrays of int, shape (n_problems,)
+        Of the first seed; empty where there are no samples.
+    clusters : array, shape (n_problems,), or None
+        Problems with the same label are resampled together.
+    harmonic : array of bool, shape (n_columns,)
+        Columns whose mean over problems is the harmonic one (default: none).
+    """
+
+    group: tuple[Any, ...]
+    problem_id: npt.NDArray[np.object_]
+    columns: npt.NDArray[Any]
+    values: Floats
+    n_samples: Ints = field(default_factory=_unknown)
+    n_correct: Ints = field(default_factory=_unknown)
+    clusters: npt.NDArray[Any] | None = None
+    harmonic: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    def __post_init__(self) -> None:
+        if not len(self.harmonic):
+            object.__setattr__(self, "harmonic", np.zeros(len(self.columns), dtype=bool))
+
+    @property
+    def mean(self) -> Floats:
+        """Mean over seeds and problems, shape (n_columns,)."""
+        return np.asarray(self.values.mean(axis=(0, 1)))
+
+    @property
+    def n_problems(self) -> int:
+        """How many independent problems, or clusters of them, there are."""
+        return len(self.problem_id if self.clusters is None else np.unique(self.clusters))
+
+    def take(self, problems: npt.NDArray[Any]) -> ProblemValues:
+        """Keep some problems, given by place or by a mask."""
+        kept: dict[str, Any] = {"problem_id": self.problem_id[problems]}
+        for name in ("n_samples", "n_correct", "clusters"):
+            array = getattr(self, name)
+            kept[name] = array if array is None or not len(array) else array[problems]
+        return replace(self, values=self.values[:, problems], **kept)
+
+    def at(self, columns: npt.NDArray[Any] | Sequence[int]) -> ProblemValues:
+        """Keep some columns, given by place."""
+        return replace(
+            self,
+            columns=self.columns[columns],
+            values=self.values[:, :, columns],
+            harmonic=self.harmonic[columns],
+        )
+
+
+def default_ks(n: int) -> list[int]:
+    """Return the powers of two up to n, and n itself.
+
+    Examples
+    --------
+    >>> default_ks(20)
+    [1, 2, 4, 8, 16, 20]
+    """
+    if n < 1:
+        raise ValueError(f"n={n} must be at least 1")
+    return sorted({2**i for i in range(n.bit_length())} | {n})
+
+
+def stack_seeds(parts: Sequence[ProblemValues]) -> list[ProblemValues]:
+    """Put groups that differ in their last key, the seed, on one axis."""
+    gathered: dict[tuple[Any, ...], list[ProblemValues]] = {}
+    for part in parts:
+        gathered.setdefault(part.group[:-1], []).append(part)
+    stacked = []
+    for group, seeds in gathered.items():
+        first = seeds[0]
+        for other in seeds[1:]:
+            odd = set(first.problem_id) ^ set(other.problem_id)
+            if odd:
+                raise ValueError(
+                    f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in problem "
+                    f"{min(odd)!r}; evaluate every seed on the same problems"
+                )
+            if not np.array_equal(first.columns, other.columns):
+                raise ValueError(f"the seeds of {group} have different numbers of samples; give k")
+        values = np.concatenate([seed.values for seed in seeds])
+        stacked.append(replace(first, group=group, values=values))
+    return stacked
+
+
+def values_of_frame(frame: pd.DataFrame, by: Sequence[str]) -> list[ProblemValues]:
+    """One `ProblemValues` a group of a table with the columns ``*by, problem_id`` and metrics."""
+    names = np.array([name for name in frame.columns if name not in (*by, "problem_id")], object)
+    groups = frame.groupby(list(by), sort=True, dropna=False, observed=True)
+    harmonic = np.array([name in METRICS and METRICS[name].harmonic for name in names], dtype=bool)
+    return [
+        ProblemValues(
+            key,
+            part["problem_id"].to_numpy(object),
+            names,
+            part[names].to_numpy(np.float64)[None],
+            harmonic=harmonic,
+        )
+        for key, part in groups
+    ]
