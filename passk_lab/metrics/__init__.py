@@ -1,7 +1,6 @@
 """Estimators: arrays in, arrays out. All of them are importable from here."""
 
 from passk_lab.metrics.coverage import (
-    SupportChange,
     cover_at_tau,
     pass_at_k_auc,
     scaled_sharpening_tax,
@@ -13,7 +12,6 @@ from passk_lab.metrics.embedders import (
     CachedEmbedder,
     Embedder,
     SentenceEmbedder,
-    TfidfEmbedder,
     embed,
     find_embedder,
 )
@@ -74,9 +72,7 @@ __all__ = [
     "Metric",
     "ModeCounts",
     "SentenceEmbedder",
-    "SupportChange",
     "Texts",
-    "TfidfEmbedder",
     "bayes_pass_at_k",
     "best_of_k",
     "chao1",

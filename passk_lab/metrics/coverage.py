@@ -17,7 +17,7 @@ function             says
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ from passk_lab.metrics._hypergeometric import Floats, log_ratio
 from passk_lab.metrics.registry import metric
 
 __all__ = [
-    "SupportChange",
     "cover_at_tau",
     "pass_at_k_auc",
     "scaled_sharpening_tax",
@@ -229,17 +228,9 @@ def solved_share(
     return np.broadcast_to(marks[share], np.broadcast_shapes(n.shape, c.shape)).astype(float)[()]
 
 
-class SupportChange(NamedTuple):
-    """What training did to the set of solved problems; see `support_change`."""
-
-    kept: Any
-    gained: Any
-    score: Any
-
-
 def support_change(
     base_solved: npt.ArrayLike, run_solved: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> SupportChange:
+) -> tuple[Any, Any, Any]:
     """Shares of solved problems that a run kept from its base, and won beyond it.
 
     Parameters
@@ -251,10 +242,12 @@ def support_change(
 
     Returns
     -------
-    SupportChange
-        Floats, or arrays of the leading shape of ``weights``. ``kept`` is the share of the base's
-        solved problems that the run solves, too; ``gained`` the share of the run's solved problems
-        that the base did not solve; ``score`` their harmonic mean. NaN where nothing was solved.
+    kept : float or array of the leading shape of ``weights``
+        Share of the base's solved problems that the run solves, too.
+    gained : float or array
+        Share of the run's solved problems that the base did not solve.
+    score : float or array
+        Their harmonic mean. Each is NaN where nothing was solved.
 
     Raises
     ------
@@ -268,8 +261,9 @@ def support_change(
 
     Examples
     --------
-    >>> support_change([True, True, True, False], [True, True, False, True])
-    SupportChange(kept=0.6666666666666666, gained=0.3333333333333333, score=0.4444444444444444)
+    >>> kept, gained, score = support_change([True, True, True, False], [True, True, False, True])
+    >>> round(kept, 3), round(gained, 3), round(score, 3)
+    (0.667, 0.333, 0.444)
     """
     base, run = (_solved(v, name) for v, name in ((base_solved, "base"), (run_solved, "run")))
     if base.shape != run.shape:
@@ -280,7 +274,7 @@ def support_change(
     kept = _ratio(weight @ (base & run), weight @ base)
     gained = _ratio(weight @ (run & ~base), weight @ run)
     score = _ratio(2 * np.asarray(kept) * gained, np.asarray(kept) + gained, otherwise=0.0)
-    return SupportChange(kept, gained, score)
+    return kept, gained, score
 
 
 def _some_samples(

@@ -40,7 +40,6 @@ __all__ = [
     "CachedEmbedder",
     "Embedder",
     "SentenceEmbedder",
-    "TfidfEmbedder",
     "embed",
     "find_embedder",
 ]
@@ -80,7 +79,7 @@ def find_embedder(embedder: str | Embedder = "default") -> Embedder:
             )
         return embedder
     if embedder == "tfidf":
-        return TfidfEmbedder()
+        return _tfidf
     if embedder != "default":
         return SentenceEmbedder(embedder)
     try:
@@ -93,7 +92,7 @@ def find_embedder(embedder: str | Embedder = "default") -> Embedder:
             UserWarning,
             stacklevel=2,
         )
-        return TfidfEmbedder()
+        return _tfidf
     return SentenceEmbedder(package.get_model_path())
 
 
@@ -235,25 +234,22 @@ class SentenceEmbedder:
         return [(text[part[0][0] : part[-1][1]], len(part)) for part in parts]
 
 
-class TfidfEmbedder:
-    """Words weighted by TF-IDF, with scikit-learn alone.
+def _tfidf(texts: Sequence[str]) -> npt.NDArray[np.floating]:
+    """Weigh words by TF-IDF: float32, shape (n, distinct words and one).
 
     Fitted to the texts it is given, so that an embedding stands beside those of the same call only,
     and can't be cached. Words are those of `passk_lab.metrics.tokenizers`, of any script, in lower
     case; one more dimension stands for texts without words.
     """
-
-    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:
-        """Embed the texts: float32, shape (n, distinct words and one)."""
-        split = tokenize("words")
-        words = [split(text.casefold()) for text in texts]
-        empty = np.array([[not row] for row in words], dtype=np.float32)
-        if empty.all():
-            return empty
-        vectorizer = sklearn_module("feature_extraction.text").TfidfVectorizer(
-            analyzer=lambda row: row, dtype=np.float32
-        )
-        return np.hstack([vectorizer.fit_transform(words).toarray(), empty])
+    split = tokenize("words")
+    words = [split(text.casefold()) for text in texts]
+    empty = np.array([[not row] for row in words], dtype=np.float32)
+    if empty.all():
+        return empty
+    vectorizer = sklearn_module("feature_extraction.text").TfidfVectorizer(
+        analyzer=lambda row: row, dtype=np.float32
+    )
+    return np.hstack([vectorizer.fit_transform(words).toarray(), empty])
 
 
 class CachedEmbedder:

@@ -221,11 +221,9 @@ def hill_number(
 
     Notes
     -----
-    Corrected q = 2 is inf where no mode occurred twice. The chance of agreement is estimated
-    without bias, as 0 there: no pair of samples agreed, and so the data put no upper bound on the
-    number of modes. (NaN would claim that nothing is known; a finite number would be made up.)
-    To average over problems, average the inverse and take the inverse of that, as
-    `functional_summary` does.
+    Corrected q = 2 is inf where no mode occurred twice: no pair of samples agreed, and so the data
+    put no upper bound on the number of modes. To average over problems, average the inverse and
+    take the inverse of that, as `passk_lab.stats.functional_summary` does.
 
     References
     ----------
@@ -280,11 +278,9 @@ def chao1(mode_counts: Counts) -> Any:
 
     Notes
     -----
-    The second form is the bias-corrected f1 (f1-1) / (2 (f2+1)) at f2 = 0. The factor (n-1)/n comes
-    out of the derivation from n independent samples. Some programs leave it out (it hardly matters
-    for large n) or use the bias-corrected form for all f2; with it, `chao1`,
-    `good_turing_coverage` and the Chao-Wang-Jost entropy rest on one estimate of what is unseen,
-    and a single sample gives 1.
+    Some programs leave the factor (n-1)/n out, or use the bias-corrected f1 (f1-1) / (2 (f2+1)) for
+    all f2. As it is here, `chao1`, `good_turing_coverage` and the Chao-Wang-Jost entropy rest on
+    one estimate of what is unseen, and a single sample gives 1.
 
     References
     ----------

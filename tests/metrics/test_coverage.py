@@ -137,9 +137,9 @@ def test_support_change_counts_problems(problems):
         score = 2 * kept * gained / (kept + gained) if kept + gained else Fraction(0)
     for value, exact in zip(support_change(base, run, times), (kept, gained, score), strict=True):
         assert np.isnan(value) if exact is None else close(value, exact)
-    ones = support_change(np.array(base) * 1, run, [np.ones(len(base)), times])
-    assert ones.kept.shape == ones.score.shape == (2,)
-    np.testing.assert_equal(ones.kept[0], support_change(base, run).kept)
+    several = support_change(np.array(base) * 1, run, [np.ones(len(base)), times])
+    assert [values.shape for values in several] == [(2,)] * 3
+    np.testing.assert_equal([values[0] for values in several], support_change(base, run))
 
 
 # --- Shapes and arguments ---

