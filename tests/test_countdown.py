@@ -38,7 +38,7 @@ def make():
 
 
 def canonical(text):
-    return countdown.canonical(countdown._parse(text))
+    return countdown._canonical(countdown._parse(text))
 
 
 def test_the_task_needs_neither_torch_nor_reasoning_gym():
@@ -187,14 +187,14 @@ def _rearranged(node, rng):
 @given(TREES, st.integers())
 def test_rearranging_keeps_the_form(tree, seed):
     other = _rearranged(tree, random.Random(seed))
-    assert countdown.canonical(other) == countdown.canonical(tree)
+    assert countdown._canonical(other) == countdown._canonical(tree)
 
 
 @given(TREES)
 def test_the_form_keeps_value_and_numbers(tree):
-    form = countdown.canonical(tree)
+    form = countdown._canonical(tree)
     again = ast.parse(form, mode="eval").body
-    assert countdown.canonical(again) == form
+    assert countdown._canonical(again) == form
 
     def leaves(node):
         return sorted(n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
@@ -211,7 +211,7 @@ def test_the_form_keeps_value_and_numbers(tree):
 def test_one_form_for_each_rational_function(n, n_expressions):
     """With unrelated large primes for leaves, equal values are equal functions (OEIS A140606)."""
     leaves = tuple(ast.Constant(prime) for prime in (1009, 2503, 5003, 9001)[:n])
-    pairs = {(countdown.canonical(tree), value) for tree, value in countdown._expressions(leaves)}
+    pairs = {(countdown._canonical(tree), value) for tree, value in countdown._expressions(leaves)}
     assert len(pairs) == n_expressions
     assert len({form for form, _ in pairs}) == len({value for _, value in pairs}) == len(pairs)
 

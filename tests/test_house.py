@@ -33,15 +33,10 @@ LONG_FUNCTIONS = {
     "cli.__init__._register_sample",  # 62
     "cli.__init__._register_score",  # 65
     "cli.__init__._score",  # 72
-    "lab.loop.train",  # 62
-    "lab.scoring.score",  # 62
     "report.analysis.build_report",  # 87
 }
 LONG_MODULES = {
     "cli.__init__",  # 777
-    "lab.experiments.suite",  # 601
-    "lab.losses",  # 806
-    "lab.tasks.paths",  # 785
     "plots.kinds",  # 876
     "report.analysis",  # 924
     "rollouts.table",  # 834

@@ -21,8 +21,7 @@ import pandas as pd
 
 from passk_lab.lab.questions import TransformersBackend
 from passk_lab.lab.scoring import score
-from passk_lab.lab.tasks.science_qa import load_questions, prompt_text
-from passk_lab.lab.tasks.text import TextEncoder
+from passk_lab.lab.tasks import TextEncoder, load_questions
 from passk_lab.metrics.embedding import THRESHOLD
 from passk_lab.rollouts import atomic_write, read_metadata, read_rollouts, write_rollouts
 from passk_lab.stats.meanings import with_semantic_modes
@@ -55,7 +54,7 @@ def base_rollouts(table: pd.DataFrame) -> pd.DataFrame:
 def scored(base: pd.DataFrame, model: str, questions: str) -> pd.DataFrame:
     """Scores of the base's replies; wrong replies as well, alone and after correct ones."""
     backend = TransformersBackend.load(model)
-    prompts = {q.problem_id: prompt_text(q) for q in load_questions(questions, others="skip")}
+    prompts = {q.problem_id: q.text for q in load_questions(questions, others="skip")}
     demos = base[base["correct"]].groupby("problem_id").head(N_DEMOS)
     return score(
         backend.model, prompts, base, demos, encoder=TextEncoder(backend.tokenizer), text="text"

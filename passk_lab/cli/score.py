@@ -76,10 +76,10 @@ def _prompts(
     chat = False if options.no_chat else None
     encoder = TextEncoder(load_tokenizer(options.model), options.template, chat=chat)
     if options.questions is not None:
-        from passk_lab.lab.tasks.science_qa import load_questions, prompt_text
+        from passk_lab.lab.tasks import load_questions
 
         questions = load_questions(options.questions, others="skip")
-        found = {question.problem_id: prompt_text(question) for question in questions}
+        found = {question.problem_id: question.text for question in questions}
     else:
         found = read_prompts(options.prompts)
     return found, encoder, options.text or "text"

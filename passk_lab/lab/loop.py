@@ -28,7 +28,7 @@ from passk_lab.lab.evaluate import sample_and_grade
 from passk_lab.lab.methods import Batch, LossFunction, LossOptions, get_method
 from passk_lab.lab.tasks.base import Task
 
-__all__ = ["Interrupted", "TrainConfig", "log_metrics", "rollout_batch", "train"]
+__all__ = ["Interrupted", "TrainConfig", "log_metrics", "train"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def train(
     with _finish_step() as stop:
         for step in bar:
             start = time.perf_counter()
-            batch = rollout_batch(task, student, teacher, base, config, step, prompts)
+            batch = _rollout_batch(task, student, teacher, base, config, step, prompts)
             sampled = time.perf_counter()
             measured = _update(batch, loss_function, student, optimizer, config, step, folder)
             if average is not None:
@@ -186,7 +186,7 @@ def train(
     return student
 
 
-def rollout_batch(
+def _rollout_batch(
     task: Task[Any],
     student: PreTrainedModel,
     teacher: PreTrainedModel,

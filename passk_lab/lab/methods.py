@@ -4,14 +4,7 @@ A method is a loss function over a `Batch`. Distilling methods compare the stude
 the same model that also sees a demonstration; they differ in which demonstration is shown to a
 row and in the divergence. Reinforcing methods weigh the student's own tokens by an advantage.
 
-docs/training.md has the formulas. To add a method, decorate its loss with `method`:
-
->>> @method("reinforce")
-... def reinforce(batch):
-...     "Policy gradient without a baseline."
-...     return -(batch.student_logprob.sum(1) * torch.from_numpy(batch.correct.ravel())).mean()
->>> get_method("reinforce") is METHODS.pop("reinforce")
-True
+docs/training.md has the formulas.
 """
 
 from __future__ import annotations
@@ -167,23 +160,23 @@ def get_method(name: str) -> LossFunction:
 # --- demonstrations: for each row an answer to show to the teacher, None where there is none -----
 
 
-def peers(batch: Batch) -> list[str | None]:
+def _peers(batch: Batch) -> list[str | None]:
     """A random correct rollout of the group, another row than its own where possible."""
     return _from_group(batch, batch.correct, distinct=False)
 
 
-def distinct_peers(batch: Batch) -> list[str | None]:
+def _distinct_peers(batch: Batch) -> list[str | None]:
     """Uniform over the distinct correct answers of the group's other rows, where possible."""
     return _from_group(batch, batch.correct, distinct=True)
 
 
-def wrong_peers(batch: Batch) -> list[str | None]:
+def _wrong_peers(batch: Batch) -> list[str | None]:
     """A random incorrect rollout of the group that can be written down as an answer."""
     readable = np.array([a is not None for a in batch.answers]).reshape(batch.correct.shape)
     return _from_group(batch, readable & ~batch.correct, distinct=False)
 
 
-def strangers(batch: Batch) -> list[str | None]:
+def _strangers(batch: Batch) -> list[str | None]:
     """A random correct rollout of another prompt."""
     group, member = np.nonzero(batch.correct)
     picked: list[str | None] = []
@@ -235,37 +228,37 @@ def _against_teacher(
 
 
 @method("sdsd")
-def sdsd(batch: Batch) -> Tensor:
+def _sdsd(batch: Batch) -> Tensor:
     """Reverse KL to the teacher that saw a random correct peer."""
-    return _distil(batch, peers, "reverse")
+    return _distil(batch, _peers, "reverse")
 
 
 @method("sdsd-forward")
-def sdsd_forward(batch: Batch) -> Tensor:
+def _sdsd_forward(batch: Batch) -> Tensor:
     """Forward KL to that teacher."""
-    return _distil(batch, peers, "forward")
+    return _distil(batch, _peers, "forward")
 
 
 @method("sdsd-jsd")
-def sdsd_jsd(batch: Batch) -> Tensor:
+def _sdsd_jsd(batch: Batch) -> Tensor:
     """Jensen-Shannon divergence to that teacher."""
-    return _distil(batch, peers, "jsd")
+    return _distil(batch, _peers, "jsd")
 
 
 @method("sdsd-uniform")
-def sdsd_uniform(batch: Batch) -> Tensor:
+def _sdsd_uniform(batch: Batch) -> Tensor:
     """Reverse KL, demonstrations uniform over distinct correct answers."""
-    return _distil(batch, distinct_peers, "reverse")
+    return _distil(batch, _distinct_peers, "reverse")
 
 
 @method("sdsd-centred")
-def sdsd_centred(batch: Batch) -> Tensor:
+def _sdsd_centred(batch: Batch) -> Tensor:
     """Reverse KL without the part of its gradient that tilts correct rollouts against each other.
 
     The gradient of KL(p || T) over whole answers is -E (log T - log p) grad log p: s_i is the
     credit of row i. Among the correct rows of a group it is brought to their mean.
     """
-    demos = peers(batch)
+    demos = _peers(batch)
     shown = np.array([demo is not None for demo in demos])
     teacher_logits = batch.teacher_logits(demos)
     loss = _against_teacher(batch, teacher_logits, shown, "reverse")
@@ -306,19 +299,19 @@ def _reinforce(
 
 
 @method("grpo")
-def grpo(batch: Batch) -> Tensor:
+def _grpo(batch: Batch) -> Tensor:
     """Policy gradient with rewards standardised in the group."""
     return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "grpo"))
 
 
 @method("rloo")
-def rloo(batch: Batch) -> Tensor:
+def _rloo(batch: Batch) -> Tensor:
     """Policy gradient against the mean of the other rollouts."""
     return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "rloo"))
 
 
 @method("rft")
-def rft(batch: Batch) -> Tensor:
+def _rft(batch: Batch) -> Tensor:
     """Cross-entropy on the correct rollouts."""
     mask = batch.rows(batch.correct)
     logprob = losses.token_logprob(batch.student_logits, batch.samples.tokens, mask)
@@ -326,9 +319,9 @@ def rft(batch: Batch) -> Tensor:
 
 
 @method("rl-modulated")
-def rl_modulated(batch: Batch) -> Tensor:
+def _rl_modulated(batch: Batch) -> Tensor:
     """The verifier gives the direction; the teacher only how much a token counts."""
-    teacher_logits = batch.teacher_logits(peers(batch))
+    teacher_logits = batch.teacher_logits(_peers(batch))
     teacher = losses.token_logprob(teacher_logits, batch.samples.tokens, batch.mask)
     size = (teacher - batch.student_logprob.detach()).abs() * batch.mask
     mean = size.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp(min=1)
@@ -339,17 +332,17 @@ def rl_modulated(batch: Batch) -> Tensor:
 
 
 @method("srpo")
-def srpo(batch: Batch) -> Tensor:
+def _srpo(batch: Batch) -> Tensor:
     """Sample routing: correct rows are reinforced, failed rows are taught."""
     advantages = losses.group_advantages(batch.correct.astype(float), "grpo")
     share = float(batch.correct.mean())
     reinforced = _reinforce(batch, advantages, keep=batch.correct) if share > 0 else 0.0
-    taught = _distil(batch, peers, "reverse", keep=~batch.correct) if share < 1 else 0.0
+    taught = _distil(batch, _peers, "reverse", keep=~batch.correct) if share < 1 else 0.0
     return torch.as_tensor(share * reinforced + (1 - share) * taught)
 
 
 @method("mara")
-def mara(batch: Batch) -> Tensor:
+def _mara(batch: Batch) -> Tensor:
     """Policy gradient with rewards anchored at the base's most likely correct mode."""
     base = losses.token_logprob(batch.base_logits, batch.samples.tokens, batch.mask)
     logprob = (base * batch.mask).sum(1).cpu().numpy().reshape(batch.correct.shape)
@@ -358,7 +351,7 @@ def mara(batch: Batch) -> Tensor:
 
 
 @method("pkpo")
-def pkpo(batch: Batch) -> Tensor:
+def _pkpo(batch: Batch) -> Tensor:
     """Policy gradient of pass@k."""
     k = min(batch.options.pkpo_k, batch.n)
     # The rewards are meant for a sum over the group; the loss takes a mean.
@@ -366,19 +359,19 @@ def pkpo(batch: Batch) -> Tensor:
 
 
 @method("control-other")
-def control_other(batch: Batch) -> Tensor:
+def _control_other(batch: Batch) -> Tensor:
     """Reverse KL, the demonstration solves another prompt."""
-    return _distil(batch, strangers, "reverse")
+    return _distil(batch, _strangers, "reverse")
 
 
 @method("control-wrong")
-def control_wrong(batch: Batch) -> Tensor:
+def _control_wrong(batch: Batch) -> Tensor:
     """Reverse KL, the demonstration is wrong."""
-    return _distil(batch, wrong_peers, "reverse")
+    return _distil(batch, _wrong_peers, "reverse")
 
 
 @method("control-none")
-def control_none(batch: Batch) -> Tensor:
+def _control_none(batch: Batch) -> Tensor:
     """Reverse KL to the teacher without a demonstration."""
     everyone = np.ones(len(batch.answers), dtype=bool)
     nothing: list[str | None] = [None] * len(batch.answers)

@@ -24,7 +24,7 @@ from passk_lab.lab.tasks.base import Task
 __all__ = ["PretrainConfig", "pretrain"]
 
 
-class Documents(Protocol):
+class _Documents(Protocol):
     """What a task's ``documents`` returns: tokens [n, L] and a mask of those to predict."""
 
     @property
@@ -38,10 +38,10 @@ class Documents(Protocol):
         ...
 
 
-class DocumentTask(Task[Any], Protocol):
+class _DocumentTask(Task[Any], Protocol):
     """A task that can also write documents to learn from."""
 
-    def documents(self, n: int, rng: np.random.Generator) -> Documents:
+    def documents(self, n: int, rng: np.random.Generator) -> _Documents:
         """Draw ``n`` documents."""
         ...
 
@@ -74,7 +74,7 @@ class PretrainConfig:
     save_every: int = 250
 
 
-def learning_rate_at(step: int, config: PretrainConfig) -> float:
+def _learning_rate_at(step: int, config: PretrainConfig) -> float:
     """Linear warm-up, then a cosine from the peak to a tenth of it."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
@@ -83,7 +83,7 @@ def learning_rate_at(step: int, config: PretrainConfig) -> float:
 
 
 def pretrain(
-    task: DocumentTask,
+    task: _DocumentTask,
     model_config: ModelConfig,
     config: PretrainConfig,
     folder: Path,
@@ -97,7 +97,8 @@ def pretrain(
 
     Parameters
     ----------
-    task : DocumentTask
+    task : Task
+        With ``documents(n, rng)``, as `PathTask` has it.
     model_config : ModelConfig
     config : PretrainConfig
     folder : Path
@@ -145,7 +146,7 @@ def pretrain(
         if not torch.isfinite(loss):
             raise FloatingPointError(f"pre-training: the loss is {loss.item()} at step {step}")
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, config)
+            group["lr"] = _learning_rate_at(step, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)

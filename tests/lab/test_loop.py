@@ -14,7 +14,7 @@ from passk_lab.lab.methods import METHODS  # noqa: E402
 from passk_lab.lab.model import ModelConfig  # noqa: E402
 from passk_lab.lab.pretrain import (  # noqa: E402
     PretrainConfig,
-    learning_rate_at,
+    _learning_rate_at,
     pretrain,
 )
 from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
@@ -150,7 +150,7 @@ def test_a_line_cut_short_is_dropped(tmp_path, cut):
 
 def test_learning_rate():
     config = PretrainConfig(steps=1_000, warmup=100, learning_rate=1.0)
-    rates = [learning_rate_at(step, config) for step in range(1_000)]
+    rates = [_learning_rate_at(step, config) for step in range(1_000)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)

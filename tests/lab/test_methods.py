@@ -7,16 +7,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from passk_lab.lab import losses  # noqa: E402
-from passk_lab.lab.loop import TrainConfig, rollout_batch  # noqa: E402
+from passk_lab.lab.loop import TrainConfig, _rollout_batch  # noqa: E402
 from passk_lab.lab.methods import (  # noqa: E402
     METHODS,
     Batch,
     LossOptions,
-    distinct_peers,
+    _distinct_peers,
+    _peers,
+    _strangers,
+    _wrong_peers,
     get_method,
-    peers,
-    strangers,
-    wrong_peers,
 )
 from passk_lab.lab.model import ModelConfig, build_model  # noqa: E402
 from passk_lab.lab.sampling import Samples  # noqa: E402
@@ -58,7 +58,7 @@ def batch(model):
 def test_peers_are_correct_and_not_the_row_itself(batch):
     seen = set()
     for _ in range(50):
-        picked = peers(batch)
+        picked = _peers(batch)
         assert picked[8:] == [None] * 4
         # Rows 0 and 1 hold one answer, row 2 another: row 2 never sees its own.
         assert picked[2] == batch.answers[0]
@@ -69,25 +69,25 @@ def test_peers_are_correct_and_not_the_row_itself(batch):
 
 def test_the_only_correct_row_is_shown_to_itself(batch):
     batch.correct[0] = [False, False, True, False]
-    assert peers(batch)[:4] == [batch.answers[2]] * 4
+    assert _peers(batch)[:4] == [batch.answers[2]] * 4
 
 
 def test_distinct_peers_are_balanced(batch):
     """Two of the three correct rows agree; for the wrong row both answers are equally likely."""
-    popular = dict.fromkeys((peers, distinct_peers), 0)
+    popular = dict.fromkeys((_peers, _distinct_peers), 0)
     for picker in popular:
         for _ in range(600):
             popular[picker] += picker(batch)[3] == batch.answers[0]
-    assert abs(popular[peers] / 600 - 2 / 3) < 0.08
-    assert abs(popular[distinct_peers] / 600 - 1 / 2) < 0.08
+    assert abs(popular[_peers] / 600 - 2 / 3) < 0.08
+    assert abs(popular[_distinct_peers] / 600 - 1 / 2) < 0.08
 
 
 def test_control_demonstrations(batch):
-    assert set(strangers(batch)[:4]) <= {batch.answers[4], batch.answers[6]}
-    assert set(strangers(batch)[8:]) <= set(batch.answers[:8])
-    assert wrong_peers(batch)[0] == batch.answers[3]
+    assert set(_strangers(batch)[:4]) <= {batch.answers[4], batch.answers[6]}
+    assert set(_strangers(batch)[8:]) <= set(batch.answers[:8])
+    assert _wrong_peers(batch)[0] == batch.answers[3]
     batch.correct[:] = False
-    assert strangers(batch) == [None] * 12
+    assert _strangers(batch) == [None] * 12
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -119,7 +119,7 @@ def test_centred_tilt_removes_the_difference_between_correct_rows(batch):
     The gradient with respect to each row's sequence log-probability is its credit; plain reverse
     KL plus the correction leaves the group's mean for every correct row.
     """
-    demos = peers(batch)
+    demos = _peers(batch)
     batch.rng = np.random.default_rng(1)
     teacher = losses.token_logprob(batch.teacher_logits(demos), batch.samples.tokens, batch.mask)
     credit = (teacher - batch.student_logprob.detach()).sum(1)[:3]
@@ -168,9 +168,9 @@ def test_unknown_methods_are_refused():
 
 
 def test_rollouts_depend_on_seed_and_step_alone(model):
-    first = rollout_batch(TASK, model, model, model, CONFIG, 3)
-    again = rollout_batch(TASK, model, model, model, CONFIG, 3)
-    other = rollout_batch(TASK, model, model, model, CONFIG, 4)
+    first = _rollout_batch(TASK, model, model, model, CONFIG, 3)
+    again = _rollout_batch(TASK, model, model, model, CONFIG, 3)
+    other = _rollout_batch(TASK, model, model, model, CONFIG, 4)
     assert first.answers == again.answers
     assert torch.equal(first.samples.tokens, again.samples.tokens)
     assert [p.problem_id for p in first.prompts] != [p.problem_id for p in other.prompts]

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
 from passk_lab.cli import main  # noqa: E402
 from passk_lab.lab.experiments import science  # noqa: E402
-from passk_lab.lab.experiments.science import ScienceSuite, split_questions  # noqa: E402
+from passk_lab.lab.experiments.science import ScienceSuite, _split_questions  # noqa: E402
 from passk_lab.lab.loop import TrainConfig  # noqa: E402
 from passk_lab.lab.model import (  # noqa: E402
     ModelConfig,
@@ -234,7 +234,7 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
     files = sorted((tmp_path / "lab" / "rollouts").iterdir())
     assert [file.name for file in files] == ["base-0.parquet", "grpo-0.parquet", "sdsd-0.parquet"]
     tables = {file.stem: read_rollouts(file) for file in files}
-    asked = {q.problem_id for q in split_questions(load_questions(folder), 2)[1]}
+    asked = {q.problem_id for q in _split_questions(load_questions(folder), 2)[1]}
     for name, table in tables.items():
         assert set(table["problem_id"]) == asked
         assert table.groupby("problem_id").size().tolist() == [3, 3]
@@ -256,7 +256,7 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
     known = "suite 'science-huge' is unknown; the known ones: paths, paths-large, paths-seen, "
     assert known in capsys.readouterr().err
     with pytest.raises(ValueError, match="n_test=5 must leave some of the 5 questions"):
-        split_questions(load_questions(folder), 5)
+        _split_questions(load_questions(folder), 5)
 
 
 def test_scoring_replies_to_questions(folder, tmp_path):

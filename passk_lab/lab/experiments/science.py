@@ -25,13 +25,13 @@ from passk_lab.lab.tasks.science_qa import Question, ScienceTask
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import read_rollouts
 
-__all__ = ["SUITES", "ScienceSuite", "split_questions"]
+__all__ = ["SUITES", "ScienceSuite"]
 
 _SPLIT_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
-class Plan:
+class _Plan:
     """What all runs share: the questions to learn from and those to ask."""
 
     learned: ScienceTask
@@ -75,16 +75,16 @@ class ScienceSuite:
         runs: Sequence[str],
         jobs: int,
         progress: bool,
-    ) -> Plan:
+    ) -> _Plan:
         """Split the questions; too few of them, or one that doesn't fit, is a ValueError."""
         encoder = TextEncoder(base.tokenizer, self.template)
         learned, asked = (
             ScienceTask(part, encoder, self.max_answer_tokens, base.context_length)
-            for part in split_questions(self.questions, self.n_test)
+            for part in _split_questions(self.questions, self.n_test)
         )
-        return Plan(learned, asked, progress)
+        return _Plan(learned, asked, progress)
 
-    def complete(self, folder: Path, plan: Plan, run: str, seed: int) -> bool:
+    def complete(self, folder: Path, plan: _Plan, run: str, seed: int) -> bool:
         """Whether the run's rollouts answer all questions."""
         file = self.result(folder, run, seed)
         return file.exists() and set(read_rollouts(file, columns=[])["problem_id"]) >= {
@@ -96,7 +96,7 @@ class ScienceSuite:
         return run_file(folder, "rollouts", run, seed)
 
     def make(
-        self, base: TransformersBackend, folder: Path, plan: Plan, run: str, seed: int
+        self, base: TransformersBackend, folder: Path, plan: _Plan, run: str, seed: int
     ) -> None:
         """Train one run with one seed, all weights in the precision that they have, and ask."""
         backend = base
@@ -135,7 +135,7 @@ SUITES: dict[str, ScienceSuite] = {
 }  # fmt: skip
 
 
-def split_questions(
+def _split_questions(
     questions: Sequence[Question], n_test: int
 ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
     """Split questions into those to train on and those to ask, always in the same way.
@@ -143,7 +143,7 @@ def split_questions(
     Examples
     --------
     >>> questions = [Question(f"q:{i}", "How much?", "1 m") for i in range(5)]
-    >>> [len(part) for part in split_questions(questions, 2)]
+    >>> [len(part) for part in _split_questions(questions, 2)]
     [3, 2]
     """
     if not 0 < n_test < len(questions):

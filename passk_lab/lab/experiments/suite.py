@@ -33,7 +33,7 @@ from passk_lab.lab.evaluate import (
 )
 from passk_lab.lab.experiments.runs import run_file, side_by_side
 from passk_lab.lab.loop import TrainConfig, train
-from passk_lab.lab.methods import LossOptions
+from passk_lab.lab.methods import METHODS, LossOptions
 from passk_lab.lab.model import ModelConfig, count_parameters, load_model
 from passk_lab.lab.pretrain import PretrainConfig, pretrain
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
@@ -49,7 +49,6 @@ __all__ = [
     "base_report",
     "evaluation_prompts",
     "make_base",
-    "sweep_learning_rates",
 ]
 
 # Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
@@ -71,7 +70,7 @@ PATHS = PathTask(
 
 
 @dataclass(frozen=True)
-class Plan:
+class _Plan:
     """What all runs of a suite share: prompts of every split, and the rate of every run."""
 
     prompts: Mapping[str, Sequence[PathPrompt]]
@@ -142,16 +141,16 @@ class Suite:
 
     def plan(
         self, base: PreTrainedModel, folder: Path, runs: Sequence[str], jobs: int, progress: bool
-    ) -> Plan:
+    ) -> _Plan:
         """Sweep the learning rates that the runs need, and draw the prompts."""
         rates = dict.fromkeys(self.runs, self.learning_rates[0])
         if len(self.learning_rates) > 1:
-            swept = sweep_learning_rates(self, base, folder, runs, jobs, progress)
+            swept = _sweep_learning_rates(self, base, folder, runs, jobs, progress)
             best = swept[swept["chosen"]].set_index("run")["learning_rate"]
             rates = {name: float(best[self.rate_of.get(name, name)]) for name in runs}
-        return Plan(evaluation_prompts(self, base, ALL_SPLITS), rates)
+        return _Plan(evaluation_prompts(self, base, ALL_SPLITS), rates)
 
-    def complete(self, folder: Path, plan: Plan, run: str, seed: int) -> bool:
+    def complete(self, folder: Path, plan: _Plan, run: str, seed: int) -> bool:
         """Whether all files of a run are there."""
         return all(run_file(folder, kind, run, seed).exists() for kind in self._kinds)
 
@@ -163,7 +162,7 @@ class Suite:
     def _kinds(self) -> tuple[str, ...]:
         return ("rollouts", "policies") if self.n_samples else ("policies",)
 
-    def make(self, base: PreTrainedModel, folder: Path, plan: Plan, run: str, seed: int) -> None:
+    def make(self, base: PreTrainedModel, folder: Path, plan: _Plan, run: str, seed: int) -> None:
         """Train one run with one seed, and write its rollouts and its exact policies."""
         note: dict[str, Any] = {"task": asdict(self.task), "run": run, "seed": seed}
         config = None
@@ -208,20 +207,9 @@ def _runs() -> dict[str, TrainConfig]:
         "sdsd/ema-0.05": {"ema_rate": 0.05},
         "sdsd/live": {"teacher": "live"},
         "sdsd/frozen": {"teacher": "frozen"},
-        "sdsd-uniform": {},
-        "sdsd-centred": {},
         "mara": {"options": anchored},
-        "srpo": {},
-        "rl-modulated": {},
-        "rloo": {},
-        "rft": {},
-        "pkpo": {},
-        "sdsd-forward": {},
-        "sdsd-jsd": {},
-        "control-other": {},
-        "control-wrong": {},
-        "control-none": {},
     }
+    options |= {name: {} for name in METHODS if name not in options}
     # Here a student learns most of what it learns within a hundred updates, so that a teacher that
     # moves slowly in comparison takes a hundredth of the student at each. (SDPO's code takes a
     # twentieth, at learning rates a hundred times smaller.)
@@ -414,7 +402,7 @@ def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = Non
     )
 
 
-def sweep_learning_rates(
+def _sweep_learning_rates(
     suite: Suite,
     base: PreTrainedModel,
     folder: Path,

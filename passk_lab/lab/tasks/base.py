@@ -1,39 +1,7 @@
 """What training needs of a task, and a check of it.
 
-A task is any object with the attributes and methods of `Task`; it inherits from nothing. Here is
-a whole one: write a number as a sum of two numbers. Its answers are strings, and equal strings are
-the same solution (the same *mode*), so "1+2" and "2+1" count as two.
-
->>> from dataclasses import dataclass
->>> @dataclass(frozen=True)
-... class Sum:
-...     total: int
-...     @property
-...     def problem_id(self) -> str:
-...         return f"sum-{self.total}"
->>> class Sums:
-...     name = "sums"
-...     pad_id, eos_id, bos_id, demo_id, answer_id, first = 0, 1, 2, 3, 4, 5
-...     vocab_size, context_length, max_answer_tokens = 5 + 20, 9, 3
-...     def sample(self, n, rng):
-...         return [Sum(int(total)) for total in rng.integers(2, 20, n)]
-...     def encode(self, prompt, demo=None):
-...         shown = [] if demo is None else [self.demo_id, *self.encode_answer(demo)[:-1]]
-...         return [self.bos_id, self.first + prompt.total, *shown, self.answer_id]
-...     def encode_answer(self, answer):
-...         return [self.first + int(part) for part in answer.split("+")] + [self.eos_id]
-...     def decode(self, tokens):
-...         tokens = list(tokens)
-...         if self.eos_id not in tokens:
-...             return None
-...         numbers = [int(token) - self.first for token in tokens[: tokens.index(self.eos_id)]]
-...         valid = len(numbers) == 2 and min(numbers) >= 0
-...         return "+".join(map(str, numbers)) if valid else None
-...     def verify(self, prompt, answer):
-...         return answer in self.correct_answers(prompt)
-...     def correct_answers(self, prompt):
-...         return [f"{part}+{prompt.total - part}" for part in range(prompt.total + 1)]
->>> check_task(Sums())
+A task is any object with the attributes and methods of `Task`; it inherits from nothing.
+CONTRIBUTING.md has a whole one.
 """
 
 from __future__ import annotations

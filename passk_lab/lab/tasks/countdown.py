@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from passk_lab.lab.tasks.text import TextTask
 
-__all__ = ["EXAMPLES", "CountdownTask", "Game", "canonical", "solutions"]
+__all__ = ["EXAMPLES", "CountdownTask", "Game", "solutions"]
 
 # The worked examples of the prompt: numbers in the order of use, as a small model copies in order.
 EXAMPLES = (
@@ -175,7 +175,7 @@ def _render(sign: int, form: _Form) -> str:
     return first + "".join(f" {'-' if s < 0 else '+'} {_render(1, part)}" for s, part in terms[1:])
 
 
-def canonical(node: ast.expr) -> str:
+def _canonical(node: ast.expr) -> str:
     """Write an expression in the form that all its rearrangements share.
 
     A difference counts as a sum with negative terms and a quotient as a product with inverse
@@ -189,7 +189,7 @@ def canonical(node: ast.expr) -> str:
     Examples
     --------
     >>> for text in ("(2*4) + 3", "9 - (4 - 1)", "(2 - 5) * (1 - 3)"):
-    ...     print(canonical(ast.parse(text, mode="eval").body))
+    ...     print(_canonical(ast.parse(text, mode="eval").body))
     3 + 2*4
     1 + 9 - 4
     (3 - 1)*(5 - 2)
@@ -206,7 +206,7 @@ def solutions(numbers: Sequence[int], target: int) -> set[str]:
     ['(2 + 2)/1', '1*(2 + 2)', '1*2*2', '2 + 1*2', '2 + 2/1', '2*2/1']
     """
     trees = _expressions(tuple(ast.Constant(number) for number in numbers))
-    return {canonical(tree) for tree, value in trees if value == target}
+    return {_canonical(tree) for tree, value in trees if value == target}
 
 
 def _expressions(leaves: tuple[ast.expr, ...]) -> Iterator[tuple[ast.expr, Fraction]]:
@@ -318,4 +318,4 @@ class CountdownTask(TextTask[Game]):
 def _canonical_answer(reply: str | None) -> str | None:
     answer = None if reply is None else _extract(reply)
     tree = None if answer is None else _parse(answer)
-    return None if tree is None else canonical(tree)
+    return None if tree is None else _canonical(tree)

@@ -34,7 +34,7 @@ from passk_lab.lab.tasks.text import TextTask
 from passk_lab.rollouts.files import numbered_jsonl
 from passk_lab.rollouts.table import PathLike
 
-__all__ = ["Question", "ScienceTask", "load_questions", "prompt_text", "read_answer"]
+__all__ = ["Question", "ScienceTask", "load_questions"]
 
 TOLERANCE = 0.02
 
@@ -122,11 +122,11 @@ class Question:
     @property
     def text(self) -> str:
         """What the user says."""
-        return prompt_text(self)
+        return _prompt_text(self)
 
     def read(self, reply: str | None) -> str | None:
-        """Canonical answer in a reply, see `read_answer`."""
-        return read_answer(self, reply)
+        """Canonical answer in a reply, see `passk_lab.lab.tasks.science_qa`."""
+        return _read_answer(self, reply)
 
     def accepts(self, answer: str | None) -> bool:
         """Whether a canonical answer is right."""
@@ -250,12 +250,12 @@ def _text(record: dict[str, Any], field: str) -> str:
     return value
 
 
-def prompt_text(question: Question) -> str:
+def _prompt_text(question: Question) -> str:
     r"""Write a question as the text of a user's message.
 
     Examples
     --------
-    >>> print(prompt_text(Question("mine:1", "Which is a metal?", "A",
+    >>> print(_prompt_text(Question("mine:1", "Which is a metal?", "A",
     ...                            (("A", "iron"), ("B", "neon")))))
     Which is a metal?
     <BLANKLINE>
@@ -279,7 +279,7 @@ def prompt_text(question: Question) -> str:
     return "\n".join(lines)
 
 
-def read_answer(question: Question, text: str | None) -> str | None:
+def _read_answer(question: Question, text: str | None) -> str | None:
     r"""Find the answer in a reply, in its canonical form.
 
     Parameters
@@ -298,10 +298,10 @@ def read_answer(question: Question, text: str | None) -> str | None:
     Examples
     --------
     >>> metal = Question("mine:1", "Which is a metal?", "A", (("A", "iron"), ("B", "neon")))
-    >>> [read_answer(metal, t) for t in ("Neon is a gas.\nAnswer: A", "(b)", "Iron", "A or B")]
+    >>> [_read_answer(metal, t) for t in ("Neon is a gas.\nAnswer: A", "(b)", "Iron", "A or B")]
     ['A', 'B', 'A', None]
     >>> speed = Question("mine:2", "How fast?", "10 m/s")
-    >>> [read_answer(speed, t) for t in ("Answer: 36 km/h", "12.5", "It takes 3 s.", "fast")]
+    >>> [_read_answer(speed, t) for t in ("Answer: 36 km/h", "12.5", "It takes 3 s.", "fast")]
     ['10 m/s', '12.5 m/s', '3 s', None]
     """
     if not text:

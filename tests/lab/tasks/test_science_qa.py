@@ -24,8 +24,6 @@ from passk_lab.lab.tasks.science_qa import (
     Question,
     ScienceTask,
     load_questions,
-    prompt_text,
-    read_answer,
 )
 from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.table import validate_rollouts
@@ -131,7 +129,7 @@ def test_what_is_written_is_read(value, unit, frame):
 @given(st.text(alphabet=string.printable + "×·°µΩ²⁻¹−{}\\^$", max_size=80))
 def test_any_text_is_read(text):
     for question in (METAL, ACCELERATION):
-        answer = read_answer(question, text)
+        answer = question.read(text)
         assert answer is None or isinstance(answer, str)
 
 
@@ -141,8 +139,8 @@ def test_any_text_is_read(text):
 )
 def test_long_nonsense_is_read(text):
     # A model that repeats itself: quadratic work here would take minutes.
-    assert read_answer(METAL, text) is None
-    assert read_answer(ACCELERATION, text) != ACCELERATION.answer
+    assert METAL.read(text) is None
+    assert ACCELERATION.read(text) != ACCELERATION.answer
 
 
 # ------------------------------------------------------------------ answers
@@ -181,14 +179,14 @@ def test_long_nonsense_is_read(text):
     ],
 )
 def test_choices(text, answer):
-    assert read_answer(METAL, text) == answer
+    assert METAL.read(text) == answer
 
 
 def test_choices_that_look_like_labels():
     smiles = (("A", "CC"), ("B", "C=CC(=O)O"), ("C", "C#N"), ("D", "B"))
     question = Question("mine:3", "Which is an acid?", "B", smiles)
-    assert [read_answer(question, f"Answer: {text}") for _, text in smiles] == list("ABCD")
-    assert read_answer(question, "Answer: C") == "C"
+    assert [question.read(f"Answer: {text}") for _, text in smiles] == list("ABCD")
+    assert question.read("Answer: C") == "C"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +207,7 @@ def test_choices_that_look_like_labels():
     ],
 )
 def test_numbers(text, answer):
-    assert read_answer(ACCELERATION, text) == answer
+    assert ACCELERATION.read(text) == answer
 
 
 @given(st.floats(0.01, 1e6), st.floats(0, 0.5), st.floats(-1, 1))
@@ -217,13 +215,13 @@ def test_tolerance(truth, tolerance, error):
     question = Question("q:1", "?", f"{truth!r} m", tolerance=tolerance)
     reply = truth * (1 + error)
     right = abs(reply - truth) <= tolerance * abs(truth)
-    assert (read_answer(question, f"Answer: {reply!r} m") == question.answer) == right
+    assert (question.read(f"Answer: {reply!r} m") == question.answer) == right
 
 
 def test_numbers_without_tolerance_are_told_apart():
     question = Question("q:1", "?", "3 m", tolerance=0)
-    assert read_answer(question, "3.0000000001") == "3.0000000001 m"
-    assert read_answer(question, "3.0") == "3 m"
+    assert question.read("3.0000000001") == "3.0000000001 m"
+    assert question.read("3.0") == "3 m"
 
 
 @pytest.mark.parametrize(
@@ -387,11 +385,11 @@ def test_task_holds_its_promises(task):
 
 def test_prompts_are_chats_with_the_question(task, tokenizer):
     text = tokenizer.decode(task.encode(METAL))
-    assert text == f"<user>user: {prompt_text(METAL)}<end><user>assistant: "
+    assert text == f"<user>user: {METAL.text}<end><user>assistant: "
     for label, content in CHOICES:
         assert f"{label}. {content}" in text
     shown = tokenizer.decode(task.encode(METAL, "Iron rusts.\nAnswer: A"))
-    assert prompt_text(METAL) in shown
+    assert METAL.text in shown
     assert "Correct solution:\n\nIron rusts.\nAnswer: A" in shown
     assert "the number in m/s^2" in tokenizer.decode(task.encode(ACCELERATION))
 
@@ -430,9 +428,9 @@ def test_tasks_that_cannot_work(task, tokenizer):
 def test_the_verifier_accepts_every_shipped_answer():
     for question in load_questions(SHIPPED):
         reply = f"It follows.\nAnswer: {question.answer}"
-        assert read_answer(question, reply) == question.answer
+        assert question.read(reply) == question.answer
         wrong = f"Answer: {1.05 * question.value!r} {question.unit}"
-        assert read_answer(question, wrong) != question.answer
+        assert question.read(wrong) != question.answer
 
 
 def test_importing_needs_neither_torch_nor_pint():
