@@ -1,5 +1,7 @@
 # make figures   a virtual env with the light core, then every figure from data/
-# make test      everything the tests need, then lint, types and tests
+# make check     the core's quick tests, without torch: seconds
+# make test      everything the tests need, then lint, types, contracts of imports and tests
+# make coverage  the tests once more, and the share of lines that they run
 # make docs      the documentation as a site in site/
 # make notebooks executes the notebooks in place (some minutes)
 # make bench     speed as ratios against peers in one run
@@ -9,7 +11,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lint docs notebooks bench clean
+.PHONY: help figures check test coverage minimal lint docs notebooks bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -22,12 +24,21 @@ $(VENV)/.core: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet -e . -c $(CONSTRAINTS)
 	@touch $@
 
+$(VENV)/.test: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet -e '.[test]' -c $(CONSTRAINTS)
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet -e '.[dev,docs,train,embed]' -c $(CONSTRAINTS)
-	@touch $@
+	@touch $@ $(VENV)/.test
 
 figures: $(VENV)/.core
 	$(BIN)/python figures/regenerate.py
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -m 'not slow and not train' --ignore=tests/lab --ignore=passk_lab/lab
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -37,6 +48,18 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n 2 --cov=passk_lab --cov-report=term
+
+# The core without extras, installed as users install it.
+minimal:
+	$(PYTHON) -m venv --clear build/minimal
+	build/minimal/bin/python -m pip install --quiet . 'pytest' -c $(CONSTRAINTS)
+	build/minimal/bin/passk-lab report data/countdown/rollouts.parquet --baseline T=1.0 \
+	    --out build/minimal/report
+	cd build/minimal && bin/python -m pytest -q --doctest-modules --ignore-glob='*/lab/*' \
+	    --pyargs passk_lab
 
 # NO_MKDOCS_2_WARNING: no advertisement of the theme's successor.
 docs: $(VENV)/.dev

