@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
+CORE := --ignore-glob='*/lab/*' --ignore-glob='*/distributed.py' # needs no extra
 
 .DEFAULT_GOAL := help
 .PHONY: help figures check test coverage minimal lint docs notebooks bench clean
@@ -38,7 +39,7 @@ figures: $(VENV)/.core
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q -m 'not slow and not train' --ignore=tests/lab --ignore=passk_lab/lab
+	$(BIN)/python -m pytest -q -m 'not slow and not train' $(CORE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -55,11 +56,10 @@ coverage: $(VENV)/.dev
 # The core without extras, installed as users install it.
 minimal:
 	$(PYTHON) -m venv --clear build/minimal
-	build/minimal/bin/python -m pip install --quiet . 'pytest' -c $(CONSTRAINTS)
+	build/minimal/bin/python -m pip install --quiet . pytest -c $(CONSTRAINTS)
 	build/minimal/bin/passk-lab report data/countdown/rollouts.parquet --baseline T=1.0 \
 	    --out build/minimal/report
-	cd build/minimal && bin/python -m pytest -q --doctest-modules --ignore-glob='*/lab/*' \
-	    --pyargs passk_lab
+	cd build/minimal && bin/python -m pytest -q --doctest-modules $(CORE) --pyargs passk_lab
 
 # NO_MKDOCS_2_WARNING: no advertisement of the theme's successor.
 docs: $(VENV)/.dev
