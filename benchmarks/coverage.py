@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from measuring import table
 from scipy import optimize, special, stats
 from tqdm import tqdm
 
@@ -121,12 +122,11 @@ def comparisons() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(table: pd.DataFrame) -> str:
-    lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def main() -> None:
+    curves, paired = (
+        table([*found.columns], found.astype(str).to_numpy().tolist())
+        for found in (single_curves(), comparisons())
+    )
     text = f"""# Coverage of the intervals
 
 How often a nominal 95 % interval holds the truth, in percent with its Monte Carlo error, from
@@ -138,7 +138,7 @@ mean over exactly the problems drawn; each is judged by its own aim. Accuracies 
 Beta(0.5, 1), a benchmark of mixed difficulty, or Beta(0.1, 2), where most problems are nearly
 hopeless.
 
-{markdown(single_curves())}
+{curves}
 How to read it: the bootstrap holds its level from about 100 problems on, and with 20 unless few
 problems carry the result: rare successes at k = 1, rare failures at the largest k. There the
 problem that matters may not be in the sample, and every interval built on the observed spread is
@@ -155,7 +155,7 @@ One run made sharper than the other, better at k = 1 and worse at k = 32, on the
 The last columns: the band holds all six differences at once; the interval of the crossing point
 holds the true one.
 
-{markdown(comparisons())}"""
+{paired}"""
     TARGET.write_text(text)
     print(text)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import table
 from tqdm import tqdm
 
 from passk_lab.metrics import (
@@ -198,11 +199,6 @@ def simulate(problem: Problem, seed: int) -> dict[tuple[str, int], np.ndarray]:
             for metric in METRICS:
                 found.setdefault((metric.name, n), []).append(metric.value(sample[metric.reads]))
     return {key: np.array(values) for key, values in found.items()}
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def bias_rows(problem: Problem, found: dict[tuple[str, int], np.ndarray]) -> list[list[str]]:

@@ -24,7 +24,7 @@ N_RESAMPLES = 10_000
 SEED = 0
 # Temperature 1 samples the model's own distribution; a lower one sharpens it.
 BASELINE = "T=1.0"
-STYLES = method_styles([BASELINE, "T=0.6"], BASELINE)
+STYLES = method_styles(["T=0.6", BASELINE], BASELINE)
 
 
 def load(data: Path) -> Any:
