@@ -39,7 +39,6 @@ from passk_lab.metrics.functional import (
     two_modes_at_k,
 )
 from passk_lab.metrics.ngram import (
-    NGRAM_METRICS,
     Texts,
     compression_ratio,
     distinct_n,
@@ -65,7 +64,6 @@ from passk_lab.metrics.tokenizers import TOKENIZERS, tokenize
 
 __all__ = [
     "METRICS",
-    "NGRAM_METRICS",
     "TOKENIZERS",
     "CachedEmbedder",
     "Embedder",

@@ -45,7 +45,7 @@ __all__ = [
 _BLOCK = 1 << 20  # numbers held at once
 
 
-@metric("counts", option="tau", unit_interval=True)
+@metric("counts", option="tau")
 def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.ArrayLike) -> Any:
     """Cover@tau: 1 where at least a share tau of the samples is correct, else 0.
 
@@ -89,7 +89,7 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
     return float(covered) if covered.ndim == 0 else covered
 
 
-@metric("counts", unit_interval=True)
+@metric("counts")
 def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Area under pass@k over log k, from k = 1 to ``k_max``, by log ``k_max``.
 
@@ -189,11 +189,11 @@ def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: i
     return _ratio(np.asarray(tax, dtype=np.float64), largest)
 
 
-@metric("counts", "always_solved", share="always", unit_interval=True,
+@metric("counts", "always_solved", share="always",
         says="Problems of whose samples all are correct.")  # fmt: skip
-@metric("counts", "sometimes_solved", share="sometimes", better="neither", unit_interval=True,
+@metric("counts", "sometimes_solved", share="sometimes", better="neither",
         says="Problems of whose samples some are correct, but not all.")  # fmt: skip
-@metric("counts", "never_solved", share="never", better="lower", unit_interval=True,
+@metric("counts", "never_solved", share="never", better="lower",
         says="Problems of whose samples none is correct.")  # fmt: skip
 def solved_share(
     n_samples: npt.ArrayLike,

@@ -24,6 +24,7 @@ from scipy import linalg
 
 from passk_lab.metrics._modes import hill_of_shares
 from passk_lab.metrics._vectors import Floats, sklearn_module, unit_rows
+from passk_lab.metrics.registry import metric
 
 __all__ = [
     "effective_rank",
@@ -35,6 +36,7 @@ __all__ = [
 THRESHOLD = 0.3  # cosine distance; see semantic_modes
 
 
+@metric("embeddings", "cosine_distance")
 def pairwise_cosine_distance(embeddings: npt.ArrayLike) -> float:
     """Mean of 1 - cosine over all pairs of different rows.
 
@@ -68,6 +70,7 @@ def pairwise_cosine_distance(embeddings: npt.ArrayLike) -> float:
     return float(max(0.0, 1 - (together @ together - n) / (n * (n - 1))))
 
 
+@metric("embeddings", "vendi")
 def vendi_score(embeddings: npt.ArrayLike, q: float = 1.0) -> float:
     """Vendi score: the effective number of different rows.
 
@@ -111,6 +114,7 @@ def vendi_score(embeddings: npt.ArrayLike, q: float = 1.0) -> float:
     return float(hill_of_shares(_spectrum(unit_rows(embeddings)), order)[0])
 
 
+@metric("embeddings")
 def effective_rank(embeddings: npt.ArrayLike) -> float:
     """Effective rank of the unit rows: the exponential entropy of their singular values.
 

@@ -22,14 +22,14 @@ estimates H / E n_tokens, with a bias that falls as 1 / n_samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab.metrics.registry import metric
+
 __all__ = [
-    "ENTROPY_METRICS",
     "entropy_per_token",
     "entropy_rate",
     "mean_token_entropy",
@@ -40,6 +40,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
+@metric("logprobs", columns=("logprob",), better="neither")
 def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
     """Entropy of whole answers, -mean log p(y), and its standard error.
 
@@ -69,6 +70,7 @@ def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
     return _mean_and_error(_surprisals(logprob))
 
 
+@metric("logprobs", columns=("token_entropy", "n_tokens"), better="neither")
 def sequence_entropy_from_tokens(
     token_entropy: npt.ArrayLike, n_tokens: npt.ArrayLike
 ) -> tuple[float, float]:
@@ -104,6 +106,7 @@ def sequence_entropy_from_tokens(
     return _mean_and_error(entropy * _lengths(n_tokens, len(entropy), least=0))
 
 
+@metric("logprobs", columns=("logprob", "n_tokens"), better="neither")
 def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
     """Mean over answers of -log p(y) / n_tokens, and its standard error.
 
@@ -133,6 +136,7 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
     return _mean_and_error(values / _lengths(n_tokens, len(values)))
 
 
+@metric("logprobs", columns=("logprob", "n_tokens"), better="neither")
 def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
     """Σ -log p(y) / Σ n_tokens over answers, and its standard error (delta method).
 
@@ -159,6 +163,7 @@ def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float
     return rate, error / float(lengths.mean())
 
 
+@metric("logprobs", "token_entropy", columns=("token_entropy",), better="neither")
 def mean_token_entropy(
     token_entropy: npt.ArrayLike, n_tokens: npt.ArrayLike | None = None
 ) -> tuple[float, float]:
@@ -194,17 +199,6 @@ def mean_token_entropy(
     mean = float(values @ lengths / lengths.sum())
     _, error = _mean_and_error((values - mean) * lengths)
     return mean, error / float(lengths.mean())
-
-
-# Each metric and the columns of the rollouts table that are its arguments, in the order of the
-# summary.
-ENTROPY_METRICS: dict[str, tuple[Callable[..., tuple[float, float]], tuple[str, ...]]] = {
-    "token_entropy": (mean_token_entropy, ("token_entropy",)),
-    "sequence_entropy": (sequence_entropy, ("logprob",)),
-    "sequence_entropy_from_tokens": (sequence_entropy_from_tokens, ("token_entropy", "n_tokens")),
-    "entropy_per_token": (entropy_per_token, ("logprob", "n_tokens")),
-    "entropy_rate": (entropy_rate, ("logprob", "n_tokens")),
-}
 
 
 def _mean_and_error(values: Floats) -> tuple[float, float]:

@@ -146,7 +146,7 @@ def coverage_at_k(
     return modes.shaped(rarefied(modes, n, check_draws(k, n)) / exist[:, None], k)
 
 
-@metric("correct", unit_interval=True)
+@metric("correct")
 def two_modes_at_k(
     mode_counts: Counts, k: npt.ArrayLike, *, n_samples: npt.ArrayLike | None = None
 ) -> Any:

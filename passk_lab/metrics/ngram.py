@@ -30,10 +30,10 @@ import numpy as np
 import numpy.typing as npt
 
 from passk_lab.metrics._texts import Floats, Ints, Texts, UndefinedError, check_texts, dense
+from passk_lab.metrics.registry import metric
 from passk_lab.metrics.tokenizers import Tokenizer
 
 __all__ = [
-    "NGRAM_METRICS",
     "Texts",
     "compression_ratio",
     "distinct_n",
@@ -55,6 +55,8 @@ _BLOCK = 1 << 22  # pairs of texts held at once
 # --- Metrics of one problem's texts ---
 
 
+@metric("tokens", "distinct_2", n=2, says="Share of the word pairs that are distinct.")
+@metric("tokens", "distinct_1", n=1, says="Share of the words that are distinct.")
 def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = "words") -> float:
     """Share of distinct n-grams among all n-grams of the texts.
 
@@ -90,6 +92,7 @@ def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = 
     return distinct / total
 
 
+@metric("tokens")
 def ead(
     texts: Sequence[str] | Texts,
     n: int = 1,
@@ -143,6 +146,7 @@ def ead_of_counts(distinct: int, total: int, vocabulary_size: float) -> float:
     return float(distinct / expected)
 
 
+@metric("tokens", "ngram_diversity")
 def ngram_diversity_score(
     texts: Sequence[str] | Texts, max_order: int = 4, tokenizer: Tokenizer = "words"
 ) -> float:
@@ -180,6 +184,7 @@ def ngram_diversity_score(
     return sum(distinct_n(found, n) for n in range(1, max_order + 1))
 
 
+@metric("tokens", better="lower")
 def self_bleu(
     texts: Sequence[str] | Texts,
     max_order: int = 4,
@@ -264,6 +269,7 @@ def self_bleu(
     return float(score.mean()) if average else score
 
 
+@metric("tokens", "rouge_l", better="lower", extra="text")
 def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = "words") -> float:
     """Mean ROUGE-L of all pairs of texts.
 
@@ -326,6 +332,7 @@ def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = 
     return total / (n * (n - 1) / 2)
 
 
+@metric("tokens", better="lower")
 def self_repetition(
     texts: Sequence[str] | Texts, n: int = 4, tokenizer: Tokenizer = "words"
 ) -> float:
@@ -368,6 +375,8 @@ def self_repetition(
     return float(np.log1p(others).mean())
 
 
+@metric("texts", "compression_zstd", better="lower", algorithm="zstd", extra="text")
+@metric("texts", "compression_gzip", better="lower", algorithm="gzip")
 def compression_ratio(
     texts: Sequence[str], algorithm: Literal["gzip", "zstd"] = "gzip", separator: str = "\n"
 ) -> float:
@@ -413,18 +422,6 @@ def compression_ratio(
     if algorithm == "zstd":
         return len(data) / len(_zstd(data))
     raise ValueError(f"algorithm={algorithm!r} is none of 'gzip', 'zstd'")
-
-
-DEFAULT_METRICS = (
-    "distinct_1",
-    "distinct_2",
-    "ead",
-    "ngram_diversity",
-    "self_bleu",
-    "self_repetition",
-    "compression_gzip",
-)
-NGRAM_METRICS = (*DEFAULT_METRICS, "rouge_l", "compression_zstd")
 
 
 def _check_order(max_order: int) -> None:

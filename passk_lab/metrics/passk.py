@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-@metric("counts", unit_interval=True)
+@metric("counts")
 def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Unbiased pass@k: the chance that at least one of k samples is correct.
 
@@ -92,7 +92,7 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
     return over_distinct(_pass, n_samples, n_correct, k)
 
 
-@metric("counts", unit_interval=True)
+@metric("counts")
 def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Unbiased pass^k: the chance that all k samples are correct, C(c, k) / C(n, k).
 
@@ -117,7 +117,7 @@ def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayL
     return over_distinct(lambda n, c, k: np.exp(log_ratio(n, n - c, k)), n_samples, n_correct, k)
 
 
-@metric("counts", option="tau", unit_interval=True)
+@metric("counts", option="tau")
 def g_pass_at_k(
     n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike, tau: float
 ) -> Any:
@@ -157,7 +157,7 @@ def g_pass_at_k(
     )
 
 
-@metric("counts", unit_interval=True)
+@metric("counts")
 def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """mG-Pass@k: G-Pass@k(tau) averaged over tau from 1/2 to 1.
 
@@ -192,7 +192,7 @@ def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.Arra
     )
 
 
-@metric("counts", unit_interval=True)
+@metric("counts")
 def bayes_pass_at_k(
     n_samples: npt.ArrayLike,
     n_correct: npt.ArrayLike,
@@ -244,7 +244,7 @@ def _pass(n: Floats, c: Floats, k: Floats) -> Floats:
     return 0.0 - np.expm1(log_ratio(n, c, k))  # 0.0 -: no negative zeros
 
 
-@metric("ranked", unit_interval=True)
+@metric("ranked")
 def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Accuracy of best-of-k: the chance that the highest-scored of k samples is correct.
 
@@ -356,7 +356,7 @@ def _expect_top(ranked: Floats, k: npt.ArrayLike) -> Any:
     return float(result) if np.ndim(result) == 0 else result
 
 
-@metric("verdicts", unit_interval=True)
+@metric("verdicts")
 def maj_at_k(
     mode_counts: npt.ArrayLike,
     mode_correct: npt.ArrayLike,

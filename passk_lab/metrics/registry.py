@@ -16,8 +16,9 @@ needs            arguments                                               columns
 ``scores``       scores of problems with equally many samples            ``score``
 ``ranked``       the same, and which samples are correct                 ``score``
 ``texts``        one problem's texts                                     ``text``
+``tokens``       the same, cut into tokens: `Texts`                      ``text``
 ``embeddings``   embeddings of one problem's texts                       ``text``
-``logprobs``     one problem's values of ``columns``                     those
+``logprobs``     one problem's values of ``columns``, to a value and error those
 ===============  ======================================================  ==========================
 
 A metric at k gets ``k`` (or ``k_max``) as its last positional argument; those of answers also
@@ -34,7 +35,16 @@ from typing import Any, Literal, TypeVar, get_args
 __all__ = ["METRICS", "Metric", "find_metric", "metric"]
 
 Need = Literal[
-    "counts", "modes", "correct", "verdicts", "scores", "ranked", "texts", "embeddings", "logprobs"
+    "counts",
+    "modes",
+    "correct",
+    "verdicts",
+    "scores",
+    "ranked",
+    "texts",
+    "tokens",
+    "embeddings",
+    "logprobs",
 ]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,8 +71,8 @@ class Metric:
         What it is, in one line.
     fixed : dict
         Arguments that this name sets.
-    unit_interval : bool
-        It lies between 0 and 1.
+    extra : str or None
+        The extra of the package that it needs; such metrics have to be asked for.
     harmonic : bool
         Problems are averaged by the harmonic mean: it is the inverse of a chance, which may be 0.
     """
@@ -76,8 +86,8 @@ class Metric:
     option: str | None
     says: str
     fixed: dict[str, Any]
-    unit_interval: bool
     harmonic: bool
+    extra: str | None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the function with what the name fixes."""
@@ -101,6 +111,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": ("score",),
     "ranked": ("score",),
     "texts": ("text",),
+    "tokens": ("text",),
     "embeddings": ("text",),
 }
 
@@ -113,8 +124,8 @@ def metric(
     columns: tuple[str, ...] | None = None,
     option: str | None = None,
     says: str | None = None,
-    unit_interval: bool = False,
     harmonic: bool = False,
+    extra: str | None = None,
     **fixed: Any,
 ) -> Callable[[Function], Function]:
     """Register a function as a metric; the function itself stays as it is.
@@ -125,7 +136,7 @@ def metric(
         See the module.
     name : str, optional
         Default: the function's.
-    better, columns, option, unit_interval, harmonic
+    better, columns, option, harmonic, extra
         See `Metric`. Columns follow from ``needs``, but for "logprobs".
     says : str, optional
         Default: the first line of the docstring.
@@ -144,7 +155,7 @@ def metric(
 
     Examples
     --------
-    >>> @metric("counts", better="higher", unit_interval=True)
+    >>> @metric("counts", better="higher")
     ... def share_correct(n_samples, n_correct):
     ...     \"\"\"Share of the samples that are correct.\"\"\"
     ...     return n_correct / n_samples
@@ -169,8 +180,8 @@ def metric(
             option=option,
             says=says or (inspect.getdoc(function) or "").partition("\n")[0],
             fixed=fixed,
-            unit_interval=unit_interval,
             harmonic=harmonic,
+            extra=extra,
         )
         return function
 

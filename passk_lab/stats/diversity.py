@@ -12,7 +12,6 @@ import pandas as pd
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.metrics.embedding import THRESHOLD
 from passk_lab.metrics.functional import semantic_entropy
-from passk_lab.metrics.ngram import DEFAULT_METRICS
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
@@ -33,7 +32,7 @@ def diversity_summary(
     *,
     embedder: str | Embedder | None = None,
     threshold: float = THRESHOLD,
-    ngram_metrics: Sequence[str] = DEFAULT_METRICS,
+    ngram_metrics: Sequence[str] | None = None,
     **options: Unpack[TextOptions],
 ) -> pd.DataFrame:
     """Average every diversity metric of each run over problems, with intervals and differences.
@@ -49,9 +48,8 @@ def diversity_summary(
     threshold : float
         Cosine distance below which texts are of one meaning: see
         `passk_lab.metrics.embedding.semantic_modes`.
-    ngram_metrics : sequence of str
-        Of `passk_lab.metrics.ngram.NGRAM_METRICS`; "rouge_l" and "compression_zstd" need the
-        extra ``text`` and have to be asked for.
+    ngram_metrics : sequence of str, optional
+        As for `ngram_summary`.
     **options
         Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`. With ``n_samples``
         "all" texts and embeddings rest on all there are, which compares runs of unequal numbers

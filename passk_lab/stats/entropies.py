@@ -8,7 +8,7 @@ from typing import Any, Unpack, cast
 import numpy as np
 import pandas as pd
 
-from passk_lab.metrics.entropy import ENTROPY_METRICS, Floats
+from passk_lab.metrics.registry import METRICS, Metric
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.estimates import mean_table
@@ -82,24 +82,23 @@ def entropy_values(
         metrics = entropies_of(table.columns)
         if not metrics:
             raise ValueError("rollouts: entropies need the column 'logprob' or 'token_entropy'")
-    for metric in metrics:
-        if metric not in ENTROPY_METRICS:
-            raise ValueError(
-                f"metrics holds {metric!r}, which is none of {', '.join(ENTROPY_METRICS)}"
-            )
-        for name in ENTROPY_METRICS[metric][1]:
+    chosen = [_entropy(name) for name in metrics]
+    for metric in chosen:
+        for name in metric.columns:
             if name not in table.columns:
-                raise ValueError(f"rollouts: column {name!r} is missing; {metric} needs it")
+                raise ValueError(f"rollouts: column {name!r} is missing; {metric.name} needs it")
     if not len(table):
         raise ValueError("rollouts: the table holds no rollouts")
     rows = []
     for key, part in table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True):
         *run, problem = cast(tuple[Any, ...], key)
+        columns = {
+            name: part[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            for metric in chosen
+            for name in metric.columns
+        }
         try:
-            found = [
-                function(*(_column(part, name) for name in needs))[0]
-                for function, needs in map(ENTROPY_METRICS.__getitem__, metrics)
-            ]
+            found = [metric(*(columns[name] for name in metric.columns))[0] for metric in chosen]
         except ValueError as error:
             raise ValueError(f"problem_id={problem!r}: {error}") from error
         rows.append((*run, problem, *found))
@@ -108,8 +107,15 @@ def entropy_values(
 
 def entropies_of(columns: Iterable[str]) -> list[str]:
     """Metrics that a table with these columns allows."""
-    return [metric for metric, (_, needs) in ENTROPY_METRICS.items() if set(needs) <= set(columns)]
+    return [name for name, metric in _entropies().items() if set(metric.columns) <= set(columns)]
 
 
-def _column(part: pd.DataFrame, name: str) -> Floats:
-    return part[name].to_numpy(dtype=np.float64, na_value=np.nan)
+def _entropies() -> dict[str, Metric]:
+    return {name: metric for name, metric in METRICS.items() if metric.needs == "logprobs"}
+
+
+def _entropy(name: str) -> Metric:
+    known = _entropies()
+    if name not in known:
+        raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(known)}")
+    return known[name]

@@ -181,7 +181,7 @@ def _of_frame(
     rng = np.random.default_rng(0)  # which texts are compared where a problem has more
     if metric.needs == "logprobs":
         frame = entropy_values(rollouts, [metric.name], by)
-    elif metric.needs == "texts":
+    elif metric.needs in ("texts", "tokens"):
         frame = ngram_values(rollouts, [metric.name], by, TextChoice(**options), rng)[0]
     else:
         counted = as_counts(rollouts, by, modes=True)

@@ -11,19 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.metrics.ngram import (
-    DEFAULT_METRICS,
-    NGRAM_METRICS,
-    Texts,
-    UndefinedError,
-    compression_ratio,
-    distinct_n,
-    ead_of_counts,
-    ngram_diversity_score,
-    rouge_l_homogenisation,
-    self_bleu,
-    self_repetition,
-)
+from passk_lab.metrics.ngram import Texts, UndefinedError, ead_of_counts
+from passk_lab.metrics.registry import METRICS, Metric
 from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import PathLike
@@ -115,7 +104,7 @@ def split_options(options: TextOptions) -> tuple[TextChoice, Resampling]:
 
 def ngram_summary(
     rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     by: Sequence[str] = ("run", "split"),
     **options: Unpack[TextOptions],
 ) -> pd.DataFrame:
@@ -125,9 +114,8 @@ def ngram_summary(
     ----------
     rollouts : DataFrame or path
         A rollouts table with the column ``text``, or a file of one.
-    metrics : sequence of str
-        Of `NGRAM_METRICS`; those that need an extra ("rouge_l", "compression_zstd") have to be
-        asked for.
+    metrics : sequence of str, optional
+        Metrics of texts. Default: all but those that need an extra ("rouge_l", "compression_zstd").
     by : sequence of str
         Columns that tell runs apart.
     **options
@@ -168,7 +156,7 @@ def ngram_summary(
 
 def ngram_values(
     rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str],
+    metrics: Sequence[str] | None,
     by: Sequence[str],
     choice: TextChoice,
     rng: np.random.Generator,
@@ -177,22 +165,26 @@ def ngram_values(
 
     NaN where a metric is undefined; the number is None for all texts.
     """
+    known = {name: m for name, m in METRICS.items() if m.needs in ("texts", "tokens")}
+    if metrics is None:
+        metrics = [name for name, metric in known.items() if metric.extra is None]
     for name in metrics:
-        if name not in NGRAM_METRICS:
-            raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(NGRAM_METRICS)}")
+        if name not in known:
+            raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(known)}")
+    chosen = [known[name] for name in metrics]
     table = read_texts(rollouts, by)
     groups = table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True)
     texts: dict[tuple[Any, ...], list[str]] = {}
     for key, part in groups:
-        chosen = part[part["correct"]] if choice.correct_only else part
-        texts[cast(tuple[Any, ...], key)] = chosen["text"].tolist()
+        rows = part[part["correct"]] if choice.correct_only else part
+        texts[cast(tuple[Any, ...], key)] = rows["text"].tolist()
     size = choice.size(map(len, texts.values()))
     draws = [choice.draws(len(problem), size, rng) for problem in texts.values()]
     problems = list(zip(texts.values(), draws, strict=True))
     chunks = [problems]
     if choice.n_jobs != 1:
         chunks = [problems[at : at + _CHUNK] for at in range(0, len(problems), _CHUNK)]
-    done = _in_parallel(chunks, metrics, choice.tokenizer, choice.n_jobs)
+    done = _in_parallel(chunks, chosen, choice.tokenizer, choice.n_jobs)
     vocabulary_size = choice.vocabulary_size
     if vocabulary_size is None:
         vocabulary_size = len(set().union(*(vocabulary for _, vocabulary in done)))
@@ -247,11 +239,10 @@ _Value = float | list[tuple[int, int]] | None
 
 
 _CHUNK = 16  # problems handed to a process at a time
-_WITHOUT_WORDS = {"self_bleu", "compression_gzip", "compression_zstd"}
 
 
 def _in_parallel(
-    chunks: list[_Problems], metrics: Sequence[str], tokenizer: Tokenizer, n_jobs: int
+    chunks: list[_Problems], metrics: Sequence[Metric], tokenizer: Tokenizer, n_jobs: int
 ) -> list[tuple[list[list[_Value]], set[Hashable]]]:
     split = tokenize(tokenizer)
     plain = isinstance(tokenizer, str) and tokenizer in TOKENIZERS
@@ -273,7 +264,7 @@ def _in_parallel(
 
 def _chunk(
     problems: _Problems,
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     split: Callable[[str], Sequence[Hashable]],
     for_bleu: Callable[[str], Sequence[Hashable]],
 ) -> tuple[list[list[_Value]], set[Hashable]]:
@@ -282,11 +273,12 @@ def _chunk(
     found = []
     for texts, draws in problems:
         words = bleu = None
-        if texts and set(metrics) - _WITHOUT_WORDS:
+        names = {metric.name for metric in metrics if metric.needs == "tokens"}
+        if texts and names - {"self_bleu"}:
             numbers: dict[Hashable, int] = {}
             words = Texts.of(texts, split, numbers)
             vocabulary.update(numbers)
-        if draws and "self_bleu" in metrics:
+        if draws and "self_bleu" in names:
             shared = words is not None and for_bleu is split
             bleu = words if shared else Texts.of(texts, for_bleu)
         found.append(_problem(texts, words, bleu, draws, metrics))
@@ -298,45 +290,31 @@ def _problem(
     of_words: Texts | None,
     of_bleu: Texts | None,
     draws: list[npt.NDArray[np.int64]],
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
 ) -> list[_Value]:
     """Value of each metric, None where it is undefined (for any of the draws)."""
-    values: dict[str, list[Any] | None] = {metric: [] for metric in metrics}
+    values: list[list[Any] | None] = [[] for _ in metrics]
     for draw in draws:
         words = None if of_words is None else of_words.take(draw)
         bleu = None if of_bleu is None else of_bleu.take(draw)
-        for metric, so_far in values.items():
+        for at, metric in enumerate(metrics):
+            so_far = values[at]
             if so_far is None:
                 continue
             try:
-                if metric.startswith("compression_"):
-                    chosen = [texts[row] for row in draw]
-                    algorithm = cast(Literal["gzip", "zstd"], metric.removeprefix("compression_"))
-                    so_far.append(compression_ratio(chosen, algorithm))
+                if metric.needs == "texts":
+                    so_far.append(metric([texts[row] for row in draw]))
+                elif metric.name == "ead":  # the vocabulary isn't known yet
+                    assert words is not None
+                    so_far.append(words.distinct(1))
                 else:
-                    so_far.append(_value(metric, words, bleu))
+                    so_far.append(metric(bleu if metric.name == "self_bleu" else words))
             except UndefinedError:
-                values[metric] = None
+                values[at] = None
     return [
-        None if not v else v if metric == "ead" else float(np.mean(v))
-        for metric, v in ((metric, values[metric]) for metric in metrics)
+        None if not found else found if metric.name == "ead" else float(np.mean(found))
+        for metric, found in zip(metrics, values, strict=True)
     ]
-
-
-def _value(metric: str, words: Texts | None, bleu: Texts | None) -> float | tuple[int, int]:
-    if metric == "self_bleu":
-        assert bleu is not None
-        return float(self_bleu(bleu))
-    assert words is not None
-    if metric == "ead":
-        return words.distinct(1)
-    if metric == "ngram_diversity":
-        return ngram_diversity_score(words)
-    if metric == "self_repetition":
-        return self_repetition(words)
-    if metric == "rouge_l":
-        return rouge_l_homogenisation(words)
-    return distinct_n(words, int(metric.removeprefix("distinct_")))
 
 
 def _finished(value: _Value, vocabulary_size: float) -> float:

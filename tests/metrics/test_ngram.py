@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from passk_lab.metrics.ngram import (
-    NGRAM_METRICS,
     compression_ratio,
     distinct_n,
     ead,
@@ -24,6 +23,7 @@ from passk_lab.metrics.ngram import (
     self_bleu,
     self_repetition,
 )
+from passk_lab.metrics.registry import METRICS
 from passk_lab.metrics.tokenizers import tokenize
 from passk_lab.stats.texts import ngram_summary
 
@@ -387,7 +387,11 @@ def test_summary_is_the_mean_over_problems():
     pytest.importorskip("rapidfuzz")
     problems = {f"p{seed}": words_of(seed, 8, 40) for seed in range(5)}
     table = table_of(**problems)
-    metrics = [m for m in NGRAM_METRICS if m != "compression_zstd"]
+    metrics = [
+        name
+        for name, metric in METRICS.items()
+        if metric.needs in ("texts", "tokens") and name != "compression_zstd"
+    ]
     found = ngram_summary(table, metrics, random_state=0, n_resamples=500).set_index("metric")
     vocabulary = len({word for texts in problems.values() for t in texts for word in t.split()})
     for metric, of in {
