@@ -81,24 +81,19 @@ class Study:
     items: list[Item] = field(default_factory=list)
 
     def figure(
-        self, name: str, title: str, number: int | None = None
-    ) -> Callable[[Callable[..., Drawn]], Item]:
-        """Decorate a function that gives a picture and its table."""
+        self, name: str, title: str = "", number: int | None = None
+    ) -> Callable[[Callable[..., Any]], Item]:
+        """Decorate a function that gives a picture and its table; the numbered come first."""
 
-        def register(make: Callable[..., Drawn]) -> Item:
+        def register(make: Callable[..., Any]) -> Item:
             self.items.append(Item(name, make, title, number))
             return self.items[-1]
 
         return register
 
-    def table(self, name: str) -> Callable[[Callable[..., pd.DataFrame]], Item]:
+    def table(self, name: str) -> Callable[[Callable[..., Any]], Item]:
         """Decorate a function that gives a table without a picture."""
-
-        def register(make: Callable[..., pd.DataFrame]) -> Item:
-            self.items.append(Item(name, make))
-            return self.items[-1]
-
-        return register
+        return self.figure(name)
 
     def make(self, root: Path) -> Iterator[tuple[Item, Figure | None, pd.DataFrame]]:
         """Make everything, one after the other."""
