@@ -110,12 +110,9 @@ def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt
     >>> pass_at_k_auc(8, [0, 1, 4, 8], 8).round(4).tolist()
     [0.0, 0.425, 0.8464, 1.0]
     """
+    area = _sum_over_k(lambda n, c, k, last: _log_widths(k, last) * -np.expm1(log_ratio(n, c, k)))
     return over_distinct(
-        _sum_over_k(lambda n, c, k, last: _log_widths(k, last) * -np.expm1(log_ratio(n, c, k))),
-        n_samples,
-        n_correct,
-        k_max,
-        name="k_max",
+        lambda n, c, k: np.minimum(area(n, c, k), 1.0), n_samples, n_correct, k_max, name="k_max"
     )
 
 

@@ -188,7 +188,10 @@ def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.Arra
     [0.1429, 0.6, 1.0]
     """
     return over_distinct(
-        lambda n, c, k: 2 / k * excess(np.ceil(k / 2), n, c, k), n_samples, n_correct, k
+        lambda n, c, k: np.minimum(2 / k * excess(np.ceil(k / 2), n, c, k), 1.0),
+        n_samples,
+        n_correct,
+        k,
     )
 
 
