@@ -4,7 +4,7 @@
     record(trainer, "rollouts", answer=parse)
     trainer.train()
 
-Every batch of completions becomes rows of the rollouts table, in files of one folder::
+Every batch of completions becomes rows of the rollouts table, in files of one folder:
 
     passk-lab report rollouts/*.parquet --baseline train --out report
 

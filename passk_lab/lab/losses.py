@@ -53,9 +53,9 @@ def reduce(
     values : Tensor [B, T]
     mask : Tensor [B, T], bool or integer
     how : {"token", "sequence", "sequence_mean", "constant"}
-        "token": mean over all tokens of the batch [1]_. "sequence": sum of each sequence, mean
+        "token": mean over all tokens of the batch [1]. "sequence": sum of each sequence, mean
         over sequences. "sequence_mean": mean of each sequence, mean over sequences, as in
-        GRPO [2]_. "constant": the "sequence" value divided by `length`, as in Dr. GRPO [3]_.
+        GRPO [2]. "constant": the "sequence" value divided by `length`, as in Dr. GRPO [3].
         Sequences with an empty mask count as sequences of value 0.
     length : float, optional
         The constant of "constant", usually the longest answer that sampling allows; other
@@ -73,9 +73,9 @@ def reduce(
 
     References
     ----------
-    .. [1] Yu et al. (2025), DAPO, arXiv:2503.14476, section 3.3.
-    .. [2] Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, equation 3.
-    .. [3] Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
+    1. Yu et al. (2025), DAPO, arXiv:2503.14476, section 3.3.
+    2. Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, equation 3.
+    3. Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def divergence(
     - "reverse": KL(p || q) = sum p log(p / q)
     - "forward": KL(q || p) = sum q log(q / p)
     - "jsd": (1 - alpha) KL(p || m) + alpha KL(q || m) with m = (1 - alpha) p + alpha q, the
-      generalised Jensen-Shannon divergence [1]_ in the convention of TRL and SDPO [2]_: alpha = 0
+      generalised Jensen-Shannon divergence [1] in the convention of TRL and SDPO [2]: alpha = 0
       is taken as the forward KL, alpha = 1 as the reverse KL. Divided by alpha (1 - alpha) it
       tends to these two at both ends; undivided it tends to 0, so learning rates don't carry over.
 
@@ -165,7 +165,7 @@ def divergence(
         Between 0 and 1; used by "jsd" only.
     top_k : int, optional
         Keep the student's k largest logits and put the rest of p and of q in one bucket each, as
-        SDPO does [2]_. A bucket holds at least 1e-7; up to this much, the result is a lower bound
+        SDPO does [2]. A bucket holds at least 1e-7; up to this much, the result is a lower bound
         of the full divergence and not negative. From V on it is the full divergence.
 
     Returns
@@ -180,9 +180,9 @@ def divergence(
 
     References
     ----------
-    .. [1] Agarwal et al. (2024), On-Policy Distillation of Language Models, arXiv:2306.13649,
+    1. Agarwal et al. (2024), On-Policy Distillation of Language Models, arXiv:2306.13649,
        equation 1; their beta weights the teacher, as alpha does here.
-    .. [2] Hübotter et al. (2026), Reinforcement Learning via Self-Distillation,
+    2. Hübotter et al. (2026), Reinforcement Learning via Self-Distillation,
        arXiv:2601.20802; TRL 1.16, ``trl.experimental.sdpo.loss_utils``.
 
     Examples
@@ -235,14 +235,12 @@ def policy_gradient_loss(
 
     ratio = p(y_t) / p_old(y_t). The method lies in the advantages and the reduction:
 
-    ======================= ======================= =============== =========
-    method                  `group_advantages` kind `reduce`        clip
-    ======================= ======================= =============== =========
-    GRPO                    "grpo"                  "sequence_mean" symmetric
-    GRPO, DAPO's token mean "grpo"                  "token"         high > low
-    Dr. GRPO                "dr_grpo"               "constant"      symmetric
-    leave-one-out REINFORCE "rloo"                  "sequence"      None
-    ======================= ======================= =============== =========
+    | method                  | `group_advantages` kind | `reduce`        | clip       |
+    | ----------------------- | ----------------------- | --------------- | ---------- |
+    | GRPO                    | "grpo"                  | "sequence_mean" | symmetric  |
+    | GRPO, DAPO's token mean | "grpo"                  | "token"         | high > low |
+    | Dr. GRPO                | "dr_grpo"               | "constant"      | symmetric  |
+    | leave-one-out REINFORCE | "rloo"                  | "sequence"      | None       |
 
     Parameters
     ----------
@@ -267,9 +265,9 @@ def policy_gradient_loss(
 
     References
     ----------
-    .. [1] Schulman et al. (2017), Proximal Policy Optimization Algorithms, arXiv:1707.06347,
+    1. Schulman et al. (2017), Proximal Policy Optimization Algorithms, arXiv:1707.06347,
        equation 7.
-    .. [2] Ahmadian et al. (2024), Back to Basics, arXiv:2402.14740, section 2.
+    2. Ahmadian et al. (2024), Back to Basics, arXiv:2402.14740, section 2.
 
     Examples
     --------
@@ -309,9 +307,9 @@ def policy_gradient_loss(
 def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats:
     """Advantages of a prompt's rollouts against their own group.
 
-    - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as TRL computes it [1]_
-    - "dr_grpo": r - mean [2]_
-    - "rloo": r - mean of the others [3]_, which is n / (n - 1) times "dr_grpo"
+    - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as TRL computes it [1]
+    - "dr_grpo": r - mean [2]
+    - "rloo": r - mean of the others [3], which is n / (n - 1) times "dr_grpo"
 
     Parameters
     ----------
@@ -331,9 +329,9 @@ def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats
 
     References
     ----------
-    .. [1] Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, section 4.1.2.
-    .. [2] Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
-    .. [3] Kool et al. (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free.
+    1. Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, section 4.1.2.
+    2. Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
+    3. Kool et al. (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free.
 
     Examples
     --------
@@ -358,7 +356,7 @@ def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats
 def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floats:
     """Rewards whose policy gradient is an unbiased gradient of pass@k.
 
-    With c of n rollouts correct and rho(n, c, k) the unbiased pass@k [1]_,
+    With c of n rollouts correct and rho(n, c, k) the unbiased pass@k [1],
 
         s_i = k / n                          where rollout i is correct,
         s_i = k / n rho(n - 1, c, k - 1)     where it is wrong,
@@ -388,7 +386,7 @@ def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floa
 
     References
     ----------
-    .. [1] Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201.
+    1. Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201.
 
     Examples
     --------
@@ -449,13 +447,13 @@ def mara_rewards(
 
     Notes
     -----
-    The definition is Algorithm 1 of [1]_ for a batch of one prompt's samples. As there, the anchor
+    The definition is Algorithm 1 of [1] for a batch of one prompt's samples. As there, the anchor
     comes from the samples at hand, so it moves with them; rewards of different groups can differ
     by a constant, which group-relative advantages remove.
 
     References
     ----------
-    .. [1] GX-Chen et al. (2025), KL-Regularized Reinforcement Learning is Designed to Mode
+    1. GX-Chen et al. (2025), KL-Regularized Reinforcement Learning is Designed to Mode
        Collapse, arXiv:2510.20817, algorithm 1.
 
     Examples

@@ -35,7 +35,7 @@ def log_ratio(n: Floats, c: Floats, k: Floats) -> Floats:
     Notes
     -----
     Stirling's formula for the four factorials, its terms gathered by their coefficients, with
-    a = n - c - k, b = n - c and d = n - k::
+    a = n - c - k, b = n - c and d = n - k:
 
         (a + 1/2) log1p(ck / an) - k log1p(c / b) - c log1p(k / d) + δ(b) - δ(a) - δ(n) + δ(d)
 

@@ -3,15 +3,13 @@
 `pass_at_k` at small k rewards problems solved often, at large k those solved at all. The measures
 here say which of the two a change moved: all need samples and correct samples of each problem only.
 
-===================  ===================================================================
-function             says
-===================  ===================================================================
-`cover_at_tau`       which problems are solved at a given reliability
-`pass_at_k_auc`      how high a whole curve lies
-`sharpening_tax`     how much a curve rises after k = 1, which sharpening alone uses up
-`solved_share`       which problems are solved always, sometimes, never
-`support_change`     which share of solved problems training kept, and which is new
-===================  ===================================================================
+| function         | says                                                               |
+| ---------------- | ------------------------------------------------------------------ |
+| `cover_at_tau`   | which problems are solved at a given reliability                   |
+| `pass_at_k_auc`  | how high a whole curve lies                                        |
+| `sharpening_tax` | how much a curve rises after k = 1, which sharpening alone uses up |
+| `solved_share`   | which problems are solved always, sometimes, never                 |
+| `support_change` | which share of solved problems training kept, and which is new     |
 """
 
 from __future__ import annotations
@@ -75,7 +73,7 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
 
     References
     ----------
-    .. [1] Dragoi et al. (2025), Beyond Pass@k: Breadth-Depth Metrics for Reasoning Boundaries,
+    1. Dragoi et al. (2025), Beyond Pass@k: Breadth-Depth Metrics for Reasoning Boundaries,
        arXiv:2510.08325.
 
     Examples
@@ -135,7 +133,7 @@ def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: np
 
     See Also
     --------
-    scaled_sharpening_tax : between 0 and 1, from means over problems.
+    - `scaled_sharpening_tax`: between 0 and 1, from means over problems.
 
     Notes
     -----
@@ -253,7 +251,7 @@ def support_change(
 
     References
     ----------
-    .. [1] Wu et al. (2025), The Invisible Leash: Why RLVR May or May Not Escape Its Origin,
+    1. Wu et al. (2025), The Invisible Leash: Why RLVR May or May Not Escape Its Origin,
        arXiv:2507.14843 (support retention rate, net discovery rate, support dynamic score).
 
     Examples

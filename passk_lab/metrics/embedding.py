@@ -3,14 +3,12 @@
 `passk_lab.metrics.embedders` turns texts into rows. Metrics look at their directions only. Which
 way each points, and what it needs:
 
-=========================  ============  =========  ===============================================
-function                   more diverse  needs      with the number of texts
-=========================  ============  =========  ===============================================
-`pairwise_cosine_distance` higher        two texts  no bias: an average over pairs
-`vendi_score`              higher        a text     grows, up to the number of texts
-`effective_rank`           higher        a text     grows, faster
-`semantic_modes`           more modes    a text     count them with `passk_lab.metrics.functional`
-=========================  ============  =========  ===============================================
+| function | more diverse | needs | with the number of texts |
+| --- | --- | --- | --- |
+| `pairwise_cosine_distance` | higher | two texts | no bias: an average over pairs |
+| `vendi_score` | higher | a text | grows, up to the number of texts |
+| `effective_rank` | higher | a text | grows, faster |
+| `semantic_modes` | more modes | a text | count them with `passk_lab.metrics.functional` |
 
 The modes stand for answers: `passk_lab.stats.with_semantic_modes` makes them the column ``answer``,
 which every functional metric reads. `docs/diversity.md` has the bias at 8, 32 and 128 texts.
@@ -98,9 +96,9 @@ def vendi_score(embeddings: npt.ArrayLike, q: float = 1.0) -> float:
 
     References
     ----------
-    .. [1] Friedman and Dieng (2023), The Vendi Score: A Diversity Evaluation Metric for Machine
+    1. Friedman and Dieng (2023), The Vendi Score: A Diversity Evaluation Metric for Machine
        Learning, TMLR, equation 2.
-    .. [2] Pasarkar and Dieng (2024), Cousins of the Vendi Score: A Family of Similarity-Based
+    2. Pasarkar and Dieng (2024), Cousins of the Vendi Score: A Family of Similarity-Based
        Diversity Metrics for Science and Machine Learning, AISTATS (orders other than 1).
 
     Examples
@@ -133,7 +131,7 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
 
     References
     ----------
-    .. [1] Roy and Vetterli (2007), The Effective Rank: A Measure of Effective Dimensionality,
+    1. Roy and Vetterli (2007), The Effective Rank: A Measure of Effective Dimensionality,
        EUSIPCO, equation 4.
 
     Examples

@@ -82,7 +82,7 @@ def distinct_at_k(
 
     References
     ----------
-    .. [1] Hurlbert (1971), The Nonconcept of Species Diversity: A Critique and Alternative
+    1. Hurlbert (1971), The Nonconcept of Species Diversity: A Critique and Alternative
        Parameters, Ecology 52(4).
 
     Examples
@@ -154,7 +154,7 @@ def two_modes_at_k(
 
     Averaged over problems it is the share of problems which the model solves in more than one way.
     Exactly one mode m is seen where all samples avoid the others but not m, so with c the sum of
-    the counts::
+    the counts:
 
         1 - C(n-c, k) / C(n, k) - sum over m of [C(n-c+n_m, k) - C(n-c, k)] / C(n, k)
 
@@ -227,9 +227,9 @@ def hill_number(
 
     References
     ----------
-    .. [1] Hill (1973), Diversity and Evenness: A Unifying Notation and Its Consequences, Ecology
+    1. Hill (1973), Diversity and Evenness: A Unifying Notation and Its Consequences, Ecology
        54(2).
-    .. [2] Chao et al. (2014), Rarefaction and extrapolation with Hill numbers, Ecological
+    2. Chao et al. (2014), Rarefaction and extrapolation with Hill numbers, Ecological
        Monographs 84(1) (estimators for q = 0, 1, 2).
 
     Examples
@@ -284,9 +284,9 @@ def chao1(mode_counts: Counts) -> Any:
 
     References
     ----------
-    .. [1] Chao (1984), Nonparametric Estimation of the Number of Classes in a Population,
+    1. Chao (1984), Nonparametric Estimation of the Number of Classes in a Population,
        Scandinavian Journal of Statistics 11(4).
-    .. [2] Chao et al. (2014), Rarefaction and extrapolation with Hill numbers, Ecological
+    2. Chao et al. (2014), Rarefaction and extrapolation with Hill numbers, Ecological
        Monographs 84(1).
 
     Examples
@@ -324,9 +324,9 @@ def good_turing_coverage(
 
     References
     ----------
-    .. [1] Good (1953), The Population Frequencies of Species and the Estimation of Population
+    1. Good (1953), The Population Frequencies of Species and the Estimation of Population
        Parameters, Biometrika 40(3/4).
-    .. [2] Chao and Jost (2012), Coverage-based rarefaction and extrapolation, Ecology 93(12),
+    2. Chao and Jost (2012), Coverage-based rarefaction and extrapolation, Ecology 93(12),
        equation 4a.
 
     Examples
@@ -369,16 +369,16 @@ def semantic_entropy(
     Notes
     -----
     "chao_jost" with f1 modes seen once, f2 twice and A = 2 f2 / ((n-1) f1 + 2 f2) (for f2 = 0,
-    2 / ((n-1) (f1-1) + 2))::
+    2 / ((n-1) (f1-1) + 2)):
 
         sum n_m/n (ψ(n) - ψ(n_m)) + f1/n (1-A)^(1-n) [-log A - sum_{r=1}^{n-1} (1-A)^r / r]
 
     References
     ----------
-    .. [1] Farquhar et al. (2024), Detecting hallucinations in large language models using semantic
+    1. Farquhar et al. (2024), Detecting hallucinations in large language models using semantic
        entropy, Nature 630.
-    .. [2] Miller (1955), Note on the Bias of Information Estimates.
-    .. [3] Chao, Wang and Jost (2013), Entropy and the species accumulation curve, Methods in
+    2. Miller (1955), Note on the Bias of Information Estimates.
+    3. Chao, Wang and Jost (2013), Entropy and the species accumulation curve, Methods in
        Ecology and Evolution 4(11).
 
     Examples

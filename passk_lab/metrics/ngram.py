@@ -2,17 +2,15 @@
 
 Which way each points, and what it needs:
 
-=======================  ==============  ============  ============================================
-function                 more diverse    needs         grows or falls with the number of texts
-=======================  ==============  ============  ============================================
-`distinct_n`             higher          an n-gram     falls (new words get rare)
-`ead`                    higher          an n-gram     much less, that is its purpose
-`ngram_diversity_score`  higher          n-grams       falls
-`self_bleu`              lower           two texts     grows (more texts to match)
-`rouge_l_homogenisation` lower           two texts     not in the mean: an average over pairs
-`self_repetition`        lower           two texts     grows
-`compression_ratio`      lower           a character   grows, and with the length of the texts
-=======================  ==============  ============  ============================================
+| function                 | more diverse | needs       | grows or falls with the number of texts |
+| ------------------------ | ------------ | ----------- | --------------------------------------- |
+| `distinct_n`             | higher       | an n-gram   | falls (new words get rare)              |
+| `ead`                    | higher       | an n-gram   | much less, that is its purpose          |
+| `ngram_diversity_score`  | higher       | n-grams     | falls                                   |
+| `self_bleu`              | lower        | two texts   | grows (more texts to match)             |
+| `rouge_l_homogenisation` | lower        | two texts   | not in the mean: an average over pairs  |
+| `self_repetition`        | lower        | two texts   | grows                                   |
+| `compression_ratio`      | lower        | a character | grows, and with the length of the texts |
 
 So compare runs at an equal number of texts, as `passk_lab.stats.ngram_summary` does. All raise a
 ValueError where something is no text, and where they are undefined: there they need more.
@@ -80,7 +78,7 @@ def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = 
 
     References
     ----------
-    .. [1] Li et al. (2016), A Diversity-Promoting Objective Function for Neural Conversation
+    1. Li et al. (2016), A Diversity-Promoting Objective Function for Neural Conversation
        Models, NAACL.
 
     Examples
@@ -123,7 +121,7 @@ def ead(
 
     References
     ----------
-    .. [1] Liu et al. (2022), Rethinking and Refining the Distinct Metric, ACL.
+    1. Liu et al. (2022), Rethinking and Refining the Distinct Metric, ACL.
 
     Examples
     --------
@@ -172,7 +170,7 @@ def ngram_diversity_score(
 
     References
     ----------
-    .. [1] Meister et al. (2023), Locally Typical Sampling, TACL.
+    1. Meister et al. (2023), Locally Typical Sampling, TACL.
 
     Examples
     --------
@@ -235,8 +233,8 @@ def self_bleu(
 
     References
     ----------
-    .. [1] Zhu et al. (2018), Texygen: A Benchmarking Platform for Text Generation Models, SIGIR.
-    .. [2] Post (2018), A Call for Clarity in Reporting BLEU Scores, WMT.
+    1. Zhu et al. (2018), Texygen: A Benchmarking Platform for Text Generation Models, SIGIR.
+    2. Post (2018), A Call for Clarity in Reporting BLEU Scores, WMT.
 
     Examples
     --------
@@ -301,7 +299,7 @@ def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = 
 
     References
     ----------
-    .. [1] Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity?,
+    1. Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity?,
        ICLR.
 
     Examples
@@ -360,7 +358,7 @@ def self_repetition(
 
     References
     ----------
-    .. [1] Salkar et al. (2022), Self-Repetition in Abstractive Neural Summarizers, AACL-IJCNLP.
+    1. Salkar et al. (2022), Self-Repetition in Abstractive Neural Summarizers, AACL-IJCNLP.
 
     Examples
     --------
@@ -403,7 +401,7 @@ def compression_ratio(
 
     References
     ----------
-    .. [1] Shaib et al. (2024), Standardizing the Measurement of Text Diversity.
+    1. Shaib et al. (2024), Standardizing the Measurement of Text Diversity.
 
     Examples
     --------

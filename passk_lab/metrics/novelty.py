@@ -57,7 +57,7 @@ def distinct_k(
 
     References
     ----------
-    .. [1] Zhang et al. (2025), NoveltyBench: Evaluating Language Models for Humanlike Diversity,
+    1. Zhang et al. (2025), NoveltyBench: Evaluating Language Models for Humanlike Diversity,
        arXiv:2504.05228.
 
     Examples
@@ -85,7 +85,7 @@ def utility_k(
     """NoveltyBench's utility_k: what a user gains who reads up to k samples.
 
     The user reads on after each sample with probability p, and gains only from samples of a class
-    not read before::
+    not read before:
 
         (1-p) / (1-p^k)  sum_{i<=k} p^(i-1) [class of i is new] u_i
 
@@ -117,13 +117,13 @@ def utility_k(
     -----
     In a random order a given sample stands at place i with probability 1/n, and it is the first of
     its class of n_m samples if the i-1 samples before it, drawn from the other n-1, avoid the
-    n_m-1 others of its class: C(n-n_m, i-1) / C(n-1, i-1). Hence the mean is::
+    n_m-1 others of its class: C(n-n_m, i-1) / C(n-1, i-1). Hence the mean is:
 
         (1-p) / (1-p^k)  sum_m (sum of utilities of m) / n  sum_{i<=k} p^(i-1) C(n-n_m, i-1) / C(n-1, i-1)
 
     References
     ----------
-    .. [1] Zhang et al. (2025), NoveltyBench: Evaluating Language Models for Humanlike Diversity,
+    1. Zhang et al. (2025), NoveltyBench: Evaluating Language Models for Humanlike Diversity,
        arXiv:2504.05228.
 
     Examples

@@ -68,12 +68,12 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
 
     See Also
     --------
-    passk_lab.pass_at_k_curve : the mean over problems, with intervals, from a rollouts table.
-    passk_lab.stats.extrapolate.extrapolate_pass_at_k : for k > n.
+    - `passk_lab.pass_at_k_curve`: the mean over problems, with intervals, from a rollouts table.
+    - `passk_lab.stats.extrapolate.extrapolate_pass_at_k`: for k > n.
 
     References
     ----------
-    .. [1] Chen et al. (2021), Evaluating Large Language Models Trained on Code,
+    1. Chen et al. (2021), Evaluating Large Language Models Trained on Code,
        arXiv:2107.03374, equation 1.
 
     Examples
@@ -107,7 +107,7 @@ def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayL
 
     References
     ----------
-    .. [1] Yao et al. (2024), tau-bench, arXiv:2406.12045, section 4.
+    1. Yao et al. (2024), tau-bench, arXiv:2406.12045, section 4.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def g_pass_at_k(
 
     References
     ----------
-    .. [1] Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
+    1. Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
        equation 4.
 
     Examples
@@ -179,7 +179,7 @@ def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.Arra
 
     References
     ----------
-    .. [1] Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
+    1. Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
        equation 5.
 
     Examples
@@ -225,7 +225,7 @@ def bayes_pass_at_k(
 
     References
     ----------
-    .. [1] Hariri et al. (2025), Don't Pass@k: A Bayesian Framework for Large Language Model
+    1. Hariri et al. (2025), Don't Pass@k: A Bayesian Framework for Large Language Model
        Evaluation, arXiv:2510.04265.
 
     Examples
@@ -314,7 +314,7 @@ def max_at_k(scores: npt.ArrayLike, k: npt.ArrayLike) -> Any:
 
     References
     ----------
-    .. [1] Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201,
+    1. Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201,
        section 3 (max_g@k).
 
     Examples
@@ -408,7 +408,7 @@ def maj_at_k(
 
     References
     ----------
-    .. [1] Wang et al. (2023), Self-Consistency Improves Chain of Thought Reasoning in Language
+    1. Wang et al. (2023), Self-Consistency Improves Chain of Thought Reasoning in Language
        Models, arXiv:2203.11171 (majority voting; maj@k as in Lewkowycz et al. 2022).
 
     Examples

@@ -6,20 +6,18 @@ documentation know it by its name.
 
 What a metric needs decides what its function is called with:
 
-===============  ======================================================  ==========================
-needs            arguments                                               columns of the rollouts
-===============  ======================================================  ==========================
-``counts``       ``n_samples, n_correct`` of all problems                ``correct``
-``modes``        counts of all answers of each problem                   ``answer``
-``correct``      counts of the correct answers of each problem           ``answer``
-``verdicts``     one problem's counts and marks of its answers           ``answer``
-``scores``       scores of problems with equally many samples            ``score``
-``ranked``       the same, and which samples are correct                 ``score``
-``texts``        one problem's texts                                     ``text``
-``tokens``       the same, cut into tokens: `Texts`                      ``text``
-``embeddings``   embeddings of one problem's texts                       ``text``
-``logprobs``     one problem's values of ``columns``, to a value and error those
-===============  ======================================================  ==========================
+| needs | arguments | columns of the rollouts |
+| --- | --- | --- |
+| ``counts`` | ``n_samples, n_correct`` of all problems | ``correct`` |
+| ``modes`` | counts of all answers of each problem | ``answer`` |
+| ``correct`` | counts of the correct answers of each problem | ``answer`` |
+| ``verdicts`` | one problem's counts and marks of its answers | ``answer`` |
+| ``scores`` | scores of problems with equally many samples | ``score`` |
+| ``ranked`` | the same, and which samples are correct | ``score`` |
+| ``texts`` | one problem's texts | ``text`` |
+| ``tokens`` | the same, cut into tokens: `Texts` | ``text`` |
+| ``embeddings`` | embeddings of one problem's texts | ``text`` |
+| ``logprobs`` | one problem's values of ``columns``, to a value and error | those |
 
 A metric at k gets ``k`` (or ``k_max``) as its last positional argument; those of answers also
 ``n_samples``.

@@ -1,15 +1,11 @@
 """Tokenizers: from a text to a sequence of tokens, by name.
 
-=============== ==================================================================================
-name            tokens
-=============== ==================================================================================
-"words"         runs of letters, digits and marks of any script, each ideograph, kana, Thai, Lao,
-                Khmer or Burmese letter for itself, each other sign for itself; case is kept
-"whitespace"    what stands between white space
-"characters"    every character
-"13a"           sacrebleu's default, mteval-v13a.pl
-any other       name or path of a Hugging Face tokenizer (needs transformers)
-=============== ==================================================================================
+- "words": runs of letters, digits and marks of any script, each ideograph, kana, Thai, Lao, Khmer
+  or Burmese letter for itself, each other sign for itself; case is kept
+- "whitespace": what stands between white space
+- "characters": every character
+- "13a": sacrebleu's default, mteval-v13a.pl
+- any other: name or path of a Hugging Face tokenizer (needs transformers)
 
 A callable from text to a sequence of tokens, or a Hugging Face tokenizer, is taken as it is.
 """

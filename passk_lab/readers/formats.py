@@ -2,7 +2,7 @@
 
 Another package adds a format by an entry point of the group ``passk_lab.readers``: its name is the
 format's, its value the reader's "module:function". A name that is taken here stays ours. In its
-``pyproject.toml``::
+``pyproject.toml``:
 
     [project.entry-points."passk_lab.readers"]
     my-format = "my_package:read_my_format"

@@ -56,16 +56,14 @@ def functional_summary(
         Columns ``*by, metric, estimate, low, high, n_problems, n_defined``, one row a metric.
         ``n_defined`` counts the problems averaged over:
 
-        ======================  ==================================================  ================
-        metric                  mean of                                             averaged over
-        ======================  ==================================================  ================
-        ``distinct@k``          `distinct_at_k`: 0 without correct samples          all problems
-        ``two_modes@k``         `two_modes_at_k`                                    all problems
-        ``n_counted``           (correct) samples that the metrics below rest on    all problems
-        ``hill_{q}_naive``      `hill_number` of q = 0, 1, 2, naive                 1 sample or more
-        ``hill_{q}_corrected``  the same, corrected (q = 0 is `chao1`)              2 or more
-        ``coverage``            `good_turing_coverage`                              2 or more
-        ======================  ==================================================  ================
+        | metric | mean of | averaged over |
+        | --- | --- | --- |
+        | ``distinct@k`` | `distinct_at_k`: 0 without correct samples | all problems |
+        | ``two_modes@k`` | `two_modes_at_k` | all problems |
+        | ``n_counted`` | (correct) samples that the metrics below rest on | all problems |
+        | ``hill_{q}_naive`` | `hill_number` of q = 0, 1, 2, naive | 1 sample or more |
+        | ``hill_{q}_corrected`` | the same, corrected (q = 0 is `chao1`) | 2 or more |
+        | ``coverage`` | `good_turing_coverage` | 2 or more |
 
         The samples in the last column are those counted: correct ones, or all that have an answer.
         Where no problem has as many, ``n_defined`` is 0, and estimate and interval are NaN.

@@ -69,17 +69,12 @@ def diversity_summary(
         each problem. ``n_defined`` counts the problems averaged over: those with as many samples
         where the metric is defined; where it is 0, the estimate is NaN. The families:
 
-        ==============  ====================  ==================================================
-        family          needs                 metrics
-        ==============  ====================  ==================================================
-        ``functional``  ``answer``            of `functional.functional_summary`
-        ``ngram``       ``text``              of `ngram.ngram_summary`
-        ``embedding``   ``text``, embedder    ``cosine_distance``, ``vendi``, ``effective_rank``
-        ``semantic``    ``text``, embedder    functional metrics of semantic modes, and
-                                              ``semantic_entropy`` (Chao, Wang and Jost)
-        ``entropy``     ``logprob`` or        of `entropy.entropy_summary`
-                        ``token_entropy``
-        ==============  ====================  ==================================================
+        - ``functional`` (needs ``answer``): metrics of `functional_summary`
+        - ``ngram`` (``text``): of `ngram_summary`
+        - ``embedding`` (``text``, embedder): ``cosine_distance``, ``vendi``, ``effective_rank``
+        - ``semantic`` (``text``, embedder): functional metrics of semantic modes, and
+          ``semantic_entropy`` (Chao, Wang and Jost)
+        - ``entropy`` (``logprob`` or ``token_entropy``): of `entropy_summary`
 
     Raises
     ------

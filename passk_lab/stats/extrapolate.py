@@ -2,8 +2,8 @@ r"""pass@k beyond the number of samples n.
 
 Nothing but a model of the problems' accuracies p reaches beyond n. Here p follows a beta
 distribution, so that the correct samples of a problem, c of n, are beta-binomial, and the fit is
-by maximum likelihood over problems [1]_. For large k all depends on how many problems have a
-tiny p: pass@k misses 1 by about k^-α [2]_. A beta distribution has no problem with p = 0 exactly,
+by maximum likelihood over problems [1]. For large k all depends on how many problems have a
+tiny p: pass@k misses 1 by about k^-α [2]. A beta distribution has no problem with p = 0 exactly,
 so it always predicts pass@k -> 1; the models with point masses let the data say otherwise:
 
 - ``"beta-binomial"``: p ~ Beta(α, β).
@@ -16,9 +16,9 @@ is many times n, and run `held_out_check`.
 
 References
 ----------
-.. [1] Kazdan et al. (2025), Efficient Prediction of Pass@k Scaling in Large Language Models,
+1. Kazdan et al. (2025), Efficient Prediction of Pass@k Scaling in Large Language Models,
    arXiv:2510.05197.
-.. [2] Schaeffer et al. (2025), How Do Large Language Monkeys Get Their Power (Laws)?,
+2. Schaeffer et al. (2025), How Do Large Language Monkeys Get Their Power (Laws)?,
    arXiv:2502.17578.
 """
 

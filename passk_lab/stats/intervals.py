@@ -2,16 +2,12 @@
 
 Which one to take depends on what the mean stands for:
 
-======================  =====================================  ====================================
-function                the mean over ...                      what varies
-======================  =====================================  ====================================
-`bootstrap_mean`        problems like these (the default)      the choice of problems; with it, the
-                                                               samples drawn for each
-`nested_bootstrap`      problems like these, few samples       both, resampled separately; wider
-`analytic_interval`     exactly these problems                 the samples alone (U-statistic)
-`bayes_interval`        exactly these problems                 each problem's accuracy, given its
-                                                               samples and a prior
-======================  =====================================  ====================================
+- `bootstrap_mean` (the default): problems like these. The choice of problems varies, and with it
+  the samples drawn for each.
+- `nested_bootstrap`: problems like these, few samples. Both vary separately; wider.
+- `analytic_interval`: exactly these problems. The samples alone vary (U-statistic).
+- `bayes_interval`: exactly these problems. Each problem's accuracy varies, given its samples and a
+  prior.
 """
 
 from __future__ import annotations
@@ -175,7 +171,7 @@ def analytic_interval(
 
     References
     ----------
-    .. [1] Hoeffding (1948), A Class of Statistics with Asymptotically Normal Distribution.
+    1. Hoeffding (1948), A Class of Statistics with Asymptotically Normal Distribution.
 
     Examples
     --------

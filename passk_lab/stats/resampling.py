@@ -9,14 +9,14 @@ own samples along, the sampling within them. Where problems come in clusters (va
 template), whole clusters are resampled. Where a method was trained with several seeds, seeds are
 resampled independently of the problems (crossed, not nested), as every seed is evaluated on the
 same problems. Of S seeds S - 1 are drawn with replacement, which makes the variance of their mean
-the unbiased one, s^2 / S; drawing all S would miss a third of it at S = 3 [1]_.
+the unbiased one, s^2 / S; drawing all S would miss a third of it at S = 3 [1].
 
-The percentiles are widened for small numbers of problems, "Expanded percentile interval" in [2]_.
+The percentiles are widened for small numbers of problems, "Expanded percentile interval" in [2].
 
 References
 ----------
-.. [1] J. N. K. Rao and C. F. J. Wu, Resampling inference with complex survey data, JASA 83 (1988).
-.. [2] Hesterberg (2015), What Teachers Should Know About the Bootstrap, The American
+1. J. N. K. Rao and C. F. J. Wu, Resampling inference with complex survey data, JASA 83 (1988).
+2. Hesterberg (2015), What Teachers Should Know About the Bootstrap, The American
    Statistician 69(4).
 """
 

@@ -1,7 +1,7 @@
 """Self-distillation repeated, generation after generation, in worlds whose answers can be listed.
 
 Each generation the student p becomes the optimum of distilling a teacher that has seen a
-demonstration (`passk_lab.teacher.optimum`), and then is base and teacher of the next::
+demonstration (`passk_lab.teacher.optimum`), and then is base and teacher of the next:
 
     reverse KL   p'(y) ∝ b(y) exp(η Σ_c q(c) M(y, c))
     forward KL   p'(y) = Σ_c q(c) T_c(y)

@@ -3,26 +3,22 @@
 For one prompt, π(y) is the base's probability of answer y, T_c(y) = π(y | demonstration c) the
 teacher's, M(y, c) = log T_c(y) - log π(y) their pointwise conditional mutual information, q the law
 of the demonstrations and s(y) = E_q M(y, c) the tilt. With D a divergence, c drawn from q
-independently of y, and a teacher without gradient [1]_:
+independently of y, and a teacher without gradient [1], the optimum p of each objective is:
 
-==========================================  ====================================================
-objective                                   optimum p
-==========================================  ====================================================
-max E_p r - β KL(p‖π)                       π e^(r/β), ratios of correct answers are π's
-min E_q KL(p‖T_c) ("reverse")               geometric mean, π e^s
-min E_q KL(T_c‖p) ("forward")               arithmetic mean, E_q T_c
-min E_q JSD(p, T_c) ("jsd")                 E_q log p/(p + T_c) equal for all y
-min E_q KL(p‖T_c) + β′ KL(p‖π)              π e^(ηs), η = 1/(1 + β′)
-max E_p r - λ E_q KL(p‖T_c) - β KL(p‖π)     π e^((r + λs)/(β + λ)): `rl_optimum` with β + λ of
-                                            `self_distillation_optimum` with η = λ/(β + λ)
-==========================================  ====================================================
+- max E_p r - β KL(p‖π): π e^(r/β), ratios of correct answers are π's
+- min E_q KL(p‖T_c) ("reverse"): geometric mean, π e^s
+- min E_q KL(T_c‖p) ("forward"): arithmetic mean, E_q T_c
+- min E_q JSD(p, T_c) ("jsd"): E_q log p/(p + T_c) equal for all y
+- min E_q KL(p‖T_c) + β′ KL(p‖π): π e^(ηs), η = 1/(1 + β′)
+- max E_p r - λ E_q KL(p‖T_c) - β KL(p‖π): π e^((r + λs)/(β + λ)): `rl_optimum` with β + λ of
+  `self_distillation_optimum` with η = λ/(β + λ)
 
 each normalised. For the other divergences the weight η moves the teachers themselves towards the
 base, T_c^η π^(1-η) normalised, a trust region; under reverse KL that is the same as the penalty β′.
 Under reverse KL an answer which one teacher rules out is ruled out for good, whatever the others
 say: a veto.
 
-.. [1] arXiv 2606.26091 has the reverse case, the base tilted by expected mutual information, and
+1. arXiv 2606.26091 has the reverse case, the base tilted by expected mutual information, and
    arXiv 2607.28582 the geometric interpolation with the base. The tests derive every row by
    minimising the objective numerically.
 """

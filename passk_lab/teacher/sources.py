@@ -48,14 +48,14 @@ def tilt_sources(
     M averaged over the rollouts and demonstrations that are the same answer, minus the effect of
     any context k_i where a control is given:
 
-    ======================  ==========================================================
-    ``constant``            μ + Σ q b, the same for all answers of a problem: cancels
-    ``any_context``         k_i less its mean: a demonstration of another problem does it, too
-    ``preference_copying``  u_i (M[i,i] - μ - b_i)
-    ``preference_cross``    Σ_{m≠i} u_m (M[i,m] - μ - b_m); with the row above, a_i
-    ``sampling_copying``    (q_i - u_i) g_ii
-    ``sampling_cross``      Σ_{m≠i} (q_m - u_m) g_im
-    ======================  ==========================================================
+    | source                 | value                                                              |
+    | ---------------------- | ------------------------------------------------------------------ |
+    | ``constant``           | μ + Σ q b, the same for all answers of a problem: cancels          |
+    | ``any_context``        | k_i less its mean: a demonstration of another problem does it, too |
+    | ``preference_copying`` | u_i (M[i,i] - μ - b_i)                                             |
+    | ``preference_cross``   | Σ_{m≠i} u_m (M[i,m] - μ - b_m); with the row above, a_i            |
+    | ``sampling_copying``   | (q_i - u_i) g_ii                                                   |
+    | ``sampling_cross``     | Σ_{m≠i} (q_m - u_m) g_im                                           |
 
     These add up to the tilt exactly.
 

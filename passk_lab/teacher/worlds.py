@@ -3,11 +3,9 @@
 A world says what a teacher T_c that was shown the demonstration c makes of the policy b that it is
 made from:
 
-===============  ==================================================================================
-`BoostWorld`     T_c(y) ∝ b(y) exp(κ [y = c] + a(y))
-`CopyWorld`      T_c(y) = (1-κ) b(y) + κ [y = c]
-`StyleWorld`     T_c(y) = (1-h) b(y) + h Σ_s P(s | c) P(y | s), s a style that c and y share
-===============  ==================================================================================
+- `BoostWorld`: T_c(y) ∝ b(y) exp(κ [y = c] + a(y))
+- `CopyWorld`: T_c(y) = (1-κ) b(y) + κ [y = c]
+- `StyleWorld`: T_c(y) = (1-h) b(y) + h Σ_s P(s | c) P(y | s), s a style that c and y share
 
 Each holds one world, or many that are computed at once.
 """

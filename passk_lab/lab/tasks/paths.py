@@ -17,7 +17,7 @@ is evidence of the author's style, and P(y | x, c) is a posterior predictive tha
 **Tokens.** The vocabulary is the same for every split: 10 specials, then one token a node label
 (``max_nodes``), then one a directed edge u -> v (``max_nodes`` squared). Graphs of pre-training
 have ``n_nodes`` nodes under labels drawn from all ``max_nodes``, so every label and edge is
-trained, and larger graphs need no new token. A document, with its optional parts in brackets::
+trained, and larger graphs need no new token. A document, with its optional parts in brackets:
 
     bos edge ... edge question start s goal g [waypoint w]
     [demo n ... n demo-end] answer n ... n eos

@@ -1,7 +1,7 @@
 r"""Science questions for language models: four choices, or a number with its unit.
 
 Questions come from JSONL files in the style of SciKnowEval (Feng et al., arXiv 2406.09098), one
-object a line::
+object a line:
 
     {"question": "...", "choices": {"text": ["...", ...], "label": ["A", ...]}, "answerKey": "B",
      "type": "mcq-4-choices", "domain": "Physics"}
@@ -366,7 +366,7 @@ class ScienceTask(TextTask[Question]):
 
     Examples
     --------
-    A task needs a tokenizer, of a small instruction-tuned model for example::
+    A task needs a tokenizer, of a small instruction-tuned model for example:
 
         tokenizer = transformers.AutoTokenizer.from_pretrained("my-model")
         task = ScienceTask(tuple(load_questions("data/science")), TextEncoder(tokenizer))
