@@ -166,7 +166,7 @@ def test_summary_takes_what_is_there(tmp_path):
     [
         (lambda t: t[["problem_id", "correct"]], {}, "need the column 'logprob' or"),
         (lambda t: t.drop(columns="n_tokens"), {"metrics": ["entropy_rate"]}, "'n_tokens' is miss"),
-        (lambda t: t, {"metrics": ["perplexity"]}, "'perplexity', which is none of sequence_entropy"),
+        (lambda t: t, {"metrics": ["perplexity"]}, "'perplexity', which is none of "),
         (lambda t: t, {"by": ["model"]}, "no column 'model'"),
         (lambda t: t.assign(logprob=t["logprob"].where(t["problem_id"] != "p2")), {},
          r"problem_id='p2': logprob\[0\] is nan"),
