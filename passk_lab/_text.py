@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -25,7 +26,7 @@ _FORMULA = re.compile("[\t\r]|\\s*[=+\\-@＝＋－＠]")
 
 
 def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """Find a name in a registry; ValueError lists the known ones.
+    """Find a name in a registry; ValueError lists the known ones, and guesses.
 
     Examples
     --------
@@ -35,8 +36,17 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     ValueError: colour 'blue' is unknown; the known ones: red, green
     """
     if name not in known:
-        raise ValueError(f"{kind} {name!r} is unknown; the known ones: {', '.join(known)}")
+        bare = {_bare(key): key for key in known}
+        meant = [bare[key] for key in difflib.get_close_matches(_bare(name), bare, n=2)]
+        hint = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+        raise ValueError(
+            f"{kind} {name!r} is unknown; the known ones: {', '.join(known) or 'none'}{hint}"
+        )
     return known[name]
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def visible(text: str, lines: bool = False) -> str:

@@ -14,12 +14,13 @@ share.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from passk_lab._text import look_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,18 +96,16 @@ def reader(format: str) -> Callable[..., pd.DataFrame]:
     >>> reader("plain").__name__
     'read_plain'
     """
-    if format in FORMATS:
-        module, _, name = FORMATS[format].function.partition(":")
-        function = getattr(import_module(module), name)
-    else:
-        points = {point.name: point for point in entry_points(group=_GROUP)}
-        if format not in points:
-            raise ValueError(f"unknown format {format!r}{known_names(format, [*FORMATS, *points])}")
-        function = _loaded(points[format])
-    return cast("Callable[..., pd.DataFrame]", function)
+    points = {} if format in FORMATS else {p.name: p for p in entry_points(group=_GROUP)}
+    known: dict[str, Format | EntryPoint] = {**FORMATS, **points}
+    found = look_up("format", format, known)
+    if isinstance(found, Format):
+        module, _, name = found.function.partition(":")
+        return cast("Callable[..., pd.DataFrame]", getattr(import_module(module), name))
+    return _loaded(found)
 
 
-def _loaded(point: EntryPoint) -> Any:
+def _loaded(point: EntryPoint) -> Callable[..., pd.DataFrame]:
     package = point.dist.name if point.dist is not None else "an unknown package"
     where = f"format {point.name!r} is {point.value!r} of {package}, which"
     try:
@@ -117,7 +116,7 @@ def _loaded(point: EntryPoint) -> Any:
         ) from error
     if not callable(function):
         raise ValueError(f"{where} is no function; let its entry point name a reader")
-    return function
+    return cast("Callable[..., pd.DataFrame]", function)
 
 
 def options(format: str) -> dict[str, Parameter]:
@@ -145,13 +144,3 @@ def options(format: str) -> dict[str, Parameter]:
     """
     parameters = signature(reader(format)).parameters
     return {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
-
-
-def known_names(name: str, known: Sequence[str]) -> str:
-    """End a message about an unknown name: what it may have meant, and what there is."""
-    if not known:
-        return "; it has no options"
-    plain = {k.replace("_", "-"): k for k in known}
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(plain), n=2)
-    hint = f"; did you mean {' or '.join(repr(plain[c]) for c in close)}?" if close else ";"
-    return f"{hint} known: {', '.join(known)}"

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from passk_lab.readers.formats import FORMATS, known_names, options, reader
+from passk_lab._text import look_up
+from passk_lab.readers.formats import FORMATS, options, reader
 from passk_lab.rollouts.files import write_rollouts
 from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
 
@@ -58,11 +59,10 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     0        add          0     True
     """
     function = reader(format)
-    known = list(options(format))
+    known = options(format)
     labels = {n: keywords.pop(n) for n in ("run", "split") if n in keywords and n not in known}
     for name in keywords:
-        if name not in known:
-            raise ValueError(f"format {format!r} has no option {name!r}{known_names(name, known)}")
+        look_up(f"format {format!r}: option", name, known)
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     try:

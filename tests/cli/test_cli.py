@@ -222,7 +222,7 @@ class TestConvert:
         (tmp_path / "m.csv").write_text("problem_id,correct\na,1\n")
         arguments = ["convert", "plain", str(tmp_path / "m.csv"), str(tmp_path / "r.parquet")]
         assert main([*arguments, "--option", "colums={}"]) == 2
-        assert "no option 'colums'" in capsys.readouterr().err
+        assert "option 'colums' is unknown" in capsys.readouterr().err
         assert main([*arguments, "--option", "columns"]) == 2
         assert "key=value" in capsys.readouterr().err
         assert main([*arguments, *["--option", "columns={}"] * 2]) == 2

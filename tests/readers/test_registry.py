@@ -61,7 +61,7 @@ def test_every_name_is_a_documented_reader(name):
         ("humaneval", "did you mean 'human-eval'"),
         ("lm_eval", "did you mean 'lm-eval'"),
         ("EvalPlus", "did you mean 'evalplus'"),
-        ("nonsense", "'nonsense'; known: lm-eval, inspect,"),
+        ("nonsense", "'nonsense' is unknown; the known ones: lm-eval, inspect,"),
     ],
 )
 def test_unknown_format(name, hint):
@@ -72,9 +72,11 @@ def test_unknown_format(name, hint):
 
 
 def test_unknown_option():
-    with pytest.raises(ValueError, match=r"no option 'treshold'; did you mean 'threshold'\?"):
+    with pytest.raises(
+        ValueError, match=r"option 'treshold' is unknown.*did you mean 'threshold'\?"
+    ):
         read("verl", FIXTURES / "verl" / "rollouts", treshold=0.5)
-    with pytest.raises(ValueError, match="no option 'scorer'; known: tests"):
+    with pytest.raises(ValueError, match="option 'scorer' is unknown; the known ones: tests"):
         convert("evalplus", FIXTURES, "x.parquet", scorer="x")
 
 
