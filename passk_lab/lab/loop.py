@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from passk_lab.lab.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from passk_lab.lab.evaluate import sample_and_grade
-from passk_lab.lab.methods import Batch, LossFunction, LossOptions, get_method
+from passk_lab.lab.methods import Batch, LossOptions, get_method
 from passk_lab.lab.tasks.base import Task
 
 __all__ = ["Interrupted", "TrainConfig", "log_metrics", "train"]
@@ -130,7 +130,6 @@ def train(
     Interrupted
         Ctrl-C, after the running step was finished and saved.
     """
-    loss_function = get_method(config.method)
     if prompts is not None and len(prompts) < config.prompts_per_step:
         raise ValueError(
             f"prompts: {len(prompts)} are fewer than prompts_per_step={config.prompts_per_step}; "
@@ -139,45 +138,28 @@ def train(
     base = model.eval().requires_grad_(False)
     student = copy.deepcopy(base).requires_grad_(True)
     average = copy.deepcopy(base) if config.teacher == "ema" else None
-    teacher = {"frozen": base, "ema": average, "live": student}[config.teacher]
-    assert teacher is not None
+    teacher = average or (base if config.teacher == "frozen" else student)
     if config.compile:
         for module in {id(m): m for m in (base, student, teacher)}.values():
             module.compile(dynamic=True)  # in place: the parameters keep their names
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    # The number of steps is no part of the run's identity: a finished run can be carried on.
-    identity = {key: value for key, value in asdict(config).items() if key != "steps"}
-    first = 0
-    if list_checkpoints(folder):
-        state = load_checkpoint(folder, student, optimizer, config=identity).state
-        first = state["step"]
-        if average is not None:
-            average.load_state_dict(state["teacher"])
-    bar = tqdm(
-        range(first, config.steps),
-        desc=config.method,
-        initial=first,
-        total=config.steps,
-        disable=not progress,
-    )
+    run = _Run(config, folder, student, optimizer, average)
+    first = run.resume()
+    steps = range(first, config.steps)
+    bar = tqdm(steps, desc=config.method, initial=first, total=config.steps, disable=not progress)
     with _finish_step() as stop:
         for step in bar:
             start = time.perf_counter()
             batch = _rollout_batch(task, student, teacher, base, config, step, prompts)
             sampled = time.perf_counter()
-            measured = _update(batch, loss_function, student, optimizer, config, step, folder)
-            if average is not None:
-                _move(average, student, config.ema_rate)
+            measured = run.update(batch, step)
             measured["sampling_share"] = (sampled - start) / (time.perf_counter() - start)
             measured["seconds"] = time.perf_counter() - start
             log_metrics(folder, {"step": step + 1, **measured})
             bar.set_postfix(correct=f"{measured['correct']:.3f}")
             last = step + 1 == config.steps or stop.requested
             if last or (step + 1) % config.save_every == 0:
-                state = {"step": step + 1}
-                if average is not None:
-                    state["teacher"] = average.state_dict()
-                save_checkpoint(folder, student, optimizer, state=state, config=identity)
+                run.save(step + 1)
             if stop.requested:
                 raise Interrupted(
                     f"stopped after step {step + 1}, which is saved in {folder}; the same command "
@@ -211,45 +193,77 @@ def _rollout_batch(
     )
 
 
-def _update(
-    batch: Batch,
-    loss_function: LossFunction,
-    student: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    step: int,
-    folder: Path,
-) -> dict[str, float]:
-    mask = batch.mask
-    measured = {
-        "correct": float(batch.correct.mean()),
-        "unsolved_groups": float((~batch.correct.any(axis=1)).mean()),
-        "distinct_correct": _distinct(batch),
-        "token_entropy": float(batch.samples.entropy[mask].mean()),
-        "n_tokens": float(mask.sum(1).float().mean()),
-    }
-    if not batch.correct.any():
-        # Nothing to learn from: no demonstration, and no advantage.
-        return {**measured, "loss": 0.0, "skipped": 1.0}
-    device = student.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.autocast):
-        loss = loss_function(batch)
-    if not torch.isfinite(loss):
+@dataclass(frozen=True)
+class _Run:
+    """What changes in training, and where it is kept."""
+
+    config: TrainConfig
+    folder: Path
+    student: PreTrainedModel
+    optimizer: torch.optim.Optimizer
+    average: PreTrainedModel | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Without the number of steps: a finished run can be carried on."""
+        return {key: value for key, value in asdict(self.config).items() if key != "steps"}
+
+    def resume(self) -> int:
+        """Load the newest checkpoint, if there is one; steps done so far."""
+        if not list_checkpoints(self.folder):
+            return 0
+        state = load_checkpoint(
+            self.folder, self.student, self.optimizer, config=self.identity
+        ).state
+        if self.average is not None:
+            self.average.load_state_dict(state["teacher"])
+        return int(state["step"])
+
+    def save(self, step: int) -> None:
+        state: dict[str, Any] = {"step": step}
+        if self.average is not None:
+            state["teacher"] = self.average.state_dict()
         save_checkpoint(
-            folder / "not-finite", student, optimizer, state={"step": step, "loss": float(loss)},
-            config=asdict(config),
-        )  # fmt: skip
-        raise FloatingPointError(
-            f"{config.method}: the loss is {loss.item()} at step {step}; the state before the "
-            f"update is saved in {folder / 'not-finite'}"
+            self.folder, self.student, self.optimizer, state=state, config=self.identity
         )
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(config.warmup, 1))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.max_grad_norm)
-    optimizer.step()
-    return {**measured, **batch.measured, "loss": loss.item(), "grad_norm": float(norm)}
+
+    def update(self, batch: Batch, step: int) -> dict[str, float]:
+        """Take one step and let the average follow."""
+        mask = batch.mask
+        measured = {
+            "correct": float(batch.correct.mean()),
+            "unsolved_groups": float((~batch.correct.any(axis=1)).mean()),
+            "distinct_correct": _distinct(batch),
+            "token_entropy": float(batch.samples.entropy[mask].mean()),
+            "n_tokens": float(mask.sum(1).float().mean()),
+        }
+        if batch.correct.any():
+            measured |= self._learn(batch, step)
+        else:  # no demonstration, and no advantage
+            measured |= {"loss": 0.0, "skipped": 1.0}
+        if self.average is not None:
+            _move(self.average, self.student, self.config.ema_rate)
+        return measured
+
+    def _learn(self, batch: Batch, step: int) -> dict[str, float]:
+        config = self.config
+        with torch.autocast(self.student.device.type, torch.bfloat16, enabled=config.autocast):
+            loss = get_method(config.method)(batch)
+        if not torch.isfinite(loss):
+            kept = self.folder / "not-finite"
+            state = {"step": step, "loss": float(loss)}
+            save_checkpoint(kept, self.student, self.optimizer, state=state, config=asdict(config))
+            raise FloatingPointError(
+                f"{config.method}: the loss is {loss.item()} at step {step}; the state before the "
+                f"update is saved in {kept}"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(config.warmup, 1))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        return {**batch.measured, "loss": loss.item(), "grad_norm": float(norm)}
 
 
 def _distinct(batch: Batch) -> float:

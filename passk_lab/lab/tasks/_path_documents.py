@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,30 @@ def largest_first(table: PathTable) -> Ints:
 STYLES: dict[str, Style] = {
     style.__name__: style for style in (shortest, longest, smallest_first, largest_first)
 }
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Pre-training documents and what their authors did.
+
+    Attributes
+    ----------
+    tokens : array of int64 [n, L]
+        Right padded; L is the longest of these documents.
+    mask : array of bool [n, L]
+        True where a token is to be predicted (the loss at t - 1 predicts token t).
+    style : array of int [n]
+        The author's style, an index into ``PathTask.style_names``.
+    demo, wrong, waypoint : array of bool [n]
+        Whether the document shows a demonstration, is wrong, states a waypoint.
+    """
+
+    tokens: Ints
+    mask: Bools
+    style: Ints
+    demo: Bools
+    wrong: Bools
+    waypoint: Bools
 
 
 def favourites(table: PathTable, styles: list[Style]) -> Ints:

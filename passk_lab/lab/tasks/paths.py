@@ -12,7 +12,7 @@ first shows a demonstration, a correct solution, and then another solution by th
 habit often the same one). The last solution of a document is spoiled by a mistake with probability
 ``wrong`` (no demonstration) or ``wrong_after_demo``, whoever the author is. So a demonstration
 is evidence of the author's style, and P(y | x, c) is a posterior predictive that is known exactly:
-`PathTask.author_posterior` and `PathTask.document_law`.
+`PathTask.document_law`.
 
 **Tokens.** The vocabulary is the same for every split: 10 specials, then one token a node label
 (``max_nodes``), then one a directed edge u -> v (``max_nodes`` squared). Graphs of pre-training
@@ -41,6 +41,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab.lab.tasks._path_checks import check_authors, check_sizes
 from passk_lab.lab.tasks._path_documents import (
     ANSWER,
     BOS,
@@ -54,6 +55,7 @@ from passk_lab.lab.tasks._path_documents import (
     START,
     STYLES,
     WAYPOINT,
+    Documents,
     Style,
     favourites,
     lay_out,
@@ -61,7 +63,6 @@ from passk_lab.lab.tasks._path_documents import (
     style_name,
 )
 from passk_lab.lab.tasks._path_graphs import (
-    Bools,
     Graphs,
     Ints,
     PathTable,
@@ -70,7 +71,7 @@ from passk_lab.lab.tasks._path_graphs import (
     random_graphs,
 )
 
-__all__ = ["STYLES", "Documents", "PathDocument", "PathPrompt", "PathTable", "PathTask", "Style"]
+__all__ = ["Documents", "PathPrompt", "PathTask"]
 
 RandomState = int | np.random.Generator | None
 
@@ -118,39 +119,6 @@ class PathPrompt:
 
 
 @dataclass(frozen=True)
-class PathDocument:
-    """What a row of tokens says. The prompt has no concepts, for tokens don't carry them."""
-
-    prompt: PathPrompt
-    demo: str | None
-    answer: str | None
-
-
-@dataclass(frozen=True)
-class Documents:
-    """Pre-training documents and what their authors did.
-
-    Attributes
-    ----------
-    tokens : array of int64 [n, L]
-        Right padded; L is the longest of these documents.
-    mask : array of bool [n, L]
-        True where a token is to be predicted (the loss at t - 1 predicts token t).
-    style : array of int [n]
-        The author's style, an index into ``PathTask.style_names``.
-    demo, wrong, waypoint : array of bool [n]
-        Whether the document shows a demonstration, is wrong, states a waypoint.
-    """
-
-    tokens: Ints
-    mask: Bools
-    style: Ints
-    demo: Bools
-    wrong: Bools
-    waypoint: Bools
-
-
-@dataclass(frozen=True)
 class PathTask:
     """The path-finding task; see the module for what it is.
 
@@ -176,7 +144,7 @@ class PathTask:
         or more always has a node that some but not all of them visit: where they first part, one
         takes a node that the other lacks or skips one. Graphs with one path get no waypoint.)
     n_concepts : int
-        Number of concepts that are spread over the nodes of a graph, as evenly as possible.
+        Concepts that are spread over the nodes of a graph, as evenly as possible.
     context_length : int
         Longest sequence in tokens; a prompt of any split with a demonstration and an answer fits.
     max_tries : int
@@ -217,8 +185,8 @@ class PathTask:
     eos_id: ClassVar[int] = EOS
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
-        _check_authors(self)
+        check_sizes(self)
+        check_authors(self)
         needed = self._tokens_needed(max(self.edges[1], self.larger_edges[1]))
         if self.context_length < needed:
             raise ValueError(
@@ -254,19 +222,7 @@ class PathTask:
     # Prompts ------------------------------------------------------------------------------
 
     def sample(self, n: int, rng: RandomState = None) -> list[PathPrompt]:
-        """Draw prompts in distribution.
-
-        Parameters
-        ----------
-        n : int
-            How many.
-        rng : int, Generator or None
-            Source of randomness.
-
-        Returns
-        -------
-        list of PathPrompt
-            Split "id"; between ``min_paths`` and ``max_paths`` correct paths each.
+        """Draw prompts in distribution, split "id".
 
         Raises
         ------
@@ -283,18 +239,7 @@ class PathTask:
     def blocked(
         self, prompt: PathPrompt, path: str, rng: RandomState = None, min_paths: int = 2
     ) -> PathPrompt | None:
-        """Remove an edge of a path, so that another one is needed.
-
-        Parameters
-        ----------
-        prompt : PathPrompt
-            The problem.
-        path : str
-            A correct path: the one that the base model takes most often.
-        rng : int, Generator or None
-            Chooses among the edges that can go.
-        min_paths : int
-            Correct paths that must remain.
+        """Remove a random edge of a correct path, so that another one is needed.
 
         Returns
         -------
@@ -323,21 +268,12 @@ class PathTask:
     def waypoint(
         self, prompt: PathPrompt, rng: RandomState = None, min_paths: int = 1
     ) -> PathPrompt | None:
-        """Require a node that some but not all correct paths visit.
-
-        Parameters
-        ----------
-        prompt : PathPrompt
-            The problem, without a waypoint.
-        rng : int, Generator or None
-            Chooses among the nodes.
-        min_paths : int
-            Correct paths that must remain.
+        """Require a random node that some but not all correct paths visit.
 
         Returns
         -------
         PathPrompt or None
-            Split "ood-waypoint"; None if no node will do.
+            Split "ood-waypoint"; None if no node leaves ``min_paths`` correct paths.
 
         Raises
         ------
@@ -389,14 +325,7 @@ class PathTask:
     # Tokens -------------------------------------------------------------------------------
 
     def encode(self, prompt: PathPrompt, demo: str | None = None) -> list[int]:
-        """Tokens of a prompt, up to and with the answer mark.
-
-        Parameters
-        ----------
-        prompt : PathPrompt
-            The problem.
-        demo : str or None
-            A demonstration, shown between its marks; it needn't be correct.
+        """Tokens of a prompt, up to and with the answer mark; a demonstration needn't be correct.
 
         Raises
         ------
@@ -456,36 +385,6 @@ class PathTask:
             nodes.append(token - FIRST_NODE)
         return None
 
-    def decode_document(self, tokens: Sequence[int] | npt.NDArray[np.integer]) -> PathDocument:
-        """Read a document's tokens; padding is ignored.
-
-        The answer is None where the tokens after the answer mark hold none.
-
-        Raises
-        ------
-        ValueError
-            The tokens before the answer aren't those of a prompt.
-        """
-        row = [token for token in np.asarray(tokens, dtype=np.int64).tolist() if token != PAD]
-        try:
-            asked, begins = row.index(QUESTION), row.index(ANSWER)
-            row, generated = row[: begins + 1], row[begins + 1 :]
-            edges = [
-                divmod(code - FIRST_NODE - self.max_nodes, self.max_nodes) for code in row[1:asked]
-            ]
-            start, goal = row[asked + 2] - FIRST_NODE, row[asked + 4] - FIRST_NODE
-            waypoint = row[row.index(WAYPOINT) + 1] - FIRST_NODE if WAYPOINT in row else None
-            demo = None
-            if DEMO in row:
-                shown = row[row.index(DEMO) + 1 : row.index(DEMO_END)]
-                demo = self.decode([*shown, EOS])
-            prompt = PathPrompt(tuple(edges), start, goal, waypoint)
-            if self.encode(prompt, demo) != row:
-                raise ValueError("not in the order of a prompt")
-        except (ValueError, IndexError) as error:
-            raise ValueError(f"tokens: not a document of this task ({error})") from error
-        return PathDocument(prompt, demo, self.decode(generated))
-
     # Answers ------------------------------------------------------------------------------
 
     def verify(self, prompt: PathPrompt, answer: str | None) -> bool:
@@ -540,43 +439,8 @@ class PathTask:
 
     # Authors ------------------------------------------------------------------------------
 
-    def author_posterior(
-        self, prompt: PathPrompt, demo: str | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Probability of each style of the author of a document, given its demonstration.
-
-        By Bayes: P(s | x, c) is proportional to share_s P(c | x, s), where
-        P(c | x, s) = follow [c is the path of s] + (1 - follow) / (number of correct paths).
-
-        Parameters
-        ----------
-        prompt : PathPrompt
-            The problem.
-        demo : str or None
-            A correct path; None for the prior.
-
-        Returns
-        -------
-        array of float [S]
-            In the order of ``style_names``; it sums to 1.
-
-        Raises
-        ------
-        ValueError
-            The demonstration isn't correct (documents show only correct ones); the prompt has no
-            correct path.
-        """
-        return self._posterior(prompt, demo, *self._laws(prompt))
-
     def document_law(self, prompt: PathPrompt, demo: str | None = None) -> dict[str, float]:
         """Exact law of the last solution of a document, over the correct answers.
-
-        Parameters
-        ----------
-        prompt : PathPrompt
-            The problem.
-        demo : str or None
-            The document's demonstration, a correct path.
 
         Returns
         -------
@@ -587,7 +451,8 @@ class PathTask:
         Raises
         ------
         ValueError
-            As in `author_posterior`.
+            The demonstration isn't correct (documents show only correct ones); the prompt has no
+            correct path.
 
         Examples
         --------
@@ -618,6 +483,7 @@ class PathTask:
         answers: list[str],
         laws: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.float64]:
+        """Style of a document's author given its demonstration [S], by Bayes' rule."""
         joint = np.array(self.style_shares, dtype=np.float64)
         if demo is not None:
             if demo not in answers:
@@ -641,17 +507,11 @@ class PathTask:
 
         Parameters
         ----------
-        n : int
-            How many.
-        rng : int, Generator or None
-            Source of randomness.
+        n, rng
+            As in `sample`.
         loss : {"answer", "paths", "all"}
             What the mask marks: the answer and its end; the demonstration and its closing mark as
             well; or every token after the first.
-
-        Returns
-        -------
-        Documents
 
         Raises
         ------
@@ -662,9 +522,8 @@ class PathTask:
         --------
         >>> task = PathTask()
         >>> documents = task.documents(64, 0)
-        >>> document = task.decode_document(documents.tokens[0])
-        >>> task.verify(document.prompt, document.answer), bool(documents.wrong[0])
-        (False, True)
+        >>> documents.tokens.shape, int(documents.wrong.sum())
+        ((64, 46), 20)
         """
         if loss not in ("answer", "paths", "all"):
             raise ValueError(f'loss: {loss!r} isn\'t one of "answer", "paths", "all"')
@@ -736,50 +595,3 @@ def _check_n(n: int) -> int:
     if operator.index(n) < 1:
         raise ValueError(f"n: {n} must be 1 or more")
     return n
-
-
-def _check_sizes(task: PathTask) -> None:
-    if not 2 <= task.max_nodes <= 100:
-        raise ValueError(f"max_nodes: {task.max_nodes} must be between 2 and 100")
-    if not 2 <= task.n_nodes <= task.max_nodes:
-        raise ValueError(
-            f"n_nodes: {task.n_nodes} must be between 2 and max_nodes, which is {task.max_nodes}"
-        )
-    for name, nodes in (("edges", task.n_nodes), ("larger_edges", task.max_nodes)):
-        low, high = getattr(task, name)
-        if not 1 <= low <= high <= nodes * (nodes - 1):
-            raise ValueError(
-                f"{name}: {(low, high)} must be a smallest and a largest number between 1 and "
-                f"{nodes * (nodes - 1)}, the edges that {nodes} nodes can have"
-            )
-    if not 1 <= task.min_paths <= task.max_paths:
-        raise ValueError(
-            f"min_paths: {task.min_paths} must be between 1 and max_paths, which is "
-            f"{task.max_paths}"
-        )
-    for name in ("n_concepts", "max_tries"):
-        if getattr(task, name) < 1:
-            raise ValueError(f"{name}: {getattr(task, name)} must be 1 or more")
-
-
-def _check_authors(task: PathTask) -> None:
-    for name in ("follow", "wrong", "wrong_after_demo", "demo_share", "waypoint_share"):
-        if not 0 <= getattr(task, name) <= 1:
-            raise ValueError(f"{name}: {getattr(task, name)} must be between 0 and 1")
-    unknown = [style for style in task.styles if isinstance(style, str) and style not in STYLES]
-    if unknown:
-        raise ValueError(
-            f"styles: unknown style {unknown[0]!r}; known are {', '.join(STYLES)}, or give a "
-            "function of a PathTable"
-        )
-    if not task.styles or len(set(task.style_names)) < len(task.styles):
-        raise ValueError(f"styles: {task.style_names} must be one or more, of different names")
-    shares = task.style_shares
-    if len(shares) != len(task.styles):
-        raise ValueError(
-            f"style_shares: {len(shares)} numbers for {len(task.styles)} styles; give one each"
-        )
-    if not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(
-            f"style_shares: {shares} must be 0 or more and sum to 1, not {sum(shares)}"
-        )
