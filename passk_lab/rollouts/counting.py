@@ -143,7 +143,7 @@ def count_parts(
     parts: Sequence[Part], by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
 ) -> pd.DataFrame:
     """Count tables and files together, as `counts` does one; problems of the first come first."""
-    with database() as con:
+    with database(_source(parts)) as con:
         rows = Rows(con, parts, by, modes)
         rows.count()
         rows.refuse_duplicates()
@@ -151,15 +151,26 @@ def count_parts(
         return finished(con, by, rows.modes)
 
 
+def _source(parts: Sequence[Part]) -> str:
+    return parts[0].source if len(parts) == 1 else "the files together"
+
+
 @contextmanager
-def database(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Connect to an empty database in memory that may grow onto the disk."""
-    with tempfile.TemporaryDirectory(prefix="passk_lab-") as folder:
-        settings: dict[str, Any] = {"temp_directory": folder, "memory_limit": MEMORY}
-        if threads is not None:
-            settings["threads"] = threads
-        with duckdb.connect(config=settings) as con:
+def database(source: str, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect to an empty database that goes to disk where memory ends; errors name the source."""
+    settings: dict[str, Any] = {"memory_limit": MEMORY} | ({"threads": threads} if threads else {})
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="passk_lab-") as folder,
+            duckdb.connect(config={**settings, "temp_directory": folder}) as con,
+        ):
             yield con
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryError(f"{source}: can't be counted in {MEMORY} ({error})") from error
+    except duckdb.ConversionException as error:
+        raise ValueError(f"{source}: a value that can't be used ({error})") from error
+    except duckdb.Error as error:
+        raise ValueError(f"{source}: parquet data is damaged ({error})") from error
 
 
 # --------------------------------------------------------------------------------- the query
@@ -243,13 +254,12 @@ class Rows:
         """Make the table ``partial``, with sample ids or without; refuse what can't be counted."""
         groups = ", ".join(dict.fromkeys([*keys_of(self.by), *self._owner]))
         more = ", list(sample_id) AS ids" if ids else ""
-        with self._reading():
-            self.con.execute(_COUNT.format(groups=groups, more=more))
+        self.con.execute(_COUNT.format(groups=groups, more=more))
         n, bad = self._one("SELECT sum(n), bool_or(bad) FROM partial")
         if bad:
             self._refuse_values()
         if not n:
-            raise ValueError(f"{self._source}: the table holds no rollouts")
+            raise ValueError(f"{_source(self.parts)}: the table holds no rollouts")
 
     def refuse_duplicates(self) -> None:
         """Refuse rollouts that occur twice, after `count`."""
@@ -287,29 +297,13 @@ class Rows:
     def _owner(self) -> list[str]:
         return [name for name in self.identity if name != "sample_id"]
 
-    @property
-    def _source(self) -> str:
-        return self.parts[0].source if len(self.parts) == 1 else "the files together"
-
     def _one(self, sql: str) -> tuple[Any, ...]:
-        with self._reading():
-            found = self.con.execute(sql).fetchall()
+        found = self.con.execute(sql).fetchall()
         return found[0] if found else ()
 
     def _place(self, row: int) -> tuple[str, int]:
         part, row = divmod(row, _PART_ROWS)
         return self.parts[part].source, row
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except duckdb.OutOfMemoryException as error:
-            raise MemoryError(f"{self._source}: can't be counted in {MEMORY} ({error})") from error
-        except duckdb.ConversionException as error:
-            raise ValueError(f"{self._source}: a value that can't be used ({error})") from error
-        except duckdb.Error as error:
-            raise ValueError(f"{self._source}: parquet data is damaged ({error})") from error
 
     def _refuse_values(self) -> None:
         """Let pandas, which knows each value's fault, find the one that was seen."""
@@ -320,7 +314,7 @@ class Rows:
                 for frame in parquet_batches(part.rows, wanted):
                     typed(frame, f"{part.source} (rows from {row} on)" if row else part.source)
                     row += len(frame)
-        raise ValueError(f"{self._source}: values that can't be used")
+        raise ValueError(f"{_source(self.parts)}: values that can't be used")
 
 
 @dataclass(frozen=True)
@@ -484,7 +478,7 @@ def key_column(values: pa.ChunkedArray | pd.Series, name: str) -> pd.Series:
 
 def _cells(lists: pa.ChunkedArray) -> npt.NDArray[np.object_]:
     sizes = np.concatenate([np.diff(chunk.offsets) for chunk in lists.chunks])
-    flat = np.array(pc.list_flatten(lists), dtype=np.int64)
+    flat = pc.list_flatten(lists).to_numpy().copy()  # Arrow's own can't be written to
     cells = np.empty(len(lists), dtype=object)
     cells[:] = np.split(flat, np.cumsum(sizes)[:-1])
     return cells

@@ -172,7 +172,7 @@ def _working(client: Client | str | None) -> Iterator[Client]:
 
 def _count(part: Part, by: Sequence[str], modes: bool, n_shares: int) -> list[pa.Table]:
     """Count a file's rows; a hash of the problem says which share of the counts is its own."""
-    with database(threads=1) as con:
+    with database(part.source, threads=1) as con:
         rows = Rows(con, [part], by, modes)
         rows.count(ids="sample_id" in rows.identity)
         rows.refuse_lost_answers()
@@ -189,14 +189,14 @@ def _add(tables: Sequence[pa.Table]) -> pa.Table:
         "ids": "flatten(list(ids))",
     }
     columns = [f"{sums.get(name, name)} AS {name}" for name in tables[0].column_names]
-    with database(threads=1) as con:
+    with database("counts", threads=1) as con:
         con.register("parts", pa.concat_tables(tables, promote_options="permissive"))
         return con.sql(f"SELECT {', '.join(columns)} FROM parts GROUP BY ALL").to_arrow_table()
 
 
 def _finish(table: pa.Table, by: Sequence[str], modes: bool, source: str) -> pd.DataFrame:
     owner = ", ".join(name for name in IDENTITY if name in table.column_names)
-    with database(threads=1) as con:
+    with database(source, threads=1) as con:
         con.register("partial", table)
         if "ids" in table.column_names:
             twice = con.sql(

@@ -8,8 +8,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from passk_lab.rollouts import files
 from passk_lab.rollouts import table as rt
@@ -226,82 +224,3 @@ def test_csv(tmp_path):
     out = read_rollouts(tmp_path / "r.csv")
     assert out["correct"].tolist() == [True, False, True]
     assert out["answer"].iloc[2] == "007"
-
-
-rows = st.lists(
-    st.tuples(
-        st.sampled_from("pqr"),
-        st.sampled_from(["base", "rl"]),
-        st.booleans(),
-        st.sampled_from(["x", "y", "z", None]),
-    ),
-    min_size=1,
-    max_size=40,
-)
-
-
-@settings(max_examples=40)
-@given(rows)
-def test_counts_match_a_plain_count(tmp_path_factory, data):
-    data = [(p, r, c and a is not None, a) for p, r, c, a in data]
-    frame = pd.DataFrame(data, columns=["problem_id", "run", "correct", "answer"])
-    frame["answer"] = frame["answer"].astype(object)
-    path = tmp_path_factory.mktemp("counts") / "r.parquet"
-    write(frame, path)
-    for out in (counts(frame, modes=True), counts(path, modes=True)):
-        assert len(out) == len({(p, r) for p, r, _, _ in data})
-        for row in out.itertuples():
-            mine = [d for d in data if d[0] == row.problem_id and d[1] == row.run]
-            assert row.n_samples == len(mine)
-            assert row.n_correct == sum(d[2] for d in mine)
-            for cell, keep in (
-                (row.mode_counts, [d[3] for d in mine if d[3] is not None]),
-                (row.correct_mode_counts, [d[3] for d in mine if d[2]]),
-            ):
-                assert cell.tolist() == sorted((keep.count(a) for a in set(keep)), reverse=True)
-
-
-def test_counts_streams_many_batches(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "problem_id": [f"p{i % 37}" for i in range(5000)],
-            "correct": rng.random(5000) < 0.3,
-            "answer": rng.integers(0, 9, 5000).astype(str),
-        }
-    )
-    monkeypatch.setattr(files, "_BATCH_ROWS", 256)
-    write(frame, tmp_path / "r.parquet")
-    pd.testing.assert_frame_equal(counts(tmp_path / "r.parquet"), counts(frame))
-
-
-def test_counts_finds_duplicates_across_batches(tmp_path):
-    frame = pd.DataFrame({"problem_id": ["a"] * 600, "correct": True, "sample_id": range(600)})
-    frame.loc[599, "sample_id"] = 0
-    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "r.parquet", row_group_size=100)
-    with pytest.raises(ValueError, match="row 599 repeats"):
-        counts(tmp_path / "r.parquet")
-
-
-def test_counts_refuses_a_correct_rollout_without_answer():
-    frame = table(answer=["x", "y", None])
-    with pytest.raises(ValueError, match="'answer', row 2"):
-        counts(frame)
-    assert counts(frame, modes=False)["n_correct"].tolist() == [1, 1]
-
-
-def test_counts_by_other_columns():
-    frame = table(step=[0, 1, 0])
-    out = counts(frame, by=("step",))
-    assert out[["step", "problem_id", "n_samples"]].to_numpy().tolist() == [
-        [0, "a", 1],
-        [0, "b", 1],
-        [1, "a", 1],
-    ]
-    with pytest.raises(ValueError, match="no column 'checkpoint' to group by"):
-        counts(frame, by=("checkpoint",))
-
-
-def test_counts_of_nothing():
-    with pytest.raises(ValueError, match="holds no rollouts"):
-        counts(pd.DataFrame({"problem_id": [], "correct": []}))

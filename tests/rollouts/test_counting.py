@@ -1,0 +1,304 @@
+"""Counts by SQL are those of a plain count with dictionaries, wherever the rows come from."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from passk_lab.readers import read
+from passk_lab.rollouts import counting, files
+from passk_lab.rollouts.counting import Part, count_parts, counts
+from passk_lab.rollouts.files import write_rollouts as write
+from passk_lab.rollouts.table import validate_rollouts
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+BY = (["run", "split"], ["split"], ["run", "seed"], ["seed", "step"], ["note", "run"], [])
+
+
+def table(**columns):
+    return pd.DataFrame({"problem_id": ["a", "a", "b"], "correct": [True, False, True], **columns})
+
+
+def plain_counts(frame, by, modes):
+    """Count a validated table's rows with dictionaries."""
+    found = {}
+    columns = [frame[name].astype(object).tolist() for name in [*by, "problem_id"]]
+    columns.append(frame["correct"].tolist())
+    columns.append(frame["answer"].astype(object).tolist() if modes else [None] * len(frame))
+    for *key, correct, answer in zip(*columns, strict=True):
+        key = tuple(None if pd.isna(value) else value for value in key)
+        group = found.setdefault(key, [0, 0, Counter(), Counter()])
+        group[0] += 1
+        group[1] += correct
+        if modes and not pd.isna(answer):
+            group[2][answer] += 1
+            group[3][answer] += correct
+    return {
+        key: (n, c, *(sorted((v for v in cell.values() if v), reverse=True) for cell in cells))
+        for key, (n, c, *cells) in found.items()
+    }
+
+
+def check(source, frame, by=("run", "split"), modes=None):
+    """Compare with the plain count of a validated table."""
+    by = list(by)
+    out = counts(source, by, modes)
+    modes = "answer" in frame if modes is None else modes
+    names = [*by, "problem_id", "n_samples", "n_correct"]
+    names += ["mode_counts", "correct_mode_counts"] if modes else []
+    assert list(out.columns) == names
+    expected = plain_counts(frame, by, modes)
+    # Missing values last, as pandas sorts.
+    order = sorted(expected, key=lambda key: [(value is None, value) for value in key])
+    keys = out[[*by, "problem_id"]].astype(object)
+    assert [tuple(row) for row in keys.where(keys.notna(), None).to_numpy()] == order
+    assert out["n_samples"].dtype == out["n_correct"].dtype == np.int64
+    for row, key in zip(out.to_dict("records"), order, strict=True):
+        cells = [row[name] for name in names[len(by) + 3 :]]
+        assert all(cell.dtype == np.int64 and cell.flags.writeable for cell in cells)
+        assert (row["n_samples"], row["n_correct"], *map(list, cells)) == (
+            expected[key] if modes else expected[key][:2]
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "options"),
+    [
+        (
+            "lm-eval",
+            "lm-eval/output/tiny-llama/samples_toy_choice_2026-11-24T21-30-26.309621.jsonl",
+            {"metric": "acc"},
+        ),
+        ("inspect", "inspect/json", {"scorer": "match"}),
+        (
+            "lighteval",
+            "lighteval/output/details/tiny-llama/2026-11-24T21-53-12.791216/details_toy_choice-0_2026-11-24T21-53-12.791216.parquet",
+            {"metric": "acc"},
+        ),
+        ("human-eval", "human-eval/samples.jsonl_results.jsonl", {}),
+        ("evalplus", "evalplus/samples_eval_results.json", {}),
+        ("trl", "trl/plain", {"reward": "has_a"}),
+        ("verl", "verl/validation", {}),
+        ("verl", "verl/rollouts", {}),
+    ],
+)
+def test_fixtures(name, path, options, tmp_path):
+    frame = read(name, FIXTURES / path, **options)
+    if "answer" in frame and (frame["correct"] & frame["answer"].isna()).any():
+        frame["answer"] = frame["answer"].fillna("")
+    for ending in ("parquet", "jsonl"):
+        write(frame, tmp_path / f"r.{ending}")
+        check(tmp_path / f"r.{ending}", frame)
+    check(frame, frame)
+    check(frame, frame, ["split"], modes=False)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("data/*/rollouts.parquet")), ids=str)
+def test_data(path, tmp_path):
+    frame = files.read_rollouts(path, ["answer"])
+    if len(frame) > 30_000:
+        frame = frame[frame["problem_id"].isin(frame["problem_id"].unique()[:10])]
+        path = tmp_path / "some.parquet"
+        write(frame, path)
+    check(path, frame)
+    check(path, frame, ["seed", "run"])
+    check(frame, frame, modes=False)
+
+
+rows = st.lists(
+    st.tuples(
+        st.sampled_from(["p", "q", "r", "p\x00", "1.0", "ü"]),
+        st.sampled_from(["base", "rl", "it's"]),
+        st.sampled_from([None, 0, 1]),
+        st.sampled_from([0, 7]),
+        st.sampled_from(["x", "y", "7.0", None]),
+        st.booleans(),
+        st.sampled_from(["m", None]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows, st.sampled_from([1, 3, 2**40]), st.sampled_from(BY), st.sampled_from([None, False]))
+def test_any_table(tmp_path_factory, data, far, by, modes):
+    columns = ["problem_id", "run", "seed", "step", "answer", "correct", "note"]
+    frame = pd.DataFrame(data, columns=columns).astype({"seed": "Int64"})
+    frame["correct"] &= frame["answer"].notna()
+    frame["sample_id"] = np.arange(len(frame)) * far
+    valid = validate_rollouts(frame)
+    folder = tmp_path_factory.mktemp("any")
+    write(frame, folder / "r.parquet")
+    write(frame, folder / "r.jsonl")
+    frame.to_csv(folder / "r.csv", index=False)
+    for source in (frame, folder / "r.parquet", folder / "r.jsonl"):
+        check(source, valid, by, modes)
+    if not valid["problem_id"].str.contains("\x00").any():
+        check(folder / "r.csv", valid, by, modes)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"problem_id": [7, 7, 8]},
+        {"problem_id": [7.0, 7.0, 8.5]},
+        {"problem_id": [True, True, False]},
+        {"problem_id": pd.Categorical(["a", "b", "a"])},
+        {"correct": [1, 0, 1]},
+        {"correct": [1.0, 0.0, 1.0]},
+        {"correct": ["yes", " False", "1"]},
+        {"answer": [1.0, None, 2.0]},
+        {"answer": pd.array([1, None, 2], dtype="Int64")},
+        {"sample_id": [0.0, 1.0, 0.0]},
+        {"sample_id": np.array([0, 1, 0], np.uint64)},
+        {"seed": [None, 1.0, 2.0], "sample_id": 0},
+        {"step": pd.array([None, 1, 2], dtype="UInt8"), "sample_id": 0},
+        {"Correct": [1, 2, 3], "ANSWER": "x"},
+        {"note": pd.to_datetime(["2020", "2021", None])},
+        {"note": [np.float32(0.1), np.nan, 1]},
+        {"note": pd.Series([True, None, False], dtype=object)},
+        {"temperature": [1, 0, 1]},
+    ],
+    ids=lambda changed: "-".join(changed),
+)
+def test_columns_of_other_types(changed, tmp_path):
+    frame = table(answer=["1", "2", "3"]).assign(**changed)
+    frame.to_parquet(tmp_path / "r.parquet")
+    by = [name for name in ("note", "temperature", "ANSWER") if name in frame]
+    for source in (frame, tmp_path / "r.parquet"):
+        check(source, validate_rollouts(frame), [*by, "run"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"problem_id": ["a", None, "b"]},
+        {"run": ["x", "y", None]},
+        {"correct": [0, 1, 2]},
+        {"correct": [1.0, 0.0, np.nan]},
+        {"correct": pd.array([True, False, None], dtype="boolean")},
+        {"sample_id": [0, 1, -1]},
+        {"sample_id": pd.array([0, None, 1], dtype="Int64")},
+        {"sample_id": [0.5, 1, 2]},
+        {"temperature": [1.0, -1.0, 0.0]},
+        {"sample_id": [3, 3, 0]},
+        {"sample_id": [3, 3, 0], "seed": [1, 1, 1], "step": pd.array([None] * 3, dtype="Int64")},
+    ],
+    ids=lambda changed: "-".join(changed),
+)
+def test_refuses_what_a_table_refuses(changed, tmp_path):
+    frame = table(answer="x").assign(**changed)
+    frame.to_parquet(tmp_path / "r.parquet")
+    by = ["run", "temperature"] if "temperature" in frame else ["run"]
+    with pytest.raises(ValueError, match="row ") as expected:
+        validate_rollouts(frame)
+    for source, name in ((frame, "rollouts"), (tmp_path / "r.parquet", tmp_path / "r.parquet")):
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            counts(source, by)
+        assert str(error.value) == str(expected.value).replace("rollouts", str(name), 1)
+
+
+@pytest.mark.parametrize("far", [1, 2**50])
+def test_first_repeated_row_is_named(far, tmp_path):
+    frame = pd.DataFrame({"problem_id": [f"p{i % 3}" for i in range(3000)], "correct": True})
+    frame["sample_id"] = np.arange(3000) * far
+    frame.loc[[2500, 2000, 2999], "sample_id"] = [10 * far, 14 * far, 11 * far]
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "r.parquet", row_group_size=100)
+    message = rf"row 2000 repeats .*problem_id='p2', sample_id={14 * far}\)"
+    for source in (frame, tmp_path / "r.parquet"):
+        with pytest.raises(ValueError, match=message):
+            counts(source)
+
+
+def test_files_together(tmp_path):
+    parts = [table(sample_id=[0, 1, 0]), table(sample_id=[2, 3, 1])]
+    for name, part in zip("ab", parts, strict=True):
+        write(part, tmp_path / f"{name}.parquet")
+    write(parts[1], tmp_path / "b.jsonl")
+    for last in ("b.parquet", "b.jsonl"):
+        paths = [tmp_path / "a.parquet", tmp_path / last]
+        assert_frame_equal(count_parts([Part(path) for path in paths]), counts(pd.concat(parts)))
+    names = [Part(path, {"run": name}) for path, name in zip(paths, "ba", strict=True)]
+    bare = [part.assign(run=name) for part, name in zip(parts, "ba", strict=True)]
+    for part, path in zip(parts, paths, strict=True):
+        part.to_parquet(path.with_suffix(".parquet"))
+    names = [Part(p.rows.with_suffix(".parquet"), p.known) for p in names]
+    # Runs stay in the order of the files.
+    expected = pd.concat([counts(frame) for frame in bare], ignore_index=True)
+    assert_frame_equal(count_parts(names), expected)
+    parts[0].to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet: row 0 repeats .*sample_id=0"):
+        count_parts([Part(tmp_path / "a.parquet"), Part(tmp_path / "b.parquet")])
+
+
+def test_names_of_files_are_no_patterns(tmp_path):
+    for name in ("a[1]*.parquet", "it's?.parquet", "run=x.parquet"):
+        write(table(), tmp_path / name)
+        assert counts(tmp_path / name)["run"].unique().tolist() == ["default"]
+
+
+def test_goes_to_disk(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    n = 400_000
+    frame = pd.DataFrame({"problem_id": rng.integers(0, 50, n), "sample_id": rng.permutation(n)})
+    frame["sample_id"] *= 2**30
+    frame["correct"] = rng.random(n) < 0.5
+    frame["answer"] = [f"a long answer that takes its room, number {i}" for i in range(n)]
+    frame.to_parquet(tmp_path / "r.parquet")
+    monkeypatch.setattr(counting, "MEMORY", "60MB")
+    assert counts(tmp_path / "r.parquet")["mode_counts"].map(len).sum() == n
+
+
+def test_counts_streams_many_batches(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "problem_id": [f"p{i % 37}" for i in range(5000)],
+            "correct": rng.random(5000) < 0.3,
+            "answer": rng.integers(0, 9, 5000).astype(str),
+        }
+    )
+    monkeypatch.setattr(files, "_BATCH_ROWS", 256)
+    write(frame, tmp_path / "r.parquet")
+    pd.testing.assert_frame_equal(counts(tmp_path / "r.parquet"), counts(frame))
+
+
+def test_counts_finds_duplicates_across_batches(tmp_path):
+    frame = pd.DataFrame({"problem_id": ["a"] * 600, "correct": True, "sample_id": range(600)})
+    frame.loc[599, "sample_id"] = 0
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "r.parquet", row_group_size=100)
+    with pytest.raises(ValueError, match="row 599 repeats"):
+        counts(tmp_path / "r.parquet")
+
+
+def test_counts_refuses_a_correct_rollout_without_answer():
+    frame = table(answer=["x", "y", None])
+    with pytest.raises(ValueError, match="'answer', row 2"):
+        counts(frame)
+    assert counts(frame, modes=False)["n_correct"].tolist() == [1, 1]
+
+
+def test_counts_by_other_columns():
+    frame = table(step=[0, 1, 0])
+    out = counts(frame, by=("step",))
+    assert out[["step", "problem_id", "n_samples"]].to_numpy().tolist() == [
+        [0, "a", 1],
+        [0, "b", 1],
+        [1, "a", 1],
+    ]
+    with pytest.raises(ValueError, match="no column 'checkpoint' to group by"):
+        counts(frame, by=("checkpoint",))
+
+
+def test_counts_of_nothing():
+    with pytest.raises(ValueError, match="holds no rollouts"):
+        counts(pd.DataFrame({"problem_id": [], "correct": []}))
