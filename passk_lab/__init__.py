@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     )
     from passk_lab.rollouts import counts, read_rollouts, validate_rollouts, write_rollouts
     from passk_lab.stats.compare import compare_runs
-    from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
+    from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
     from passk_lab.stats.diversity import diversity_summary
+    from passk_lab.stats.metric_table import metric_table
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,8 @@ _HOME = {
     "distinct_at_k_curve": "stats",
     "compare_runs": "stats",
     "diversity_summary": "stats",
+    "metric_curve": "stats",
+    "metric_table": "stats",
 }
 
 __all__ = [
@@ -59,6 +62,8 @@ __all__ = [
     "hill_number",
     "maj_at_k",
     "max_at_k",
+    "metric_curve",
+    "metric_table",
     "pass_at_k",
     "pass_at_k_curve",
     "pass_hat_k",

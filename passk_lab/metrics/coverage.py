@@ -29,6 +29,7 @@ from passk_lab.metrics._counts import (
     whole_numbers,
 )
 from passk_lab.metrics._hypergeometric import Floats, log_ratio
+from passk_lab.metrics.passk import pass_at_k
 from passk_lab.metrics.registry import metric
 
 __all__ = [
@@ -184,11 +185,20 @@ def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: i
     return _ratio(np.asarray(tax, dtype=np.float64), largest)
 
 
-@metric("counts", "always_solved", share="always",
+@metric("counts", "scaled_sharpening_tax", better="lower",
+        of_means=lambda means: _ratio(means[..., 0], means[..., 1]),
+        says="Sharpening tax as a share of the largest that pass@1 allows.")  # fmt: skip
+def _tax_parts(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Floats:
+    largest = (np.asarray(k_max) - 1) * (1 - pass_at_k(n_samples, n_correct, 1))
+    tax = sharpening_tax(n_samples, n_correct, k_max)
+    return np.stack(np.broadcast_arrays(tax, largest), axis=-1)
+
+
+@metric("counts", "always_solved", {"share": "always"},
         says="Problems of whose samples all are correct.")  # fmt: skip
-@metric("counts", "sometimes_solved", share="sometimes", better="neither",
+@metric("counts", "sometimes_solved", {"share": "sometimes"}, better="neither",
         says="Problems of whose samples some are correct, but not all.")  # fmt: skip
-@metric("counts", "never_solved", share="never", better="lower",
+@metric("counts", "never_solved", {"share": "never"}, better="lower",
         says="Problems of whose samples none is correct.")  # fmt: skip
 def solved_share(
     n_samples: npt.ArrayLike,
@@ -230,8 +240,9 @@ def support_change(
 
     Parameters
     ----------
-    base_solved, run_solved : array_like of bool, shape (n_problems,)
-        Whether base and run solved each problem, among an equal number of samples.
+    base_solved, run_solved : array_like of bool or float, shape (n_problems,)
+        Whether base and run solved each problem among an equal number of samples, or the chance
+        that they do: pass@k.
     weights : array_like of float, shape (..., n_problems), optional
         How much each problem counts, for example in resampling. Default: all alike.
 
@@ -260,16 +271,38 @@ def support_change(
     >>> round(kept, 3), round(gained, 3), round(score, 3)
     (0.667, 0.333, 0.444)
     """
+    parts = _support_parts(base_solved, run_solved)
+    weight = np.ones(len(parts)) if weights is None else np.asarray(weights, dtype=np.float64)
+    sums = weight @ parts
+    return _kept(sums), _gained(sums), _score(sums)
+
+
+def _kept(means: Floats) -> Any:
+    return _ratio(means[..., 0], means[..., 1])
+
+
+def _gained(means: Floats) -> Any:
+    return _ratio(means[..., 2] - means[..., 0], means[..., 2])
+
+
+def _score(means: Floats) -> Any:
+    kept, gained = np.asarray(_kept(means)), np.asarray(_gained(means))
+    return _ratio(2 * kept * gained, kept + gained, otherwise=0.0)
+
+
+@metric("pair", "support_kept", of_means=_kept,
+        says="Share of the baseline's solved problems that the run solves, too.")  # fmt: skip
+@metric("pair", "support_gained", of_means=_gained,
+        says="Share of the run's solved problems that the baseline doesn't solve.")  # fmt: skip
+@metric("pair", "support_score", of_means=_score,
+        says="Harmonic mean of support kept and gained.")  # fmt: skip
+def _support_parts(base_solved: npt.ArrayLike, run_solved: npt.ArrayLike) -> Floats:
     base, run = (_solved(v, name) for v, name in ((base_solved, "base"), (run_solved, "run")))
     if base.shape != run.shape:
         raise ValueError(
             f"base_solved has shape {base.shape}, run_solved {run.shape}; give the same problems"
         )
-    weight = np.ones(base.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    kept = _ratio(weight @ (base & run), weight @ base)
-    gained = _ratio(weight @ (run & ~base), weight @ run)
-    score = _ratio(2 * np.asarray(kept) * gained, np.asarray(kept) + gained, otherwise=0.0)
-    return kept, gained, score
+    return np.stack([base * run, base, run], axis=-1)
 
 
 def _some_samples(
@@ -281,11 +314,14 @@ def _some_samples(
     return n, c
 
 
-def _solved(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
+def _solved(values: npt.ArrayLike, name: str) -> Floats:
     marks = np.asarray(values)
-    if marks.ndim != 1 or (marks.dtype.kind != "b" and not np.isin(marks, (0, 1)).all()):
-        raise ValueError(f"{name}_solved must hold a boolean (or 0 and 1) for each problem")
-    return marks.astype(bool)
+    if marks.ndim != 1 or not np.issubdtype(marks.dtype, np.number) | (marks.dtype.kind == "b"):
+        raise ValueError(f"{name}_solved must hold a boolean or a chance for each problem")
+    chances = marks.astype(np.float64)
+    if not ((chances >= 0) & (chances <= 1)).all():
+        raise ValueError(f"{name}_solved must hold a boolean or a chance for each problem")
+    return chances
 
 
 def _ratio(part: Any, whole: Any, otherwise: float = np.nan) -> Any:

@@ -178,15 +178,17 @@ def two_modes_at_k(
     return modes.shaped(_two_modes(modes, n, check_draws(k, n)), k)
 
 
-@metric("correct", "hill_0_naive", q=0, estimator="naive", says="Distinct correct answers seen.")
-@metric("correct", "hill_1_naive", q=1, estimator="naive", says="exp of the entropy of answers.")
-@metric("correct", "hill_2_naive", q=2, estimator="naive", harmonic=True,
+@metric("correct", "hill_0_naive", {"q": 0, "estimator": "naive"},
+        says="Distinct correct answers seen.")  # fmt: skip
+@metric("correct", "hill_1_naive", {"q": 1, "estimator": "naive"},
+        says="exp of the entropy of answers.")  # fmt: skip
+@metric("correct", "hill_2_naive", {"q": 2, "estimator": "naive"}, harmonic=True,
         says="Inverse chance that two draws agree.")  # fmt: skip
-@metric("correct", "hill_0_corrected", q=0, estimator="corrected",
+@metric("correct", "hill_0_corrected", {"q": 0, "estimator": "corrected"},
         says="Distinct correct answers, unseen ones included (Chao1).")  # fmt: skip
-@metric("correct", "hill_1_corrected", q=1, estimator="corrected",
+@metric("correct", "hill_1_corrected", {"q": 1, "estimator": "corrected"},
         says="exp of the entropy of answers (Chao, Wang and Jost).")  # fmt: skip
-@metric("correct", "hill_2_corrected", q=2, estimator="corrected", harmonic=True,
+@metric("correct", "hill_2_corrected", {"q": 2, "estimator": "corrected"}, harmonic=True,
         says="Effective correct answers: inverse chance that two samples agree.")  # fmt: skip
 def hill_number(
     mode_counts: Counts, q: float, estimator: Literal["corrected", "naive"] = "corrected"

@@ -53,8 +53,8 @@ _BLOCK = 1 << 22  # pairs of texts held at once
 # --- Metrics of one problem's texts ---
 
 
-@metric("tokens", "distinct_2", n=2, says="Share of the word pairs that are distinct.")
-@metric("tokens", "distinct_1", n=1, says="Share of the words that are distinct.")
+@metric("tokens", "distinct_2", {"n": 2}, says="Share of the word pairs that are distinct.")
+@metric("tokens", "distinct_1", {"n": 1}, says="Share of the words that are distinct.")
 def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = "words") -> float:
     """Share of distinct n-grams among all n-grams of the texts.
 
@@ -163,6 +163,11 @@ def ngram_diversity_score(
     float
         Up to ``max_order``.
 
+    Raises
+    ------
+    ValueError
+        As for `distinct_n`: no text has as many tokens.
+
     References
     ----------
     1. Meister et al. (2023), Locally Typical Sampling, TACL.
@@ -214,6 +219,11 @@ def self_bleu(
     -------
     float or array, shape (n_texts,)
         From 0 to 1; 1 if all texts are equal and not empty.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two texts; an option is unknown.
 
     Notes
     -----
@@ -276,6 +286,11 @@ def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = 
     float
         From 0 to 1.
 
+    Raises
+    ------
+    ValueError
+        There are fewer than two texts, or rapidfuzz is missing.
+
     Notes
     -----
     Two empty texts count as equal, 1, an empty and another one as 0. The rouge-score package
@@ -336,6 +351,11 @@ def self_repetition(
     float
         0 if no n-gram is shared.
 
+    Raises
+    ------
+    ValueError
+        There are fewer than two texts.
+
     References
     ----------
     1. Salkar et al. (2022), Self-Repetition in Abstractive Neural Summarizers, AACL-IJCNLP.
@@ -353,8 +373,8 @@ def self_repetition(
     return float(np.log1p(others).mean())
 
 
-@metric("texts", "compression_zstd", better="lower", algorithm="zstd", extra="text")
-@metric("texts", "compression_gzip", better="lower", algorithm="gzip")
+@metric("texts", "compression_zstd", {"algorithm": "zstd"}, better="lower", extra="text")
+@metric("texts", "compression_gzip", {"algorithm": "gzip"}, better="lower")
 def compression_ratio(
     texts: Sequence[str], algorithm: Literal["gzip", "zstd"] = "gzip", separator: str = "\n"
 ) -> float:

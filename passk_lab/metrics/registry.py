@@ -18,6 +18,7 @@ What a metric needs decides what its function is called with:
 | ``tokens`` | the same, cut into tokens: `Texts` | ``text`` |
 | ``embeddings`` | embeddings of one problem's texts | ``text`` |
 | ``logprobs`` | one problem's values of ``columns``, to a value and error | those |
+| ``pair`` | pass@k of each problem, of the baseline and of a run | ``correct`` |
 
 A metric at k gets ``k`` (or ``k_max``) as its last positional argument; those of answers also
 ``n_samples``.
@@ -28,7 +29,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args
 
 __all__ = ["METRICS", "Metric", "find_metric", "metric"]
 
@@ -43,6 +44,7 @@ Need = Literal[
     "tokens",
     "embeddings",
     "logprobs",
+    "pair",
 ]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -69,6 +71,10 @@ class Metric:
         What it is, in one line.
     fixed : dict
         Arguments that this name sets.
+    of_means : callable or None
+        The metric is a function of means over problems, not a mean itself: ``function`` gives each
+        problem's parts on a last axis, and this turns their means (parts on the last axis) into
+        the metric.
     extra : str or None
         The extra of the package that it needs; such metrics have to be asked for.
     harmonic : bool
@@ -79,13 +85,14 @@ class Metric:
     function: Callable[..., Any]
     needs: Need
     at_k: bool
-    better: Literal["higher", "lower", "neither"]
     columns: tuple[str, ...]
-    option: str | None
     says: str
     fixed: dict[str, Any]
-    harmonic: bool
-    extra: str | None
+    better: Literal["higher", "lower", "neither"] = "higher"
+    option: str | None = None
+    harmonic: bool = False
+    of_means: Callable[[Any], Any] | None = None
+    extra: str | None = None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the function with what the name fixes."""
@@ -114,17 +121,23 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
+class MetricOptions(TypedDict, total=False):
+    """Keywords of `metric`: the fields of `Metric` that a name can set."""
+
+    better: Literal["higher", "lower", "neither"]
+    columns: tuple[str, ...]
+    option: str
+    says: str
+    harmonic: bool
+    of_means: Callable[[Any], Any]
+    extra: str
+
+
 def metric(
     needs: Need,
     name: str | None = None,
-    *,
-    better: Literal["higher", "lower", "neither"] = "higher",
-    columns: tuple[str, ...] | None = None,
-    option: str | None = None,
-    says: str | None = None,
-    harmonic: bool = False,
-    extra: str | None = None,
-    **fixed: Any,
+    fixed: Mapping[str, Any] | None = None,
+    **options: Unpack[MetricOptions],
 ) -> Callable[[Function], Function]:
     """Register a function as a metric; the function itself stays as it is.
 
@@ -134,12 +147,12 @@ def metric(
         See the module.
     name : str, optional
         Default: the function's.
-    better, columns, option, harmonic, extra
-        See `Metric`. Columns follow from ``needs``, but for "logprobs".
-    says : str, optional
-        Default: the first line of the docstring.
-    **fixed
+    fixed : mapping, optional
         Arguments of the function that this name sets.
+    **options
+        ``better`` ("higher" by default), ``columns`` (of "logprobs"; else they follow from
+        ``needs``), ``option, harmonic, of_means, extra``, and ``says`` (default: the first line of
+        the docstring): see `Metric`.
 
     Returns
     -------
@@ -168,19 +181,11 @@ def metric(
         key = name or function.__name__
         if key in METRICS:
             raise ValueError(f"a metric {key!r} is registered already; choose another name")
-        METRICS[key] = Metric(
-            name=key,
-            function=function,
-            needs=needs,
-            at_k=not {"k", "k_max"}.isdisjoint(inspect.signature(function).parameters),
-            better=better,
-            columns=_COLUMNS.get(needs, ()) if columns is None else columns,
-            option=option,
-            says=says or (inspect.getdoc(function) or "").partition("\n")[0],
-            fixed=fixed,
-            harmonic=harmonic,
-            extra=extra,
-        )
+        doc = (inspect.getdoc(function) or "").partition("\n")[0]
+        defaults: dict[str, Any] = {"columns": _COLUMNS.get(needs, ()), "says": doc}
+        at_k = not {"k", "k_max"}.isdisjoint(inspect.signature(function).parameters)
+        given = {**defaults, **options}
+        METRICS[key] = Metric(key, function, needs, at_k, fixed=dict(fixed or {}), **given)
         return function
 
     return register

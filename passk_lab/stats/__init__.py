@@ -20,6 +20,7 @@ from passk_lab.stats.intervals import (
     nested_bootstrap,
 )
 from passk_lab.stats.meanings import with_semantic_modes
+from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
@@ -56,6 +57,7 @@ __all__ = [
     "matched_differences",
     "mean_table",
     "metric_curve",
+    "metric_table",
     "nested_bootstrap",
     "ngram_summary",
     "paired_differences",

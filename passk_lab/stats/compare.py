@@ -18,7 +18,7 @@ from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats.estimates import crossing_point
 from passk_lab.stats.metric_values import problem_values, read_for
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
-from passk_lab.stats.values import ProblemValues, default_ks
+from passk_lab.stats.values import ProblemValues, default_ks, shared_problems
 
 __all__ = ["Comparison", "compare_runs", "problem_differences"]
 
@@ -274,21 +274,19 @@ def _pairs(
 def _shared(mine: ProblemValues, base: ProblemValues) -> tuple[ProblemValues, ProblemValues]:
     """Keep the problems that both runs have."""
     (run, split), (baseline, _) = mine.group, base.group
-    names, at, where = np.intersect1d(
-        mine.problem_id.astype(str), base.problem_id.astype(str), return_indices=True
-    )
-    if not len(names):
+    ours, theirs = shared_problems(mine, base)
+    if not len(ours.problem_id):
         raise ValueError(
             f"runs {run!r} and {baseline!r} share no problem in split {split!r}; a paired "
             "comparison needs the same problem_id in both"
         )
-    lost = len(mine.problem_id) + len(base.problem_id) - 2 * len(names)
+    lost = len(mine.problem_id) + len(base.problem_id) - 2 * len(ours.problem_id)
     if lost:
         _warn(
             f"{run!r} against {baseline!r}, split {split!r}: {lost} problems that only one of the "
-            f"two has are left out; {len(names)} are compared"
+            f"two has are left out; {len(ours.problem_id)} are compared"
         )
-    return mine.take(at), base.take(where)
+    return ours, theirs
 
 
 def _warn(message: str) -> None:

@@ -21,7 +21,7 @@ from passk_lab.stats.estimates import mean_table, pair_table
 from passk_lab.stats.meanings import embedding_values
 from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.texts import TextOptions, ngram_values, read_texts, split_options
-from passk_lab.stats.values import ProblemValues, values_of_frame
+from passk_lab.stats.values import ProblemValues, shared_problems, values_of_frame
 
 __all__ = ["diversity_summary"]
 
@@ -159,9 +159,8 @@ def _against(baseline: str, values: Sequence[ProblemValues], how: Resampling) ->
         base = groups.get((baseline, split))
         if run == baseline or base is None:
             continue
-        _, at, where = np.intersect1d(mine.problem_id, base.problem_id, return_indices=True)
-        pair = (mine.take(at).values, base.take(where).values)
-        gap = pair_table(*pair, mine.harmonic, how)
+        mine, base = shared_problems(mine, base)
+        gap = pair_table(mine, base, how)
         parts.append(
             pd.DataFrame(
                 {

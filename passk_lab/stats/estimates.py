@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -67,7 +68,7 @@ def mean_table(
                     "low": low,
                     "high": high,
                     "n_problems": len(group.problem_id),
-                    "n_defined": (~np.isnan(group.values[0])).sum(axis=0),
+                    "n_defined": _n_defined(group),
                     "n_seeds": len(group.values),
                 }
             )
@@ -81,21 +82,37 @@ def _estimates(values: Sequence[ProblemValues], how: Resampling) -> list[Floats]
     # Parts with equally many problems share a pass over the weights.
     shared: dict[Any, list[tuple[int, list[int], ProblemValues]]] = {}
     for place, group in enumerate(values):
-        for problems, columns in _defined_together(group.values):
-            part = group.take(problems).at(columns)
+        for part, columns in _defined_parts(group):
             key = len(part.problem_id) if part.clusters is None else (place, columns[0])
             shared.setdefault(key, []).append((place, columns, part))
     for parts in shared.values():
         for some in _batches(parts):
-            arrays = [_flipped(part.values, part.harmonic) for _, _, part in some]
+            arrays = [
+                part.values if part.of_means else _flipped(part.values, part.harmonic)
+                for _, _, part in some
+            ]
             places = [place for place, _, _ in some]
             draws = how.replicates_of(arrays, some[0][2].clusters, places)
             for (place, columns, part), array, drawn in zip(some, arrays, draws, strict=True):
-                low, high = how.percentiles(drawn, part.n_problems)
+                low, high = _percentiles(part.finished(drawn), how, part.n_problems)
                 ends = np.where(part.harmonic, (high, low), (low, high))
-                three = np.stack([array.mean(axis=(0, 1)), *ends])
+                three = np.stack([part.finished(array.mean(axis=(0, 1))), *ends])
                 found[place][:, columns] = _flipped(three, part.harmonic)
     return found
+
+
+def _defined_parts(group: ProblemValues) -> Iterator[tuple[ProblemValues, list[int]]]:
+    if group.of_means is not None:
+        yield group, list(range(len(group.columns)))
+        return
+    for problems, columns in _defined_together(group.values):
+        yield group.take(problems).at(columns), columns
+
+
+def _n_defined(group: ProblemValues) -> npt.NDArray[np.int64]:
+    if group.of_means is not None:
+        return np.full(len(group.columns), len(group.problem_id))
+    return np.asarray((~np.isnan(group.values[0])).sum(axis=0))
 
 
 def _batches(parts: list[Any]) -> Iterator[list[Any]]:
@@ -146,40 +163,45 @@ def paired_differences(
     """
     how = Resampling(**resampling)
     arrays = _same_shape(values, baseline)
-    base = arrays[baseline]
+    names = np.empty(arrays[baseline].shape[1], dtype=object)
+    columns = np.arange(arrays[baseline].shape[2])
+    groups = {run: ProblemValues((run,), names, columns, array) for run, array in arrays.items()}
     parts = []
-    for place, (run, array) in enumerate(arrays.items()):
-        if run == baseline:
-            continue
-        flip = np.zeros(array.shape[2], dtype=bool)
-        parts.append(pd.DataFrame({"run": run, **pair_table(array, base, flip, how, place)}))
+    for place, (run, group) in enumerate(groups.items()):
+        if run != baseline:
+            table = pair_table(group, groups[baseline], how, place)
+            parts.append(pd.DataFrame({"run": run, "column": columns, **table}))
     return pd.concat(parts, ignore_index=True)
 
 
 def pair_table(
-    mine: Floats, base: Floats, flip: npt.NDArray[np.bool_], how: Resampling, place: int = 0
-) -> dict[str, Floats]:
-    """Columns of `paired_differences` for one run; ``flip`` marks harmonic means."""
-    n_columns = mine.shape[2]
+    mine: ProblemValues, base: ProblemValues, how: Resampling, place: int = 0
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns of `paired_differences` for two runs on the same problems in the same order."""
+    n_columns = len(mine.columns)
     names = ("estimate", "difference", "low", "high", "ratio", "ratio_low", "ratio_high")
     found = np.full((len(names), n_columns), np.nan)
     n_paired = np.zeros(n_columns, dtype=np.int64)
-    for problems, columns in _defined_together(np.concatenate([mine, base])):
-        some = flip[columns]
-        pair = [_flipped(values[:, problems][:, :, columns], some) for values in (mine, base)]
-        drawn = [_flipped(d, some) for d in how.replicates_of(pair, runs=(place + 1, 0))]
-        ours, theirs = (_flipped(values.mean(axis=(0, 1)), some) for values in pair)
-        size = int(problems.sum())
-        n_paired[columns] = size
+    both = replace(mine, values=np.concatenate([mine.values, base.values]))
+    for part, columns in _defined_parts(both):
+        n_seeds, flip = len(mine.values), part.harmonic
+
+        def finished(means: Floats, part: ProblemValues = part) -> Floats:
+            return _flipped(part.finished(means), part.harmonic)
+
+        array = part.values if part.of_means else _flipped(part.values, flip)
+        pair = (array[:n_seeds], array[n_seeds:])
+        drawn = [finished(d) for d in how.replicates_of(pair, mine.clusters, (place + 1, 0))]
+        ours, theirs = (finished(values.mean(axis=(0, 1))) for values in pair)
+        n_paired[columns] = len(part.problem_id)
         with np.errstate(divide="ignore", invalid="ignore"):
             gap, ratio = ours - theirs, ours / theirs
-            low, high = _percentiles(drawn[0] - drawn[1], how, size)
-            ends = _percentiles(drawn[0] / drawn[1], how, size)
+            low, high = _percentiles(drawn[0] - drawn[1], how, part.n_problems)
+            ends = _percentiles(drawn[0] / drawn[1], how, part.n_problems)
         known = ~np.isnan(gap)
         low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
         found[:, columns] = ours, gap, low, high, ratio, *ends
-    columns_ = {"column": np.arange(n_columns), **dict(zip(names, found, strict=True))}
-    return {**columns_, "n_paired": n_paired}
+    return {**dict(zip(names, found, strict=True)), "n_paired": n_paired}
 
 
 def curve_crossings(

@@ -79,12 +79,12 @@ def _of_counts(
         names = part["problem_id"].to_numpy(object)
         if not metric.at_k:
             ks = np.zeros(1, np.int64)
-            values = np.asarray(metric(n, c, **options), dtype=np.float64)[:, None]
+            values = metric(n, c, **options)
         else:
             ks = _draws(k, n, names, key, by, beyond_n=metric.name == "bayes_pass_at_k")
             values = _KERNELS[metric.needs](metric, part, ks, options)
-        array = np.asarray(values, dtype=np.float64)[None]
-        yield ProblemValues(key, names, ks, array, n, c)
+        array = np.asarray(values, dtype=np.float64).reshape(1, len(names), -1)
+        yield ProblemValues(key, names, ks, array, n, c, of_means=metric.of_means)
 
 
 def _from_counts(metric: Metric, part: pd.DataFrame, ks: Ints, options: Mapping[str, Any]) -> Any:
@@ -203,6 +203,10 @@ def _source(metric: Metric) -> Callable[..., Iterator[ProblemValues]]:
         return _of_scores
     if metric.needs == "counts" or metric.at_k:
         return _of_counts
+    if metric.needs == "pair":
+        raise ValueError(
+            f"metric {metric.name!r} compares a run with a baseline: passk_lab.stats.metric_table"
+        )
     if metric.needs == "embeddings":
         raise ValueError(
             f"metric {metric.name!r} needs an embedder; see passk_lab.diversity_summary"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,13 +34,16 @@ class ProblemValues:
     columns : array, shape (n_columns,)
         The values of k, or names of metrics.
     values : array, shape (n_seeds, n_problems, n_columns)
-        NaN where a metric is undefined for a problem.
+        NaN where a metric is undefined for a problem. With ``of_means``: every column's parts side
+        by side.
     n_samples, n_correct : arrays of int, shape (n_problems,)
         Of the first seed; empty where there are no samples.
     clusters : array, shape (n_problems,), or None
         Problems with the same label are resampled together.
     harmonic : array of bool, shape (n_columns,)
         Columns whose mean over problems is the harmonic one (default: none).
+    of_means : callable, optional
+        See `passk_lab.metrics.Metric`.
     """
 
     group: tuple[Any, ...]
@@ -51,6 +54,7 @@ class ProblemValues:
     n_correct: Ints = field(default_factory=_unknown)
     clusters: npt.NDArray[Any] | None = None
     harmonic: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    of_means: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.harmonic):
@@ -59,7 +63,14 @@ class ProblemValues:
     @property
     def mean(self) -> Floats:
         """Mean over seeds and problems, shape (n_columns,)."""
-        return np.asarray(self.values.mean(axis=(0, 1)))
+        return self.finished(self.values.mean(axis=(0, 1)))
+
+    def finished(self, means: Floats) -> Floats:
+        """Turn means of the parts, on the last axis, into the columns."""
+        if self.of_means is None:
+            return np.asarray(means)
+        parts = means.reshape(*means.shape[:-1], len(self.columns), -1)
+        return np.asarray(self.of_means(parts))
 
     @property
     def n_problems(self) -> int:
@@ -134,3 +145,12 @@ def values_of_frame(frame: pd.DataFrame, by: Sequence[str]) -> list[ProblemValue
         )
         for key, part in groups
     ]
+
+
+def shared_problems(
+    mine: ProblemValues, base: ProblemValues
+) -> tuple[ProblemValues, ProblemValues]:
+    """Keep the problems that both have, in the same order."""
+    ours, theirs = (group.problem_id.astype(str) for group in (mine, base))
+    _, at, where = np.intersect1d(ours, theirs, return_indices=True)
+    return mine.take(at), base.take(where)

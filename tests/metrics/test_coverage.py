@@ -171,7 +171,7 @@ def test_broadcasting(function, last):
         (lambda: sharpening_tax([8, 4], 2, 8), r"k_max\[1\]=8 exceeds n_samples"),
         (lambda: scaled_sharpening_tax(0.0, 0.5, 1), "k_max=1 must be at least 2"),
         (lambda: support_change([True], [True, False]), "give the same problems"),
-        (lambda: support_change([0.5], [True]), "base_solved must hold a boolean"),
+        (lambda: support_change([1.5], [True]), "base_solved must hold a boolean"),
         (lambda: support_change([True], [[True]]), "run_solved must hold a boolean"),
     ],
 )

@@ -30,7 +30,8 @@ def simulate(runs=("base", "rl"), n_problems=12, n=16, seed=0, unequal=False):
 CURVES = [
     name + (":0.5" if metric.option else "")
     for name, metric in METRICS.items()
-    if metric.needs not in ("texts", "tokens", "embeddings", "logprobs")
+    if metric.needs not in ("texts", "tokens", "embeddings", "logprobs", "pair")
+    and metric.of_means is None
 ]
 
 
