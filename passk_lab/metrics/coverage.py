@@ -115,7 +115,7 @@ def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt
     )
 
 
-@metric("counts", better="lower")
+@metric("counts", better="neither")
 def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Sum of pass@K - pass@k over k = 1, ..., K - 1, with K = ``k_max``.
 
@@ -185,7 +185,7 @@ def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: i
     return _ratio(np.asarray(tax, dtype=np.float64), largest)
 
 
-@metric("counts", "scaled_sharpening_tax", better="lower",
+@metric("counts", "scaled_sharpening_tax", better="neither",
         of_means=lambda means: _ratio(means[..., 0], means[..., 1]),
         says="Sharpening tax as a share of the largest that pass@1 allows.")  # fmt: skip
 def _tax_parts(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Floats:

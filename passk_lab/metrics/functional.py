@@ -146,7 +146,7 @@ def coverage_at_k(
     return modes.shaped(rarefied(modes, n, check_draws(k, n)) / exist[:, None], k)
 
 
-@metric("correct")
+@metric("correct", says="The chance that k samples hold two different correct answers.")
 def two_modes_at_k(
     mode_counts: Counts, k: npt.ArrayLike, *, n_samples: npt.ArrayLike | None = None
 ) -> Any:
