@@ -30,11 +30,12 @@ from passk_lab.cli._arguments import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from passk_lab.report.analysis import Report
+    from passk_lab.report.model import Report
 
 
 def _run(options: argparse.Namespace) -> int:
-    from passk_lab.report.analysis import build_report, overview
+    from passk_lab.report.analysis import build_report
+    from passk_lab.report.model import overview
 
     with _progress(options.quiet) as say:
         report = build_report(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from passk_lab.metrics.embedders import Embedder
+from passk_lab.report.model import Settings
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import interval
 
@@ -38,7 +38,7 @@ def choose_problems(counts: pd.DataFrame, random_state: int | None) -> dict[str,
     Parameters
     ----------
     counts : DataFrame
-        As `passk_lab.report.analysis.load_counts` returns it.
+        Of all runs and splits, see `passk_lab.counts`.
     random_state : int, optional
 
     Returns
@@ -59,10 +59,7 @@ def choose_problems(counts: pd.DataFrame, random_state: int | None) -> dict[str,
 def text_diversity(
     texts: pd.DataFrame,
     baseline: str | None,
-    embedder: str | Embedder | None,
-    confidence: float,
-    n_resamples: int,
-    random_state: int | None,
+    settings: Settings,
 ) -> tuple[pd.DataFrame | None, int]:
     """Compare the texts of the runs of one split.
 
@@ -70,8 +67,8 @@ def text_diversity(
     ----------
     texts : DataFrame
         Rollouts of one split, of the problems to compare; a missing text is left out.
-    baseline, embedder, confidence, n_resamples, random_state
-        As for `passk_lab.stats.diversity.diversity_summary`.
+    baseline : str or None
+    settings : Settings
 
     Returns
     -------
@@ -92,11 +89,9 @@ def text_diversity(
     found = diversity_summary(
         table,
         baseline if baseline in set(rows["run"]) else None,
-        embedder=embedder,
+        embedder=settings.embedder,
         n_draws=1,
-        confidence=confidence,
-        n_resamples=n_resamples,
-        random_state=random_state,
+        **settings.resampling,
     )
     return found, int((~there).sum())
 

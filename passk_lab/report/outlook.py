@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 
+from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import interval, number
 from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, sampled_rows
 
@@ -42,9 +43,7 @@ def outlook(
     rollouts: pd.DataFrame,
     k: int,
     weights: Sequence[float] = WEIGHTS,
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: int | None = 0,
+    **resampling: Unpack[ResamplingOptions],
 ) -> Outlook:
     """Forecast one generation of self-distillation, and weaker and stronger tilts.
 
@@ -59,8 +58,8 @@ def outlook(
     weights : sequence of float
         λ, 1 among them: the strength of the tilt. A generation of self-distillation has 1; a
         penalty to the base lowers it, a teacher that follows the student raises it.
-    confidence, n_resamples, random_state
-        As for `passk_lab.teacher.forecast.forecast`.
+    **resampling
+        See `passk_lab.stats.Resampling`; the default seed is 0.
 
     Returns
     -------
@@ -71,6 +70,7 @@ def outlook(
     ValueError
         The scores don't fit the rollouts; see `passk_lab.teacher.forecast`.
     """
+    how: ResamplingOptions = {"random_state": 0, **resampling}
     rows = sampled_rows(expected_tilt(scores, rollouts), rollouts)
     # Problems that no demonstration exists for can't be told about.
     rows = rows[rows["problem_id"].isin(scores["problem_id"].astype(str))]
@@ -81,9 +81,7 @@ def outlook(
                 rows,
                 [weight],
                 [1, k],
-                confidence=confidence,
-                n_resamples=n_resamples,
-                random_state=random_state,
+                **how,
             )
         except TooFewSamples as error:
             lines.append(f"{error}.")

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from passk_lab import __version__
 from passk_lab._text import shorten, visible
 from passk_lab.report.diversity import panel_view
+from passk_lab.report.model import Report, Section, Settings, crossing_words, overview
 from passk_lab.stats.verdict import interval
-
-if TYPE_CHECKING:
-    from passk_lab.report.analysis import Section
-    from passk_lab.report.outlook import Outlook
 
 TEXT_PROBLEMS = 5  # problems whose samples are shown
 _TEXT_SHOWN = 1200  # characters
@@ -26,16 +26,9 @@ _SAMPLES_SHOWN = 2  # a run and problem
 
 
 def render_page(
-    sections: Sequence[Section],
-    baseline: str | None,
-    notes: Sequence[str],
-    settings: Mapping[str, Any],
-    texts: pd.DataFrame,
-    runs: Sequence[str],
-    ahead: Outlook | None = None,
+    report: Report, settings: Settings, texts: pd.DataFrame, runs: Sequence[str]
 ) -> str:
-    from passk_lab import __version__
-
+    """Fill the template."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("passk_lab.report"),
         autoescape=True,
@@ -51,18 +44,16 @@ def render_page(
         css=Markup(css),  # the project's own file
         css_hash=digest,
         version=__version__,
-        baseline=baseline,
-        notes=notes,
-        ahead=ahead,
-        settings=settings,
-        n_compared=len(runs) - (baseline is not None),
-        sections=[_section_view(s, baseline, texts) for s in sections],
+        baseline=report.baseline,
+        notes=report.notes,
+        ahead=report.outlook,
+        settings={**settings.resampling, "seed": settings.random_state},
+        n_compared=len(runs) - (report.baseline is not None),
+        sections=[_section_view(s, report.baseline, texts) for s in report.sections],
     )
 
 
 def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
-    from passk_lab.report.analysis import overview
-
     table = overview(section, baseline)
     return {
         "split": section.split,
@@ -125,18 +116,6 @@ def _worst_view(
     return groups
 
 
-def crossing_words(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row["k_cross"]):
-        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
-    if row["low"] <= 1 and row["high"] >= row["k_max"]:
-        return f"{row['run']}: whether and where the curves meet is not clear."
-    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
-    return (
-        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
-        f"(interval {row['low']:.3g} to {high})."
-    )
-
-
 def _samples(
     texts: pd.DataFrame, split: str, problem: str, run: str, right_first: bool
 ) -> list[dict[str, Any]]:
@@ -159,3 +138,64 @@ def _samples(
         }
         for row in mine.head(_SAMPLES_SHOWN).to_dict("records")
     ]
+
+
+def render_summary(report: Report, settings: Settings) -> str:
+    """Give the numbers as JSON."""
+    ahead = report.outlook
+
+    def records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
+        if table is None:
+            return None
+        return [
+            {str(name): _plain(v) for name, v in row.items()} for row in table.to_dict("records")
+        ]
+
+    content = {
+        "passk_lab_version": __version__,
+        "baseline": report.baseline,
+        "confidence": settings.confidence,
+        "n_resamples": settings.n_resamples,
+        "seed": settings.random_state,
+        "notes": list(report.notes),
+        "forecast": ahead
+        and {
+            "label": ahead.label,
+            "sentence": ahead.sentence,
+            "lines": list(ahead.lines),
+            "table": records(ahead.table),
+        },
+        "splits": [
+            {
+                "split": s.split,
+                "verdicts": [
+                    {
+                        "run": v.run,
+                        "label": v.label,
+                        "lost": v.lost,
+                        "sentence": v.sentence,
+                        "evidence": list(v.evidence),
+                        "cautions": list(v.cautions),
+                    }
+                    for v in s.verdicts
+                ],
+                "pass_at_k": records(s.curve),
+                "distinct_at_k": records(s.distinct),
+                "differences": records(s.differences),
+                "distinct_differences": records(s.distinct_differences),
+                "crossings": records(s.crossings),
+                "flattening": records(s.flattening),
+                "worst_problems": records(s.worst),
+                "diversity": records(s.diversity),
+            }
+            for s in report.sections
+        ],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    # JSON has neither NaN nor infinity.
+    return None if isinstance(value, float) and not math.isfinite(value) else value

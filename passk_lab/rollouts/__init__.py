@@ -8,11 +8,13 @@ from passk_lab.rollouts.files import (
     read_rollouts,
     write_rollouts,
 )
+from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import FORMAT_VERSION, MAIN_KEYS, validate_rollouts
 
 __all__ = [
     "FORMAT_VERSION",
     "MAIN_KEYS",
+    "Study",
     "as_counts",
     "atomic_write",
     "counts",

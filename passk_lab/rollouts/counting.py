@@ -51,10 +51,13 @@ class Part:
 
     rows: pd.DataFrame | Path
     known: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
 
     @property
     def source(self) -> str:
         """How messages call it."""
+        if self.name is not None:
+            return self.name
         return "rollouts" if isinstance(self.rows, pd.DataFrame) else str(self.rows)
 
 

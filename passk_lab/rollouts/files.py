@@ -215,11 +215,12 @@ def _csv_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFram
     return frame, names
 
 
-def as_rollouts(rollouts: pd.DataFrame | PathLike) -> pd.DataFrame:
-    """Validate a table, or read it from a file."""
+def as_rollouts(rollouts: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Validate a table, or read columns of a file or `Study` (default: all)."""
     if isinstance(rollouts, pd.DataFrame):
         return validate_rollouts(rollouts)
-    return read_rollouts(rollouts)
+    own = getattr(rollouts, "rows", None)
+    return read_rollouts(rollouts, columns) if own is None else own(columns)
 
 
 def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
@@ -294,6 +295,8 @@ def parquet_batches(path: Path, columns: Iterable[str]) -> Iterator[pd.DataFrame
 
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a parquet file; a damaged one is refused."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         file = pq.ParquetFile(path)
         _ = str(file.schema_arrow)  # names that aren't UTF-8, of columns or within them

@@ -15,8 +15,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from passk_lab import compare_runs, pass_at_k, write_rollouts
-from passk_lab.report.analysis import build_report, load_counts, overview, worst_problems
+from passk_lab.report import build_report, overview, worst_problems
 from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
 
@@ -45,7 +46,7 @@ def _blank_figures(request, monkeypatch):
     """Drawing takes most of a report's time; the other tests do with empty figures."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(
-            "passk_lab.report.analysis._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
+            "passk_lab.report.figures._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
         )
 
 
@@ -337,7 +338,7 @@ class TestInputs:
 
     def test_one_file_can_be_named(self, tmp_path):
         rollouts("x", [4] * 10).drop(columns="run").to_parquet(tmp_path / "r.parquet")
-        found, _ = load_counts(tmp_path / "r.parquet", run="mine")
+        found = Study(tmp_path / "r.parquet", run="mine").counts()
         assert set(found["run"]) == {"mine"}
 
     def test_samples_of_a_problem_in_two_files(self, tmp_path):
@@ -345,13 +346,13 @@ class TestInputs:
         halves = [data[data["sample_id"] < 8], data[data["sample_id"] >= 8]]
         for i, half in enumerate(halves):
             half.to_parquet(tmp_path / f"{i}.parquet")
-        found, _ = load_counts([tmp_path / "0.parquet", tmp_path / "1.parquet"])
+        found = Study([tmp_path / "0.parquet", tmp_path / "1.parquet"]).counts()
         pd.testing.assert_frame_equal(found, counts(data))
 
     def test_the_same_file_twice_is_refused(self, tmp_path):
         planted("same", 0).to_parquet(tmp_path / "r.parquet")
         with pytest.raises(ValueError, match="repeats an earlier rollout"):
-            load_counts([tmp_path / "r.parquet"] * 2)
+            Study([tmp_path / "r.parquet"] * 2).counts()
 
     def test_answers_in_one_file_only(self, tmp_path):
         rollouts("base", [4] * 10).to_parquet(tmp_path / "a.parquet")
@@ -373,7 +374,7 @@ class TestInputs:
         data = rollouts("tuned", [4] * 10)
         data["step"] = data["sample_id"] // 8 * 100
         write_rollouts(data, tmp_path / f"r.{ending}")
-        _, notes = load_counts(tmp_path / f"r.{ending}")
+        notes = Study(tmp_path / f"r.{ending}").notes()
         assert any("'tuned' pools the rollouts of 2 steps" in note for note in notes)
 
     def test_no_baseline(self, tmp_path):

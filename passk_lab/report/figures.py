@@ -1,0 +1,180 @@
+"""The report's figures: what to draw, and the files beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from passk_lab import plots
+from passk_lab._text import csv_safe
+from passk_lab.report.model import FigureFiles, Section, crossing_words
+from passk_lab.rollouts.files import atomic_write
+from passk_lab.rollouts.table import PathLike
+
+__all__ = ["write_figures"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A figure to draw: on given axes, with given styles."""
+
+    title: str
+    stem: str
+    note: str
+    alt: str
+    table: pd.DataFrame
+    draw: Callable[[Axes, Mapping[str, plots.MethodStyle]], Any]
+
+
+def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
+    curve, rates = section.curve, section.rates
+    yield _Plan(
+        "pass@k",
+        "pass_at_k",
+        "The share of problems that at least one of k samples solves; shaded: its interval.",
+        _alt_curve("pass@k", curve, "estimate"),
+        curve,
+        lambda ax, styles: plots.plot_pass_at_k(curve, ax, styles),
+    )
+    differences, crossings = section.differences, section.crossings
+    if differences is not None:
+        assert crossings is not None
+        yield _Plan(
+            f"Difference to {baseline}",
+            "differences",
+            "On the same problems. Above zero the run solves more than the baseline. A star marks "
+            "where the curves meet, with its interval; there is none where that is unclear.",
+            _alt_curve("pass@k minus the baseline's", differences, "difference")
+            + " "
+            + " ".join(crossing_words(row) for row in crossings.to_dict("records")),
+            _with_crossings(differences, crossings),
+            lambda ax, styles: plots.plot_differences(differences, crossings, ax, styles),
+        )
+    distinct = section.distinct
+    if distinct is not None:
+        yield _Plan(
+            "Distinct correct answers",
+            "distinct_at_k",
+            "The number of different correct answers among k samples, mean over problems.",
+            _alt_curve("Distinct correct answers among k samples", distinct, "estimate"),
+            distinct,
+            lambda ax, styles: plots.plot_distinct_at_k(distinct, ax, styles),
+        )
+    yield _Plan(
+        "Pass rates of the problems",
+        "pass_rates",
+        "How many problems are never, sometimes and always solved.",
+        "Histogram of pass rates. " + " ".join(_alt_rates(rates)),
+        rates,
+        lambda ax, styles: plots.plot_pass_rates(rates, ax, styles),
+    )
+
+
+def _alt_curve(what: str, table: pd.DataFrame, column: str) -> str:
+    parts = []
+    for run, rows in table.groupby("run", sort=False):
+        ends = rows.sort_values("k").iloc[[0, -1]]
+        values = [f"{row[column]:.3g} at k={row['k']}" for row in ends.to_dict("records")]
+        parts.append(f"{run}: {', '.join(dict.fromkeys(values))}.")
+    return f"{what} by k. {' '.join(parts)}"
+
+
+def _alt_rates(rates: pd.DataFrame) -> Iterable[str]:
+    for run, rows in rates.groupby("run", sort=False):
+        problems = rows.set_index("bin")["problems"]
+        yield (
+            f"{run}: {problems['0']} of {problems.sum()} problems never solved, "
+            f"{problems['1']} always."
+        )
+
+
+def _with_crossings(differences: pd.DataFrame, crossings: pd.DataFrame) -> pd.DataFrame:
+    columns = {"low": "k_cross_low", "high": "k_cross_high", "share": "k_cross_share"}
+    extra = crossings.rename(columns=columns).drop(columns="k_max")
+    return differences.merge(extra, on=["run", "split"], how="left", validate="many_to_one")
+
+
+def write_figures(
+    section: Section,
+    runs: Sequence[str],
+    baseline: str | None = None,
+    *,
+    out: PathLike,
+    suffix: str = "",
+) -> tuple[tuple[FigureFiles, ...], list[Path]]:
+    """Write a split's figures and tables, as the report does.
+
+    Parameters
+    ----------
+    section : Section
+        From a `Report`.
+    runs : sequence of str
+        All runs of the study, which keeps one style for a run over its splits.
+    baseline : str, optional
+    out : path
+        Folder to write into.
+    suffix : str
+        Added to each file's stem.
+
+    Returns
+    -------
+    figures : tuple of FigureFiles
+    files : list of Path
+        PNG, SVG and CSV of each figure, and the CSV of the worst problems.
+
+    Raises
+    ------
+    OSError
+        The folder can't be written.
+    """
+    out = Path(out)
+    figures = []
+    files: list[Path] = []
+    for plan in _plans(section, baseline):
+        stem = f"{plan.stem}{suffix}"
+        fig = _draw(plan, runs, baseline, dark=False)
+        png, svg = plots.save_figure(fig, out / stem)
+        path = write_table(out / f"{stem}.csv", plan.table)
+        files += [png, svg, path]
+        csv = path.read_bytes().decode()
+        light = base64.b64encode(svg.read_bytes()).decode()
+        dark = _svg(_draw(plan, runs, baseline, dark=True))
+        figures.append(FigureFiles(plan.title, stem, plan.alt, plan.note, csv, light, dark))
+    if section.worst is not None:
+        files.append(write_table(out / f"worst_problems{suffix}.csv", section.worst))
+    return tuple(figures), files
+
+
+def _draw(plan: _Plan, runs: Sequence[str], baseline: str | None, dark: bool) -> Figure:
+    with plots.style(dark):
+        fig = Figure()
+        ax = fig.subplots()
+        plan.draw(ax, plots.method_styles(runs, baseline, dark))
+        plots.fit_legend(ax)
+    return fig
+
+
+def _svg(fig: Figure) -> str:
+    buffer = BytesIO()
+    plots.write_figure(fig, buffer, "svg")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write text whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def write_table(path: Path, table: pd.DataFrame) -> Path:
+    """Write a CSV that no spreadsheet takes for formulas."""
+    return write_text(path, csv_safe(table).to_csv(index=False, lineterminator="\n"))

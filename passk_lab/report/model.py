@@ -1,0 +1,187 @@
+"""What a report holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from passk_lab.metrics.embedders import Embedder
+from passk_lab.report.outlook import Outlook
+from passk_lab.stats.resampling import ResamplingOptions
+from passk_lab.stats.verdict import Verdict, interval
+
+__all__ = ["FigureFiles", "Report", "Section", "Settings", "overview"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of a report.
+
+    Attributes
+    ----------
+    k : sequence of int, optional
+        Numbers of samples; default 1, 2, 4, ... up to each run's smallest number of samples.
+    distinct : bool, optional
+        Count distinct answers; default: where every file has the column ``answer``.
+    embedder : str or callable, optional
+        Compares the meanings of texts too: see `passk_lab.metrics.embedding`. Their wording is
+        compared in any case, where there are texts.
+    n_worst : int
+        Problems listed for each run.
+    confidence, n_resamples, random_state
+        See `passk_lab.stats.Resampling`; the same seed and data give the same bytes.
+    """
+
+    k: Sequence[int] | None = None
+    distinct: bool | None = None
+    embedder: str | Embedder | None = None
+    n_worst: int = 10
+    confidence: float = 0.95
+    n_resamples: int = 10_000
+    random_state: int | None = 0
+
+    @property
+    def resampling(self) -> ResamplingOptions:
+        """Keywords of functions that give intervals."""
+        return {
+            "confidence": self.confidence,
+            "n_resamples": self.n_resamples,
+            "random_state": self.random_state,
+        }
+
+
+@dataclass(frozen=True)
+class FigureFiles:
+    """A figure on disk and on the page: its title, stem, alternative text and CSV."""
+
+    title: str
+    stem: str
+    alt: str
+    note: str
+    csv: str
+    svg_light: str = field(repr=False)
+    svg_dark: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The tables, verdicts and figures of one split.
+
+    Attributes
+    ----------
+    split : str
+    curve : DataFrame
+        pass@k of every run, see `passk_lab.pass_at_k_curve`.
+    distinct : DataFrame or None
+        distinct@k over correct answers; None where answers aren't known.
+    rates : DataFrame
+        See `passk_lab.plots.kinds.pass_rates`.
+    differences, crossings, flattening, distinct_differences : DataFrame or None
+        See `passk_lab.compare_runs`; None without a baseline in this split.
+    worst : DataFrame or None
+        See `worst_problems`.
+    diversity : DataFrame or None
+        See `passk_lab.stats.diversity.diversity_summary`; None without texts.
+    verdicts : tuple of Verdict
+    figures : tuple of FigureFiles
+    """
+
+    split: str
+    curve: pd.DataFrame
+    distinct: pd.DataFrame | None
+    rates: pd.DataFrame
+    differences: pd.DataFrame | None = None
+    crossings: pd.DataFrame | None = None
+    flattening: pd.DataFrame | None = None
+    distinct_differences: pd.DataFrame | None = None
+    worst: pd.DataFrame | None = None
+    diversity: pd.DataFrame | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    figures: tuple[FigureFiles, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished report.
+
+    Attributes
+    ----------
+    baseline : str or None
+    sections : tuple of Section
+        One a split.
+    notes : tuple of str
+        What a reader should know about the data.
+    outlook : Outlook or None
+        Forecast of self-distillation from the baseline, where teacher scores were given.
+    page, summary : Path
+        The HTML page and the numbers as JSON.
+    files : tuple of Path
+        Every file that was written.
+    """
+
+    baseline: str | None
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+    outlook: Outlook | None
+    page: Path
+    summary: Path
+    files: tuple[Path, ...]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts of all splits."""
+        return tuple(v for section in self.sections for v in section.verdicts)
+
+
+def overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
+    """Condense a split to one row a run, as the terminal and the page show it.
+
+    Parameters
+    ----------
+    section : Section
+    baseline : str, optional
+        Put first.
+
+    Returns
+    -------
+    DataFrame
+        Columns run, problems, then for the smallest, a middle and the largest k that all runs
+        have ``pass@k`` and, with answers, ``distinct@k`` for the largest: "estimate [low, high]".
+    """
+    shared = set.intersection(*(set(g["k"]) for _, g in section.curve.groupby("run")))
+    ks = sorted(shared)
+    picks = sorted({ks[0], ks[len(ks) // 2], ks[-1]}) if ks else []
+    runs = sorted(dict.fromkeys(section.curve["run"]), key=lambda name: name != baseline)
+    rows = []
+    for run in runs:
+        curve = section.curve[section.curve["run"] == run].set_index("k")
+        row: dict[str, Any] = {"run": run, "problems": int(curve["n_problems"].iloc[0])}
+        for k in picks:
+            row[f"pass@{k}"] = _cell(curve.loc[k], 3)
+        if section.distinct is not None and picks:
+            spread = section.distinct[section.distinct["run"] == run].set_index("k")
+            row[f"distinct@{picks[-1]}"] = _cell(spread.loc[picks[-1]], 2)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(row: pd.Series, digits: int) -> str:
+    return f"{row['estimate']:.{digits}f} {interval(row['low'], row['high'], digits)}"
+
+
+def crossing_words(row: Mapping[Any, Any]) -> str:
+    """Say where two curves meet."""
+    if pd.isna(row["k_cross"]):
+        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
+    if row["low"] <= 1 and row["high"] >= row["k_max"]:
+        return f"{row['run']}: whether and where the curves meet is not clear."
+    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
+    return (
+        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
+        f"(interval {row['low']:.3g} to {high})."
+    )

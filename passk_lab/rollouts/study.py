@@ -1,0 +1,260 @@
+"""One container of what is studied: every file is opened once, and hands out what is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from passk_lab.rollouts.counting import Part, count_parts
+from passk_lab.rollouts.files import is_parquet, open_parquet, read_columns, read_rollouts
+from passk_lab.rollouts.table import (
+    IDENTITY,
+    MAIN_KEYS,
+    REQUIRED,
+    PathLike,
+    validate_rollouts,
+)
+
+__all__ = ["Study"]
+
+_TEXT_BATCH = 1 << 13  # rows: texts are large
+_POOLED = {
+    "step": "to tell the checkpoints apart, write the step into the column 'run'",
+    "seed": "the intervals treat them as one model",
+}
+
+
+class Study:
+    """Rollouts of the runs to compare, from a table or from files.
+
+    Parquet files are never loaded whole: counts come from DuckDB, texts from the problems asked
+    for. Other files are read and validated once.
+
+    Parameters
+    ----------
+    rollouts : DataFrame, path or sequence of paths
+        The rollouts table; several files are parts of one.
+    run : str, optional
+        Name for files without a column ``run``; with several files the default is each file's stem.
+    scores : DataFrame or path, optional
+        Teacher scores of some of the rollouts (``passk-lab score``).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"problem_id": ["a", "a"], "correct": [True, False],
+    ...                       "text": ["yes", "no"]})
+    >>> study = Study(table, run="base")
+    >>> study.counts()[["run", "problem_id", "n_samples", "n_correct"]]
+        run problem_id  n_samples  n_correct
+    0  base          a          2          1
+    >>> study.texts(["a"])["text"].tolist()
+    ['yes', 'no']
+    """
+
+    def __init__(
+        self,
+        rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
+        run: str | None = None,
+        scores: pd.DataFrame | PathLike | None = None,
+    ) -> None:
+        self._run, self._scores = run, scores
+        self._given: list[pd.DataFrame | Path]
+        if isinstance(rollouts, pd.DataFrame):
+            self._given = [rollouts]
+        else:
+            paths = [rollouts] if isinstance(rollouts, str | os.PathLike) else list(rollouts)
+            if not paths:
+                raise ValueError("no rollouts file given")
+            self._given = [Path(path) for path in paths]
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        return [self._opened(at, given) for at, given in enumerate(self._given)]
+
+    @cached_property
+    def _folder(self) -> Path:
+        folder = tempfile.mkdtemp(prefix="passk_lab-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+    def _opened(self, at: int, given: pd.DataFrame | Path) -> Part:
+        run = self._run
+        if isinstance(given, pd.DataFrame):
+            if run is not None and "run" not in given:
+                given = given.assign(run=run)
+            return Part(validate_rollouts(given))
+        if run is None and len(self._given) > 1:
+            run = given.name.split(".")[0]
+        if is_parquet(given):
+            with open_parquet(given) as file:
+                has_run = "run" in file.schema_arrow.names
+            return Part(given, {} if run is None or has_run else {"run": run})
+        table = read_rollouts(given, run=run)
+        columns = {}
+        for name in map(str, table.columns):
+            with suppress(pa.ArrowException):  # of a column with values of several types
+                columns[name] = pa.Array.from_pandas(table[name])
+        path = self._folder / f"{at}.parquet"
+        pq.write_table(pa.table(columns), path)
+        return Part(path, name=str(given))
+
+    def _columns(self, part: Part) -> list[str]:
+        if isinstance(part.rows, pd.DataFrame):
+            return list(part.rows.columns)
+        with open_parquet(part.rows) as file:
+            return [*file.schema_arrow.names, *part.known]
+
+    def counts(self, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None) -> pd.DataFrame:
+        """Count all rollouts together.
+
+        Parameters
+        ----------
+        by : sequence of str
+        modes : bool, optional
+            As for `passk_lab.counts`; default: where every file has the column ``answer``.
+
+        Returns
+        -------
+        DataFrame
+            As `passk_lab.counts` returns it; problems of the first file come first.
+
+        Raises
+        ------
+        ValueError
+            A table is refused, or files repeat each other's rollouts.
+        """
+        return count_parts(self._parts, by, modes)
+
+    def notes(self, modes: bool | None = None) -> list[str]:
+        """Say what a reader should know about these counts, such as steps that were pooled."""
+        notes = [
+            f"Run {run!r} pools the rollouts of {number} {name}s; {advice}."
+            for name, advice in _POOLED.items()
+            for run, number in self._pooled(name)
+            if number > 1
+        ]
+        answers = {"answer" in self._columns(part) for part in self._parts}
+        if modes is None and len(answers) > 1:
+            notes.append(
+                "Not every file has the column 'answer', so distinct answers are left out."
+            )
+        return notes
+
+    def _pooled(self, name: str) -> list[tuple[str, int]]:
+        """Count the values that a column takes in each run."""
+        parts = [part for part in self._parts if name in self._columns(part)]
+        labels = []
+        for part in parts:
+            if isinstance(part.rows, pd.DataFrame):
+                found = part.rows[["run", name]].drop_duplicates()
+            else:
+                own = [c for c in ("run", name) if c in self._columns(part) and c not in part.known]
+                table = pq.read_table(part.rows, columns=own).group_by(own).aggregate([])
+                found = table.to_pandas().assign(**part.known)
+            run = found["run"].astype(str) if "run" in found else "default"
+            labels.append(found.assign(run=run).sort_values("run", kind="stable"))
+        if not labels:
+            return []
+        together = pd.concat(labels, ignore_index=True).groupby("run", sort=False)
+        return [(str(run), len(set(values.dropna()))) for run, values in together[name]]
+
+    def rows(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read columns of all rollouts.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Besides those that identify a rollout, and ``correct``; as far as there are any.
+            Default: all.
+
+        Returns
+        -------
+        DataFrame
+            Validated, see `passk_lab.validate_rollouts`.
+        """
+        tables = []
+        for part in self._parts:
+            if not isinstance(part.rows, pd.DataFrame):
+                tables.append(_validated(read_columns(part.rows, columns)[0], part))
+            elif columns is None:
+                tables.append(part.rows)
+            else:
+                wanted = {*columns, *REQUIRED, *IDENTITY}
+                tables.append(part.rows[[name for name in part.rows if name in wanted]])
+        return _stacked(tables)
+
+    def texts(self, problems: Iterable[str], columns: Sequence[str] = ()) -> pd.DataFrame:
+        """Read the texts of some problems' rollouts, and of no others.
+
+        Parameters
+        ----------
+        problems : iterable of str
+        columns : sequence of str
+            Further columns, besides ``text`` and ``answer``.
+
+        Returns
+        -------
+        DataFrame
+            Validated; without columns where no file has the column ``text``.
+        """
+        chosen = set(problems)
+        wanted = {*REQUIRED, *IDENTITY, "answer", "text", *columns}
+        tables = []
+        for part in self._parts:
+            names = self._columns(part)
+            if "text" not in names:
+                continue
+            keep = [name for name in names if name in wanted and name not in part.known]
+            if isinstance(part.rows, pd.DataFrame):
+                tables.append(part.rows.loc[part.rows["problem_id"].isin(chosen), keep])
+            else:
+                tables.append(_validated(_some_problems(part.rows, keep, sorted(chosen)), part))
+        return _stacked(tables)
+
+    def scores(self) -> pd.DataFrame | None:
+        """Read the teacher scores, where there are any."""
+        if self._scores is None:
+            return None
+        table = self._scores
+        if not isinstance(table, pd.DataFrame):
+            table = pd.read_parquet(table)
+        if "problem_id" not in table.columns:
+            raise ValueError(
+                "scores: column 'problem_id' is missing; make the file with passk-lab score"
+            )
+        return table
+
+
+def _validated(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
+    known = {name: value for name, value in part.known.items() if name not in frame.columns}
+    return validate_rollouts(frame.assign(**known), part.source)
+
+
+def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _some_problems(path: Path, columns: list[str], problems: list[str]) -> pd.DataFrame:
+    wanted = pa.array(problems, pa.string())
+    with open_parquet(path) as file:
+        parts = [file.schema_arrow.empty_table().select(columns)]
+        # Row groups without a wanted problem are never decoded, the others batch by batch.
+        for group in range(file.num_row_groups):
+            ids = file.read_row_group(group, columns=["problem_id"])["problem_id"]
+            if not pc.any(pc.is_in(ids.cast(pa.string()), wanted)).as_py():
+                continue
+            for batch in file.iter_batches(_TEXT_BATCH, [group], columns):
+                chosen = pc.is_in(batch["problem_id"].cast(pa.string()), wanted)
+                parts.append(pa.Table.from_batches([batch.filter(chosen)]))
+    return pa.concat_tables(parts).to_pandas(ignore_metadata=True)
