@@ -42,7 +42,6 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 _UNFINISHED, _REMOVED = ".unfinished", ".removed"
 # What transformers notes beside the architecture, and changes between its versions.
 _INCIDENTAL = {"_name_or_path", "architectures", "dtype", "transformers_version"}
-_PLAIN = (type(None), bool, int, float, str)
 _ABSENT = object()
 _UNREADABLE = (
     OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError,
@@ -51,7 +50,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `load_checkpoint` read beside what it restored: the caller's state and config."""
+    """What `load_checkpoint` read beside what it restored: the caller's state, and the config."""
 
     state: dict[str, Any]
     config: dict[str, Any]
@@ -74,19 +73,13 @@ def save_checkpoint(
     ----------
     folder : path
         Folder of the run's checkpoints; made if it is missing.
-    model : nn.Module
-    optimizer : Optimizer, optional
+    model, optimizer
     state : mapping, optional
         What else the run needs: numbers, strings, tensors, and lists, tuples and mappings of these.
     config : dataclass or mapping, optional
         Settings of the run; loading refuses others.
     keep : int
         Number of checkpoints to keep.
-
-    Returns
-    -------
-    Path
-        The checkpoint's folder.
 
     Raises
     ------
@@ -164,14 +157,9 @@ def load_checkpoint(
     folder : path
         Folder of the run's checkpoints, or one of the checkpoints.
     model, optimizer : optional
-        Restored in place, as the global random states are. Those left out are left alone.
+        Restored in place, as the global random states are.
     config : dataclass or mapping, optional
         Settings of the run now. They must equal those of the checkpoint.
-
-    Returns
-    -------
-    Checkpoint
-        With the caller's state; tensors on the CPU.
 
     Raises
     ------
@@ -180,20 +168,8 @@ def load_checkpoint(
     ValueError
         Another config (the message names the fields), a damaged file (it names the file), or no
         optimizer in it. Nothing has been restored then.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = save_checkpoint(folder, nn.Linear(2, 2), config={"rate": 0.1, "group": 8})
-    ...     load_checkpoint(path, config={"rate": 0.2, "group": 8})
-    Traceback (most recent call last):
-    ...
-    ValueError: checkpoint-000001 was saved with another config: rate is 0.1 there and 0.2 here; \
-use its settings, or another folder
     """
-    path = _find(Path(folder))
-    about, contents = _read(path)
+    path, about, contents = _read(Path(folder))
     differing = [] if config is None else _differences(about["config"], _plain_config(config))
     if model is not None:
         here = _model_config(model)
@@ -218,25 +194,21 @@ use its settings, or another folder
     return Checkpoint(contents["state"], about["config"])
 
 
-def _find(folder: Path) -> Path:
-    if (folder / "checkpoint.json").is_file():
-        return folder
-    existing = list_checkpoints(folder)
-    if not existing:
-        raise FileNotFoundError(
-            f"{folder} has no checkpoint; give the folder of a run, or one of its checkpoints"
-        )
-    return existing[-1]
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(path: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    if not (path / "checkpoint.json").is_file():
+        existing = list_checkpoints(path)
+        if not existing and not _NAME.fullmatch(path.name):
+            raise FileNotFoundError(
+                f"{path} has no checkpoint; give the folder of a run, or one of its checkpoints"
+            )
+        path = existing[-1] if existing else path
     with _whole(path / "checkpoint.json"):
         about = json.loads((path / "checkpoint.json").read_text())
         version = about["format"]
     if version != _FORMAT:
         raise ValueError(f"{path} has format {version}, this version reads {_FORMAT}")
     with _whole(path / "state.pt"):
-        return about, torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        return path, about, torch.load(path / "state.pt", map_location="cpu", weights_only=True)
 
 
 @contextmanager
@@ -306,7 +278,7 @@ def _check_plain(value: Any, name: str) -> None:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _check_plain(item, f"{name}/{index}")
-    elif type(value) not in _PLAIN and not isinstance(value, Tensor):
+    elif type(value) not in (type(None), bool, int, float, str) and not isinstance(value, Tensor):
         raise ValueError(
             f"{name} is a {type(value).__name__}, which a checkpoint can't hold; give numbers, "
             "strings, tensors, or lists, tuples and mappings of these"

@@ -103,19 +103,7 @@ class RolloutRecorder(TrainerCallback):
     Rows have ``split`` "train" or "eval", ``step`` (updates before they were sampled; 0 is the
     model as it came), ``problem_id`` (the data set's column of this name, else
     `passk_lab.readers.stable_id` of the prompt), ``score`` (the reward) and the rest of the table.
-    A completion whose reward is None is left out and counted in ``passk/ungraded``.
-
-    Reported under ``passk/`` for training, under ``eval_passk/`` for an evaluation, over all
-    problems since the last time: ``pass@k`` (k = 1, 2, 4, ... up to the samples of a problem),
-    ``distinct@k`` (distinct correct answers among all samples), ``problems``. Where problems come
-    again, each is paired with the first time it was seen: step 0 for an evaluation with
-    ``eval_on_start=True``, the first epoch for training. ``distinct_change`` is the mean
-    difference in distinct correct answers at equal k, with ``distinct_change_low`` and ``_high``
-    from the bootstrap over the ``paired`` problems; ``collapse`` is 1 where the whole interval is
-    below 0, and a warning is logged then. Fewer than 10 pairs are not compared.
-
-    Several processes: rows are gathered, the main process writes. Completions with calls of tools
-    are scored as if the model had written all of their tokens.
+    docs/hooks.md says what is reported. Several processes: rows are gathered, the main one writes.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -135,8 +134,11 @@ def pretrain(
     if list_checkpoints(folder):
         first = load_checkpoint(folder, model, optimizer, config=identity).state["step"]
     start, seen = time.perf_counter(), 0
-    steps = range(first, config.steps)
-    for step in _with_bar(steps, config.steps, progress):
+    bar = tqdm(
+        range(first, config.steps), desc="pre-training", initial=first, total=config.steps,
+        disable=not progress,
+    )  # fmt: skip
+    for step in bar:
         documents = task.documents(config.batch_size, np.random.default_rng([config.seed, step]))
         tokens = torch.from_numpy(documents.tokens).to(device)
         mask = torch.from_numpy(documents.mask).to(device)
@@ -160,9 +162,3 @@ def pretrain(
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             save_checkpoint(folder, model, optimizer, state={"step": step + 1}, config=identity)
     return model
-
-
-def _with_bar(steps: range, total: int, progress: bool) -> Iterator[int]:
-    yield from tqdm(
-        steps, desc="pre-training", initial=steps.start, total=total, disable=not progress
-    )
