@@ -70,15 +70,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Sample answers to each prompt, have the task grade them, and give the rollouts table.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-    task : Task
-    prompts : sequence of prompts
-    n_samples : int
-        Answers to each prompt.
-    run, split, seed, step
-        Written into the columns of these names. Seed and step also decide the samples.
+    ``run``, ``split``, ``seed`` and ``step`` are written into the columns of these names; seed and
+    step also decide the samples.
 
     Returns
     -------
@@ -135,12 +128,6 @@ def correct_answer_policy(
 
     From these, accuracy, pass@k, distinct@k and gap slopes follow without sampling noise.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-    task : Task
-    prompts : sequence of prompts
-
     Returns
     -------
     DataFrame
@@ -169,15 +156,8 @@ def follows_demonstration(
 
     For each prompt a demonstration is drawn from the exact law of the documents. The probability
     of answering with the same path again, given that the answer is correct, is taken from the
-    model and from the exact posterior over authors, with and without the demonstration.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-    task : PathTask
-        Or another task with ``document_law(prompt, demo)``.
-    prompts : sequence of prompts
-    seed : int
+    model and from the exact posterior over authors, with and without the demonstration. The task
+    has ``document_law(prompt, demo)``, as `PathTask` does.
 
     Returns
     -------

@@ -104,22 +104,8 @@ def train(
 ) -> PreTrainedModel:
     """Train a copy of ``model``, the base; resume where ``folder`` left off.
 
-    Parameters
-    ----------
-    task : Task
-    model : PreTrainedModel
-        The base; it stays as it is.
-    config : TrainConfig
-    folder : Path
-        Checkpoints and ``metrics.jsonl``.
-    progress : bool
-    prompts : sequence of prompts, optional
-        Each step draws from these; default: from all that the task makes.
-
-    Returns
-    -------
-    PreTrainedModel
-        The student after the last step.
+    The folder gets checkpoints and ``metrics.jsonl``. Each step draws from ``prompts``; by default
+    from all that the task makes.
 
     Raises
     ------

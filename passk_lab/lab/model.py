@@ -99,21 +99,9 @@ class ModelConfig:
 
 
 def build_model(config: ModelConfig, seed: int) -> LlamaForCausalLM:
-    """Make a model with random weights, in float32 on the CPU.
+    """Make a model with random weights, in float32 on the CPU and in evaluation mode.
 
     The weights depend on ``config`` and ``seed`` alone; torch's own generator is left as it was.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Shape of the model.
-    seed : int
-        Seed of the initial weights.
-
-    Returns
-    -------
-    LlamaForCausalLM
-        In evaluation mode (there is no dropout, so that training is the same).
 
     Examples
     --------
@@ -160,10 +148,7 @@ def load_model(
         the hub.
     gguf_file : str, optional
         Name of a GGUF file inside the folder; its weights are unpacked to ``dtype``.
-    dtype : torch.dtype
-        Type of the weights.
-    device : torch.device or str
-        Where the model is to live.
+    dtype, device
 
     Returns
     -------
@@ -249,19 +234,8 @@ def check_context(
 ) -> None:
     """Refuse prompts that are empty or don't fit the model's context with their answers.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Its config states the context length; without a stated one, anything fits.
-    prompts : sequence of token sequences
-        Prompts.
-    n_answer_tokens : int or sequence of int
-        Tokens that follow each prompt: one number for all, or one a prompt.
-
-    Raises
-    ------
-    ValueError
-        A prompt is empty or too long; the message names the prompt and both lengths.
+    ``n_answer_tokens`` follow each prompt: one number for all, or one a prompt. Where the model's
+    config states no context length, anything fits.
 
     Examples
     --------

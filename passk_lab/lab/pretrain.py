@@ -94,23 +94,9 @@ def pretrain(
 
     The documents of a step depend on the seed and the step alone, so a resumed run sees the same.
 
-    Parameters
-    ----------
-    task : Task
-        With ``documents(n, rng)``, as `PathTask` has it.
-    model_config : ModelConfig
-    config : PretrainConfig
-    folder : Path
-        Checkpoints and ``metrics.jsonl`` go here.
-    device : str
-    progress : bool
-        Show a progress bar.
-    start_from : PreTrainedModel, optional
-        Carry a trained model on (it stays as it is) instead of starting from random weights.
-
-    Returns
-    -------
-    PreTrainedModel
+    The task has ``documents(n, rng)``, as `PathTask` does; the folder gets checkpoints and
+    ``metrics.jsonl``. ``start_from`` carries a trained model on (it stays as it is) instead of
+    starting from random weights.
 
     Raises
     ------

@@ -139,8 +139,7 @@ def sample(
     Returns
     -------
     Samples
-        ``len(prompts) * n_per_prompt`` rows, on the model's device; ordinary tensors, which losses
-        can use.
+        On the model's device; ordinary tensors, which losses can use.
 
     Raises
     ------
@@ -210,14 +209,11 @@ def score(
     Parameters
     ----------
     model : PreTrainedModel
-        Any transformers causal language model. It is used in the mode it is in; dropout in training
-        mode is shared by equal prompts.
+        Used in the mode it is in; dropout in training mode is shared by equal prompts.
     prompts, answers : sequences of token sequences
         Row i scores ``answers[i]`` after ``prompts[i]``; the end token counts where it is given.
-    pad_id : int
-        Token for padding (never read by the model).
-    temperature : float
-        Logits are divided by it; positive.
+    pad_id, temperature
+        As in `Decoding`.
     return_logits : bool
         Return logits (divided by the temperature) instead of log-probabilities.
     batch_rows : int
@@ -232,8 +228,7 @@ def score(
     Raises
     ------
     ValueError
-        Numbers of prompts and answers differ; one is empty; together they don't fit the context; an
-        argument is out of range.
+        Numbers of prompts and answers differ; one is empty; together they don't fit the context.
 
     Examples
     --------

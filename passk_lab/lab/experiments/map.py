@@ -68,25 +68,8 @@ def run_map(
 ) -> list[Path]:
     """Train every condition from one base and keep its exact policies; resumes.
 
-    Parameters
-    ----------
-    base : PreTrainedModel
-        The main suite's base.
-    folder : Path
-        Gets one folder a condition, with the files of a suite and, for other authors, ``base/``.
-    seeds, jobs, progress
-        As for `passk_lab.lab.experiments.runs.run_suite`.
-    conditions : sequence of str, optional
-        Names in `CONDITIONS`; default all.
-    suite : Suite, optional
-        Sizes, steps and learning rate (its only one); its task and runs are replaced.
-    adaptation : PretrainConfig
-        How a base learns other authors.
-
-    Returns
-    -------
-    list of Path
-        The files of the policies.
+    Each condition gets a folder with the files of a suite and, for other authors, ``base/``, which
+    learned them by ``adaptation``. Of a given suite, task and runs are replaced.
 
     Raises
     ------

@@ -63,10 +63,8 @@ def run_suite(
     suite : Suite or ScienceSuite
     base : PreTrainedModel or TransformersBackend
     folder : Path
-    runs : sequence of str, optional
-        Names among ``suite.runs``; default all.
-    seeds : sequence of int, optional
-        Default: the suite's.
+    runs, seeds : optional
+        Names among ``suite.runs`` (default all), and seeds (default the suite's).
     jobs : int
         Processes side by side, each with its share of the processor's cores.
     progress : bool

@@ -276,20 +276,7 @@ SUITES: dict[str, Suite] = {
 def make_base(
     suite: Suite, folder: Path, device: str = "cpu", progress: bool = True
 ) -> PreTrainedModel:
-    """Pre-train the base, or load it where ``folder`` holds it already.
-
-    Parameters
-    ----------
-    suite : Suite
-    folder : Path
-        A saved model (with ``config.json``), or a folder for the checkpoints of pre-training,
-        which goes on from the newest one.
-    device : str
-    progress : bool
-
-    Returns
-    -------
-    PreTrainedModel
+    """Pre-train the base in ``folder``, going on from the newest checkpoint, or load a saved one.
 
     Raises
     ------
@@ -316,22 +303,8 @@ def evaluation_prompts(
 ) -> dict[str, list[PathPrompt]]:
     """Prompts of each split, the same for every run.
 
-    Parameters
-    ----------
-    suite : Suite
-    base : PreTrainedModel
-        Decides what "blocked" blocks: its most likely correct path.
-    splits : sequence of str
-        Among "id", "ood-blocked", "ood-larger" and "ood-waypoint".
-
-    Returns
-    -------
-    dict of str to list of prompts
-
-    Raises
-    ------
-    ValueError
-        A split is unknown.
+    Splits are "id", "ood-blocked", "ood-larger" and "ood-waypoint"; another one is a ValueError.
+    The base decides what "blocked" blocks: its most likely correct path.
     """
     task, n = suite.task, suite.n_problems
     usual = task.sample(n, np.random.default_rng(_PROMPT_SEED))
@@ -363,14 +336,7 @@ ALL_SPLITS = ("id", "ood-blocked", "ood-larger", "ood-waypoint")
 
 
 def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = None) -> pd.Series:
-    """Measure what the experiment asks of a base.
-
-    Parameters
-    ----------
-    suite : Suite
-    base : PreTrainedModel
-    n_prompts : int, optional
-        Default: the suite's number of problems.
+    """Measure what the experiment asks of a base, on the suite's or ``n_prompts`` problems.
 
     Returns
     -------
@@ -412,17 +378,7 @@ def _sweep_learning_rates(
 ) -> pd.DataFrame:
     """Try every learning rate of the suite, measured on prompts that nothing else uses.
 
-    Parameters
-    ----------
-    suite : Suite
-    base : PreTrainedModel
-    folder : Path
-    runs : sequence of str, optional
-        The runs whose learning rates are needed; default all of the suite. Runs that share one
-        (``suite.rate_of``) are swept once.
-    jobs : int
-        Processes side by side.
-    progress : bool
+    Runs that share a rate (``suite.rate_of``) are swept once.
 
     Returns
     -------
