@@ -18,6 +18,9 @@ the first estimates a cross-entropy; cut short, either estimates the entropy of 
 Divided by length there are two numbers. The mean of -log p(y) / n_tokens gives every answer the
 same weight and is the one mostly quoted; Σ -log p(y) / Σ n_tokens gives every token the same, and
 estimates H / E n_tokens, with a bias that falls as 1 / n_samples.
+
+All raise a ValueError that names the place where a value is missing, infinite or of the wrong sign,
+where an answer has no tokens to divide by, there is no sample, or shapes differ.
 """
 
 from __future__ import annotations
@@ -56,11 +59,6 @@ def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
     error : float
         Standard error from the spread of the samples; inf with one sample, which has none.
 
-    Raises
-    ------
-    ValueError
-        There is no sample; a value is missing, infinite or positive.
-
     Examples
     --------
     >>> entropy, error = sequence_entropy(np.log([0.5, 0.25, 0.25, 0.5]))
@@ -91,11 +89,6 @@ def sequence_entropy_from_tokens(
     entropy, error : float
         As for `sequence_entropy`.
 
-    Raises
-    ------
-    ValueError
-        There is no sample; shapes differ; a value is missing, infinite or negative.
-
     Examples
     --------
     >>> entropy, error = sequence_entropy_from_tokens([0.5, 0.4], [4, 6])
@@ -121,11 +114,6 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
     -------
     entropy, error : float
         As for `sequence_entropy`, nats a token.
-
-    Raises
-    ------
-    ValueError
-        As for `sequence_entropy`; an answer has no tokens.
 
     Examples
     --------
@@ -180,12 +168,6 @@ def mean_token_entropy(
     -------
     entropy, error : float
         As for `sequence_entropy`, nats a token.
-
-    Raises
-    ------
-    ValueError
-        There is no sample; shapes differ; a value is missing, infinite or negative; a sample has
-        no tokens.
 
     Examples
     --------

@@ -163,11 +163,6 @@ def ngram_diversity_score(
     float
         Up to ``max_order``.
 
-    Raises
-    ------
-    ValueError
-        As for `distinct_n`: no text has as many tokens.
-
     References
     ----------
     1. Meister et al. (2023), Locally Typical Sampling, TACL.
@@ -219,11 +214,6 @@ def self_bleu(
     -------
     float or array, shape (n_texts,)
         From 0 to 1; 1 if all texts are equal and not empty.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two texts; an option is unknown.
 
     Notes
     -----
@@ -286,11 +276,6 @@ def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = 
     float
         From 0 to 1.
 
-    Raises
-    ------
-    ValueError
-        There are fewer than two texts, or rapidfuzz is missing.
-
     Notes
     -----
     Two empty texts count as equal, 1, an empty and another one as 0. The rouge-score package
@@ -350,11 +335,6 @@ def self_repetition(
     -------
     float
         0 if no n-gram is shared.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two texts.
 
     References
     ----------

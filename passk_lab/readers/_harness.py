@@ -141,40 +141,30 @@ def share_correct(n: int, n_correct: int, k: int = 1) -> float:
     return float(_shares(n, k)[n_correct])
 
 
-def correct_from_share(value: float, n: int, k: int = 1) -> int:
-    """Give the number of correct responses of ``n`` that has the pass@k ``value``.
+def counted_grades(value: float, n: int, k: int, where: str) -> list[float]:
+    """Grade n responses, which of them unknown, from their pass@k.
 
-    Raises
-    ------
-    ValueError
-        No number of correct responses gives this value, or several do (pass@k is 1 wherever fewer
-        than k responses are wrong).
+    Refused where no number of correct responses gives the value, or several do (pass@k is 1
+    wherever fewer than k responses are wrong).
 
     Examples
     --------
-    >>> correct_from_share(0.5, n=4, k=2)
-    1
+    >>> counted_grades(0.5, n=4, k=2, where="log")
+    [1.0, 0.0, 0.0, 0.0]
     """
     if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} can't come from {n} responses")
+        raise ValueError(f"{where}: pass@{k} can't come from {n} responses")
     fits = np.flatnonzero(np.abs(_shares(n, k) - value) < _TOLERANCE)
     if not len(fits):
-        raise ValueError(f"{value} is no share of correct ones among {n} responses (k={k})")
+        raise ValueError(
+            f"{where}: {value} is no share of correct ones among {n} responses (k={k})"
+        )
     if len(fits) > 1:
         raise ValueError(
-            f"pass@{k} = {value} fits {fits[0]} to {fits[-1]} correct of {n} responses; a metric "
-            "with smaller k tells them apart"
+            f"{where}: pass@{k} = {value} fits {fits[0]} to {fits[-1]} correct of {n} responses; a "
+            "metric with smaller k tells them apart"
         )
-    return int(fits[0])
-
-
-def counted_grades(value: float, n: int, k: int, metric: str, where: str) -> list[float]:
-    """Grade n responses, which of them unknown, from their pass@k; ValueError names the metric."""
-    try:
-        n_correct = correct_from_share(value, n, k)
-    except ValueError as error:
-        raise ValueError(f"{where}, metric {metric!r}: {error}") from error
-    return [float(i < n_correct) for i in range(n)]
+    return [float(i < fits[0]) for i in range(n)]
 
 
 def check_regrade(expected: float, logged: float, compared: str, where: str, fix: str) -> None:

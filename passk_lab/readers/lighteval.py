@@ -273,7 +273,7 @@ def _counted(texts: list[str], grade: float, metric: str, where: str) -> list[di
         )
     if len(texts) < share.n:
         raise ValueError(f"{where}: {len(texts)} responses, but {metric!r} is over {share.n}")
-    grades = counted_grades(grade, share.n, share.k, metric, where)
+    grades = counted_grades(grade, share.n, share.k, f"{where}, metric {metric!r}")
     return [{"score": score, "answer": None, "text": None} for score in grades]
 
 

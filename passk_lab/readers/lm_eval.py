@@ -345,9 +345,9 @@ def _counted(
             f"{where}: the filter left one of {len(texts)} responses, so {metric!r} is no share "
             "over them; use repeats='filtered' or 'regrade'"
         )
-    name = str(metric)
     share = number(value, metric, where)
-    return counted_grades(share, max(len(kept), 1), _order(name), name, where)
+    where = f"{where}, metric {metric!r}"
+    return counted_grades(share, max(len(kept), 1), _order(str(metric)), where)
 
 
 def _refuse_list(value: Any, metric: str | None, where: str) -> None:
