@@ -37,8 +37,6 @@ figures: $(VENV)/.core
 	$(BIN)/python figures/regenerate.py
 
 check: $(VENV)/.test
-	$(BIN)/ruff check .
-	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q -m 'not slow and not train' $(CORE)
 
 lint: $(VENV)/.dev

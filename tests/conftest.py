@@ -1,9 +1,12 @@
 """Settings for all tests, and eyes to see colours with."""
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import settings
 from matplotlib.colors import to_rgb
+
+mpl.use("agg")  # no window, and no look for one
 
 # A test isn't wrong because the machine is busy.
 settings.register_profile("unhurried", deadline=None)

@@ -41,6 +41,7 @@ def canonical(text):
     return countdown._canonical(countdown._parse(text))
 
 
+@pytest.mark.slow
 def test_the_task_needs_neither_torch_nor_reasoning_gym():
     code = (
         "import sys, passk_lab.lab.tasks.countdown; "
@@ -207,6 +208,7 @@ def test_the_form_keeps_value_and_numbers(tree):
     assert countdown._evaluate(again) == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "n_expressions"), [(2, 6), (3, 68), (4, 1170)])
 def test_one_form_for_each_rational_function(n, n_expressions):
     """With unrelated large primes for leaves, equal values are equal functions (OEIS A140606)."""
@@ -223,6 +225,7 @@ def test_solutions_of_a_known_game():
     assert solutions([3, 3, 8, 8], 24) == {"8/(3 - 8/3)"}
 
 
+@pytest.mark.slow
 @given(st.permutations([1, 4, 6]), st.integers(1, 30))
 def test_solutions_are_right_in_any_order(numbers, target):
     found = solutions(numbers, target)
@@ -331,12 +334,14 @@ def test_grades_agree_with_exact_arithmetic(table, note):
     assert ((table["score"] == 1) == table["correct"]).all()
 
 
+@pytest.mark.slow
 def test_answers_follow_from_the_text(table):
     answers = [countdown._extract(text) for text in table["text"]]
     forms = [None if a is None else canonical(a) for a in answers]
     assert table["answer"].astype(object).where(table["answer"].notna(), None).tolist() == forms
 
 
+@pytest.mark.slow
 def test_the_table_is_graded_as_it_was(table, note):
     games = {
         name: Game(tuple(facts["numbers"]), facts["target"])

@@ -26,6 +26,7 @@ PAGES = sorted(page for page in DOCS.rglob("*.md") if EXAMPLES.search(page.read_
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples(page, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -37,6 +38,7 @@ def test_examples(page, monkeypatch):
     assert found.failed == 0, "".join(report)
 
 
+@pytest.mark.slow
 def test_first_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     shown = re.search(
@@ -101,6 +103,7 @@ def public_names() -> set[tuple[str, str, str]]:
     return names
 
 
+@pytest.mark.slow
 def test_site(tmp_path):
     pytest.importorskip("mkdocs")
     pytest.importorskip("torch")  # public_names imports the lab
@@ -152,6 +155,7 @@ def test_every_figure_is_explained():
     assert shown == {figure.name for figure in (ROOT / "figures").glob("*.png")}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="KaTeX needs a JavaScript runtime")
 def test_formulas():
     text = (DOCS / "definitions.md").read_text()

@@ -130,6 +130,7 @@ def rgb(color):
     return np.round(np.multiply(to_rgb(color), 255)).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", sorted(path.stem for path in FIGURES.glob("*.png")))
 def test_methods_keep_their_colours_in_pictures(stem, palette):
     intended = set(re.findall("#[0-9a-f]{6}", (FIGURES / f"{stem}.svg").read_text()))
@@ -140,6 +141,7 @@ def test_methods_keep_their_colours_in_pictures(stem, palette):
             assert np.abs(drawn - rgb(look.color)).max(axis=1).min() <= 8, run
 
 
+@pytest.mark.slow
 def test_few_colours_are_the_right_ones(palette, tmp_path):
     from writing import shrink
 

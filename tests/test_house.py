@@ -91,6 +91,7 @@ def test_importing_is_light():
     assert loaded.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_core_needs_no_extra():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = settings["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]

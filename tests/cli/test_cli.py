@@ -50,6 +50,7 @@ def report(*arguments) -> int:
 
 
 class TestReport:
+    @pytest.mark.slow
     def test_prints_and_writes(self, data, tmp_path, capsys):
         assert report(data, "--baseline", "base", "--out", tmp_path / "out") == 0
         printed = capsys.readouterr()
@@ -62,11 +63,13 @@ class TestReport:
         assert {"index.html", "summary.json", "pass_at_k.png", "pass_at_k.svg", "pass_at_k.csv",
                 "differences.png", "pass_rates.csv", "worst_problems.csv"} <= names  # fmt: skip
 
+    @pytest.mark.slow
     def test_quiet(self, data, tmp_path, capsys):
         assert report(data, "--baseline", "base", "--out", tmp_path / "out", "--quiet") == 0
         assert capsys.readouterr() == ("", "")
         assert (tmp_path / "out" / "index.html").exists()
 
+    @pytest.mark.slow
     def test_options_arrive(self, data, tmp_path):
         out = tmp_path / "out"
         options = ["--k", "4,1", "--seed", "7", "--confidence", "0.9", "--no-distinct", "--quiet"]
@@ -88,12 +91,14 @@ class TestReport:
         assert report(data, "--out", tmp_path / "out") == 0
         assert "--baseline RUN" in capsys.readouterr().out
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("baseline", "code"), [("base", 0), ("tuned", 1)])
     def test_fail_if_narrower(self, data, tmp_path, baseline, code):
         arguments = [data, "--baseline", baseline, "--out", tmp_path / "out", "--quiet"]
         assert report(*arguments) == 0
         assert report(*arguments, "--fail-if-narrower") == code
 
+    @pytest.mark.slow
     def test_names_cannot_steer_the_terminal(self, tmp_path, capsys):
         bad = "\x1b[2J[red]x[/red]\x9b\u202e\r"
         table = pd.concat([rollouts("base" + bad, 1), rollouts("tuned" + bad, 3)])
@@ -261,6 +266,7 @@ class TestProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
         return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
 
+    @pytest.mark.slow
     def test_ascii_terminal(self, data, tmp_path):
         done = self.run(
             "report", data, "--baseline", "base", "--out", tmp_path / "out", "--n-resamples", 200,
@@ -269,6 +275,7 @@ class TestProcess:
         assert done.returncode == 0, done.stderr
         assert "tuned: better" in done.stdout
 
+    @pytest.mark.slow
     def test_nobody_reads(self, data, tmp_path):
         read, write = os.pipe()
         os.close(read)
@@ -282,6 +289,7 @@ class TestProcess:
         assert done.returncode == 141
         assert done.stderr == ""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"], ["train", "--help"]])
     def test_help_is_quick(self, arguments):
         """Nothing heavy is loaded for a help text."""

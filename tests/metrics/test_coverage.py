@@ -33,6 +33,7 @@ def close(value, exact):
 # --- Against exact arithmetic ---
 
 
+@pytest.mark.slow
 @given(counts, st.integers(1, 1000))
 def test_cover_at_tau_compares_whole_numbers(numbers, steps):
     n, c, _ = numbers
@@ -76,6 +77,7 @@ def test_auc_is_the_area_over_the_logarithm(numbers):
         assert abs(pass_at_k_auc(n, c, last) - exact) <= 1e-12 * exact
 
 
+@pytest.mark.slow
 @given(counts)
 def test_sharpening_tax_is_its_sum(numbers):
     n, c, last = numbers
@@ -97,6 +99,7 @@ def test_sums_over_many_k_stay_exact(n, c):
     assert pass_at_k_auc(n, c, last) == pytest.approx(area / log(last), rel=1e-11)
 
 
+@pytest.mark.slow
 @given(counts)
 def test_bounds(numbers):
     n, c, last = numbers
@@ -124,6 +127,7 @@ def test_solved_shares():
     assert solved_share(4, np.array([[0, 1], [2, 4]]), "never").tolist() == [[1, 0], [0, 0]]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), min_size=1))
 def test_support_change_counts_problems(problems):
     base, run, times = map(list, zip(*problems, strict=True))

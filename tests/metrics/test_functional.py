@@ -93,6 +93,7 @@ def test_two_modes_at_k_is_the_share_of_subsets(n, wrong):
             assert abs(Fraction(value) - exact) <= Fraction(1, 10**14), (sizes, k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [100, 3_000, 40_000])
 def test_distinct_at_k_is_exact_for_many_samples(n):
     sizes = [1, 1, 2, 7, n // 10, n // 3]
@@ -101,12 +102,14 @@ def test_distinct_at_k_is_exact_for_many_samples(n):
         assert close(distinct_at_k(sizes, k, n_samples=n), exact), k
 
 
+@pytest.mark.slow
 @given(mode_counts)
 def test_distinct_at_k_at_its_ends(sizes):
     assert distinct_at_k(sizes, sum(sizes)) == len(sizes)
     assert distinct_at_k(sizes, 1) == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.slow
 @given(mode_counts, st.integers(0, 20))
 def test_distinct_at_k_rises_ever_slower(sizes, wrong):
     n = sum(sizes) + wrong
@@ -117,6 +120,7 @@ def test_distinct_at_k_rises_ever_slower(sizes, wrong):
     assert (curve <= np.minimum(np.arange(1, n + 1), len(sizes)) + 1e-12).all()
 
 
+@pytest.mark.slow
 @given(mode_counts, st.randoms(), st.data())
 def test_neither_order_nor_empty_modes_matter(sizes, random, data):
     k = data.draw(st.integers(1, sum(sizes)))
@@ -169,6 +173,7 @@ def test_naive_hill_number_of_infinite_order():
     assert hill_number([[6, 2, 2], [4]], np.inf, "naive").tolist() == [10 / 6, 1]
 
 
+@pytest.mark.slow
 @given(mode_counts)
 def test_hill_numbers_fall_with_the_order(sizes):
     orders = [0, 0.5, 1, 1.5, 2, 5, np.inf]
@@ -282,6 +287,7 @@ def test_turing_coverage_is_that_of_one_sample_less(n):
     assert close(float(mean), truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [P, (Fraction(1, 6),) * 6, (Fraction(7, 10), *[Fraction(1, 10)] * 3)])
 def test_corrections_lessen_the_bias(p):
     entropy = -sum(float(x) * np.log(float(x)) for x in p)
@@ -330,6 +336,7 @@ def test_distinct_k_in_the_given_and_in_random_order():
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.data())
 def test_without_discount_utility_is_distinct_classes_per_sample(classes, data):
     k = data.draw(st.integers(1, len(classes)))
@@ -491,6 +498,7 @@ def test_bad_arguments_are_refused(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_arrays_need_no_pandas():
     code = (
         "import sys; from passk_lab import distinct_at_k, hill_number; "
@@ -586,12 +594,14 @@ def test_summary_has_intervals_over_problems():
     assert (row["low"], row["high"]) == pytest.approx((1 / high, 1 / low), abs=0.02)
 
 
+@pytest.mark.slow
 def test_summary_repeats_with_its_seed_and_takes_counts():
     first = functional_summary(TABLE, random_state=3)
     pd.testing.assert_frame_equal(first, functional_summary(TABLE, random_state=3))
     pd.testing.assert_frame_equal(first, functional_summary(counts(TABLE), random_state=3))
 
 
+@pytest.mark.slow
 def test_summary_reads_files_and_groups_by_any_column(tmp_path):
     table = TABLE.assign(step=np.where(TABLE["run"] == "base", 10, 20))
     table.to_parquet(tmp_path / "rollouts.parquet")

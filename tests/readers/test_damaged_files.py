@@ -31,6 +31,7 @@ def test_the_files_are_good_before(case, tmp_path):
     assert damage.outcome(case, damage.original(case), tmp_path) == "read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.path)
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(draw=st.randoms(use_true_random=False))

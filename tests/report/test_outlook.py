@@ -8,6 +8,8 @@ from passk_lab.cli import main
 from passk_lab.report.analysis import build_report
 from passk_lab.report.outlook import outlook
 
+pytestmark = pytest.mark.slow  # whole reports
+
 
 def scored(copying, correctness, n_problems=30, n=24, seed=0):
     """Rollouts of three correct answers and a wrong one, and scores of a known teacher.

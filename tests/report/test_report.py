@@ -21,6 +21,8 @@ from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
 
+pytestmark = pytest.mark.slow  # whole reports
+
 FAST = {"n_resamples": 400}
 
 

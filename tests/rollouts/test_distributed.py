@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal
 
+pytestmark = pytest.mark.slow  # clusters
+
 dask = pytest.importorskip("distributed")
 
 from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402

@@ -27,6 +27,7 @@ def polarised(n_problems=120, seed=0):
     return rollouts({"base": base, "sharp": sharp}, seed=seed + 1)
 
 
+@pytest.mark.slow
 def test_differences_agree_with_the_curves():
     table = polarised()
     found = compare_runs(table, "base", random_state=0)
@@ -40,6 +41,7 @@ def test_differences_agree_with_the_curves():
     assert found.metric == "pass_at_k"
 
 
+@pytest.mark.slow
 def test_pairing_removes_differences_between_problems():
     """Both runs get the same problems right: the gap is known far better than either curve."""
     p = np.repeat([0.05, 0.95], 50)
@@ -50,6 +52,7 @@ def test_pairing_removes_differences_between_problems():
     assert found["p_value"] < 0.01
 
 
+@pytest.mark.slow
 def test_crossing_point_of_known_curves():
     """Expected curves cross where the mean of (1 - p)^k agrees; found within its interval."""
     rng = np.random.default_rng(0)
@@ -91,6 +94,7 @@ def test_uncertain_crossing_reaches_beyond_n():
     assert row["high"] == np.inf
 
 
+@pytest.mark.slow
 def test_flattening_is_the_ratio_of_gains():
     table = polarised()
     row = compare_runs(table, "base", random_state=0).flattening.iloc[0]
@@ -108,6 +112,7 @@ def test_flattening_without_gain_is_undefined():
     assert np.isnan(row["ratio"])
 
 
+@pytest.mark.slow
 def test_null_comparison_is_calibrated():
     """Two runs of one model: p-values are uniform enough, intervals and bands cover 0."""
     rng = np.random.default_rng(0)
@@ -125,6 +130,7 @@ def test_null_comparison_is_calibrated():
     assert 0.03 <= small / rounds <= 0.19
 
 
+@pytest.mark.slow
 def test_unequal_samples_and_three_runs():
     p = np.linspace(0.1, 0.9, 20)
     small = rollouts({"small": p}, n=8)
@@ -139,6 +145,7 @@ def test_unequal_samples_and_three_runs():
         compare_runs(table, "base", 32)
 
 
+@pytest.mark.slow
 def test_other_metrics():
     table = rollouts({"base": [0.5] * 20, "rl": [0.5] * 20}, n=8)
     table["answer"] = np.where(table["correct"], np.arange(len(table)) % 4, 9).astype(str)
@@ -150,6 +157,7 @@ def test_other_metrics():
     assert len(compare_runs(table, "base", metric="best_of_k", random_state=0).differences) == 4
 
 
+@pytest.mark.slow
 def test_splits_and_missing_problems_are_told():
     p = np.linspace(0.1, 0.9, 10)
     table = pd.concat([rollouts({"base": p, "rl": p}), rollouts({"rl": p}, split="ood")])
@@ -161,6 +169,7 @@ def test_splits_and_missing_problems_are_told():
     assert (found.differences["n_problems"] == 8).all()
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused():
     p = np.linspace(0.1, 0.9, 10)
     table = rollouts({"base": p, "rl": p})

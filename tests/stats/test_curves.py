@@ -43,6 +43,7 @@ def test_default_ks():
         default_ks(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unequal", [False, True])
 def test_curve_is_the_mean_over_problems(unequal, tmp_path):
     table = simulate(unequal=unequal)
@@ -67,6 +68,7 @@ def test_pooling_would_be_wrong():
     assert pass_at_k_curve(table, 1)["estimate"].item() == 0.5
 
 
+@pytest.mark.slow
 def test_order_of_rows_does_not_matter():
     table = simulate().assign(sample_id=lambda t: t.groupby(["run", "problem_id"]).cumcount())
     shuffled = table.sample(frac=1, random_state=1)
@@ -103,6 +105,7 @@ def value_of(metric, mine, k):
     return function(n, c, k, **options) if function.at_k else function(n, c, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unequal", [False, True])
 @pytest.mark.parametrize("metric", CURVES)
 def test_every_metric_matches_its_array_function(metric, unequal):
@@ -115,6 +118,7 @@ def test_every_metric_matches_its_array_function(metric, unequal):
         np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_intervals_by_name():
     table = simulate(runs=("base",))
     wide = {}

@@ -60,6 +60,7 @@ def keyed(found):
     return found.set_index(["run", "family", "metric"]).sort_index()
 
 
+@pytest.mark.slow
 def test_estimates_are_those_of_the_families(two_runs):
     pytest.importorskip("sklearn")
     found = diversity_summary(two_runs, embedder=by_mode, **FAST)
@@ -90,6 +91,7 @@ def test_estimates_are_those_of_the_families(two_runs):
     )
 
 
+@pytest.mark.slow
 def test_intervals_and_paired_differences(two_runs):
     pytest.importorskip("sklearn")
     found = keyed(diversity_summary(two_runs, "wide", embedder=by_mode, **FAST))
@@ -151,6 +153,7 @@ def test_infinite_hill_numbers():
     assert back.loc["base", ["difference", "difference_high"]].tolist() == [np.inf, np.inf]
 
 
+@pytest.mark.slow
 def test_unequal_numbers_are_compared_at_the_smallest():
     pytest.importorskip("sklearn")
     many = run("many", 6, n=24, seed=3)
@@ -177,12 +180,14 @@ def test_unequal_numbers_are_compared_at_the_smallest():
     assert equal.loc["functional", "distinct@6"]["estimate"] == pytest.approx(expected.mean())
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(two_runs):
     pytest.importorskip("joblib")
     one, two = (diversity_summary(two_runs, "wide", n_jobs=n, **FAST) for n in (1, 2))
     pd.testing.assert_frame_equal(one, two)
 
 
+@pytest.mark.slow
 def test_files_give_the_same(two_runs, tmp_path):
     path = tmp_path / "rollouts.parquet"
     two_runs.to_parquet(path)
@@ -192,6 +197,7 @@ def test_files_give_the_same(two_runs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_correct_only(two_runs):
     pytest.importorskip("sklearn")
     found = keyed(diversity_summary(two_runs, embedder=by_mode, correct_only=True, n_samples="all",
@@ -210,6 +216,7 @@ def test_correct_only(two_runs):
     )
 
 
+@pytest.mark.slow
 def test_edges():
     """Empty, identical, single and foreign texts in one table."""
     pytest.importorskip("sklearn")
@@ -256,6 +263,7 @@ def test_refusals(two_runs, change, options, message):
         diversity_summary(change(two_runs), **{"ngram_metrics": ["distinct_1"], **options})
 
 
+@pytest.mark.slow
 def test_one_column_is_enough(two_runs):
     keys = ["run", "problem_id", "correct"]
     for column, family in [("answer", "functional"), ("text", "ngram"), ("logprob", "entropy")]:
@@ -263,6 +271,7 @@ def test_one_column_is_enough(two_runs):
         assert set(found["family"]) == {family}
 
 
+@pytest.mark.slow
 def test_the_package_alone_is_enough():
     """And what only some metrics need is loaded by these."""
     heavy = {"torch", "sklearn", "sentence_transformers", "joblib", "rapidfuzz"}

@@ -129,6 +129,7 @@ def test_sums_over_samples_are_exact_by_interpolation(top):
         np.testing.assert_allclose(weights @ (centre + nodes) ** -power, direct, rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_no_general_optimiser_finds_better(model):
     rng = np.random.default_rng(3)
@@ -156,6 +157,7 @@ def test_no_general_optimiser_finds_better(model):
             assert fit.loglik >= -found.fun - 1e-7
 
 
+@pytest.mark.slow
 def test_fits_of_resamples_are_those_of_each_alone():
     rng = np.random.default_rng(4)
     n, c = np.array([6, 6, 6, 9, 9, 9, 9]), np.array([0, 2, 6, 0, 1, 5, 9])
@@ -177,6 +179,7 @@ counts_lists = st.lists(
 ).map(lambda pairs: [*pairs, (9, 4)])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(counts_lists, st.data())
 def test_weights_are_repeated_rows(pairs, data):
@@ -189,6 +192,7 @@ def test_weights_are_repeated_rows(pairs, data):
     assert weighted.limit == repeated.limit
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(counts_lists, st.floats(-3, 3), st.floats(-3, 3))
 def test_fit_beats_any_parameters_and_more_parameters_never_fit_worse(pairs, log_a, log_b):
@@ -200,6 +204,7 @@ def test_fit_beats_any_parameters_and_more_parameters_never_fit_worse(pairs, log
     assert fits[2].loglik >= fits[1].loglik - 1e-7
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(counts_lists)
 def test_correct_and_wrong_are_symmetric(pairs):
@@ -398,6 +403,7 @@ def test_estimates_by_hand():
     assert posterior["estimate"][0] == pytest.approx(fit.posterior_pass_at_k(N, C, 40).mean())
 
 
+@pytest.mark.slow
 def test_interval_is_that_of_refits_to_resampled_problems():
     rng = np.random.default_rng(7)
     weights = rng.multinomial(6, np.full(6, 1 / 6), size=200)
@@ -433,6 +439,7 @@ def test_curve_rises_and_continues_the_unbiased_one(model):
     assert (curve["estimate"] <= curve["high"]).all()
 
 
+@pytest.mark.slow
 def test_rollouts_path_and_counts_are_the_same(tmp_path):
     rows = [
         {"problem_id": f"p{i}", "correct": j < c, "run": run}

@@ -82,6 +82,7 @@ def test_bayes_interval_is_the_posterior():
     assert (low, high) == pytest.approx(posterior.ppf([0.025, 0.975]), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_problems", "tolerance"), [(2, 0.04), (30, 0.003)])
 def test_bayes_interval_has_the_posterior_moments(n_problems, tolerance):
     """Against draws: the moments always, the quantiles the better the more problems."""

@@ -24,6 +24,7 @@ def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
     return pd.DataFrame(rows, columns=["seed", "problem_id", "sample_id", "correct"])
 
 
+@pytest.mark.slow
 def test_the_estimate_is_the_mean_over_the_seeds_curves():
     rollouts = table()
     ours = pass_at_k_curve(rollouts, over_seeds=True, random_state=0)
@@ -106,6 +107,7 @@ def test_curves_cross_where_their_means_do():
         curve_crossings({"base": base, "sdsd": sharp}, "base", [1, 2])
 
 
+@pytest.mark.slow
 def test_matched_differences():
     rng = np.random.default_rng(0)
     problem = 0.05 * rng.normal(size=(3, 80, 1))

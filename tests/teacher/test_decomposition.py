@@ -33,6 +33,7 @@ def planted(seed, n=5, m=4, interaction=1.0):
 # --- Arrays ---
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10**6))
 def test_planted_effects_come_back(seed):
@@ -249,6 +250,7 @@ def test_balanced_demonstrations_leave_only_the_teachers_preference():
     )
 
 
+@pytest.mark.slow
 def test_policy_weights_move_nothing_but_constants_and_copying():
     scores, rollouts = world()
     uniform = tilt_sources(scores, rollouts).set_index(["problem_id", "answer"])
@@ -274,6 +276,7 @@ def test_policy_weights_move_nothing_but_constants_and_copying():
         problem_decompositions(scores, rollouts, rollout_law="base")
 
 
+@pytest.mark.slow
 def test_a_control_takes_out_what_any_context_does():
     scores, rollouts = world(seed=1)
     control = scores[scores["demo_id"] == 0].drop(columns="demo_id").reset_index(drop=True)
@@ -316,6 +319,7 @@ def test_vetoed_answers_are_kept_with_their_tilt():
     assert problem_decompositions(scores, rollouts)["n_vetoed"].tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_missing_and_unshown_answers_are_reported():
     scores, rollouts = world(n_problems=1, n_demos=12)
     pairs = checked_scores(scores, rollouts)

@@ -76,6 +76,7 @@ def test_slopes_of_one_generation(world, expected):
     assert np.round(found, 2).tolist() == expected
 
 
+@pytest.mark.slow
 def test_practical_policy_gradient_amplifies_and_ideal_rl_does_not():
     vanilla = rl_trajectory(FOUR, CORRECT, 16_000, step=0.05, gradient="vanilla")
     for accuracy, expected in [(0.77, 1.21), (0.90, 1.52), (0.99, 2.5)]:
@@ -153,6 +154,7 @@ def test_uninformative_demonstrations_move_nothing(teacher, demos, divergence):
         assert path.prob == pytest.approx(np.broadcast_to(path.prob[0], path.prob.shape), abs=1e-12)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0.01, 1), min_size=2, max_size=6),
     st.floats(0.1, 0.95),
@@ -229,6 +231,7 @@ def test_all_frozen_goes_once_to_the_optimum():
     assert path.prob[2:] == pytest.approx(np.broadcast_to(path.prob[1], (4, 1, 3)), abs=1e-15)
 
 
+@pytest.mark.slow
 def test_the_time_to_collapse_from_near_equality():
     m, kappa, start, end = 4, 0.05, 1e-6, 1e-3
     p = np.full(m, 1 / m)
@@ -281,6 +284,7 @@ def test_random_states_repeat():
 # --- Fixed points ---
 
 
+@pytest.mark.slow
 def test_moving_worlds_rest_on_equal_modes_only_and_keep_one():
     for kernel, world in [
         ("boost", BoostWorld([0.5, 0.3, 0.2], 0.7)),
@@ -302,6 +306,7 @@ def test_moving_worlds_rest_on_equal_modes_only_and_keep_one():
         assert fixed_points(world)[0].multiplier == pytest.approx(decay[kind], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "appears"), [(3, 2.746), (5, 3.565)])
 def test_fixed_points_around_the_critical_weights(m, appears):
     def stable(kappa):
@@ -345,6 +350,7 @@ def test_two_answers_of_any_styles_rest_at_equality():
     assert not inner[0].stable
 
 
+@pytest.mark.slow
 def test_losers_whose_styles_overlap_die_slowly():
     prior, styles, h, eta, t = (
         np.array([0.8, 0.2]),
@@ -382,6 +388,7 @@ def half_life(share, influence, weight=1.0, n_generations=300):
     return path.half_life(mode=1)
 
 
+@pytest.mark.slow
 def test_half_life_falls_with_skew_and_influence():
     skews, influences = np.array([[0.49], [0.3], [0.1], [1e-9]]), np.array([0.1, 0.5, 0.9])
     found = half_life(skews, influences).reshape(4, 3)
@@ -417,6 +424,7 @@ def test_long_runs_do_not_underflow():
     assert path.effective_modes[-1, 0] == 1
 
 
+@pytest.mark.slow
 def test_a_thousand_worlds_are_quick():
     rng = np.random.default_rng(0)
     world = StyleWorld(

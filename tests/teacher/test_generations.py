@@ -73,6 +73,7 @@ def test_an_uninformative_demonstration_moves_nothing_and_a_copying_one_takes_al
     assert np.exp(evolve(copying, [50])[0]) == pytest.approx([1, 0, 0], abs=1e-6)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.floats(0, 6))
 @settings(max_examples=25)
 def test_policies_sum_to_one(seed, time):

@@ -200,6 +200,7 @@ def test_two_steps_token_by_token():
 TREE = ["", "a", "aa", "aab", "b", "ba", "bb", "cab", "cac"]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_token_optimum_on_a_tree(seed):

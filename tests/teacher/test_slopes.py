@@ -110,6 +110,7 @@ def test_ideal_rl_keeps_ratios_and_self_distillation_is_as_predicted():
     assert value(slope_table(modes), "trained")["estimate"] == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_slope_over_problems():
     rng = np.random.default_rng(3)
     hits = 0
@@ -120,6 +121,7 @@ def test_interval_covers_the_slope_over_problems():
     assert 0.88 <= hits / 100 <= 0.99
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged_and_widen_the_interval():
     one = exact_modes(1.5, n_problems=40, noise=0.2)
     other = exact_modes(1.9, n_problems=40, noise=0.2)
@@ -219,6 +221,7 @@ def test_bootstrap_equals_refitting_resampled_problems():
         )
 
 
+@pytest.mark.slow
 def test_likelihood_is_least_biased():
     """The order of the estimators in the theory notes, at 64 samples a side."""
     found = {name: [] for name in COUNT_ESTIMATORS}
@@ -232,6 +235,7 @@ def test_likelihood_is_least_biased():
     assert np.mean(found["ols_plus_half"]) < 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_sample", [True, False])
 def test_controls_on_counts(second_sample):
     table = counts(2.0, 256, seed=4)
@@ -281,6 +285,7 @@ def test_extreme_counts_have_an_infinite_slope():
     assert row["estimate"] == row["low"] == row["high"] == np.inf
 
 
+@pytest.mark.slow
 @settings(max_examples=25, phases=[Phase.generate], database=None)
 @given(
     st.lists(
