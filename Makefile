@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
-CORE := --ignore-glob='*/lab/*' --ignore-glob='*/distributed.py' # needs no extra
+CORE := --ignore-glob='*/lab/*' --ignore-glob='*distributed.py' # needs no extra
 
 .DEFAULT_GOAL := help
 .PHONY: help figures check test coverage minimal lint docs notebooks bench clean

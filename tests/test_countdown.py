@@ -233,6 +233,7 @@ def test_solutions_are_right_in_any_order(numbers, target):
     assert all(countdown._evaluate(countdown._parse(text)) == target for text in found)
 
 
+@pytest.mark.slow
 def test_problems_are_chosen_by_solutions_and_never_twice(make):
     example = EXAMPLES[0]
     data = [

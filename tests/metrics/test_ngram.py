@@ -331,6 +331,7 @@ def test_callables():
         distinct_n(["a b"], 1, 3)
 
 
+@pytest.mark.slow
 def test_hugging_face_tokenizers(tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
     transformers = pytest.importorskip("transformers")

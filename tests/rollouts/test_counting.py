@@ -101,6 +101,7 @@ def test_fixtures(name, path, options, tmp_path):
     check(frame, frame, ["split"], modes=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(ROOT.glob("data/*/rollouts.parquet")), ids=str)
 def test_data(path, tmp_path):
     frame = files.read_rollouts(path, ["answer"])
@@ -128,6 +129,7 @@ rows = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(rows, st.sampled_from([1, 3, 2**40]), st.sampled_from(BY), st.sampled_from([None, False]))
 def test_any_table(tmp_path_factory, data, far, by, modes):
@@ -246,6 +248,7 @@ def test_names_of_files_are_no_patterns(tmp_path):
         assert counts(tmp_path / name)["run"].unique().tolist() == ["default"]
 
 
+@pytest.mark.slow
 def test_goes_to_disk(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     n = 400_000
