@@ -7,31 +7,21 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, xlogy
 
-from passk_lab.metrics._counts import whole_numbers
-from passk_lab.metrics._hypergeometric import Floats, _delta
-from passk_lab.stats._likelihood import Likelihood, maximise
+from passk_lab.stats._likelihood import (
+    Model,
+    Numbers,
+    check_model,
+    distinct_counts,
+    fit_rows,
+    new_pass_at_k,
+    refuse_empty,
+    seen_pass_at_k,
+    whole_counts,
+    whole_k,
+)
 
 __all__ = ["BetaBinomial", "fit_beta_binomial"]
-
-Model = Literal["beta-binomial", "zero-inflated", "zero-one-inflated"]
-Ints = npt.NDArray[np.int64]
-# Stands for an infinite concentration in formulas: exact to the last digit, and without overflow.
-_INFINITE = 1e30
-# Numbers in one array at a time.
-CHUNK = 1 << 20
-
-
-# From b - 1 = 16 on Stirling's series is exact.
-_HEAD = 17
-
-
-_MASSES: dict[str, tuple[bool, bool]] = {
-    "beta-binomial": (False, False),
-    "zero-inflated": (True, False),
-    "zero-one-inflated": (True, True),
-}
 
 
 @dataclass(frozen=True)
@@ -176,171 +166,6 @@ class BetaBinomial:
         return Numbers.of(*(np.array([v]) for v in (self.mean, rho, self.p_zero, self.p_one)))
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Parameters of many populations, columns of shape (n_fits, 1), limits made finite."""
-
-    alpha: Floats
-    beta: Floats
-    p_zero: Floats
-    p_one: Floats
-
-    @classmethod
-    def of(cls, mean: Floats, rho: Floats, p_zero: Floats, p_one: Floats) -> Numbers:
-        # A two-point beta part, also one with mean 0 or 1, is nothing but point masses.
-        points = (rho == 1) | (mean == 0) | (mean == 1)
-        rest = np.where(points, 1 - p_zero - p_one, 0.0)
-        p_zero, p_one = p_zero + rest * (1 - mean), p_one + rest * mean
-        rho, mean = np.where(points, 0.5, rho), np.where(points, 0.5, mean)
-        s = (1 - rho) / np.maximum(rho, 1 / _INFINITE)
-        return cls(*(v[:, None] for v in (s * mean, s * (1 - mean), p_zero, p_one)))
-
-    @property
-    def share(self) -> Floats:
-        # The floor keeps rounding of the masses from making a share of problems negative.
-        return np.maximum(1 - self.p_zero - self.p_one, 0.0)
-
-    def __getitem__(self, rows: slice) -> Numbers:
-        return Numbers(self.alpha[rows], self.beta[rows], self.p_zero[rows], self.p_one[rows])
-
-
-def _log_miss(a: Floats, b: Floats, k: Floats) -> Floats:
-    """Log E (1 - p)^k for p ~ Beta(a, b): log of B(a, b+k) / B(a, b).
-
-    As `passk_lab.metrics._hypergeometric.log_ratio`, but from sums of a, b and k only: there b is a
-    difference of numbers as large as k, here k may be a billion times as large.
-    """
-    a, b, k = np.broadcast_arrays(a, b, k)
-    result = np.zeros(a.shape)
-    small = b < _HEAD
-    if small.any():
-        # The first factors (b + j) / (a + b + j) one by one; what is left starts further out.
-        j = np.arange(_HEAD)[:, None]
-        factors = np.log1p(a[small] / (b[small] + j))
-        result[small] = -np.where(j < k[small], factors, 0.0).sum(axis=0)
-        b = np.where(small, b + _HEAD, b)
-        k = np.where(small, np.maximum(k - _HEAD, 0.0), k)
-    least = b - 1
-    result += (least + 0.5) * np.log1p(a * k / (least * (least + a + k)))
-    result -= k * np.log1p(a / (least + k))
-    result -= a * np.log1p(k / (least + a))
-    result += (_delta(least + k) - _delta(least)) + (_delta(least + a) - _delta(least + a + k))
-    return np.minimum(result, 0.0)
-
-
-def new_pass_at_k(numbers: Numbers, k: Floats) -> Floats:
-    """pass@k of a new problem, shape (n_fits, n_k)."""
-    hit: Floats = -np.expm1(_log_miss(numbers.alpha, numbers.beta, k))
-    return numbers.p_one + numbers.share * hit
-
-
-def seen_pass_at_k(numbers: Numbers, n: Floats, c: Floats, k: Floats) -> Floats:
-    """pass@k of fresh samples of problems with c of n correct, shape (n_fits, n_problems).
-
-    NaN where the counts are impossible.
-    """
-    alpha, beta = numbers.alpha, numbers.beta
-    hit = -np.expm1(_log_miss(alpha + c, beta + n - c, k))
-    zero, one = np.where(c == 0, numbers.p_zero, 0.0), np.where(c == n, numbers.p_one, 0.0)
-    # Where n = c = 0 both factors are 1 and the masses keep their prior weights.
-    factor = np.where(c == 0, _log_miss(alpha, beta, n), 0.0)
-    factor += np.where((c == n) & (n > 0), _log_miss(beta, alpha, n), 0.0)
-    middle = numbers.share * np.exp(factor)
-    total = zero + one + middle
-    with np.errstate(invalid="ignore"):
-        result: Floats = (one + middle * hit) / total
-    return result
-
-
-def whole_k(k: npt.ArrayLike) -> Ints:
-    draws = whole_numbers(k, "k")
-    if draws.size and draws.min() < 1:
-        raise ValueError(f"k={draws.min()} must be at least 1")
-    return draws
-
-
-def whole_counts(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike) -> tuple[Ints, Ints]:
-    n, c = whole_numbers(n_samples, "n_samples"), whole_numbers(n_correct, "n_correct")
-    for bad, rule in (
-        (np.atleast_1d(n < 0), "n_samples must not be negative"),
-        (np.atleast_1d(c < 0), "n_correct must not be negative"),
-        (np.atleast_1d(c > n), "n_correct exceeds n_samples"),
-    ):
-        if bad.any():
-            raise ValueError(f"problem {int(np.argmax(bad))}: {rule}")
-    return n, c
-
-
-def fit_rows(n: Ints, c: Ints, weights: Floats, model: Model) -> tuple[Floats, Floats]:
-    """Fit distinct counts under many weightings (n_fits, n_distinct).
-
-    Returns the columns mean, ρ, p_zero, p_one, shape (n_fits, 4), and the log-likelihoods.
-    """
-    free = np.array([True, True, *_MASSES[model]])
-    fits, values = np.zeros((len(weights), 4)), np.empty(len(weights))
-    total = weights.sum(axis=1)
-    solved = weights[:, c == n].sum(axis=1)
-    # Without a problem that is solved at times, two points fit best of all distributions of p.
-    points = ~(weights[:, (c > 0) & (c < n)] > 0).any(axis=1)
-    fits[points, 0] = (solved / total)[points]
-    fits[points, 1] = 1.0
-    values[points] = (xlogy(solved, solved / total) + xlogy(total - solved, 1 - solved / total))[
-        points
-    ]
-    rest = np.flatnonzero(~points)
-    if not len(rest):
-        return fits, values
-    weights, total = weights[rest], total[rest]
-    likelihood = Likelihood(n, c, weights, free.tolist())
-    # The likelihood of an inflated model can have a maximum with and one without the masses.
-    parts = (0.1, 0.5, 0.9) if free[2:].any() else (0.0,)
-    best, best_value = np.zeros((len(rest), 4)), np.full(len(rest), -np.inf)
-    converged = np.zeros(len(rest), dtype=bool)
-    for part in parts:
-        x, value, done = maximise(likelihood, _start(n, c, weights, free, part), free, total)
-        # A start that got stuck below another start's maximum does no harm.
-        better = np.where(done == converged, value > best_value, value > best_value + 1e-6)
-        better |= done & ~converged & (value > best_value - 1e-6)
-        best[better], best_value[better], converged[better] = x[better], value[better], done[better]
-    if not converged.all():
-        row = int(np.argmin(converged))
-        raise RuntimeError(
-            f"the {model} fit of {weights[row].sum():g} problems did not converge (mean "
-            f"{expit(best[row, 0]):.4g}, correlation {best[row, 1]:.4g}); try another model"
-        )
-    fits[rest] = np.column_stack([expit(best[:, 0]), best[:, 1], -np.expm1(-best[:, 2:])])
-    values[rest] = best_value
-    return fits, values
-
-
-def _start(n: Ints, c: Ints, weights: Floats, free: npt.NDArray[np.bool_], part: float) -> Floats:
-    """Moment estimates, with this part of the edge counts left to the point masses."""
-    edge = [free[2] & (c == 0), free[3] & (c == n)]
-    masses = [part * weights[:, rows].sum(axis=1) / weights.sum(axis=1) for rows in edge]
-    weights = weights * np.where(edge[0] | edge[1], 1 - part, 1.0)
-    m = (weights @ c) / (weights @ n)
-    # Two samples of one problem are both correct with probability m² + m(1-m)ρ.
-    both = (weights @ (c * (c - 1.0))) / (weights @ (n * (n - 1.0)))
-    rho = np.clip((both - m * m) / (m * (1 - m)), 0.01, 0.9)
-    return np.stack([logit(m), rho, *(-np.log1p(-v) for v in masses)], axis=1)
-
-
-def distinct_counts(n: Ints, c: Ints, weights: Floats) -> tuple[Ints, Ints, Floats]:
-    pairs, place = np.unique(np.stack([n, c], axis=1), axis=0, return_inverse=True)
-    return pairs[:, 0], pairs[:, 1], np.bincount(place.ravel(), weights).astype(np.float64)
-
-
-def check_model(model: str, n: Ints) -> None:
-    if model not in _MASSES:
-        raise ValueError(f"model={model!r} is unknown; choose from {', '.join(_MASSES)}")
-    needed = 2 + sum(_MASSES[model])
-    if n.max(initial=0) < needed:
-        raise ValueError(
-            f"the {model} model has {needed} parameters and needs problems with at least "
-            f"{needed} samples (most here: {n.max(initial=0)}); draw more samples a problem"
-        )
-
-
 def fit_beta_binomial(
     n_samples: npt.ArrayLike,
     n_correct: npt.ArrayLike,
@@ -408,8 +233,3 @@ def fit_beta_binomial(
     mean, rho, p_zero, p_one = fits[0].tolist()
     concentration = np.inf if rho == 0 else (1 - rho) / rho
     return BetaBinomial(mean, concentration, p_zero, p_one, float(values[0]), len(n))
-
-
-def refuse_empty(n: Ints) -> None:
-    if n.min() < 1:
-        raise ValueError(f"problem {int(np.argmin(n))} has no samples; drop it")

@@ -36,7 +36,7 @@ from passk_lab.metrics._hypergeometric import Floats
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats.betabinomial import (
+from passk_lab.stats._likelihood import (
     CHUNK,
     Ints,
     Model,

@@ -13,7 +13,6 @@ from scipy.stats import betabinom, binom, chi2
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.rollouts.files import write_rollouts
 from passk_lab.stats import _likelihood as lk
-from passk_lab.stats import betabinomial as bb
 from passk_lab.stats import extrapolate as ex
 from passk_lab.stats.betabinomial import BetaBinomial, fit_beta_binomial
 from passk_lab.stats.extrapolate import extrapolate_pass_at_k, held_out_check
@@ -100,8 +99,8 @@ def test_derivatives_by_finite_differences(model, sizes):
     rng = np.random.default_rng(2)
     n = rng.choice(sizes, 200)
     c = draw(rng, n, 0.4, 0.9, 0.2, 0.1)
-    n, c, mult = bb.distinct_counts(n, c, np.ones(200))
-    free = [True, True, *bb._MASSES[model]]
+    n, c, mult = lk.distinct_counts(n, c, np.ones(200))
+    free = [True, True, *lk._MASSES[model]]
     likelihood = lk.Likelihood(n, c, np.stack([mult, rng.random(len(n))]), free)
     rows = np.arange(2)
     x = np.array([[-0.4, 0.3, 0.2, 0.1], [1.1, 0.04, 0.05, 0.3]]) * free
@@ -133,7 +132,7 @@ def test_sums_over_samples_are_exact_by_interpolation(top):
 @pytest.mark.parametrize("model", MODELS)
 def test_no_general_optimiser_finds_better(model):
     rng = np.random.default_rng(3)
-    free = bb._MASSES[model]
+    free = lk._MASSES[model]
 
     def population(x):
         masses = np.exp(np.append(0, np.where(free, x[2:], -np.inf)))
@@ -164,7 +163,7 @@ def test_fits_of_resamples_are_those_of_each_alone():
     weights = rng.multinomial(20, np.full(7, 1 / 7), size=30).astype(float)
     weights[0] = [9, 0, 3, 4, 0, 0, 4]
     for model in MODELS:
-        together, values = bb.fit_rows(n, c, weights, model)
+        together, values = lk.fit_rows(n, c, weights, model)
         for row, w in enumerate(weights):
             alone = fit_beta_binomial(n, c, w, model)
             assert values[row] == pytest.approx(alone.loglik, abs=1e-8)
