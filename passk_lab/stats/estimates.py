@@ -278,7 +278,9 @@ def crossing_point(
     2.0
     """
     none = {"k_cross": np.nan, "low": np.nan, "high": np.nan}
-    signs = np.sign(np.where(np.abs(gap) < 1e-12, 0.0, gap))
+    # Where both curves have reached 1, what is left of their difference is rounding.
+    gap, replicates = (np.where(np.abs(part) < 1e-12, 0.0, part) for part in (gap, replicates))
+    signs = np.sign(gap)
     after = signs[-1]
     before = signs[(signs != 0) & (signs != after)]
     if after == 0 or not len(before):

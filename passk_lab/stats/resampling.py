@@ -159,7 +159,9 @@ class Resampling:
                 return self._of_distinct(rows, repeats)
         result = np.empty((self.n_resamples, table.shape[1]))
         for part, weights in self._weights(size, clusters):
+            # Divided last: sums of whole numbers are exact, and runs that are level stay level.
             np.matmul(weights, table, out=result[part])
+            result[part] /= weights.sum(axis=1, keepdims=True)
         return result
 
     def interval(
@@ -205,18 +207,14 @@ class Resampling:
         return result
 
     def _weights(self, size: int, clusters: npt.ArrayLike | None) -> Iterator[tuple[slice, Floats]]:
-        """Weights of the problems, shape (block, n_problems); each row sums to 1."""
-        if clusters is None:
-            for part, counts in self._counts(size):
-                yield part, counts / size
-            return
-        labels = np.unique(np.asarray(clusters), return_inverse=True)[1]
+        """How often each problem is drawn, shape (block, n_problems)."""
+        labels = np.arange(size)
+        if clusters is not None:
+            labels = np.unique(np.asarray(clusters), return_inverse=True)[1]
         if labels.shape != (size,):
             raise ValueError(f"clusters has shape {labels.shape}, but there are {size} problems")
         for part, counts in self._counts(int(labels.max()) + 1):
-            weights = counts[:, labels].astype(np.float64)
-            total = weights.sum(axis=1, keepdims=True)
-            yield part, weights / total
+            yield part, (counts if clusters is None else counts[:, labels]).astype(np.float64)
 
     def _counts(self, size: int) -> Iterator[tuple[slice, npt.NDArray[np.uint8]]]:
         """How often each of ``size`` is drawn among ``size``, the same at every call."""

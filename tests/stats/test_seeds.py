@@ -4,6 +4,7 @@ import pytest
 
 from passk_lab.stats.curves import pass_at_k_curve
 from passk_lab.stats.estimates import (
+    crossing_point,
     curve_crossings,
     matched_differences,
     paired_differences,
@@ -151,3 +152,20 @@ def test_bad_input():
         matched_differences({"a": zeros, "b": wide}, {"a": zeros, "b": wide}, "a", 0.5)
     with pytest.raises(ValueError, match="b: shape"):
         paired_differences({"a": np.zeros((1, 2, 1)), "b": np.zeros((1, 3, 1))}, "a")
+
+
+def test_runs_that_are_level_are_exactly_level():
+    """Also in replicates, where rounding would break the ties at random."""
+    solved = np.random.default_rng(0).integers(0, 2, (1, 49, 5)).astype(float)
+    how = Resampling(n_resamples=2_000, random_state=0)
+    mine, theirs = how.replicates_of([solved, solved[:, :, ::-1]])
+    gap = mine - theirs
+    assert (gap[np.abs(gap) < 1e-9] == 0).all()
+    assert (gap == 0).any(axis=0).all()
+
+
+def test_rounding_is_no_crossing():
+    ahead = np.array([0.3, 0.1, 1e-16, -1e-17])
+    found = crossing_point(np.array([1, 2, 4, 8]), ahead, np.tile(ahead, (10, 1)))
+    assert np.isnan(found["k_cross"])
+    assert found["share"] == 0
