@@ -171,7 +171,7 @@ def slopes() -> Drawn:
                         "after": np.concatenate([rng.multinomial(n, law) for law in after]),
                     }
                 )
-                found = count_slope_table(counts, n_resamples=2, random_state=rng)
+                found = count_slope_table(counts, n_resamples=2, random_state=SEED)
                 found = found[(found["comparison"] == "trained") & (found["quantity"] == "slope")]
                 rows += [
                     (true, n, trial, row["estimator"], row["estimate"])
