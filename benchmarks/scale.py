@@ -1,20 +1,18 @@
-"""Counting up to 100 million rollouts on Dask: time, memory and scaling; prints a Markdown table.
+"""How counting grows with the rows: by DuckDB on one machine, and on Dask beside it.
 
-    python benchmarks/scale.py                                   # 1, 3, 10 million rows, minutes
-    python benchmarks/scale.py --millions 1,3,10,30,100 --workers 1,2 --folder /big/disk
-
-scale.md holds what the second printed, with what it says.
+    python benchmarks/scale.py --millions 1,10,100 --dask 10
 
 The rollouts are of two runs, 1,000 samples a problem, with eight different answers and without
-texts, in files of a million rows. Each file holds samples of all problems in random order, so that
-neither the rows of a problem nor its sample ids lie together. Up to ten million rows, the same
-files are counted in memory as well, and the tables must be equal. Memory is the largest sum over
-the workers' processes, polled; beyond --limit gigabytes a worker Dask spills to disk.
+texts, in files of a million rows. Sorted, a file holds whole problems; scattered, samples of all
+problems in random order. The counts must be equal. Memory is the peak of the process; for Dask the
+largest sum over its workers, polled.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import tempfile
 import threading
 import time
@@ -30,69 +28,70 @@ from distributed import Client, LocalCluster
 from pandas.testing import assert_frame_equal
 from tqdm import tqdm
 
-from passk_lab import pass_at_k_curve
-from passk_lab.rollouts import counts
+from passk_lab.rollouts import Study
 from passk_lab.rollouts.distributed import summarise
 
 ROWS = 1_000_000  # in a file
 SAMPLES = 1_000  # of a problem in a run
-IN_MEMORY = 10  # millions of rows that are counted in memory as well
 
 
-def write(folder: Path, millions: int) -> Path:
+def write(folder: Path, millions: int, order: str) -> list[Path]:
     """Write the rollouts, unless they are there."""
-    target = folder / f"rollouts-{millions}"
+    target = folder / f"{order}-{millions}"
     target.mkdir(parents=True, exist_ok=True)
-    n_problems = millions * ROWS // (2 * SAMPLES)
-    labels = pa.array([f"problem-{i:06d}" for i in range(n_problems)])
+    labels = pa.array([f"problem-{i:06d}" for i in range(millions * ROWS // (2 * SAMPLES))])
     answers = pa.array([f"answer {i}" for i in range(8)])
-    runs = pa.array(["base", "tuned"])
-    for part in tqdm(range(millions), desc=f"writing {millions} million", leave=False):
-        file = target / f"part-{part:03d}.parquet"
+    files = [target / f"part-{part:03d}.parquet" for part in range(millions)]
+    for part, file in enumerate(tqdm(files, desc=f"writing {millions} million", leave=False)):
         if file.exists():
             continue
         rng = np.random.default_rng([0, millions, part])
-        # Every file takes the rows number part, part + millions, ... of all, shuffled.
-        row = rng.permutation(np.arange(part, millions * ROWS, millions))
-        problem, sample = np.divmod(row // 2, SAMPLES)
+        row = np.arange(part * ROWS, (part + 1) * ROWS)
+        if order == "scattered":  # every file takes the rows number part, part + millions, ...
+            row = rng.permutation(np.arange(part, millions * ROWS, millions))
+        sample, run = np.divmod(row % (2 * SAMPLES), 2)
+        problem = row // (2 * SAMPLES)
         answer = rng.integers(0, 8, len(row))
-        table = pa.table(
-            {
-                "run": pa.DictionaryArray.from_arrays(pa.array((row % 2).astype(np.int32)), runs),
-                "problem_id": pa.DictionaryArray.from_arrays(
-                    pa.array(problem.astype(np.int32)), labels
-                ),
-                "sample_id": sample,
-                "correct": answer < problem % 5,
-                "answer": pa.DictionaryArray.from_arrays(
-                    pa.array(answer.astype(np.int32)), answers
-                ),
-            }
-        )
+        codes = [(run, pa.array(["base", "tuned"])), (problem, labels), (answer, answers)]
+        texts = [
+            pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32)), values)
+            for code, values in codes
+        ]
+        names = ["run", "problem_id", "answer", "sample_id", "correct"]
+        table = pa.table([*texts, sample, answer < problem % 5], names)
         pq.write_table(table, file, row_group_size=ROWS // 4, compression="zstd")
-    return target
+    return files
 
 
-class Memory:
-    """Largest resident memory of a process's children, together, while it is watched."""
+def by_duckdb(files: list[Path]) -> tuple[pd.DataFrame, float, float, float]:
+    """Counts, seconds, seconds of processor and peak gigabytes."""
+    start, busy = time.perf_counter(), time.process_time()
+    table = Study(files).counts()
+    spent, busy = time.perf_counter() - start, time.process_time() - busy
+    return table, spent, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+class Workers:
+    """Largest resident memory and processor time of a process's children, while it is watched."""
 
     def __init__(self) -> None:
-        self.peak = 0
+        self.peak, self.busy = 0, 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
         me = psutil.Process()
         while not self._done.wait(0.1):
-            total = 0
+            memory, busy = 0, 0.0
             for child in me.children(recursive=True):
                 try:
-                    total += child.memory_info().rss
+                    memory += child.memory_info().rss
+                    busy += sum(child.cpu_times()[:2])
                 except psutil.NoSuchProcess:
                     continue
-            self.peak = max(self.peak, total)
+            self.peak, self.busy = max(self.peak, memory), max(self.busy, busy)
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Workers:
         self._thread.start()
         return self
 
@@ -101,22 +100,21 @@ class Memory:
         self._thread.join()
 
 
-def measure(folder: Path, workers: int, limit: float) -> tuple[pd.DataFrame, float, float]:
-    """Table, seconds and peak gigabytes of the workers; starting them isn't counted."""
+def by_dask(folder: Path, workers: int) -> tuple[pd.DataFrame, float, float, float]:
+    """Counts, seconds, seconds of processor and peak gigabytes of the workers."""
     with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=int(limit * 1e9),
-            dashboard_address=":0",
-        ) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
-        Memory() as memory,
+        Workers() as watched,
     ):
         start = time.perf_counter()
         table = summarise(folder, client)
         spent = time.perf_counter() - start
-    return table, spent, memory.peak / 1e9
+    return table, spent, watched.busy, watched.peak / 1e9
+
+
+def line(*cells: Any) -> None:
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def numbers(text: str) -> list[int]:
@@ -125,38 +123,29 @@ def numbers(text: str) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--millions", type=numbers, default=[1, 3, 10], metavar="N,N,...")
+    parser.add_argument("--millions", type=numbers, default=[1, 10], metavar="N,N,...")
+    parser.add_argument("--dask", type=numbers, default=[], metavar="N,N,...", help="sizes, also")
     parser.add_argument("--workers", type=numbers, default=[1, 2], metavar="N,N,...")
-    parser.add_argument("--limit", type=float, default=2.0, help="gigabytes a worker (default 2)")
     parser.add_argument("--folder", type=Path, help="keep the rollouts here (default: temporary)")
     options = parser.parse_args()
+    line("million rows", "order", "on disk, GB", "counted by", "time", "processor", "memory, GB")
+    line(*["---"] * 7)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        print("| million rows | on disk, GB | workers | time | rows a second | peak memory, GB |")
-        print("| --- | --- | --- | --- | --- | --- |")
         for millions in options.millions:
-            source = write(folder, millions)
-            size = sum(file.stat().st_size for file in source.iterdir()) / 1e9
-            expected = None
-            if millions <= IN_MEMORY:
-                start = time.perf_counter()
-                whole = pd.concat(pd.read_parquet(f) for f in sorted(source.iterdir()))
-                expected = counts(whole)
-                del whole
-                spent = time.perf_counter() - start
-                rate = f"{millions * ROWS / spent:,.0f}"
-                print(f"| {millions} | {size:.3f} | in memory | {spent:.1f} s | {rate} | |")
-            for workers in options.workers:
-                table, spent, peak = measure(source, workers, options.limit)
+            for order in ("sorted", "scattered"):
+                files = write(options.folder or Path(temporary), millions, order)
+                size = sum(file.stat().st_size for file in files) / 1e9
+                about = (millions, order, f"{size:.3f}")
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    table, *spent = pool.apply(by_duckdb, [files])
                 assert len(table) == millions * ROWS // SAMPLES
                 assert (table["n_samples"] == SAMPLES).all()
-                if expected is not None:
-                    assert_frame_equal(table, expected)
-                cells = [millions, f"{size:.3f}", workers, f"{spent:.1f} s"]
-                cells += [f"{millions * ROWS / spent:,.0f}", f"{peak:.2f}"]
-                print(f"| {' | '.join(map(str, cells))} |", flush=True)
-        print()
-        print(pass_at_k_curve(table, [1, 10, 100], n_resamples=1000, random_state=0).to_string())
+                line(*about, "DuckDB", "{:.1f} s | {:.1f} s | {:.2f}".format(*spent))
+                for workers in options.workers if millions in options.dask else []:
+                    same, *spent = by_dask(files[0].parent, workers)
+                    key = ["run", "problem_id"]
+                    assert_frame_equal(same, table.sort_values(key, ignore_index=True))
+                    line(*about, f"Dask, {workers}", "{:.1f} s | {:.1f} s | {:.2f}".format(*spent))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ from passk_lab.readers._harness import (
     share_correct,
 )
 from passk_lab.readers.common import reads_files
-from passk_lab.rollouts.files import open_parquet, read_parquet
+from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_lighteval"]

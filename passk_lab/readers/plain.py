@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.readers.common import frame_of, grade, settle
-from passk_lab.rollouts.files import iter_jsonl, open_parquet, read_parquet
+from passk_lab.rollouts._parquet import open_parquet, read_parquet
+from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import name_cell, validate_rollouts
 
 __all__ = ["read_plain"]

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from passk_lab.readers.common import grade, reads_files, stable_id
-from passk_lab.rollouts.files import open_parquet, read_parquet
+from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import validate_rollouts
 
 __all__ = ["read_trl"]

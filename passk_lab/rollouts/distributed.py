@@ -26,8 +26,8 @@ from urllib.parse import unquote
 import pandas as pd
 import pyarrow as pa
 
-from passk_lab.rollouts.counting import Part, Rows, database, finished, key_column
-from passk_lab.rollouts.files import open_parquet
+from passk_lab.rollouts._parquet import open_parquet
+from passk_lab.rollouts._rows import Part, Rows, database, finished, key_column
 from passk_lab.rollouts.table import IDENTITY, MAIN_KEYS, REQUIRED, PathLike
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from passk_lab import __version__
+from passk_lab.rollouts._parquet import BATCH_ROWS, is_parquet, open_parquet, read_parquet
 from passk_lab.rollouts.table import (
     FORMAT_VERSION,
     IDENTITY,
@@ -34,7 +35,6 @@ from passk_lab.rollouts.table import (
 __all__ = ["atomic_write", "iter_jsonl", "read_metadata", "read_rollouts", "write_rollouts"]
 
 _METADATA_KEY = b"passk_lab"
-_BATCH_ROWS = 1 << 18
 
 
 @contextmanager
@@ -275,50 +275,6 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-def is_parquet(path: Path) -> bool:
-    """Tell by the ending whether this is a parquet file."""
-    return path.name.lower().endswith(".parquet")
-
-
-def parquet_batches(path: Path, columns: Iterable[str]) -> Iterator[pd.DataFrame]:
-    """Read columns of a parquet file batch by batch, as far as it has them, unchecked."""
-    with open_parquet(path) as file:
-        keep = [name for name in file.schema_arrow.names if name in set(columns)]
-        try:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=keep):
-                batch.validate(full=True)
-                table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
-                yield table.to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: parquet data is damaged ({error})") from error
-
-
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a parquet file; a damaged one is refused."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        file = pq.ParquetFile(path)
-        _ = str(file.schema_arrow)  # names that aren't UTF-8, of columns or within them
-        return file
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: not a readable parquet file ({error}); it may be truncated: write or copy "
-            "it again"
-        ) from error
-
-
-def read_parquet(file: pq.ParquetFile, columns: list[str], path: Path) -> pa.Table:
-    """Read columns of an opened file, without the notes of the program that wrote it."""
-    try:
-        table = file.read(columns=columns)
-        table.validate(full=True)  # text that isn't UTF-8, offsets that lead nowhere
-        # pandas' own notes may be damaged, too, and aren't needed.
-        return table.replace_schema_metadata(None)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: parquet data is damaged ({error})") from error
-
-
 def write_rollouts(
     rollouts: pd.DataFrame, path: PathLike, metadata: Mapping[str, Any] | None = None
 ) -> None:
@@ -358,7 +314,7 @@ def write_rollouts(
         note = _metadata_json(metadata)
         arrow = arrow.replace_schema_metadata({_METADATA_KEY: note.encode()})
         with atomic_write(path) as temporary:
-            pq.write_table(arrow, temporary, compression="zstd", row_group_size=_BATCH_ROWS)
+            pq.write_table(arrow, temporary, compression="zstd", row_group_size=BATCH_ROWS)
     elif name.endswith((".jsonl", ".jsonl.gz")):
         with atomic_write(path) as temporary, _open_jsonl(temporary, name) as file:
             for record in table.to_dict(orient="records"):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from passk_lab.readers import read
-from passk_lab.rollouts import counting, files
-from passk_lab.rollouts.counting import Part, count_parts, counts
+from passk_lab.rollouts import _parquet, _rows, files
+from passk_lab.rollouts._rows import Part, count_parts
+from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import write_rollouts as write
 from passk_lab.rollouts.table import validate_rollouts
 
@@ -257,7 +258,7 @@ def test_goes_to_disk(tmp_path, monkeypatch):
     frame["correct"] = rng.random(n) < 0.5
     frame["answer"] = [f"a long answer that takes its room, number {i}" for i in range(n)]
     frame.to_parquet(tmp_path / "r.parquet")
-    monkeypatch.setattr(counting, "MEMORY", "60MB")
+    monkeypatch.setattr(_rows, "MEMORY", "60MB")
     assert counts(tmp_path / "r.parquet")["mode_counts"].map(len).sum() == n
 
 
@@ -270,7 +271,7 @@ def test_counts_streams_many_batches(tmp_path, monkeypatch):
             "answer": rng.integers(0, 9, 5000).astype(str),
         }
     )
-    monkeypatch.setattr(files, "_BATCH_ROWS", 256)
+    monkeypatch.setattr(_parquet, "BATCH_ROWS", 256)
     write(frame, tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(counts(tmp_path / "r.parquet"), counts(frame))
 

@@ -1,0 +1,56 @@
+"""Reading parquet files, damaged ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+BATCH_ROWS = 1 << 18
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by the ending whether this is a parquet file."""
+    return path.name.lower().endswith(".parquet")
+
+
+def parquet_batches(path: Path, columns: Iterable[str]) -> Iterator[pd.DataFrame]:
+    """Read columns of a parquet file batch by batch, as far as it has them, unchecked."""
+    with open_parquet(path) as file:
+        keep = [name for name in file.schema_arrow.names if name in set(columns)]
+        try:
+            for batch in file.iter_batches(BATCH_ROWS, columns=keep):
+                batch.validate(full=True)
+                table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                yield table.to_pandas()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path}: parquet data is damaged ({error})") from error
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a parquet file; a damaged one is refused."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        file = pq.ParquetFile(path)
+        _ = str(file.schema_arrow)  # names that aren't UTF-8, of columns or within them
+        return file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: not a readable parquet file ({error}); it may be truncated: write or copy "
+            "it again"
+        ) from error
+
+
+def read_parquet(file: pq.ParquetFile, columns: list[str], path: Path) -> pa.Table:
+    """Read columns of an opened file, without the notes of the program that wrote it."""
+    try:
+        table = file.read(columns=columns)
+        table.validate(full=True)  # text that isn't UTF-8, offsets that lead nowhere
+        # pandas' own notes may be damaged, too, and aren't needed.
+        return table.replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: parquet data is damaged ({error})") from error

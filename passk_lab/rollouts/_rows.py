@@ -1,0 +1,406 @@
+"""Rows of tables and files as one view of a database, and the queries that count them.
+
+Rows are brought to the table's columns and types (`Rows`), counted for each problem and answer
+(``partial``), and these counts put together (`finished`). What doesn't fit into memory goes to
+disk.
+"""
+
+from __future__ import annotations
+
+import glob
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from passk_lab.rollouts._parquet import is_parquet, open_parquet, parquet_batches
+from passk_lab.rollouts.files import read_columns
+from passk_lab.rollouts.table import (
+    DEFAULTS,
+    FLOATS,
+    IDENTITY,
+    INTEGERS,
+    MAIN_KEYS,
+    RANGES,
+    REQUIRED,
+    STRING,
+    STRINGS,
+    repeated_rollout,
+    require_columns,
+    typed,
+    validate_rollouts,
+)
+
+MEMORY = "2GB"  # beyond it DuckDB works on disk
+_PART_ROWS = 1 << 40  # more than a part has
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to count: a table or a file, and the columns that are known without it."""
+
+    rows: pd.DataFrame | Path
+    known: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+
+    @property
+    def source(self) -> str:
+        """How messages call it."""
+        if self.name is not None:
+            return self.name
+        return "rollouts" if isinstance(self.rows, pd.DataFrame) else str(self.rows)
+
+
+def count_parts(
+    parts: Sequence[Part], by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
+) -> pd.DataFrame:
+    """Count tables and files together, as `counts` does one; problems of the first come first."""
+    with database(_source(parts)) as con:
+        rows = Rows(con, parts, by, modes)
+        rows.count()
+        rows.refuse_duplicates()
+        rows.refuse_lost_answers()
+        return finished(con, by, rows.modes)
+
+
+def _source(parts: Sequence[Part]) -> str:
+    return parts[0].source if len(parts) == 1 else "the files together"
+
+
+@contextmanager
+def database(source: str, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect to an empty database that goes to disk where memory ends; errors name the source."""
+    settings: dict[str, Any] = {"memory_limit": MEMORY} | ({"threads": threads} if threads else {})
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="passk_lab-") as folder,
+            duckdb.connect(config={**settings, "temp_directory": folder}) as con,
+        ):
+            con.execute("SET enable_progress_bar = false")
+            yield con
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryError(f"{source}: can't be counted in {MEMORY} ({error})") from error
+    except duckdb.ConversionException as error:
+        raise ValueError(f"{source}: a value that can't be used ({error})") from error
+    except duckdb.Error as error:
+        raise ValueError(f"{source}: parquet data is damaged ({error})") from error
+
+
+# --------------------------------------------------------------------------------- the query
+
+_COUNT = """
+CREATE TEMP TABLE partial AS
+SELECT {groups}, answer, count(*) AS n, count(*) FILTER (correct) AS n_correct,
+    min(part) AS part, min(sample_id) AS low, max(sample_id) AS high, bool_or(bad) AS bad {more}
+FROM rows GROUP BY {groups}, answer
+"""
+# Sample ids that leave few numbers out need a bit each.
+_DENSE = """
+SELECT 1 FROM rows GROUP BY {owner}
+HAVING bit_count(bitstring_agg(sample_id, {low}, {high})) < count(*) LIMIT 1
+"""
+_SPARSE = "SELECT 1 FROM rows GROUP BY {owner}, sample_id HAVING count(*) > 1 LIMIT 1"
+_REPEATED = """
+SELECT {identity}, min(row, 2)[2] AS again FROM rows
+GROUP BY {identity} HAVING count(*) > 1 ORDER BY again LIMIT 1
+"""
+_FINISH = """
+WITH modes AS (
+    SELECT {keys}, answer, min(part) AS part, sum(n)::BIGINT AS n, sum(n_correct)::BIGINT AS c
+    FROM partial GROUP BY {keys}, answer
+)
+SELECT {keys}, sum(n)::BIGINT AS n_samples, sum(c)::BIGINT AS n_correct,
+    list_reverse_sort(list(n) FILTER (answer IS NOT NULL)) AS mode_counts,
+    list_reverse_sort(list(c) FILTER (c > 0)) AS correct_mode_counts
+FROM modes GROUP BY {keys} ORDER BY min(part), {order}
+"""
+
+
+# ------------------------------------------------------------------------- rows, from anywhere
+
+
+class Rows:
+    """Parts as one view of a database, ``rows``, under the table's names and types.
+
+    Attributes
+    ----------
+    identity : list of str
+        The columns that name a rollout.
+    modes : bool
+        Whether answers are counted.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        parts: Sequence[Part],
+        by: Sequence[str],
+        modes: bool | None,
+    ) -> None:
+        self.con, self.parts = con, parts
+        wanted = {*REQUIRED, *IDENTITY, *by} | ({"answer"} if modes is not False else set())
+        self._origins = [_opened(con, at, parts, wanted) for at in range(len(parts))]
+        self.modes = all("answer" in o.names for o in self._origins) if modes is None else modes
+        for origin in self._origins:
+            _check_counted(origin, by, self.modes)
+        self.by = list(by)
+        present = {*DEFAULTS, *(name for o in self._origins for name in o.names)}
+        self.identity = [name for name in IDENTITY if name in present]
+        self._define()
+
+    def _define(self, numbered: bool = False) -> None:
+        more = f", row_number() OVER () - 1 + part * {_PART_ROWS} AS row" if numbered else ""
+        views = [
+            f"SELECT {self._fields(origin)}, {at} AS part {more} FROM {origin.sql}"
+            for at, origin in enumerate(self._origins)
+        ]
+        self.con.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {' UNION ALL '.join(views)}")
+
+    def _fields(self, origin: _Origin) -> str:
+        answer = origin.field("answer") if self.modes else "NULL::VARCHAR"
+        fields = {k: origin.field(n) for k, n in zip(keys_of(self.by), self.by, strict=False)}
+        fields |= {name: origin.field(name) for name in (*IDENTITY, "correct")}
+        fields |= {"answer": answer, "bad": origin.bad(self.by)}
+        return ", ".join(f"{sql} AS {alias}" for alias, sql in fields.items())
+
+    def count(self, ids: bool = False) -> None:
+        """Make the table ``partial``, with sample ids or without; refuse what can't be counted."""
+        groups = ", ".join(dict.fromkeys([*keys_of(self.by), *self._owner]))
+        more = ", list(sample_id) AS ids" if ids else ""
+        self.con.execute(_COUNT.format(groups=groups, more=more))
+        n, bad = self._one("SELECT sum(n), bool_or(bad) FROM partial")
+        if bad:
+            self._refuse_values()
+        if not n:
+            raise ValueError(f"{_source(self.parts)}: the table holds no rollouts")
+
+    def refuse_duplicates(self) -> None:
+        """Refuse rollouts that occur twice, after `count`."""
+        if "sample_id" not in self.identity:
+            return
+        owner = ", ".join(self._owner)
+        n, low, high = self._one("SELECT sum(n)::BIGINT, min(low), max(high) FROM partial")
+        (n_owners,) = self._one(f"SELECT count(*) FROM (SELECT DISTINCT {owner} FROM partial)")
+        if n_owners * (high - low + 1) <= 8 * n:  # a byte a row
+            query = _DENSE.format(owner=owner, low=low, high=high)
+        else:
+            query = _SPARSE.format(owner=owner)
+        if not self._one(query):
+            return
+        self._define(numbered=True)
+        *cells, row = self._one(_REPEATED.format(identity=", ".join(self.identity)))
+        source, row = self._place(row)
+        raise repeated_rollout(source, row, dict(zip(self.identity, cells, strict=True)))
+
+    def refuse_lost_answers(self) -> None:
+        """Refuse a correct rollout whose mode isn't known, after `count`."""
+        if self.modes and self._one(
+            "SELECT 1 FROM partial WHERE n_correct > 0 AND answer IS NULL LIMIT 1"
+        ):
+            self._define(numbered=True)
+            (row,) = self._one("SELECT min(row) FROM rows WHERE correct AND answer IS NULL")
+            source, row = self._place(row)
+            raise ValueError(
+                f"{source}: column 'answer', row {row}: a correct rollout has no answer, "
+                "so its mode is unknown; fill in its canonical answer, or drop the column to "
+                "leave out the metrics of modes"
+            )
+
+    @property
+    def _owner(self) -> list[str]:
+        return [name for name in self.identity if name != "sample_id"]
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        found = self.con.execute(sql).fetchall()
+        return found[0] if found else ()
+
+    def _place(self, row: int) -> tuple[str, int]:
+        part, row = divmod(row, _PART_ROWS)
+        return self.parts[part].source, row
+
+    def _refuse_values(self) -> None:
+        """Let pandas, which knows each value's fault, find the one that was seen."""
+        for part in self.parts:
+            if isinstance(part.rows, Path) and is_parquet(part.rows):
+                row = 0
+                wanted = {*REQUIRED, *IDENTITY, *self.by}
+                for frame in parquet_batches(part.rows, wanted):
+                    typed(frame, f"{part.source} (rows from {row} on)" if row else part.source)
+                    row += len(frame)
+        raise ValueError(f"{_source(self.parts)}: values that can't be used")
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """A part opened: where its rows come from, and its columns.
+
+    Attributes
+    ----------
+    names : list of str
+    sql : str
+        What to select from.
+    columns : mapping
+        From a name to the column of ``sql`` and its type.
+    part : Part
+    """
+
+    names: list[str]
+    sql: str
+    columns: Mapping[str, tuple[str, pa.DataType]]
+    part: Part
+
+    def field(self, name: str) -> str:
+        """SQL for a column of the table."""
+        if name in self.columns:
+            return cast(str, _expression(name, *self.columns[name]))
+        kind = "BIGINT" if name in INTEGERS else "DOUBLE" if name in FLOATS else "VARCHAR"
+        value = self.part.known.get(name, DEFAULTS.get(name))
+        return f"{'NULL' if value is None else _quoted(value)}::{kind}"
+
+    def bad(self, by: Iterable[str]) -> str:
+        """SQL for whether a row holds a value that the table can't."""
+        faults = []
+        for name in dict.fromkeys(["problem_id", *DEFAULTS, "sample_id", "correct", *by]):
+            if name not in self.columns:
+                continue
+            column, kind = self.columns[name]
+            if name in (*MAIN_KEYS, "problem_id", "sample_id", "correct"):
+                faults.append(f"{column} IS NULL")
+            if name == "correct" and not pa.types.is_boolean(kind):
+                faults.append(f"{column} NOT IN (0, 1)")
+            for sign, limit in zip("<>", RANGES.get(name, ())[:2], strict=False):
+                if np.isfinite(limit):
+                    faults.append(f"{column} {sign} {limit}")
+        return f"coalesce({' OR '.join(faults)}, false)"
+
+
+def _opened(
+    con: duckdb.DuckDBPyConnection, at: int, parts: Sequence[Part], wanted: set[str]
+) -> _Origin:
+    part = parts[at]
+    schema = None
+    if isinstance(part.rows, Path) and is_parquet(part.rows):
+        with open_parquet(part.rows) as file:
+            schema = file.schema_arrow
+        names, sql = schema.names, _parquet_sql(part.rows)
+        require_columns([*names, *part.known], part.source)
+    if (
+        schema is None
+        or len(set(schema.names)) < len(schema.names)
+        or any(f.name in wanted and _expression(f.name, "", f.type) is None for f in schema)
+        or (len(parts) > 1 and "sample_id" not in schema.names)
+    ):
+        table, names = _loaded(part, wanted, number=len(parts) > 1)
+        con.register(f"part{at}", table)
+        schema, sql = table.schema, f"part{at}"
+    # By number: names may differ in upper and lower case only, which are the same to SQL.
+    columns = {f.name: (f"c{i}", f.type) for i, f in enumerate(schema) if f.name in wanted}
+    aliases = ", ".join(f"c{i}" for i in range(len(schema)))
+    return _Origin([*names, *part.known], f"{sql} AS t({aliases})", columns, part)
+
+
+def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[str]]:
+    """Bring rows to their types by pandas, in the columns wanted only."""
+    if isinstance(part.rows, pd.DataFrame):
+        names = [str(name) for name in part.rows.columns]
+        require_columns(names, part.source)
+        frame = part.rows.loc[:, [name in wanted for name in part.rows.columns]]
+    else:
+        frame, names = read_columns(part.rows, wanted)
+    frame = frame.assign(**{k: v for k, v in part.known.items() if k not in frame.columns})
+    check = validate_rollouts if number and "sample_id" not in frame else typed
+    table = check(frame, part.source)
+    try:
+        return pa.Table.from_pandas(table, preserve_index=False), names
+    except pa.ArrowException as error:
+        raise ValueError(f"{part.source}: values of different types ({error})") from error
+
+
+def _expression(name: str, column: str, kind: pa.DataType) -> str | None:
+    """SQL that makes a column what `validate_rollouts` makes it; None if only pandas can."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    whole = pa.types.is_integer(kind) and kind != pa.uint64()
+    real = kind in (pa.float32(), pa.float64())
+    empty = pa.types.is_null(kind)
+    if name in STRINGS:
+        return f"{column}::VARCHAR" if text or whole or empty else None
+    if name == "correct" and not pa.types.is_boolean(kind):
+        return f"({column} = 1)" if whole or real else None
+    if name in INTEGERS:
+        return f"{column}::BIGINT" if whole or empty else None
+    if real or name in FLOATS:
+        return f"nullif({column}::DOUBLE, 'nan')" if real or whole or empty else None
+    return column
+
+
+def _check_counted(origin: _Origin, by: Sequence[str], modes: bool) -> None:
+    have = ", ".join(map(str, origin.names))
+    for name in by:
+        if name not in origin.names and name not in DEFAULTS:
+            raise ValueError(
+                f"{origin.part.source}: no column {name!r} to group by (columns: {have})"
+            )
+    if modes and "answer" not in origin.names:
+        raise ValueError(
+            f"{origin.part.source}: column 'answer' is missing; modes need the canonical form of "
+            "each answer"
+        )
+
+
+def _parquet_sql(path: Path) -> str:
+    pattern = _quoted(glob.escape(str(path)))
+    return f"read_parquet({pattern}, hive_partitioning = false)"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# ----------------------------------------------------------------------------------- the result
+
+
+def keys_of(by: Sequence[str]) -> list[str]:
+    """Names of ``by`` and the problem in SQL."""
+    return [*(name if name in IDENTITY else f"by{i}" for i, name in enumerate(by)), "problem_id"]
+
+
+def finished(con: duckdb.DuckDBPyConnection, by: Sequence[str], modes: bool) -> pd.DataFrame:
+    """Put the counts of ``partial`` together."""
+    keys = keys_of(by)
+    order = ", ".join(f"{key} NULLS LAST" for key in keys)
+    found = con.sql(_FINISH.format(keys=", ".join(keys), order=order)).to_arrow_table()
+    table: dict[str, Any] = {
+        name: key_column(found[key], name)
+        for name, key in zip([*by, "problem_id"], keys, strict=True)
+    }
+    table |= {name: found[name].to_numpy() for name in ("n_samples", "n_correct")}
+    if modes:
+        table |= {name: _cells(found[name]) for name in ("mode_counts", "correct_mode_counts")}
+    return pd.DataFrame(table)
+
+
+def key_column(values: pa.ChunkedArray | pd.Series, name: str) -> pd.Series:
+    """Give a column that was counted by its type."""
+    if name in STRINGS:
+        return pd.Series(values, dtype=STRING)
+    column = pd.Series(values.to_pylist() if hasattr(values, "to_pylist") else values, dtype=object)
+    return column.where(column.notna()).infer_objects()
+
+
+def _cells(lists: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    sizes = np.concatenate([np.diff(chunk.offsets) for chunk in lists.chunks])
+    flat = pc.list_flatten(lists).to_numpy().copy()  # Arrow's own can't be written to
+    cells = np.empty(len(lists), dtype=object)
+    cells[:] = np.split(flat, np.cumsum(sizes)[:-1])
+    return cells

@@ -1,0 +1,122 @@
+"""One container: the same from every kind of file, each opened once."""
+
+import gc
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from passk_lab.rollouts.counting import as_counts, counts
+from passk_lab.rollouts.files import as_rollouts, read_rollouts
+from passk_lab.rollouts.study import Study
+
+
+def rollouts(run, n_problems=6, n=4):
+    frame = pd.DataFrame(
+        {
+            "run": run,
+            "problem_id": np.repeat([f"p{i}" for i in range(n_problems)], n),
+            "sample_id": np.tile(np.arange(n), n_problems),
+            "seed": np.tile(np.arange(n) % 2, n_problems),
+        }
+    )
+    frame["correct"] = np.arange(len(frame)) % 3 == 0
+    frame["answer"] = np.where(frame["correct"], "x", "y")
+    return frame.assign(text=[f"{run} says {i}" for i in range(len(frame))], level=3)
+
+
+@pytest.fixture(params=["frame", "parquet", "jsonl", "csv", "mixed", "unnamed"])
+def study(request, tmp_path):
+    """A study of two runs, and its table."""
+    parts = [rollouts("base"), rollouts("rl")]
+    whole = pd.concat(parts, ignore_index=True)
+    if request.param == "frame":
+        return Study(whole), whole
+    paths = []
+    endings = ["parquet", "jsonl"] if request.param == "mixed" else [request.param] * 2
+    for part, ending in zip(parts, endings, strict=True):
+        path = tmp_path / f"{part['run'].iloc[0]}.v1.{ending.replace('unnamed', 'parquet')}"
+        paths.append(path)
+        if ending == "jsonl":
+            part.to_json(path, orient="records", lines=True)
+        elif ending == "csv":
+            part.to_csv(path, index=False)
+        else:
+            part.drop(columns="run" if ending == "unnamed" else []).to_parquet(path)
+    return Study(paths), whole
+
+
+def test_hands_out_the_same_from_everywhere(study):
+    study, whole = study
+    assert_frame_equal(study.counts(), counts(whole))
+    assert_frame_equal(study.counts(["level"], modes=False), counts(whole, ["level"], False))
+    assert_frame_equal(as_counts(study), counts(whole))
+    names = ["run", "problem_id", "sample_id", "correct", "answer"]
+    for found in (study.rows(["answer"]), as_rollouts(study, ["answer"])):
+        assert "text" not in found
+        assert_frame_equal(found[names], as_rollouts(whole)[names], check_dtype=False)
+    assert set(study.rows()) >= set(whole)
+    texts = study.texts(["p1", "p4"], ["level"])
+    assert texts["text"].tolist() == whole["text"][whole["problem_id"].isin(["p1", "p4"])].tolist()
+    assert {"answer", "level"} <= set(texts)
+    assert len(study.notes()) == 2
+    assert study.notes()[0].startswith("Run 'base' pools the rollouts of 2 seeds")
+
+
+def test_other_files_are_read_once_and_left_nowhere(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        "passk_lab.rollouts.study.read_rollouts",
+        lambda path, **options: reads.append(path) or read_rollouts(path, **options),
+    )
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    rollouts("a").to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    study = Study(tmp_path / "a.jsonl")
+    assert reads == []
+    study.counts(), study.notes(), study.rows(), study.texts(["p0"])
+    assert reads == [tmp_path / "a.jsonl"]
+    del study
+    gc.collect()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_runs_keep_the_order_of_their_files(tmp_path):
+    paths = [tmp_path / f"{name}.parquet" for name in "zab"]
+    for path in paths:
+        rollouts("x").drop(columns="run").to_parquet(path)
+    assert Study(paths).counts()["run"].drop_duplicates().tolist() == ["z", "a", "b"]
+    with pytest.raises(ValueError, match=r"a\.parquet: row 0 repeats .*run='one'"):
+        Study(paths, run="one").counts()
+
+
+def test_seeds_are_pooled_over_files(tmp_path):
+    for seed in range(3):
+        rollouts("x").assign(seed=seed).to_parquet(tmp_path / f"{seed}.parquet")
+    (note,) = Study(sorted(tmp_path.iterdir())).notes()
+    assert "'x' pools the rollouts of 3 seeds" in note
+
+
+def test_scores(tmp_path):
+    table = rollouts("a")
+    assert Study(table).scores() is None
+    with pytest.raises(ValueError, match="column 'problem_id' is missing"):
+        Study(table, scores=pd.DataFrame({"score": [1]})).scores()
+    scores = pd.DataFrame({"problem_id": ["p0"], "score": [1.0]})
+    scores.to_parquet(tmp_path / "s.parquet")
+    assert_frame_equal(Study(table, scores=tmp_path / "s.parquet").scores(), scores)
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ValueError, match="no rollouts file given"):
+        Study([])
+    with pytest.raises(FileNotFoundError, match=r"none\.parquet: no such file"):
+        Study([tmp_path / "none.parquet"]).counts()
+    (tmp_path / "a.jsonl").write_text('{"problem_id": "a", "correct": 3}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl: column 'correct', row 0: 3 is neither"):
+        Study(tmp_path / "a.jsonl").counts()
+    rollouts("a").drop(columns="answer").to_parquet(tmp_path / "a.parquet")
+    study = Study([tmp_path / "a.parquet", tmp_path / "a.parquet"])
+    with pytest.raises(ValueError, match=r"a\.parquet: column 'answer' is missing"):
+        study.counts(modes=True)
