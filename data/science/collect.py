@@ -24,7 +24,7 @@ from passk_lab.lab.scoring import score
 from passk_lab.lab.tasks import TextEncoder, load_questions
 from passk_lab.metrics.embedding import THRESHOLD
 from passk_lab.rollouts import atomic_write, read_metadata, read_rollouts, write_rollouts
-from passk_lab.stats.meanings import with_semantic_modes
+from passk_lab.stats.diversity import with_semantic_modes
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = [

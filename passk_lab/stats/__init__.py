@@ -1,16 +1,23 @@
 """From values per problem to conclusions: curves, intervals, comparisons, verdicts."""
 
-from passk_lab.stats.answers import functional_summary
 from passk_lab.stats.betabinomial import BetaBinomial, fit_beta_binomial
-from passk_lab.stats.compare import Comparison, compare_runs, problem_differences
-from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
-from passk_lab.stats.diversity import diversity_summary
-from passk_lab.stats.entropies import entropy_summary
-from passk_lab.stats.estimates import (
+from passk_lab.stats.compare import (
+    Comparison,
+    compare_runs,
     curve_crossings,
     matched_differences,
-    mean_table,
     paired_differences,
+    problem_differences,
+)
+from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
+from passk_lab.stats.diversity import (
+    TextChoice,
+    TextOptions,
+    diversity_summary,
+    entropy_summary,
+    functional_summary,
+    ngram_summary,
+    with_semantic_modes,
 )
 from passk_lab.stats.extrapolate import extrapolate_pass_at_k, held_out_check
 from passk_lab.stats.intervals import (
@@ -19,12 +26,10 @@ from passk_lab.stats.intervals import (
     bootstrap_mean,
     nested_bootstrap,
 )
-from passk_lab.stats.meanings import with_semantic_modes
 from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
-from passk_lab.stats.texts import TextChoice, TextOptions, ngram_summary
 from passk_lab.stats.values import ProblemValues, default_ks
 from passk_lab.stats.verdict import MIN_PROBLEMS, RESOLUTION, Change, Verdict, verdict
 
@@ -55,7 +60,6 @@ __all__ = [
     "functional_summary",
     "held_out_check",
     "matched_differences",
-    "mean_table",
     "metric_curve",
     "metric_table",
     "nested_bootstrap",

@@ -15,12 +15,19 @@ import pandas as pd
 from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.registry import find_metric
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats.estimates import crossing_point
+from passk_lab.stats._estimates import crossing_point, pair_table
 from passk_lab.stats.metric_values import problem_values, read_for
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues, default_ks, shared_problems
 
-__all__ = ["Comparison", "compare_runs", "problem_differences"]
+__all__ = [
+    "Comparison",
+    "compare_runs",
+    "curve_crossings",
+    "matched_differences",
+    "paired_differences",
+    "problem_differences",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -305,3 +312,228 @@ def _p_value(gap: Floats) -> Floats:
     """Two-sided, from the share of replicates on either side of 0."""
     below, above = (gap <= 0).sum(axis=0), (gap >= 0).sum(axis=0)
     return np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (len(gap) + 1))
+
+
+def paired_differences(
+    values: Mapping[str, npt.ArrayLike], baseline: str, **resampling: Unpack[ResamplingOptions]
+) -> pd.DataFrame:
+    """Difference and ratio of every run to a baseline, paired by problem.
+
+    Parameters
+    ----------
+    values : mapping of str to array_like, shape (n_seeds, n_problems, n_columns)
+        A run's values on the same problems in the same order; numbers of seeds may differ. NaN
+        where a value is undefined: a column is compared on the problems that both runs have.
+    baseline : str
+        A key of ``values``.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, column, estimate, difference, low, high, ratio, ratio_low, ratio_high,
+        n_paired``; the ratio is that of the means. NaN where no problem is defined in both.
+
+    Raises
+    ------
+    ValueError
+        The baseline is missing; numbers of problems or columns differ.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> values = {"base": rng.random((3, 50, 1)), "sdsd": 1 + rng.random((3, 50, 1))}
+    >>> paired_differences(values, "base", random_state=0)[["run", "column"]].values.tolist()
+    [['sdsd', 0]]
+    """
+    how = Resampling(**resampling)
+    arrays = _same_shape(values, baseline)
+    names = np.empty(arrays[baseline].shape[1], dtype=object)
+    columns = np.arange(arrays[baseline].shape[2])
+    groups = {run: ProblemValues((run,), names, columns, array) for run, array in arrays.items()}
+    parts = []
+    for place, (run, group) in enumerate(groups.items()):
+        if run != baseline:
+            table = pair_table(group, groups[baseline], how, place)
+            parts.append(pd.DataFrame({"run": run, "column": columns, **table}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def curve_crossings(
+    values: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    k: Sequence[int],
+    **resampling: Unpack[ResamplingOptions],
+) -> pd.DataFrame:
+    """Where every run's curve over k crosses the baseline's.
+
+    Parameters
+    ----------
+    values, baseline, **resampling
+        As for `paired_differences`; the columns are values of k.
+    k : sequence of int, length n_columns
+        Ascending. The crossing point is interpolated between them on a log scale.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, k_cross, low, high, share``, see `passk_lab.stats.compare.Comparison`.
+
+    Raises
+    ------
+    ValueError
+        As for `paired_differences`; k doesn't fit the columns.
+
+    Examples
+    --------
+    >>> values = {"base": np.full((1, 5, 2), [0.4, 0.9]), "sdsd": np.full((1, 5, 2), [0.6, 0.7])}
+    >>> curve_crossings(values, "base", [1, 4], n_resamples=10)[["run", "k_cross"]]
+        run  k_cross
+    0  sdsd      2.0
+    """
+    how = Resampling(**resampling)
+    arrays = _same_shape(values, baseline)
+    base = arrays[baseline]
+    if len(k) != base.shape[2]:
+        raise ValueError(f"{len(k)} values of k for {base.shape[2]} columns")
+    rows = []
+    for place, (run, array) in enumerate(arrays.items()):
+        if run != baseline:
+            mine, theirs = how.replicates_of([array, base], runs=(place + 1, 0))
+            gap = array.mean(axis=(0, 1)) - base.mean(axis=(0, 1))
+            found = crossing_point(np.asarray(k), gap, mine - theirs, how.confidence)
+            rows.append({"run": run, **found})
+    return pd.DataFrame(rows)
+
+
+def matched_differences(
+    accuracy: Mapping[str, npt.ArrayLike],
+    quantity: Mapping[str, npt.ArrayLike],
+    baseline: str,
+    target: float | Mapping[str, float],
+    **resampling: Unpack[ResamplingOptions],
+) -> pd.DataFrame:
+    """Compare a quantity between training runs where they have the same accuracy.
+
+    Each run is followed from its start to where its mean accuracy first reaches the target, with
+    straight lines between checkpoints, and its quantity is read off there; the same in every
+    replicate.
+
+    Parameters
+    ----------
+    accuracy, quantity : mapping of str to array_like, shape (n_seeds, n_problems, n_checkpoints)
+        Of each run, in the order of its training.
+    baseline : str
+        A key of both.
+    target : float or mapping of str to float
+        The accuracy at which to compare, for all runs or for each.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``run, target, estimate, baseline_estimate, difference, low, high, ratio,
+        ratio_low, ratio_high, reached``. ``reached`` is the share of replicates in which both
+        runs reach the target; the interval is over these, and missing where they are fewer than
+        ``confidence`` of all. Estimates are missing where a run doesn't reach the target.
+
+    Raises
+    ------
+    ValueError
+        The baseline is missing; the shapes of a run's arrays, or the numbers of problems, differ.
+
+    Examples
+    --------
+    >>> accuracy = {"grpo": [[[0.4, 0.8]]], "sdsd": [[[0.4, 0.8]]]}
+    >>> coverage = {"grpo": [[[0.9, 0.7]]], "sdsd": [[[0.9, 0.3]]]}
+    >>> found = matched_differences(accuracy, coverage, "grpo", 0.6, n_resamples=10)
+    >>> found[["run", "estimate", "baseline_estimate"]].round(3)
+        run  estimate  baseline_estimate
+    0  sdsd       0.6                0.8
+    """
+    how = Resampling(**resampling)
+    both = _side_by_side(accuracy, quantity, baseline)
+    reach = target if isinstance(target, Mapping) else dict.fromkeys(both, float(target))
+    rows = []
+    for place, (run, array) in enumerate(both.items()):
+        if run == baseline:
+            continue
+        pair = [array, both[baseline]]
+        points = [_read_off(values.mean(axis=(0, 1))[None], reach[run])[0] for values in pair]
+        drawn = [_read_off(d, reach[run]) for d in how.replicates_of(pair, runs=(place + 1, 0))]
+        rows.append({"run": run, "target": reach[run], **_matched(points, drawn, how, array)})
+    return pd.DataFrame(rows)
+
+
+def _side_by_side(
+    accuracy: Mapping[str, npt.ArrayLike], quantity: Mapping[str, npt.ArrayLike], baseline: str
+) -> dict[str, Floats]:
+    """Accuracy and quantity in one array a run, so that they are resampled together."""
+    xs = {run: np.asarray(array, dtype=np.float64) for run, array in accuracy.items()}
+    ys = {run: np.asarray(array, dtype=np.float64) for run, array in quantity.items()}
+    if baseline not in xs:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(xs)}")
+    n_problems = xs[baseline].shape[1]
+    for run, x in xs.items():
+        if run not in ys or ys[run].shape != x.shape or x.ndim != 3:
+            raise ValueError(f"{run}: accuracy and quantity must have the same three axes")
+        if x.shape[1] != n_problems:
+            raise ValueError(f"{run}: {x.shape[1]} problems, but {baseline} has {n_problems}")
+    return {run: np.concatenate([x, ys[run]], axis=2) for run, x in xs.items()}
+
+
+def _matched(
+    points: Sequence[float], drawn: Sequence[Floats], how: Resampling, array: Floats
+) -> dict[str, float]:
+    mine, other = points
+    reached = np.isfinite(drawn[0]) & np.isfinite(drawn[1])
+    row = {
+        "estimate": mine,
+        "baseline_estimate": other,
+        "difference": mine - other,
+        "low": np.nan,
+        "high": np.nan,
+        "ratio": mine / other if other else np.nan,
+        "ratio_low": np.nan,
+        "ratio_high": np.nan,
+        "reached": float(reached.mean()),
+    }
+    if reached.mean() >= how.confidence and np.isfinite(row["difference"]):
+        ours, theirs = (values[reached] for values in drawn)
+        positive = (theirs > 0).all()
+        ratio = ours / theirs if positive else np.full(len(ours), np.nan)
+        low, high = how.percentiles(np.column_stack([ours - theirs, ratio]), array.shape[1])
+        row |= {"low": low[0], "high": high[0], "ratio_low": low[1], "ratio_high": high[1]}
+    return row
+
+
+def _read_off(table: Floats, target: float) -> Floats:
+    """Value of the second half of the columns where the first half first reaches the target.
+
+    NaN where it doesn't; each row is one replicate.
+    """
+    x, y = np.split(table, 2, axis=1)
+    above = x >= target
+    first = above.argmax(axis=1)
+    rows = np.arange(len(x))
+    before = np.maximum(first - 1, 0)
+    x0, x1 = x[rows, before], x[rows, first]
+    step = np.where(x1 > x0, x1 - x0, 1.0)
+    share = np.where(first > 0, (target - x0) / step, 0.0)
+    value = y[rows, before] + share * (y[rows, first] - y[rows, before])
+    # A start that is above the target already was never at it.
+    reached = above.any(axis=1) & ((first > 0) | (x[:, 0] == target))
+    return np.where(reached, value, np.nan)
+
+
+def _same_shape(values: Mapping[str, npt.ArrayLike], baseline: str) -> dict[str, Floats]:
+    arrays = {run: np.asarray(array, dtype=np.float64) for run, array in values.items()}
+    if baseline not in arrays:
+        raise ValueError(f"baseline {baseline!r} is none of {', '.join(arrays)}")
+    shape = arrays[baseline].shape[1:]
+    for run, array in arrays.items():
+        if array.shape[1:] != shape:
+            raise ValueError(f"{run}: shape {array.shape}, but {baseline} has {shape} a seed")
+    return arrays

@@ -12,7 +12,7 @@ import pandas as pd
 from passk_lab.metrics.registry import find_metric
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats import intervals
-from passk_lab.stats.estimates import mean_table
+from passk_lab.stats._estimates import mean_table
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues

@@ -9,21 +9,39 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
+from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.metrics.embedding import THRESHOLD
-from passk_lab.metrics.functional import semantic_entropy
-from passk_lab.rollouts.counting import counts
+from passk_lab.rollouts.counting import as_counts, counts
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats.answers import functional_values
-from passk_lab.stats.entropies import entropies_of, entropy_values
-from passk_lab.stats.estimates import mean_table, pair_table
-from passk_lab.stats.meanings import embedding_values
-from passk_lab.stats.resampling import Resampling
-from passk_lab.stats.texts import TextOptions, ngram_values, read_texts, split_options
+from passk_lab.stats._estimates import mean_table, pair_table
+from passk_lab.stats._families import (
+    TextChoice,
+    TextOptions,
+    embed_problems,
+    embedding_values,
+    entropies_of,
+    entropy_values,
+    functional_values,
+    mode_names,
+    ngram_values,
+    read_texts,
+    semantic_values,
+    split_options,
+)
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues, shared_problems, values_of_frame
 
-__all__ = ["diversity_summary"]
+__all__ = [
+    "TextChoice",
+    "TextOptions",
+    "diversity_summary",
+    "entropy_summary",
+    "functional_summary",
+    "ngram_summary",
+    "with_semantic_modes",
+]
 
 
 def diversity_summary(
@@ -126,7 +144,7 @@ def diversity_summary(
             embedded, modes = embedding_values(table, embedder, threshold, choice, size, rng)
             families.append(("embedding", embedded, size or 0))
             meanings = counts(table.assign(answer=modes), by, modes=True)
-            families.append(("semantic", _semantic_values(meanings, k, choice.correct_only), k))
+            families.append(("semantic", semantic_values(meanings, k, choice.correct_only), k))
     elif embedder is not None:
         raise ValueError("rollouts: column 'text' is missing; the embedder needs it")
     if entropies_of(table.columns):
@@ -185,12 +203,243 @@ def _takes_all(family: str, metric: str) -> bool:
     return metric == "cosine_distance"
 
 
-def _semantic_values(counts: pd.DataFrame, k: int, correct_only: bool) -> pd.DataFrame:
-    values = functional_values(counts, k, correct_only, MAIN_KEYS)
-    cells = counts["correct_mode_counts" if correct_only else "mode_counts"]
-    # As for the other corrected estimators, a single sample says nothing.
-    return values.assign(
-        semantic_entropy=[
-            semantic_entropy(cell, "chao_jost") if cell.sum() > 1 else np.nan for cell in cells
-        ]
-    )
+def functional_summary(
+    rollouts: pd.DataFrame | PathLike,
+    k: int | Sequence[int] | None = None,
+    correct_only: bool = True,
+    by: Sequence[str] = ("run", "split"),
+    **resampling: Unpack[ResamplingOptions],
+) -> pd.DataFrame:
+    """Average the functional diversity of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``answer``, a file of one, or what `passk_lab.counts` made
+        of it.
+    k : int or sequence of int, optional
+        Default: the smallest number of samples of any problem of any run, so that runs are
+        compared at an equal number of samples.
+    correct_only : bool
+        Count correct modes only (default), or all.
+    by : sequence of str
+        Columns that tell runs apart.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, metric, estimate, low, high, n_problems, n_defined``, one row a metric.
+        ``n_defined`` counts the problems averaged over:
+
+        | metric | mean of | averaged over |
+        | --- | --- | --- |
+        | ``distinct@k`` | `distinct_at_k`: 0 without correct samples | all problems |
+        | ``two_modes@k`` | `two_modes_at_k` | all problems |
+        | ``n_counted`` | (correct) samples that the metrics below rest on | all problems |
+        | ``hill_{q}_naive`` | `hill_number` of q = 0, 1, 2, naive | 1 sample or more |
+        | ``hill_{q}_corrected`` | the same, corrected (q = 0 is `chao1`) | 2 or more |
+        | ``coverage`` | `good_turing_coverage` | 2 or more |
+
+        The samples in the last column are those counted: correct ones, or all that have an answer.
+        Where no problem has as many, ``n_defined`` is 0, and estimate and interval are NaN.
+
+    Raises
+    ------
+    ValueError
+        The table is refused or has no answers; k exceeds the samples of a problem (named).
+
+    Notes
+    -----
+    Only the metrics at k compare runs at an equal number of samples. Runs differ in their number of
+    correct samples, so there is no number at which the Hill numbers of correct modes could be
+    compared equally; naive ones favour the run with more correct samples (see ``n_counted``),
+    corrected ones make up for most of that. A single sample says nothing about the distribution
+    (`chao1` and coverage would be 1 in any case), so corrected estimators take two or more.
+
+    At q = 2 the mean is harmonic: the inverse of the mean chance that two samples of a problem
+    agree. That chance is estimated without bias, while the Hill number itself is infinite as soon
+    as one problem has no two samples alike. The harmonic mean is inf only where no problem has any.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": list("aaaabbbb"), "answer": list("xxyzuvuu"),
+    ...                       "correct": [True, True, True, False] + [False] * 4})
+    >>> found = functional_summary(table, k=[2, 4], random_state=0)
+    >>> print(found[["metric", "estimate", "n_problems", "n_defined"]].head(6).round(3))
+             metric  estimate  n_problems  n_defined
+    0    distinct@2     0.667           2          2
+    1    distinct@4     1.000           2          2
+    2   two_modes@2     0.167           2          2
+    3   two_modes@4     0.500           2          2
+    4     n_counted     1.500           2          2
+    5  hill_0_naive     2.000           2          1
+    """
+    by = list(by)
+    table = as_counts(rollouts, by, modes=True)
+    smallest = int(table["n_samples"].min())
+    ks = np.atleast_1d(whole_numbers(smallest if k is None else k, "k"))
+    if ks.ndim == 1 and len(ks) and ks.max() > smallest:
+        at = int(np.argmin(table["n_samples"]))
+        where = ", ".join(f"{name}={table[name].iloc[at]!r}" for name in ["problem_id", *by])
+        raise ValueError(
+            f"k={ks.max()} exceeds the {smallest} samples of {where}; take a smaller k, or drop "
+            "the problem"
+        )
+    values = functional_values(table, ks, correct_only, by)
+    how = Resampling(**resampling)
+    return mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
+
+
+def entropy_summary(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str] | None = None,
+    by: Sequence[str] = ("run", "split"),
+    **resampling: Unpack[ResamplingOptions],
+) -> pd.DataFrame:
+    """Average the entropies of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with ``logprob`` or ``token_entropy``, and ``n_tokens`` for most metrics.
+    metrics : sequence of str, optional
+        "token_entropy", "sequence_entropy", "sequence_entropy_from_tokens", "entropy_per_token"
+        and "entropy_rate": the functions of this module. Default: those whose columns are there.
+    by : sequence of str
+        Columns that tell runs apart.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, metric, estimate, low, high, n_problems``, one row a metric.
+
+    Raises
+    ------
+    ValueError
+        The table is refused; a column is missing or holds a missing value (the problem is named);
+        a metric is unknown.
+
+    Notes
+    -----
+    All but "entropy_rate" are unbiased at any number of samples, so that problems and runs may
+    differ in it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": list("aab"), "correct": True, "n_tokens": [2, 4, 1],
+    ...                       "logprob": [-1.0, -2.0, -3.0]})
+    >>> entropy_summary(table, random_state=0)[["metric", "estimate", "n_problems"]]
+                  metric  estimate  n_problems
+    0   sequence_entropy      2.25           2
+    1  entropy_per_token      1.75           2
+    2       entropy_rate      1.75           2
+    """
+    values = values_of_frame(entropy_values(rollouts, metrics, by), by)
+    found = mean_table(values, by, "metric", Resampling(**resampling))
+    return found.drop(columns=["n_defined", "n_seeds"])
+
+
+def ngram_summary(
+    rollouts: pd.DataFrame | PathLike,
+    metrics: Sequence[str] | None = None,
+    by: Sequence[str] = ("run", "split"),
+    **options: Unpack[TextOptions],
+) -> pd.DataFrame:
+    """Average the text diversity of each run over problems, with bootstrap intervals.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``text``, or a file of one.
+    metrics : sequence of str, optional
+        Metrics of texts. Default: all but those that need an extra ("rouge_l", "compression_zstd").
+    by : sequence of str
+        Columns that tell runs apart.
+    **options
+        Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, metric, estimate, low, high, n_samples, n_problems, n_defined``, one row a
+        metric. ``n_defined`` counts the problems averaged over: those that have as many texts and
+        where the metric is defined (for all draws). Where it is 0, estimate and interval are NaN.
+        ``n_samples`` is the number of texts, or 0 for "all".
+
+    Raises
+    ------
+    ValueError
+        The table is refused or has no texts, a text is missing, a metric is unknown, or a package
+        is missing that it needs.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": list("aabb"), "correct": True,
+    ...                       "text": ["one two", "one two", "one two", "three four"]})
+    >>> found = ngram_summary(table, ["distinct_1", "self_bleu"], random_state=0)
+    >>> found[["metric", "estimate", "n_samples", "n_defined"]]
+           metric  estimate  n_samples  n_defined
+    0  distinct_1      0.75          2          2
+    1   self_bleu      0.50          2          2
+    """
+    by = list(by)
+    choice, how = split_options(options)
+    values, size = ngram_values(rollouts, metrics, by, choice, how.generator())
+    found = mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
+    found.insert(found.columns.get_loc("n_problems"), "n_samples", size or 0)  # type: ignore[arg-type]
+    return found
+
+
+def with_semantic_modes(
+    rollouts: pd.DataFrame | PathLike,
+    embedder: str | Embedder = "default",
+    threshold: float = THRESHOLD,
+) -> pd.DataFrame:
+    """Make the meaning of each text its answer, which every functional metric reads.
+
+    Parameters
+    ----------
+    rollouts : DataFrame or path
+        A rollouts table with the column ``text``, or a file of one.
+    embedder : str or callable
+        See the module.
+    threshold : float
+        See `semantic_modes`.
+
+    Returns
+    -------
+    DataFrame
+        The validated table; ``answer`` is "mode-0", "mode-1", ... The texts of all runs of a
+        problem (of one split) are grouped together, so that runs share their modes.
+
+    Raises
+    ------
+    ValueError
+        The table is refused or a text is missing; as for `embed` and `semantic_modes`.
+
+    Notes
+    -----
+    A mode may hold correct and wrong rollouts: distinct correct modes are those with a correct one.
+    Only maj@k needs one verdict a mode, and refuses such a table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"problem_id": "a", "correct": True, "text": ["x", "y", "xx"]})
+    >>> def first_letter(texts):
+    ...     return [[t[0] == "x", t[0] == "y"] for t in texts]
+    >>> with_semantic_modes(table, first_letter)["answer"].tolist()  # doctest: +SKIP
+    ['mode-0', 'mode-1', 'mode-0']
+    """
+    table = read_texts(rollouts)
+    modes = np.empty(len(table), dtype=object)
+    for rows, found in embed_problems(table, embedder):
+        modes[rows] = mode_names(found, threshold)
+    return table.assign(answer=modes)

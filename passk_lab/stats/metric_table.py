@@ -13,7 +13,7 @@ import pandas as pd
 from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats.estimates import mean_table, pair_table
+from passk_lab.stats._estimates import mean_table, pair_table
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues, shared_problems

@@ -16,9 +16,7 @@ from passk_lab.metrics.registry import Metric, Need, find_metric
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.files import read_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
-from passk_lab.stats.answers import functional_values
-from passk_lab.stats.entropies import entropy_values
-from passk_lab.stats.texts import TextChoice, ngram_values
+from passk_lab.stats._families import TextChoice, entropy_values, functional_values, ngram_values
 from passk_lab.stats.values import ProblemValues, default_ks, stack_seeds, values_of_frame
 
 __all__ = ["problem_values"]

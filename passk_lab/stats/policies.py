@@ -24,7 +24,7 @@ import pandas as pd
 
 from passk_lab.metrics._counts import whole_numbers
 from passk_lab.rollouts.table import MAIN_KEYS
-from passk_lab.stats.estimates import mean_table
+from passk_lab.stats._estimates import mean_table
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues, stack_seeds
 

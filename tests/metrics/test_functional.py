@@ -22,7 +22,7 @@ from passk_lab.metrics.functional import (
     two_modes_at_k,
 )
 from passk_lab.metrics.novelty import distinct_k, utility_k
-from passk_lab.stats.answers import functional_summary
+from passk_lab.stats.diversity import functional_summary
 from passk_lab.stats.intervals import bootstrap_mean
 
 EXACT = Fraction(1, 10**12)

@@ -9,13 +9,16 @@ from passk_lab import counts, distinct_at_k
 from passk_lab.metrics.embedding import pairwise_cosine_distance, vendi_score
 from passk_lab.metrics.functional import semantic_entropy
 from passk_lab.metrics.ngram import distinct_n
-from passk_lab.stats.answers import functional_summary
-from passk_lab.stats.diversity import _against, diversity_summary
-from passk_lab.stats.entropies import entropy_summary
-from passk_lab.stats.estimates import mean_table
-from passk_lab.stats.meanings import with_semantic_modes
+from passk_lab.stats._estimates import mean_table
+from passk_lab.stats.diversity import (
+    _against,
+    diversity_summary,
+    entropy_summary,
+    functional_summary,
+    ngram_summary,
+    with_semantic_modes,
+)
 from passk_lab.stats.resampling import Resampling
-from passk_lab.stats.texts import ngram_summary
 from passk_lab.stats.values import values_of_frame
 
 FAST = {"n_resamples": 300, "random_state": 0}

@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from passk_lab.stats.curves import pass_at_k_curve
-from passk_lab.stats.estimates import (
-    crossing_point,
+from passk_lab.stats._estimates import crossing_point
+from passk_lab.stats.compare import (
     curve_crossings,
     matched_differences,
     paired_differences,
 )
+from passk_lab.stats.curves import pass_at_k_curve
 from passk_lab.stats.intervals import bootstrap_mean
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling

@@ -1,28 +1,135 @@
-"""Text diversity of each problem and run, at an equal number of texts."""
+"""Values of each problem, a family of diversity metrics at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab.metrics._counts import whole_numbers
+from passk_lab.metrics.embedders import Embedder, embed, find_embedder
+from passk_lab.metrics.embedding import (
+    effective_rank,
+    pairwise_cosine_distance,
+    semantic_modes,
+    vendi_score,
+)
+from passk_lab.metrics.functional import (
+    ModeCounts,
+    distinct_at_k,
+    good_turing_coverage,
+    hill_number,
+    semantic_entropy,
+    two_modes_at_k,
+)
 from passk_lab.metrics.ngram import Texts, UndefinedError, ead_of_counts
 from passk_lab.metrics.registry import METRICS, Metric
 from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
 from passk_lab.rollouts.files import as_rollouts
-from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.estimates import mean_table
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
-from passk_lab.stats.values import values_of_frame
-
-__all__ = ["TextChoice", "TextOptions", "ngram_summary"]
 
 Ints = npt.NDArray[np.int64]
+
+
+def functional_values(
+    counts: pd.DataFrame, k: npt.ArrayLike, correct_only: bool, by: Sequence[str]
+) -> pd.DataFrame:
+    """Compute the metrics of `functional_summary` of each problem.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        From `passk_lab.counts`, with modes.
+    k : int or sequence of int
+    correct_only : bool
+    by : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns ``*by, problem_id``, and one a metric; NaN where a metric is undefined: those at k
+        for problems with fewer samples than the largest k, the others as `functional_summary` says.
+    """
+    ks = np.atleast_1d(whole_numbers(k, "k"))
+    modes = ModeCounts.of(list(counts["correct_mode_counts" if correct_only else "mode_counts"]))
+    n = modes.samples(counts["n_samples"])
+    found = counts[[*by, "problem_id"]].reset_index(drop=True)
+
+    def put(names: list[str], keep: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
+        column = np.full((len(found), len(names)), np.nan)
+        column[keep] = values
+        found[names] = column
+
+    enough = n >= ks.max(initial=0)
+    some = modes.take(enough)
+    for name, at_k in (("distinct", distinct_at_k), ("two_modes", two_modes_at_k)):
+        put([f"{name}@{k}" for k in ks], enough, at_k(some, ks, n_samples=n[enough]))
+    found["n_counted"] = modes.total.astype(np.float64)
+    estimators: tuple[Literal["naive", "corrected"], ...] = ("naive", "corrected")
+    for least, estimator in enumerate(estimators, start=1):
+        keep = modes.total >= least
+        some = modes.take(keep)
+        for q in (0, 1, 2):
+            put([f"hill_{q}_{estimator}"], keep, hill_number(some, q, estimator)[:, None])
+    put(["coverage"], keep, good_turing_coverage(some)[:, None])
+    return found
+
+
+def entropy_values(
+    rollouts: pd.DataFrame | PathLike, metrics: Sequence[str] | None, by: Sequence[str]
+) -> pd.DataFrame:
+    """Entropies of each problem: columns ``*by, problem_id``, and one a metric."""
+    table = as_rollouts(rollouts)
+    for name in by:
+        if name not in table.columns:
+            raise ValueError(f"rollouts: no column {name!r} to group by")
+    if metrics is None:
+        metrics = entropies_of(table.columns)
+        if not metrics:
+            raise ValueError("rollouts: entropies need the column 'logprob' or 'token_entropy'")
+    chosen = [_entropy(name) for name in metrics]
+    for metric in chosen:
+        for name in metric.columns:
+            if name not in table.columns:
+                raise ValueError(f"rollouts: column {name!r} is missing; {metric.name} needs it")
+    if not len(table):
+        raise ValueError("rollouts: the table holds no rollouts")
+    rows = []
+    for key, part in table.groupby([*by, "problem_id"], sort=True, dropna=False, observed=True):
+        *run, problem = cast(tuple[Any, ...], key)
+        columns = {
+            name: part[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            for metric in chosen
+            for name in metric.columns
+        }
+        try:
+            found = [metric(*(columns[name] for name in metric.columns))[0] for metric in chosen]
+        except ValueError as error:
+            raise ValueError(f"problem_id={problem!r}: {error}") from error
+        rows.append((*run, problem, *found))
+    return pd.DataFrame(rows, columns=[*by, "problem_id", *metrics])
+
+
+def entropies_of(columns: Iterable[str]) -> list[str]:
+    """Metrics that a table with these columns allows."""
+    return [name for name, metric in _entropies().items() if set(metric.columns) <= set(columns)]
+
+
+def _entropies() -> dict[str, Metric]:
+    return {name: metric for name, metric in METRICS.items() if metric.needs == "logprobs"}
+
+
+def _entropy(name: str) -> Metric:
+    known = _entropies()
+    if name not in known:
+        raise ValueError(f"metrics holds {name!r}, which is none of {', '.join(known)}")
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -100,58 +207,6 @@ def split_options(options: TextOptions) -> tuple[TextChoice, Resampling]:
     given: dict[str, Any] = dict(options)
     how = Resampling(**{name: given.pop(name) for name in names if name in given})
     return TextChoice(**given), how
-
-
-def ngram_summary(
-    rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str] | None = None,
-    by: Sequence[str] = ("run", "split"),
-    **options: Unpack[TextOptions],
-) -> pd.DataFrame:
-    """Average the text diversity of each run over problems, with bootstrap intervals.
-
-    Parameters
-    ----------
-    rollouts : DataFrame or path
-        A rollouts table with the column ``text``, or a file of one.
-    metrics : sequence of str, optional
-        Metrics of texts. Default: all but those that need an extra ("rouge_l", "compression_zstd").
-    by : sequence of str
-        Columns that tell runs apart.
-    **options
-        Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, metric, estimate, low, high, n_samples, n_problems, n_defined``, one row a
-        metric. ``n_defined`` counts the problems averaged over: those that have as many texts and
-        where the metric is defined (for all draws). Where it is 0, estimate and interval are NaN.
-        ``n_samples`` is the number of texts, or 0 for "all".
-
-    Raises
-    ------
-    ValueError
-        The table is refused or has no texts, a text is missing, a metric is unknown, or a package
-        is missing that it needs.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"problem_id": list("aabb"), "correct": True,
-    ...                       "text": ["one two", "one two", "one two", "three four"]})
-    >>> found = ngram_summary(table, ["distinct_1", "self_bleu"], random_state=0)
-    >>> found[["metric", "estimate", "n_samples", "n_defined"]]
-           metric  estimate  n_samples  n_defined
-    0  distinct_1      0.75          2          2
-    1   self_bleu      0.50          2          2
-    """
-    by = list(by)
-    choice, how = split_options(options)
-    values, size = ngram_values(rollouts, metrics, by, choice, how.generator())
-    found = mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
-    found.insert(found.columns.get_loc("n_problems"), "n_samples", size or 0)  # type: ignore[arg-type]
-    return found
 
 
 def ngram_values(
@@ -323,3 +378,81 @@ def _finished(value: _Value, vocabulary_size: float) -> float:
     if isinstance(value, list):
         return float(np.mean([ead_of_counts(*counts, vocabulary_size) for counts in value]))
     return value
+
+
+def mode_names(embeddings: npt.ArrayLike, threshold: float) -> list[str]:
+    """Name the mode of each text, as an answer: see `semantic_modes`."""
+    return [f"mode-{mode}" for mode in semantic_modes(embeddings, threshold)]
+
+
+def embed_problems(
+    table: pd.DataFrame, embedder: str | Embedder
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
+    """Embed the texts of each problem and split, all runs together: rows of the table, and arrays.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A validated rollouts table with texts.
+    embedder : str or callable
+
+    Yields
+    ------
+    rows : array of int, shape (n,)
+        Positions in the table.
+    embeddings : array, shape (n, d)
+
+    Raises
+    ------
+    ValueError
+        As for `embed`, with the problem named.
+    """
+    embedder = find_embedder(embedder)
+    texts = table["text"].to_numpy(object)
+    for key, rows in table.groupby(["split", "problem_id"], sort=True).indices.items():
+        try:
+            found = embed(texts[rows].tolist(), embedder)
+        except ValueError as error:
+            split, problem = cast(tuple[str, str], key)
+            raise ValueError(f"problem_id={problem!r}, split={split!r}: {error}") from error
+        yield np.asarray(rows, dtype=np.int64), found
+
+
+def embedding_values(
+    table: pd.DataFrame,
+    embedder: str | Embedder,
+    threshold: float,
+    choice: TextChoice,
+    size: int | None,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
+    """Metrics of each run's embeddings of each problem, and the mode of each row."""
+    modes = np.empty(len(table), dtype=object)
+    runs = table["run"].to_numpy(object)
+    keep = table["correct"].to_numpy(bool) | (not choice.correct_only)
+    first = table[["split", "problem_id"]].to_numpy(object)
+    values = []
+    for rows, found in embed_problems(table, embedder):
+        modes[rows] = mode_names(found, threshold)
+        for run in dict.fromkeys(runs[rows]):
+            mine = found[(runs[rows] == run) & keep[rows]]
+            distance = pairwise_cosine_distance(mine) if len(mine) > 1 else np.nan
+            draws = [mine[draw] for draw in choice.draws(len(mine), size, rng)]
+            spread = [
+                float(np.mean([metric(draw) for draw in draws])) if draws else np.nan
+                for metric in (vendi_score, effective_rank)
+            ]
+            values.append((run, *first[rows[0]], distance, *spread))
+    columns = [*MAIN_KEYS, "problem_id", "cosine_distance", "vendi", "effective_rank"]
+    return pd.DataFrame(values, columns=columns), modes
+
+
+def semantic_values(counts: pd.DataFrame, k: int, correct_only: bool) -> pd.DataFrame:
+    values = functional_values(counts, k, correct_only, MAIN_KEYS)
+    cells = counts["correct_mode_counts" if correct_only else "mode_counts"]
+    # As for the other corrected estimators, a single sample says nothing.
+    return values.assign(
+        semantic_entropy=[
+            semantic_entropy(cell, "chao_jost") if cell.sum() > 1 else np.nan for cell in cells
+        ]
+    )
