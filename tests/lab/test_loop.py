@@ -70,11 +70,11 @@ def test_pretraining_resumes_to_the_same_numbers(tmp_path):
     calls = []
 
     class Dying(PathTask):
-        def documents(self, n, rng, loss="answer"):
+        def documents(self, n, rng):
             calls.append(n)
             if len(calls) == 5:
                 raise Killed
-            return super().documents(n, rng, loss)
+            return super().documents(n, rng)
 
     with pytest.raises(Killed):
         pretrain(Dying(), SHAPE, half, tmp_path / "b", "cpu", False)

@@ -152,31 +152,16 @@ def _choose(options: Bools, rng: np.random.Generator) -> Ints:
     return ((1 - rng.random(options.shape)) * options).argmax(1)
 
 
-def lay_out(
-    graphs: Graphs, waypoint: Ints, shown: Ints, answer: Ints, loss: str
-) -> tuple[Ints, Bools]:
-    """Tokens of documents in order, and where the loss applies.
+def lay_out(graphs: Graphs, waypoint: Ints, shown: Ints, answer: Ints) -> tuple[Ints, Bools]:
+    """Tokens of documents [G, L], right padded, and a mask of their answers.
 
-    Parameters
-    ----------
-    graphs : Graphs
-    waypoint : array of int [G]
-        -1 for none.
-    shown : array of int [G, N]
-        Demonstration; -1 after its end, and throughout where there is none.
-    answer : array of int [G, N + 1]
-    loss : {"answer", "paths", "all"}
-
-    Returns
-    -------
-    tokens : array of int [G, L]
-        Right padded; the longest row has no padding.
-    mask : array of bool [G, L]
+    Waypoints [G], demonstrations [G, N] and answers [G, N + 1] are labels; -1 after their end, and
+    throughout where there is none.
     """
     ones = np.ones(len(graphs), dtype=np.int64)
     edge = FIRST_NODE + graphs.n_labels
     demo = shown[:, 0] >= 0
-    question = [
+    asked = [
         ones * BOS,
         np.where(graphs.edges >= 0, graphs.edges + edge, -1),
         ones * QUESTION,
@@ -187,16 +172,13 @@ def lay_out(
         np.where(waypoint >= 0, WAYPOINT, -1),
         _node(waypoint),
         np.where(demo, DEMO, -1),
+        _node(shown),
+        np.where(demo, DEMO_END, -1),
+        ones * ANSWER,
     ]
-    parts = [
-        (np.column_stack(question), loss == "all"),
-        (np.column_stack([_node(shown), np.where(demo, DEMO_END, -1)]), loss != "answer"),
-        ((ones * ANSWER)[:, None], loss == "all"),
-        (np.column_stack([_node(answer), ones * EOS]), True),
-    ]
-    target = np.concatenate([np.full(part.shape[1], counts) for part, counts in parts])
-    target[0] = False  # nothing predicts the first token
-    return _close_gaps(np.concatenate([part for part, _ in parts], axis=1), target)
+    before, after = np.column_stack(asked), np.column_stack([_node(answer), ones * EOS])
+    wide = np.concatenate([before, after], axis=1)
+    return _close_gaps(wide, np.arange(wide.shape[1]) >= before.shape[1])
 
 
 def _node(label: Ints) -> Ints:

@@ -36,7 +36,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -497,26 +497,8 @@ class PathTask:
 
     # Documents ----------------------------------------------------------------------------
 
-    def documents(
-        self,
-        n: int,
-        rng: RandomState = None,
-        loss: Literal["answer", "paths", "all"] = "answer",
-    ) -> Documents:
-        """Draw pre-training documents, each about a graph of its own.
-
-        Parameters
-        ----------
-        n, rng
-            As in `sample`.
-        loss : {"answer", "paths", "all"}
-            What the mask marks: the answer and its end; the demonstration and its closing mark as
-            well; or every token after the first.
-
-        Raises
-        ------
-        ValueError
-            As in `sample`, or an unknown ``loss``.
+    def documents(self, n: int, rng: RandomState = None) -> Documents:
+        """Draw pre-training documents, each about a graph of its own; errors as in `sample`.
 
         Examples
         --------
@@ -525,11 +507,9 @@ class PathTask:
         >>> documents.tokens.shape, int(documents.wrong.sum())
         ((64, 46), 20)
         """
-        if loss not in ("answer", "paths", "all"):
-            raise ValueError(f'loss: {loss!r} isn\'t one of "answer", "paths", "all"')
         rng = np.random.default_rng(rng)
         sizes = [min(_CHUNK, n - begun) for begun in range(0, _check_n(n), _CHUNK)]
-        parts = [self._write(size, loss, rng) for size in sizes]
+        parts = [self._write(size, rng) for size in sizes]
         longest = max(part.tokens.shape[1] for part in parts)
         return Documents(
             np.concatenate([_widen(part.tokens, longest, PAD) for part in parts]),
@@ -540,7 +520,7 @@ class PathTask:
             },
         )
 
-    def _write(self, n: int, loss: str, rng: np.random.Generator) -> Documents:
+    def _write(self, n: int, rng: np.random.Generator) -> Documents:
         graphs, table = self._accepted(n, self.n_nodes, self.edges, rng)
         waypoint = _draw_waypoints(table, self.waypoint_share, rng)
         table = table.through(waypoint)
@@ -560,7 +540,7 @@ class PathTask:
         answer = np.pad(solution, ((0, 0), (0, 1)), constant_values=-1)
         adjacency = graphs.adjacency()
         answer[wrong] = spoil(solution[wrong], adjacency[wrong], graphs.goal[wrong], rng)[0]
-        tokens, mask = lay_out(graphs, waypoint, shown, answer, loss)
+        tokens, mask = lay_out(graphs, waypoint, shown, answer)
         return Documents(tokens, mask, style, demo, wrong, waypoint >= 0)
 
 

@@ -446,21 +446,6 @@ def test_documents_are_what_they_claim(share):
         )
 
 
-def test_masks():
-    masks = {loss: TASK.documents(300, 6, loss) for loss in ("answer", "paths", "all")}
-    tokens = masks["answer"].tokens
-    assert all(np.array_equal(tokens, documents.tokens) for documents in masks.values())
-    everything = tokens != TASK.pad_id
-    everything[:, 0] = False
-    assert np.array_equal(masks["all"].mask, everything)
-    for index, row in enumerate(tokens):
-        demo = read_document(TASK, row).demo
-        extra = masks["paths"].mask[index] & ~masks["answer"].mask[index]
-        shown = [] if demo is None else [*TASK.encode_answer(demo)[:-1], DEMO_END]
-        assert row[extra].tolist() == shown
-        assert not (masks["answer"].mask[index] & ~masks["paths"].mask[index]).any()
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_frequencies(seed):
     n = 20_000
@@ -755,7 +740,6 @@ def test_rare_graphs_are_found():
     [
         (lambda: TASK.sample(0), "n: 0 must be 1 or more"),
         (lambda: TASK.documents(-1), "n: -1"),
-        (lambda: TASK.documents(4, 0, "prompt"), "loss: 'prompt' isn't one of"),
         (
             lambda: TASK.encode(replace(FAN, goal=12)),
             r"node 12 isn't one of the labels 0 \.\.\. 11",
