@@ -3,7 +3,6 @@
 from passk_lab.teacher.count_slopes import count_slope, count_slope_table, paired_counts
 from passk_lab.teacher.decomposition import Decomposition, decompose
 from passk_lab.teacher.dynamics import (
-    FixedPoint,
     Trajectory,
     fixed_points,
     rl_trajectory,
@@ -19,11 +18,9 @@ from passk_lab.teacher.forecast import (
 )
 from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.optimum import (
-    Optimum,
     distillation_optimum,
     rl_optimum,
     self_distillation_optimum,
-    token_optimum,
 )
 from passk_lab.teacher.slopes import (
     gap_slope,
@@ -33,14 +30,11 @@ from passk_lab.teacher.slopes import (
     slope_table,
 )
 from passk_lab.teacher.sources import problem_decompositions, source_table, tilt_sources
-from passk_lab.teacher.worlds import BoostWorld, CopyWorld, StyleWorld
+from passk_lab.teacher.worlds import BoostWorld, StyleWorld
 
 __all__ = [
     "BoostWorld",
-    "CopyWorld",
     "Decomposition",
-    "FixedPoint",
-    "Optimum",
     "StyleWorld",
     "TooFewSamples",
     "Trajectory",
@@ -68,5 +62,4 @@ __all__ = [
     "slope_table",
     "source_table",
     "tilt_sources",
-    "token_optimum",
 ]

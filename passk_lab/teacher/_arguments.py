@@ -19,21 +19,15 @@ Law = Literal["policy", "uniform"]
 Teacher = Literal["moving", "frozen"]
 
 
-class _End:
-    def __repr__(self) -> str:
-        return "<end>"
-
-
-END = _End()
+END = object()  # after the last token of an answer
 
 
 def ended(answers: Sequence[Sequence[Hashable]]) -> list[tuple[Hashable, ...]]:
     """Tokens of each answer and `END`; ValueError if two answers are equal."""
     words = [(*answer, END) for answer in answers]
-    seen: dict[tuple[Hashable, ...], int] = {}
     for at, word in enumerate(words):
-        if seen.setdefault(word, at) != at:
-            raise ValueError(f"answers {seen[word]} and {at} are equal; list each answer once")
+        if words.index(word) < at:
+            raise ValueError(f"answers {words.index(word)} and {at} are equal; list each once")
     return words
 
 

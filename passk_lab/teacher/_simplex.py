@@ -37,7 +37,7 @@ def above_zero(log_values: Floats) -> Floats:
 
 
 def probabilities(values: npt.ArrayLike, name: str) -> Floats:
-    """Give probabilities two axes and the exact sum 1; ValueError names what is none."""
+    """Probabilities with two axes and the exact sum 1; ValueError names what is none."""
     array = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if array.ndim != 2 or not array.size:
         raise ValueError(
@@ -96,7 +96,7 @@ class World:
             self.log_base = np.log(p)
 
     def pcmi(self, log_policy: Floats) -> Floats:
-        """M(y, c) of a teacher made from this policy, shape (n_worlds, n_modes, n_demos)."""
+        """M(y, c), nats, of a teacher made from a policy, shape (n_worlds, n_modes, n_demos)."""
         raise NotImplementedError
 
     def tilt(self, log_policy: Floats, demos: Floats) -> Floats:

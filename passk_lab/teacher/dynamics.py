@@ -1,18 +1,9 @@
 """Self-distillation repeated, generation after generation, in worlds whose answers can be listed.
 
-Each generation the student p becomes the optimum of distilling a teacher that has seen a
-demonstration (`passk_lab.teacher.optimum`), and then is base and teacher of the next:
-
-    reverse KL   p'(y) ∝ b(y) exp(η Σ_c q(c) M(y, c))
-    forward KL   p'(y) = Σ_c q(c) T_c(y)
-
-with T_c the teacher, as the world has it (`passk_lab.teacher.worlds`), b the policy that the
-teacher is made from, M = log T_c - log b, q the law of the demonstrations and η the trust factor
-(for forward KL, T_c^η b^(1-η) normalised in place of T_c). A moving teacher has b = p, a frozen one
-b = the first base.
-
-Arrays have the axes generation [T + 1], world [W], mode [m]. The proofs of what the tests assert
-are in docs/dynamics.md.
+Each generation the student becomes the optimum of distilling a teacher that has seen a
+demonstration (`passk_lab.teacher.optimum`), and then is base and teacher of the next. Formulas and
+proofs are in docs/dynamics.md; under forward KL a trust factor η puts T_c^η b^(1-η), normalised, in
+place of T_c.
 """
 
 from __future__ import annotations
@@ -38,7 +29,6 @@ from passk_lab.teacher._simplex import (
 )
 
 __all__ = [
-    "FixedPoint",
     "Trajectory",
     "fixed_points",
     "rl_trajectory",
@@ -69,7 +59,7 @@ class Trajectory:
 
     @property
     def prob(self) -> Floats:
-        """Probabilities, same shape."""
+        """Probabilities, shape (n_generations + 1, n_worlds, n_modes)."""
         return np.exp(self.log_prob)
 
     @property
@@ -87,28 +77,16 @@ class Trajectory:
     def _log_correct(self) -> Floats:
         return np.where(self.correct, self.log_prob, -np.inf)
 
-    def half_life(self, mode: npt.ArrayLike | None = None) -> Floats:
-        """Generations until a mode has half the share of correct answers that it started with.
+    def half_life(self) -> Floats:
+        """Generations until the base's rarest correct mode has half its share of the correct ones.
 
-        Shape (n_worlds,), interpolated along the logarithm; inf where it didn't come to that. The
-        mode is by default the rarest correct one that the base gives at all.
+        Shape (n_worlds,), interpolated along the logarithm; inf where it didn't come to that.
         """
         share = normalised(self._log_correct)
-        first = share[0]
-        if mode is None:
-            chosen = np.argmin(np.where(first > -np.inf, first, np.inf), axis=1)
-        else:
-            chosen = np.broadcast_to(np.asarray(mode), (len(first),))
-            if not ((chosen >= 0) & (chosen < first.shape[1])).all():
-                raise ValueError(f"mode must lie between 0 and {first.shape[1] - 1}")
-        path = np.take_along_axis(share, chosen[None, :, None], axis=2)[..., 0]
-        if not (path[0] > -np.inf).all():
-            at = int(np.argmin(path[0] > -np.inf))
-            raise ValueError(
-                f"mode {chosen[at]} of world {at} is wrong, or the base never gives it"
-            )
+        rarest = np.argmin(np.where(share[0] > -np.inf, share[0], np.inf), axis=1)
+        path = np.take_along_axis(share, rarest[None, :, None], axis=2)[..., 0]
         level = path[0] - np.log(2)
-        result = np.full(len(first), np.inf)
+        result = np.full(len(rarest), np.inf)
         below = path <= level
         for world in np.flatnonzero(below.any(axis=0)):
             t = np.argmax(below[:, world])
@@ -127,18 +105,17 @@ def self_distillation_trajectory(
     n_demos: int | None = None,
     random_state: RandomState = None,
 ) -> Trajectory:
-    """Distil again and again.
+    """Distil again and again, each generation to its optimum.
 
     Parameters
     ----------
-    world : BoostWorld, CopyWorld or StyleWorld
+    world : BoostWorld or StyleWorld
     n_generations : int
     teacher : {"moving", "frozen"}
         Whether teacher and base of a generation are the student of the last, or the first base.
     demos : {"policy", "base", "uniform"} or array_like, shape (n_modes,) or (n_worlds, n_modes)
         Demonstrations are drawn from the student's correct answers, from the first base's, from
-        all correct modes alike (mode-balanced), or from a law given here. With a frozen teacher
-        and "base", everything is frozen.
+        all correct modes alike, or from a law given here.
     weight : float or array_like, shape (n_worlds,)
         η, not negative; 1 trains to the optimum of the divergence alone, 0 leaves all as it is.
     divergence : {"reverse", "forward"}
@@ -155,11 +132,6 @@ def self_distillation_trajectory(
     ------
     ValueError
         Demonstrations together veto every answer of a world, so that reverse KL has no optimum.
-
-    Notes
-    -----
-    Every generation is trained to its optimum. A frozen teacher therefore makes the next student
-    from the first base, and only the demonstrations depend on the last one.
 
     Examples
     --------
@@ -197,7 +169,7 @@ def rl_trajectory(
     step: npt.ArrayLike = 1.0,
     gradient: _Gradient = "natural",
 ) -> Trajectory:
-    """Reinforcement learning on the same modes, for comparison.
+    """Reinforcement learning on the same modes, for comparison (docs/dynamics.md, section 6).
 
     Parameters
     ----------
@@ -209,10 +181,8 @@ def rl_trajectory(
     step : float or array_like, shape (n_worlds,)
         Size of a step.
     gradient : {"natural", "vanilla"}
-        "natural" is the replicator p' ∝ p e^(step r) (mirror descent), whose t-th generation is the
-        optimum of a KL penalty β = 1 / (t step) towards the base: equal rewards keep their ratios.
-        "vanilla" moves the logits by step p(y) (r(y) - E_p r), the exact policy gradient of a
-        softmax: of modes of equal reward, frequent ones gain.
+        The replicator p' ∝ p e^(step r) (mirror descent), or the policy gradient of a softmax,
+        which moves the logits by step p(y) (r(y) - E_p r).
 
     Returns
     -------
@@ -292,13 +262,8 @@ def _student_demos(world: World, log_policy: Floats) -> Floats:
 # --- Fixed points ---
 
 
-class FixedPoint(NamedTuple):
-    """A policy that a generation leaves as it is.
-
-    ``prob`` has the shape (n_modes,). ``multiplier`` is the largest factor by which a small
-    deviation grows in a generation; below 1 the point is ``stable``. At 1 (to 1e-6) the first order
-    decides nothing, and it is not called stable.
-    """
+class _FixedPoint(NamedTuple):
+    """A policy that a generation leaves as it is, see `fixed_points`."""
 
     prob: Floats
     multiplier: float
@@ -312,12 +277,12 @@ def fixed_points(
     weight: float = 1.0,
     n_starts: int = 32,
     random_state: RandomState = 0,
-) -> list[FixedPoint]:
+) -> list[_FixedPoint]:
     """Find fixed points of reverse-KL generations, by Newton's method from many starts.
 
     Parameters
     ----------
-    world : BoostWorld, CopyWorld or StyleWorld
+    world : BoostWorld or StyleWorld
         One, of at most 8 modes if the teacher moves.
     teacher, demos, weight
         As for `self_distillation_trajectory`, without a law given.
@@ -327,9 +292,11 @@ def fixed_points(
 
     Returns
     -------
-    list of FixedPoint
-        Stable ones first, then by the largest probability. Where ratios are free (no tilt) every
-        policy is fixed, and only the base is returned.
+    list of named tuples
+        ``prob``, shape (n_modes,); ``multiplier``, the largest factor by which a small deviation
+        grows in a generation; ``stable``, whether that is below 1 by more than 1e-6. Stable ones
+        first, then by the largest probability. Without any tilt every policy is fixed, and only the
+        base is returned.
 
     Examples
     --------
@@ -359,7 +326,7 @@ def fixed_points(
 
     base = np.exp(world.log_base[0])
     if np.abs(np.exp(step(world.log_base[0])) - base).max() < 1e-14 and _flat(step, base, rng):
-        return [FixedPoint(base, 1.0, False)]
+        return [_FixedPoint(base, 1.0, False)]
     found: list[Floats] = []
     each = -(-n_starts // len(faces))
     for face in faces:
@@ -367,7 +334,7 @@ def fixed_points(
             point = _solve(step, face, start, len(base))
             if point is not None and not any(np.abs(p - point).max() < 1e-6 for p in found):
                 found.append(point)
-    points = [FixedPoint(p, m, m < 1 - 1e-6) for p in found for m in [_multiplier(step, p)]]
+    points = [_FixedPoint(p, m, m < 1 - 1e-6) for p in found for m in [_multiplier(step, p)]]
     return sorted(points, key=lambda x: (not x.stable, -round(x.prob.max(), 6), *-x.prob.round(6)))
 
 

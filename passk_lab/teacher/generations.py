@@ -10,7 +10,7 @@ counted in generations,
 from the base at τ = 0. With one token an answer this is the replicator equation of
 `passk_lab.teacher.dynamics`, with the mutual information that was measured as its pay-off; on a
 tree of tokens it is the same at each prefix, which is what a loss summed over tokens minimises (see
-`passk_lab.teacher.optimum.token_optimum`). A frozen teacher instead has the fixed point
+`tokens=` of `passk_lab.teacher.optimum.distillation_optimum`). A frozen teacher instead has the fixed point
 p ∝ π exp(Σ q m) in which only the demonstrations follow the student.
 """
 

@@ -15,8 +15,6 @@ independently of y, and a teacher without gradient [1], the optimum p of each ob
 
 each normalised. For the other divergences the weight η moves the teachers themselves towards the
 base, T_c^η π^(1-η) normalised, a trust region; under reverse KL that is the same as the penalty β′.
-Under reverse KL an answer which one teacher rules out is ruled out for good, whatever the others
-say: a veto.
 
 1. arXiv 2606.26091 has the reverse case, the base tilted by expected mutual information, and
    arXiv 2607.28582 the geometric interpolation with the base. The tests derive every row by
@@ -45,40 +43,9 @@ from passk_lab.teacher._arguments import (
     shares,
 )
 
-__all__ = [
-    "Optimum",
-    "distillation_optimum",
-    "rl_optimum",
-    "self_distillation_optimum",
-    "token_optimum",
-]
+__all__ = ["distillation_optimum", "rl_optimum", "self_distillation_optimum"]
 
 _Divergence = Literal["reverse", "forward", "jsd"]
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """An optimal policy over listed answers.
-
-    Attributes
-    ----------
-    log_prob : array, shape (n_answers,)
-        Nats; -inf for answers it never gives. Sums to 1 over the answers that were listed.
-    value : float
-        The smallest expected divergence, nats; for reverse KL that is the demonstrations'
-        irreducible disagreement, -log Z.
-    vetoed : array of bool, shape (n_answers,)
-        Answers that at least one demonstration with weight allows, and the optimum doesn't.
-    """
-
-    log_prob: Floats
-    value: float
-    vetoed: Bools
-
-    @property
-    def prob(self) -> Floats:
-        """Probabilities, shape (n_answers,)."""
-        return np.exp(self.log_prob)
 
 
 def rl_optimum(base: npt.ArrayLike, reward: npt.ArrayLike, beta: float) -> Floats:
@@ -151,8 +118,6 @@ def self_distillation_optimum(
     >>> pcmi = np.log(teacher / teacher.sum(1, keepdims=True) / base).T
     >>> self_distillation_optimum(base, pcmi, demo_weights=base).round(3).tolist()
     [0.647, 0.353]
-    >>> self_distillation_optimum(base, pcmi).round(3).tolist()
-    [0.6, 0.4]
     """
     log_base = _log_probabilities(base)
     matrix = np.asarray(pcmi, dtype=np.float64)
@@ -168,21 +133,41 @@ def self_distillation_optimum(
     return _distil(teachers, q, divergence, log_base, weight).prob
 
 
+@dataclass(frozen=True)
+class _Optimum:
+    """What `distillation_optimum` returns."""
+
+    log_prob: Floats
+    value: float
+    vetoed: Bools
+
+    @property
+    def prob(self) -> Floats:
+        return np.exp(self.log_prob)
+
+
 def distillation_optimum(
     log_teacher: npt.ArrayLike,
     demo_weights: npt.ArrayLike | None = None,
     divergence: _Divergence = "reverse",
     log_base: npt.ArrayLike | None = None,
     weight: float = 1.0,
-) -> Optimum:
-    """Policy closest to the teachers of all demonstrations, as whole sequences.
+    tokens: Sequence[Sequence[Hashable]] | None = None,
+) -> _Optimum:
+    """Policy closest to the teachers of all demonstrations.
+
+    As whole sequences or, with ``tokens``, if each token's loss is minimised for itself, prefix by
+    prefix. That is where a loss summed over tokens leads, whose gradient doesn't pass through the
+    sampling of the prefix. For reverse KL it is the product over tokens of the normalised exp
+    E_q log T_c(y_t | y_<t); the optimum over whole sequences also multiplies each token by the
+    agreement of the demonstrations about what may follow.
 
     Parameters
     ----------
     log_teacher : array_like, shape (n_demos, n_answers)
-        log T_c(y), nats, -inf allowed. For JSD, and for forward KL with a weight other than 1,
-        each row's probabilities must sum to 1, so all answers must be listed; otherwise some of
-        them will do, and the result is conditional on these.
+        log T_c(y) of whole answers, nats, -inf allowed. For JSD, and for forward KL with a weight
+        other than 1, each row's probabilities must sum to 1, so all answers must be listed;
+        otherwise some will do, and the result is conditional on these.
     demo_weights : array_like, shape (n_demos,), optional
         q up to a factor; uniform by default. Demonstrations of weight 0 have no say.
     divergence : {"reverse", "forward", "jsd"}
@@ -191,79 +176,55 @@ def distillation_optimum(
         Needed where ``weight`` isn't 1.
     weight : float
         η of the trust region, not negative; 0 gives the base, without any veto.
+    tokens : sequence of sequences of hashable, length n_answers, optional
+        Tokens of each answer, all different. An end token is added to each. Demonstrations under
+        which a prefix is impossible have no say about what follows it.
 
     Returns
     -------
-    Optimum
+    object
+        ``prob`` and ``log_prob`` (nats), shape (n_answers,); ``value``, the smallest expected
+        divergence, nats, for reverse KL the demonstrations' irreducible disagreement (with tokens:
+        the prefixes' values, each times the probability of getting there); ``vetoed``, a mask of
+        answers that at least one demonstration with weight allows, and the optimum doesn't.
 
     Raises
     ------
     ValueError
-        Shapes differ; a log-probability is NaN or positive; all answers are vetoed, so that no
-        policy has a finite reverse KL; rows don't sum to 1 where they must; the base is missing.
+        Shapes differ; a log-probability is NaN or positive; all answers are vetoed, or all tokens
+        after a prefix that is reached, so that no policy has a finite reverse KL; rows don't sum to
+        1 where they must; the base is missing; two answers are equal.
 
     Examples
     --------
-    >>> teachers = np.log([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]])
-    >>> distillation_optimum(teachers).prob.round(3).tolist()
-    [0.369, 0.369, 0.261]
-    >>> distillation_optimum(teachers, divergence="forward").prob.round(3).tolist()
-    [0.375, 0.375, 0.25]
-    """
-    teachers, q = _teachers(log_teacher, demo_weights)
-    return _distil(teachers, q, divergence, _log_base(log_base, teachers), weight)
-
-
-def token_optimum(
-    answers: Sequence[Sequence[Hashable]],
-    log_teacher: npt.ArrayLike,
-    demo_weights: npt.ArrayLike | None = None,
-    divergence: _Divergence = "reverse",
-    log_base: npt.ArrayLike | None = None,
-    weight: float = 1.0,
-) -> Optimum:
-    """Optimum if each token's loss is minimised for itself, prefix by prefix.
-
-    This is where a loss summed over tokens leads, whose gradient doesn't pass through the sampling
-    of the prefix. For reverse KL it is the product over tokens of the normalised exp
-    E_q log T_c(y_t | y_<t); the optimum over whole sequences also multiplies each token by the
-    agreement of the demonstrations about what may follow.
-
-    Parameters
-    ----------
-    answers : sequence of sequences of hashable, length n_answers
-        Tokens of each answer, all different. An end token is added to each.
-    log_teacher : array_like, shape (n_demos, n_answers)
-        log T_c(y) of whole answers, nats. Demonstrations under which a prefix is impossible have no
-        say about what follows it.
-    demo_weights, divergence, log_base, weight
-        As for `distillation_optimum`, applied at every prefix.
-
-    Returns
-    -------
-    Optimum
-        ``value`` adds up the prefixes' values, each times the probability of getting there.
-
-    Raises
-    ------
-    ValueError
-        As for `distillation_optimum`; two answers are equal; the demonstrations veto every token
-        after a prefix that the optimum reaches.
-
-    Examples
-    --------
-    >>> answers = ["a", "bx", "by"]
     >>> teachers = np.log([[0.5, 0.45, 0.05], [0.5, 0.05, 0.45]])
-    >>> token_optimum(answers, teachers).prob.round(3).tolist()
-    [0.5, 0.25, 0.25]
     >>> distillation_optimum(teachers).prob.round(4).tolist()
     [0.625, 0.1875, 0.1875]
+    >>> distillation_optimum(teachers, tokens=["a", "bx", "by"]).prob.round(3).tolist()
+    [0.5, 0.25, 0.25]
     """
-    words = ended(answers)
-    teachers, q = _teachers(log_teacher, demo_weights)
-    if teachers.shape[1] != len(words):
-        raise ValueError(f"log_teacher lists {teachers.shape[1]} answers, but answers {len(words)}")
-    base = _log_base(log_base, teachers)
+    teachers = log_array(log_teacher, "log_teacher", "n_demos", "n_answers")
+    message = "; a log-probability must not be positive"
+    refuse_entry(teachers > 1e-9, teachers, "log_teacher", message)
+    teachers, q = _weighted(teachers, demo_weights)
+    size = teachers.shape[1]
+    base = None if log_base is None else log_array(log_base, "log_base", "n_answers")
+    for name, given in (("log_base", base), ("tokens", tokens)):
+        if given is not None and len(given) != size:
+            raise ValueError(f"log_teacher lists {size} answers, but {name} {len(given)}")
+    if tokens is None:
+        return _distil(teachers, q, divergence, base, weight)
+    return _by_token(ended(tokens), teachers, q, divergence, base, weight)
+
+
+def _by_token(
+    words: Sequence[Sequence[Hashable]],
+    teachers: Floats,
+    q: Floats,
+    divergence: _Divergence,
+    base: Floats | None,
+    weight: float,
+) -> _Optimum:
     log_prob = np.full(len(words), -np.inf)
     value = 0.0
     stack = [(np.arange(len(words)), 0, 0.0)]
@@ -284,7 +245,7 @@ def token_optimum(
                 log_prob[group[0]] = reached + log_token
             elif log_token > -np.inf:
                 stack.append((group, depth + 1, reached + float(log_token)))
-    return Optimum(log_prob, value, _vetoed(teachers, log_prob))
+    return _Optimum(log_prob, value, _vetoed(teachers, log_prob))
 
 
 def _next_token(
@@ -294,7 +255,7 @@ def _next_token(
     divergence: _Divergence,
     base: Floats | None,
     weight: float,
-) -> Optimum:
+) -> _Optimum:
     """Optimum over the groups of answers that share their next token."""
 
     def of_tokens(logs: Floats) -> Floats:
@@ -312,7 +273,7 @@ def _next_token(
 
 def _distil(
     teachers: Floats, q: Floats, divergence: _Divergence, base: Floats | None, weight: float
-) -> Optimum:
+) -> _Optimum:
     check_choice(divergence, "divergence", get_args(_Divergence))
     if divergence == "jsd" or (divergence == "forward" and weight != 1):
         totals = np.exp(special.logsumexp(teachers, axis=1))
@@ -325,7 +286,7 @@ def _distil(
     teachers = _trusted(teachers, base, weight)
     means = {"reverse": _geometric, "forward": _arithmetic, "jsd": _jensen_shannon}
     log_prob, value = means[divergence](teachers, q)
-    return Optimum(log_prob, value, _vetoed(teachers, log_prob))
+    return _Optimum(log_prob, value, _vetoed(teachers, log_prob))
 
 
 def _vetoed(teachers: Floats, log_prob: Floats) -> Bools:
@@ -359,13 +320,10 @@ def _jensen_shannon(teachers: Floats, q: Floats) -> tuple[Floats, float]:
     possible = (teachers > -np.inf).any(axis=0)
     log_t = teachers[:, possible]
 
-    def normal(current: Floats) -> Floats:
-        return np.asarray(current - special.logsumexp(current))
-
     def fixed(current: Floats) -> Floats:
-        return normal(q @ np.logaddexp(current, log_t))
+        return np.asarray(special.log_softmax(q @ np.logaddexp(current, log_t)))
 
-    log_p = normal(special.logsumexp(log_t + np.log(q)[:, None], axis=0))
+    log_p = special.log_softmax(special.logsumexp(log_t + np.log(q)[:, None], axis=0))
     image = fixed(log_p)
     for _ in range(100_000):
         error = float(np.abs(image - log_p).max())
@@ -375,7 +333,7 @@ def _jensen_shannon(teachers: Floats, q: Floats) -> tuple[Floats, float]:
         slope = q @ special.expit(log_t - log_p)
         p = np.exp(log_p)
         level = (1 - p.sum() + (p * excess / slope).sum()) / (p / slope).sum()
-        newton = normal(log_p + np.clip((level - excess) / slope, -1, 1))
+        newton = special.log_softmax(log_p + np.clip((level - excess) / slope, -1, 1))
         next_image = fixed(newton)
         if np.abs(next_image - newton).max() < 0.9 * error:
             log_p, image = newton, next_image
@@ -425,24 +383,6 @@ def _log_probabilities(values: npt.ArrayLike) -> Floats:
     refuse_entry(~((array >= 0) & (array <= 1 + 1e-9)), array, "base", message)
     with np.errstate(divide="ignore"):
         return log_array(np.log(array), "base", "n_answers")
-
-
-def _log_base(log_base: npt.ArrayLike | None, teachers: Floats) -> Floats | None:
-    if log_base is None:
-        return None
-    base = log_array(log_base, "log_base", "n_answers")
-    if len(base) != teachers.shape[1]:
-        raise ValueError(f"log_teacher lists {teachers.shape[1]} answers, but log_base {len(base)}")
-    return base
-
-
-def _teachers(
-    log_teacher: npt.ArrayLike, demo_weights: npt.ArrayLike | None
-) -> tuple[Floats, Floats]:
-    teachers = log_array(log_teacher, "log_teacher", "n_demos", "n_answers")
-    message = "; a log-probability must not be positive"
-    refuse_entry(teachers > 1e-9, teachers, "log_teacher", message)
-    return _weighted(teachers, demo_weights)
 
 
 def _weighted(teachers: Floats, demo_weights: npt.ArrayLike | None) -> tuple[Floats, Floats]:

@@ -12,11 +12,12 @@ from passk_lab.teacher.dynamics import (
     self_distillation_trajectory,
 )
 from passk_lab.teacher.optimum import distillation_optimum
-from passk_lab.teacher.worlds import BoostWorld, CopyWorld, StyleWorld
+from passk_lab.teacher.worlds import BoostWorld, StyleWorld
 
 FOUR = np.array([0.30, 0.18, 0.12, 0.40])  # the last is wrong
 CORRECT = np.array([True, True, True, False])
 STYLES = np.array([[0.7, 0.2, 0.1, 0.0], [0.1, 0.1, 0.3, 0.5]])
+copying = StyleWorld.copying
 
 
 def slope(before, after):
@@ -28,7 +29,7 @@ def random_worlds(seed, n_worlds=3, n_modes=4):
     base = rng.dirichlet(np.ones(n_modes), size=n_worlds)
     return (
         BoostWorld(base, rng.uniform(0.1, 3, n_worlds), rng.normal(size=n_modes)),
-        CopyWorld(base, rng.uniform(0.1, 0.9, n_worlds)),
+        copying(base, rng.uniform(0.1, 0.9, n_worlds)),
         StyleWorld(
             rng.dirichlet(np.ones(3), size=n_worlds),
             rng.dirichlet(np.ones(n_modes), size=(n_worlds, 3)),
@@ -59,7 +60,7 @@ def test_frozen_boost(kappa, top):
     ("world", "expected"),
     [
         (BoostWorld(FOUR, 2.0, correct=CORRECT), [1.66, 1.31, 1.00, 0.63]),
-        (CopyWorld(FOUR, 0.5, correct=CORRECT), [1.31, 1.00, 0.72, 0.37]),
+        (copying(FOUR, 0.5, correct=CORRECT), [1.31, 1.00, 0.72, 0.37]),
     ],
 )
 def test_slopes_of_one_generation(world, expected):
@@ -129,9 +130,9 @@ def test_later_generations_keep_the_styles_of_answers():
 
 def test_one_answer_a_style_is_the_copy_mixture():
     p = np.array([0.5, 0.3, 0.2])
-    copy = self_distillation_trajectory(CopyWorld(p, 0.6), 20)
-    style = self_distillation_trajectory(StyleWorld(p, np.eye(3), 0.6), 20)
-    assert style.log_prob == pytest.approx(copy.log_prob, rel=1e-10)
+    world = copying(p, 0.6)
+    teacher = 0.4 * p[:, None] + 0.6 * np.eye(3)
+    assert np.exp(world.pcmi(world.log_base)[0]) == pytest.approx(teacher / p[:, None])
 
 
 # --- Limit cases proved in docs/dynamics.md ---
@@ -144,7 +145,7 @@ def test_uninformative_demonstrations_move_nothing(teacher, demos, divergence):
     p = np.array([0.5, 0.3, 0.2])
     for world in (
         BoostWorld(p, 0.0),
-        CopyWorld(p, 0.0),
+        copying(p, 0.0),
         StyleWorld([0.6, 0.4], STYLES, 0.0),
         StyleWorld([0.6, 0.4], np.tile(STYLES[1], (2, 1)), 1.0),  # styles that don't differ
     ):
@@ -165,7 +166,7 @@ def test_with_a_copying_teacher_the_winner_takes_all(weights, kappa, eta):
     p = np.array(weights)
     p[0] = p.max() * 1.05
     p /= p.sum()
-    path = self_distillation_trajectory(CopyWorld(p, kappa), 400, weight=eta)
+    path = self_distillation_trajectory(copying(p, kappa), 400, weight=eta)
     odds = path.log_prob[:, 0, :1] - path.log_prob[:, 0, 1:]
     # The bound of the proof, in every generation.
     gap = (1 - p[1:].max() / p[0]) / len(p)
@@ -179,7 +180,7 @@ def test_with_a_copying_teacher_the_winner_takes_all(weights, kappa, eta):
 def test_the_winner_has_taken_all():
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(5), size=50)
-    path = self_distillation_trajectory(CopyWorld(p, 0.8), 1000)
+    path = self_distillation_trajectory(copying(p, 0.8), 1000)
     assert path.effective_modes[-1] == pytest.approx(1, abs=1e-9)
     assert (path.prob[-1].argmax(axis=1) == p.argmax(axis=1)).all()
     # Losers decay by (1-κ)^η a generation in the end.
@@ -187,7 +188,7 @@ def test_the_winner_has_taken_all():
 
 
 def test_one_demonstration_of_a_perfect_copier_decides_at_once():
-    world = CopyWorld([0.5, 0.3, 0.2], 1.0)
+    world = copying([0.5, 0.3, 0.2], 1.0)
     path = self_distillation_trajectory(world, 1, n_demos=1, random_state=0)
     assert sorted(path.prob[1, 0]) == [0, 0, 1]
     with pytest.raises(ValueError, match="world 0 together veto every answer"):
@@ -207,7 +208,7 @@ def test_balanced_demonstrations_freeze_the_ratios_and_preferences_grow_linearly
 
 
 def test_balanced_demonstrations_of_a_copier_level_the_modes():
-    path = self_distillation_trajectory(CopyWorld([0.7, 0.2, 0.1], 0.5), 200, demos="uniform")
+    path = self_distillation_trajectory(copying([0.7, 0.2, 0.1], 0.5), 200, demos="uniform")
     assert path.prob[-1, 0] == pytest.approx(1 / 3, abs=1e-9)
     assert (np.diff(path.effective_modes[:, 0]) >= -1e-12).all()
 
@@ -264,7 +265,7 @@ def test_balanced_in_the_mean_still_drifts():
 
 def test_forward_kl_with_few_demonstrations_is_neutral_drift():
     p, kappa, n, t = np.array([0.5, 0.3, 0.2]), 0.8, 5, 6
-    world = CopyWorld(np.tile(p, (20_000, 1)), kappa)
+    world = copying(np.tile(p, (20_000, 1)), kappa)
     path = self_distillation_trajectory(
         world, t, divergence="forward", n_demos=n, random_state=2
     ).prob[-1]
@@ -274,7 +275,7 @@ def test_forward_kl_with_few_demonstrations_is_neutral_drift():
 
 
 def test_random_states_repeat():
-    world = CopyWorld([0.5, 0.5], 0.5)
+    world = copying([0.5, 0.5], 0.5)
     first, second = (
         self_distillation_trajectory(world, 5, n_demos=2, random_state=7).log_prob for _ in "ab"
     )
@@ -288,7 +289,7 @@ def test_random_states_repeat():
 def test_moving_worlds_rest_on_equal_modes_only_and_keep_one():
     for kernel, world in [
         ("boost", BoostWorld([0.5, 0.3, 0.2], 0.7)),
-        ("copy", CopyWorld([0.5, 0.3, 0.2], 0.7)),
+        ("copy", copying([0.5, 0.3, 0.2], 0.7)),
     ]:
         found = fixed_points(world, weight=0.6)
         assert len(found) == 7
@@ -301,7 +302,7 @@ def test_moving_worlds_rest_on_equal_modes_only_and_keep_one():
             growth = 1 + 0.6 / m * slope_at_equality[kernel]
             assert point.multiplier == pytest.approx(growth, abs=1e-6)
     decay = {"boost": np.exp(-0.7), "copy": 0.3}
-    for world in (BoostWorld([0.5, 0.5], 0.7), CopyWorld([0.5, 0.5], 0.7)):
+    for world in (BoostWorld([0.5, 0.5], 0.7), copying([0.5, 0.5], 0.7)):
         kind = "boost" if isinstance(world, BoostWorld) else "copy"
         assert fixed_points(world)[0].multiplier == pytest.approx(decay[kind], rel=1e-6)
 
@@ -369,7 +370,7 @@ def test_losers_whose_styles_overlap_die_slowly():
 
 
 def test_where_every_policy_is_fixed():
-    (only,) = fixed_points(CopyWorld([0.5, 0.3, 0.2], 0.0))
+    (only,) = fixed_points(copying([0.5, 0.3, 0.2], 0.0))
     assert only.prob == pytest.approx([0.5, 0.3, 0.2])
     assert not only.stable
 
@@ -381,11 +382,8 @@ def half_life(share, influence, weight=1.0, n_generations=300):
     """Of the rarer of two styles, one answer a style."""
     share, influence = (v.ravel() for v in np.broadcast_arrays(share, influence))
     base = np.stack([1 - share, share], axis=1)
-    copy = self_distillation_trajectory(CopyWorld(base, influence), n_generations, weight=weight)
-    style = StyleWorld(base, np.eye(2), influence)
-    path = self_distillation_trajectory(style, n_generations, weight=weight)
-    assert path.half_life(mode=1) == pytest.approx(copy.half_life(mode=1), rel=1e-9)
-    return path.half_life(mode=1)
+    path = self_distillation_trajectory(copying(base, influence), n_generations, weight=weight)
+    return path.half_life()
 
 
 @pytest.mark.slow
@@ -419,7 +417,7 @@ def test_zero_probabilities_stay():
 
 
 def test_long_runs_do_not_underflow():
-    path = self_distillation_trajectory(CopyWorld([0.6, 0.4], 0.9), 2_000)
+    path = self_distillation_trajectory(copying([0.6, 0.4], 0.9), 2_000)
     assert np.isfinite(path.log_prob).all()
     assert path.effective_modes[-1, 0] == 1
 
@@ -447,32 +445,24 @@ def test_a_thousand_worlds_are_quick():
         (lambda: BoostWorld([0.5, 0.5], correct=[1, 0]), "correct holds"),
         (lambda: BoostWorld([0.5, 0.5], correct=[True] * 3), "correct has shape"),
         (lambda: BoostWorld([1.0, 0.0], correct=[False, True]), "gives no correct answer"),
-        (lambda: CopyWorld([0.5, 0.5], 1.5), "copying=1.5 must lie between"),
+        (lambda: copying([0.5, 0.5], 1.5), "influence=1.5 must lie between"),
         (lambda: StyleWorld([0.5, 0.5], [[1.0]]), "styles has shape"),
         (lambda: StyleWorld(np.full((3, 2), 0.5), np.full((2, 2, 2), 0.5)), "prior has 3 worlds"),
-        (lambda: self_distillation_trajectory(CopyWorld([1.0]), -1), "n_generations=-1"),
-        (lambda: self_distillation_trajectory(CopyWorld([1.0]), 1, "slow"), "teacher='slow'"),
-        (lambda: self_distillation_trajectory(CopyWorld([1.0]), 1, demos="x"), "demos='x'"),
-        (lambda: self_distillation_trajectory(CopyWorld([1.0]), 1, demos=[0.5, 0.5]), "demos has"),
-        (lambda: self_distillation_trajectory(CopyWorld([1.0]), 1, weight=-1), "weight=-1"),
-        (lambda: self_distillation_trajectory(CopyWorld([1.0]), 1, n_demos=0), "n_demos=0"),
+        (lambda: self_distillation_trajectory(copying([1.0]), -1), "n_generations=-1"),
+        (lambda: self_distillation_trajectory(copying([1.0]), 1, "slow"), "teacher='slow'"),
+        (lambda: self_distillation_trajectory(copying([1.0]), 1, demos="x"), "demos='x'"),
+        (lambda: self_distillation_trajectory(copying([1.0]), 1, demos=[0.5, 0.5]), "demos has"),
+        (lambda: self_distillation_trajectory(copying([1.0]), 1, weight=-1), "weight=-1"),
+        (lambda: self_distillation_trajectory(copying([1.0]), 1, n_demos=0), "n_demos=0"),
         (
-            lambda: self_distillation_trajectory(CopyWorld([1.0]), 1, divergence="jsd"),
+            lambda: self_distillation_trajectory(copying([1.0]), 1, divergence="jsd"),
             "divergence='jsd'",
         ),
         (lambda: rl_trajectory([0.5, 0.5], [1, 0, 0], 1), "reward has shape"),
         (lambda: rl_trajectory([1.0], [1], 1, gradient="x"), "gradient='x'"),
         (lambda: rl_trajectory([1.0], [1], -1), "n_generations=-1"),
-        (lambda: fixed_points(CopyWorld(np.full((2, 2), 0.5))), "world holds 2 worlds"),
-        (lambda: fixed_points(CopyWorld(np.full(9, 1 / 9))), "at most 8"),
-        (
-            lambda: self_distillation_trajectory(CopyWorld([0.5, 0.5]), 1).half_life(2),
-            "mode must lie between 0 and 1",
-        ),
-        (
-            lambda: self_distillation_trajectory(CopyWorld([1.0, 0.0]), 1).half_life(1),
-            "mode 1 of world 0 is wrong",
-        ),
+        (lambda: fixed_points(copying(np.full((2, 2), 0.5))), "world holds 2 worlds"),
+        (lambda: fixed_points(copying(np.full(9, 1 / 9))), "at most 8"),
     ],
 )
 def test_refusals(make, message):

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from passk_lab.teacher.generations import _AnswerTree as AnswerTree
 from passk_lab.teacher.generations import _evolve as evolve
 from passk_lab.teacher.generations import forecast_generations
-from passk_lab.teacher.optimum import distillation_optimum, token_optimum
+from passk_lab.teacher.optimum import distillation_optimum
 
 WORDS = ["a", "bx", "by", "bzq", "bzr", "c"]
 
@@ -29,7 +29,7 @@ def tree_of(words, base, given_demo):
 def test_frozen_teacher_with_even_demonstrations_is_the_known_optimum(seed):
     base, given_demo = teachers(seed)
     for words, optimum in (
-        (WORDS, token_optimum(WORDS, given_demo, log_base=base, weight=0.6)),
+        (WORDS, distillation_optimum(given_demo, log_base=base, weight=0.6, tokens=WORDS)),
         ([[w] for w in WORDS], distillation_optimum(given_demo, log_base=base, weight=0.6)),
     ):
         tree = tree_of(words, base, given_demo)

@@ -8,13 +8,16 @@ from passk_lab.teacher.optimum import (
     distillation_optimum,
     rl_optimum,
     self_distillation_optimum,
-    token_optimum,
 )
 
 BASE = np.array([0.30, 0.18, 0.12, 0.40])  # the last answer is wrong
 CORRECT = np.array([True, True, True, False])
 POLICY_DEMOS = BASE[:3] / BASE[:3].sum()
 UNIFORM_DEMOS = np.full(3, 1 / 3)
+
+
+def token_optimum(answers, log_teacher, demo_weights=None, **options):
+    return distillation_optimum(log_teacher, demo_weights, tokens=answers, **options)
 
 
 def boost(kappa):
@@ -348,7 +351,7 @@ def test_tiny_probabilities_dont_underflow():
         (lambda: self_distillation_optimum([0.5, 0.5], [[0.0]]), "a row for each of 2"),
         (lambda: self_distillation_optimum([0.5, 0.5], [[0.0], [np.inf]]), r"pcmi\[1, 0\] is inf"),
         (lambda: token_optimum(["a", "a"], [[-1.0, -1.0]]), "answers 0 and 1 are equal"),
-        (lambda: token_optimum(["a"], [[-1.0, -1.0]]), "lists 2 answers, but answers 1"),
+        (lambda: token_optimum(["a"], [[-1.0, -1.0]]), "lists 2 answers, but tokens 1"),
         (lambda: token_optimum(["a"], [[0.0]], log_base=[0.0, 0.0]), "but log_base 2"),
     ],
 )
