@@ -14,8 +14,8 @@ import pandas as pd
 from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.registry import Metric, Need, find_metric
 from passk_lab.rollouts.counting import as_counts
-from passk_lab.rollouts.files import read_rollouts
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
+from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._families import TextChoice, entropy_values, functional_values, ngram_values
 from passk_lab.stats.values import ProblemValues, default_ks, stack_seeds, values_of_frame
 
@@ -151,10 +151,8 @@ def read_for(
     """Read what metrics of a kind need: counts, or rows with scores."""
     if needs in ("counts", "modes", "correct", "verdicts"):
         return as_counts(rollouts, by, modes=needs != "counts")
-    if isinstance(rollouts, pd.DataFrame):
-        return validate_rollouts(rollouts)
     columns = ["score"] if needs in ("scores", "ranked") else []
-    return read_rollouts(rollouts, columns=[*columns, *by])
+    return as_rollouts(rollouts, [*columns, *by])
 
 
 def _require_scores(table: pd.DataFrame, metric: Metric) -> None:

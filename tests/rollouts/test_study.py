@@ -10,6 +10,7 @@ from pandas.testing import assert_frame_equal
 from passk_lab.rollouts.counting import as_counts, counts
 from passk_lab.rollouts.files import as_rollouts, read_rollouts
 from passk_lab.rollouts.study import Study
+from passk_lab.stats.curves import metric_curve
 
 
 def rollouts(run, n_problems=6, n=4):
@@ -62,6 +63,17 @@ def test_hands_out_the_same_from_everywhere(study):
     assert {"answer", "level"} <= set(texts)
     assert len(study.notes()) == 2
     assert study.notes()[0].startswith("Run 'base' pools the rollouts of 2 seeds")
+
+
+def test_metrics_take_it(tmp_path):
+    frame = rollouts("a").assign(score=np.linspace(0, 1, 24))
+    frame.to_parquet(tmp_path / "a.parquet")
+    for metric in ("pass_at_k", "distinct_at_k", "best_of_k"):
+        found, expected = (
+            metric_curve(source, metric, n_resamples=50, random_state=0)
+            for source in (Study(tmp_path / "a.parquet"), frame)
+        )
+        assert_frame_equal(found, expected)
 
 
 def test_other_files_are_read_once_and_left_nowhere(tmp_path, monkeypatch):
