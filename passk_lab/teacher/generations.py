@@ -7,11 +7,10 @@ counted in generations,
 
     d log p(v | prefix) / dτ = Σ_c q(c) m_c(v) + const,    q(c) ∝ p(c) on the correct answers,
 
-from the base at τ = 0. With one token an answer this is the replicator equation of
-`passk_lab.teacher.dynamics`, with the mutual information that was measured as its pay-off; on a
-tree of tokens it is the same at each prefix, which is what a loss summed over tokens minimises (see
-`tokens=` of `passk_lab.teacher.optimum.distillation_optimum`). A frozen teacher instead has the fixed point
-p ∝ π exp(Σ q m) in which only the demonstrations follow the student.
+from the base at τ = 0. With one token an answer this is the replicator equation, with the mutual
+information that was measured as its pay-off; on a tree of tokens it is the same at each prefix,
+which is what a loss summed over tokens minimises (see `distillation_optimum`). A frozen teacher
+instead has the fixed point p ∝ π exp(Σ q m) in which only the demonstrations follow the student.
 """
 
 from __future__ import annotations

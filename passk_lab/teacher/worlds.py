@@ -111,8 +111,8 @@ class StyleWorld(World):
         base = joint.sum(axis=1)
         super().__init__(base, correct)
         share = one_each(influence, "influence", size)
-        if ((share < 0) | (share > 1)).any():
-            raise ValueError(f"influence={influence} must lie between 0 and 1")
+        for odd in share[(share < 0) | (share > 1)]:
+            raise ValueError(f"influence={odd} must lie between 0 and 1")
         # A mode that no style gives has no style; any law will do, for its probability is 0.
         given = np.where(base[:, None] > 0, joint, 1.0)
         with np.errstate(divide="ignore"):
