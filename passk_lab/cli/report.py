@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def _run(options: argparse.Namespace) -> int:
     from passk_lab.report.analysis import build_report
-    from passk_lab.report.model import overview
+    from passk_lab.report.model import metrics_overview, overview
 
     with _progress(options.quiet) as say:
         report = build_report(
@@ -47,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
             distinct=options.distinct,
             scores=options.scores,
             embedder=options.embedder,
+            metrics=options.metrics,
             confidence=options.confidence,
             n_resamples=options.n_resamples,
             random_state=options.seed,
@@ -56,7 +57,10 @@ def _run(options: argparse.Namespace) -> int:
         # Not printed by rich itself, which ends the program where nobody reads on.
         console = Console(highlight=False)
         with console.capture() as capture:
-            tables = [overview(section, report.baseline) for section in report.sections]
+            tables = [
+                [make(section, report.baseline) for make in (overview, metrics_overview)]
+                for section in report.sections
+            ]
             _print_report(report, tables, console)
         sys.stdout.write(capture.get())
     return int(options.fail_if_narrower and any(v.lost for v in report.verdicts))
@@ -72,11 +76,13 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
         yield lambda step: status.update(Text(f"{step} ..."))
 
 
-def _print_report(report: Report, tables: list[pd.DataFrame], console: Console) -> None:
-    for section, table in zip(report.sections, tables, strict=True):
+def _print_report(report: Report, tables: list[list[pd.DataFrame]], console: Console) -> None:
+    for section, shown in zip(report.sections, tables, strict=True):
         if len(report.sections) > 1:
             console.print(Text(visible(f"Split: {section.split}"), style="bold underline"))
-        _print_table(table, console)
+        for table in shown:
+            if len(table):
+                _print_table(table, console)
         for v in section.verdicts:
             tone = "red" if v.lost else "green" if v.label in ("better", "wider") else ""
             console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
@@ -95,8 +101,8 @@ def _print_report(report: Report, tables: list[pd.DataFrame], console: Console) 
 
 def _print_table(table: pd.DataFrame, console: Console) -> None:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in table.columns:
-        if name == "run":
+    for place, name in enumerate(map(str, table.columns)):
+        if not place:
             grid.add_column(name, overflow="fold", min_width=4)
         else:
             grid.add_column(name, justify="right", no_wrap=True)
@@ -153,6 +159,13 @@ COMMAND = Command(
             "--embedder NAME",
             "compare the meanings of texts too: default (all-MiniLM-L6-v2, extra embed), "
             "tfidf, or name or path of a sentence-transformers model",
+        ),
+        argument(
+            "--metrics NAME,NAME,...",
+            "further metrics by name, such as g_pass_at_k:0.5,support_kept; an unknown name "
+            "lists all",
+            type=lambda text: text.split(","),
+            default=(),
         ),
         argument(
             "--confidence C",

@@ -24,6 +24,7 @@ import pandas as pd
 from passk_lab import plots
 from passk_lab._text import visible
 from passk_lab.metrics.passk import pass_at_k
+from passk_lab.metrics.registry import find_metric
 from passk_lab.report.diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report.figures import write_figures, write_table, write_text
 from passk_lab.report.model import Report, Section, Settings
@@ -33,6 +34,7 @@ from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.compare import compare_runs
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
+from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.values import default_ks
 from passk_lab.stats.verdict import Change, Verdict, verdict
 
@@ -69,8 +71,8 @@ def build_report(
     progress : callable, optional
         Called with a short text at each step.
     **settings
-        Fields of `passk_lab.report.Settings`: ``k``, ``distinct``, ``embedder``, ``n_worst``,
-        ``confidence``, ``n_resamples``, ``random_state``.
+        Fields of `passk_lab.report.Settings`: ``k``, ``distinct``, ``embedder``, ``metrics``,
+        ``n_worst``, ``confidence``, ``n_resamples``, ``random_state``.
 
     Returns
     -------
@@ -116,6 +118,12 @@ def build_report(
         figures, written = write_figures(section, runs, baseline, out=out, suffix=stem)
         files += written
         sections.append(replace(section, figures=figures))
+    measured = _metrics(study, table, baseline, chosen, say)
+    for place, section in enumerate(sections):
+        if measured is not None:
+            mine = measured[measured["split"] == section.split].reset_index(drop=True)
+            sections[place] = replace(section, metrics=mine)
+            files.append(write_table(out / f"metrics{stems[section.split]}.csv", mine))
     ahead = _forecast(study, baseline, chosen, say)
     if ahead is not None:
         content = ahead.table.to_csv(index=False, float_format="%.6g")
@@ -136,6 +144,26 @@ def build_report(
     write_text(summary, render_summary(report, chosen))
     write_text(page, render_page(report, chosen, texts, runs))
     return report
+
+
+def _metrics(
+    study: Study,
+    counted: pd.DataFrame,
+    baseline: str | None,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> pd.DataFrame | None:
+    if not settings.metrics:
+        return None
+    say("metrics")
+    found = [find_metric(name)[0] for name in settings.metrics]
+    columns = {column for metric in found for column in metric.columns}
+    modes = "mode_counts" in counted
+    counts_do = columns <= ({"answer"} if modes else set()) and all(
+        metric.needs != "embeddings" for metric in found
+    )
+    source = counted if counts_do else study.rows(sorted({*columns, "answer"}))
+    return metric_table(source, settings.metrics, baseline, settings.k, **settings.resampling)
 
 
 def _forecast(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from passk_lab.metrics.registry import find_metric
 from passk_lab.report.model import Settings
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import interval
@@ -133,6 +134,27 @@ def panel_view(table: pd.DataFrame, runs: Sequence[str], n_all_problems: int) ->
         "n_problems": int(table["n_problems"].max()),
         "n_all_problems": n_all_problems,
     }
+
+
+def metrics_view(table: pd.DataFrame, runs: Sequence[str]) -> dict[str, Any]:
+    """Arrange the metrics that were asked for, as `panel_view` does."""
+    rows: list[dict[str, Any]] = []
+    for (name, k), part in table.groupby(["metric", "k"], sort=False):
+        of_runs = {row["run"]: row for row in part.to_dict("records")}
+        metric = find_metric(str(name))[0]
+        arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.better, "")
+        rows.append(
+            {
+                "name": f"{name}{f', k = {k}' if k else ''}{arrow}",
+                "words": metric.says,
+                "cells": [_cell(of_runs[run]) if run in of_runs else _EMPTY for run in runs],
+            }
+        )
+    changes = any(cell["change"] for row in rows for cell in row["cells"])
+    return {"runs": runs, "rows": rows, "changes": changes}
+
+
+_EMPTY = {"value": "", "limits": "", "change": None, "clear": False}
 
 
 def _cell(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Settings:
     embedder : str or callable, optional
         Compares the meanings of texts too: see `passk_lab.metrics.embedding`. Their wording is
         compared in any case, where there are texts.
+    metrics : sequence of str
+        Further metrics by their names, such as "g_pass_at_k:0.5": see `passk_lab.metric_table`.
     n_worst : int
         Problems listed for each run.
     confidence, n_resamples, random_state
@@ -40,6 +42,7 @@ class Settings:
     k: Sequence[int] | None = None
     distinct: bool | None = None
     embedder: str | Embedder | None = None
+    metrics: Sequence[str] = ()
     n_worst: int = 10
     confidence: float = 0.95
     n_resamples: int = 10_000
@@ -87,6 +90,8 @@ class Section:
         See `worst_problems`.
     diversity : DataFrame or None
         See `passk_lab.stats.diversity.diversity_summary`; None without texts.
+    metrics : DataFrame or None
+        See `passk_lab.metric_table`; None where none was asked for.
     verdicts : tuple of Verdict
     figures : tuple of FigureFiles
     """
@@ -101,6 +106,7 @@ class Section:
     distinct_differences: pd.DataFrame | None = None
     worst: pd.DataFrame | None = None
     diversity: pd.DataFrame | None = None
+    metrics: pd.DataFrame | None = None
     verdicts: tuple[Verdict, ...] = ()
     figures: tuple[FigureFiles, ...] = ()
 
@@ -168,6 +174,18 @@ def overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
             row[f"distinct@{picks[-1]}"] = _cell(spread.loc[picks[-1]], 2)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def metrics_overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
+    """One row a metric that was asked for, one column a run, as `overview` writes them."""
+    if section.metrics is None:
+        return pd.DataFrame()
+    table = section.metrics
+    k = table["k"].map(lambda k: f" k={k}" if k else "")
+    cells = pd.Series([_cell(row, 3) for _, row in table.iterrows()], index=table.index)
+    named = table.assign(metric=table["metric"] + k, cell=cells)
+    wide = named.pivot_table("cell", "metric", "run", aggfunc="first", sort=False, fill_value="")
+    return wide[sorted(wide, key=lambda run: run != baseline)].reset_index()
 
 
 def _cell(row: pd.Series, digits: int) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from passk_lab import __version__
 from passk_lab._text import shorten, visible
-from passk_lab.report.diversity import panel_view
+from passk_lab.report.diversity import metrics_view, panel_view
 from passk_lab.report.model import Report, Section, Settings, crossing_words, overview
 from passk_lab.stats.verdict import interval
 
@@ -62,6 +62,9 @@ def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -
         "rows": table.to_dict("records"),
         "changes": _change_rows(section),
         "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
+        "metrics": None
+        if section.metrics is None
+        else metrics_view(section.metrics, [str(run) for run in table["run"]]),
         "diversity": _diversity_view(section, baseline),
         "worst": _worst_view(section, baseline, texts),
     }
@@ -187,6 +190,7 @@ def render_summary(report: Report, settings: Settings) -> str:
                 "flattening": records(s.flattening),
                 "worst_problems": records(s.worst),
                 "diversity": records(s.diversity),
+                "metrics": records(s.metrics),
             }
             for s in report.sections
         ],

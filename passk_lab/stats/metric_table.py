@@ -50,10 +50,10 @@ def metric_table(
     Returns
     -------
     DataFrame
-        Columns ``run, split, metric, k, estimate, low, high, n_problems``, one row a metric and k
-        (0 where the metric has none), and with a baseline ``difference, difference_low,
-        difference_high, n_paired``: NaN and 0 for the baseline and for metrics of support, which
-        are comparisons themselves.
+        Columns ``run, split, metric, k, estimate, low, high, n_problems, n_defined``, one row a
+        metric and k (0 where the metric has none), and with a baseline ``difference,
+        difference_low, difference_high, n_paired``: NaN and 0 for the baseline and for metrics of
+        support, which are comparisons themselves.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def metric_table(
                 table = table.merge(_differences(values, baseline, how), "left", [*MAIN_KEYS, "k"])
             parts.append(table)
         parts[-1].insert(2, "metric", name)
-    whole = pd.concat(parts, ignore_index=True).drop(columns=["n_defined", "n_seeds"])
+    whole = pd.concat(parts, ignore_index=True).drop(columns="n_seeds")
     if baseline is not None:
         whole = whole.assign(**{c: whole.get(c, np.nan) for c in _DIFFERENCE})
         whole["n_paired"] = whole["n_paired"].fillna(0).astype(np.int64)

@@ -64,6 +64,16 @@ class TestReport:
                 "differences.png", "pass_rates.csv", "worst_problems.csv"} <= names  # fmt: skip
 
     @pytest.mark.slow
+    def test_metrics_by_name(self, data, tmp_path, capsys):
+        names = "g_pass_at_k:0.5,support_kept"
+        assert report(data, "--baseline", "base", "--out", tmp_path, "--metrics", names) == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"metric +base +tuned", printed)
+        assert re.search(r"support_kept k=4 +1\.000", printed)
+        assert report(data, "--out", tmp_path, "--metrics", "pass@1") == 2
+        assert "metric 'pass@1' is unknown" in capsys.readouterr().err
+
+    @pytest.mark.slow
     def test_quiet(self, data, tmp_path, capsys):
         assert report(data, "--baseline", "base", "--out", tmp_path / "out", "--quiet") == 0
         assert capsys.readouterr() == ("", "")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from passk_lab import compare_runs, pass_at_k, write_rollouts
+from passk_lab import compare_runs, metric_table, pass_at_k, write_rollouts
 from passk_lab.report import build_report, overview, worst_problems
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.study import Study
@@ -624,6 +624,31 @@ class TestUntrusted:
 
 def by_last_letter(texts):
     return [[text.endswith(end) for end in ("0", "1", "2", "3", "g")] for text in texts]
+
+
+class TestMetrics:
+    NAMES = ("g_pass_at_k:0.5", "support_kept", "hill_2_corrected", "self_bleu")
+
+    def test_table_page_and_files(self, two_splits, tmp_path):
+        report = build_report(two_splits, "base", out=tmp_path, metrics=self.NAMES, **FAST)
+        page = re.sub(r"\s+", " ", Page(report.page).text)
+        for section in report.sections:
+            rows = two_splits[two_splits["split"] == section.split]
+            expected = metric_table(rows, self.NAMES, "base", random_state=0, **FAST)
+            pd.testing.assert_frame_equal(section.metrics, expected)
+            written = pd.read_csv(tmp_path / f"metrics-{section.split}.csv")
+            pd.testing.assert_frame_equal(written, expected, check_dtype=False)
+            row = expected[(expected["run"] == "sdsd") & (expected["metric"] == "self_bleu")].iloc[
+                0
+            ]
+            assert f"{row['difference']:+.3f} [{row['difference_low']:+.3f}" in page
+        assert "self_bleu ↓" in page
+        assert "Share of the baseline's solved problems that the run solves, too." in page
+        assert set(report.files) == set(tmp_path.iterdir())
+
+    def test_an_unknown_name_lists_all(self, two_splits, tmp_path):
+        with pytest.raises(ValueError, match="g_pass_at_k"):
+            build_report(two_splits, "base", out=tmp_path, metrics=["g_pass"], **FAST)
 
 
 @pytest.mark.usefixtures("compared")
