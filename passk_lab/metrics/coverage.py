@@ -88,7 +88,7 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
     return float(covered) if covered.ndim == 0 else covered
 
 
-@metric("counts")
+@metric("counts", says="Area under pass@k over log k, from k = 1 to k, between 0 and 1.")
 def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Area under pass@k over log k, from k = 1 to ``k_max``, by log ``k_max``.
 
@@ -115,7 +115,7 @@ def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt
     )
 
 
-@metric("counts", better="neither")
+@metric("counts", better="neither", says="Sum of pass@K - pass@k over k = 1, ..., K - 1.")
 def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Sum of pass@K - pass@k over k = 1, ..., K - 1, with K = ``k_max``.
 

@@ -144,7 +144,7 @@ def ead_of_counts(distinct: int, total: int, vocabulary_size: float) -> float:
     return float(distinct / expected)
 
 
-@metric("tokens", "ngram_diversity")
+@metric("tokens", "ngram_diversity", says="Sum of the shares of distinct n-grams, n = 1 to 4.")
 def ngram_diversity_score(
     texts: Sequence[str] | Texts, max_order: int = 4, tokenizer: Tokenizer = "words"
 ) -> float:

@@ -650,6 +650,20 @@ class TestMetrics:
         with pytest.raises(ValueError, match="g_pass_at_k"):
             build_report(two_splits, "base", out=tmp_path, metrics=["g_pass"], **FAST)
 
+    def test_bold_only_where_it_is_clear(self, two_splits, tmp_path):
+        names = ("pass_at_k", "never_solved", "max_at_k")
+        scored = two_splits.assign(score=np.random.default_rng(0).random(len(two_splits)))
+        report = build_report(scored, "base", out=tmp_path, metrics=names, **FAST)
+        html = report.page.read_text()
+        clear = 0
+        for section in report.sections:
+            for row in section.metrics[section.metrics["n_paired"] > 0].to_dict("records"):
+                change = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}"
+                bold = row["difference_low"] > 0 or row["difference_high"] < 0
+                assert (f"<strong>{change}" in html) >= bold
+                clear += bold
+        assert html.count('<span class="interval"><strong>') == clear
+
 
 @pytest.mark.usefixtures("compared")
 class TestTextDiversity:
