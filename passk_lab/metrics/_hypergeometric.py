@@ -1,8 +1,7 @@
 """Ratios of factorials and hypergeometric tails, exact to a few units in the last place.
 
-Every curve of this package is such a ratio. Differences of ``gammaln`` lose seven digits where the
-answer is near 0 or 1 (numbers around 1e7 are subtracted), and products of k factors are slow; the
-forms below cancel the large parts on paper instead.
+Differences of ``gammaln`` lose seven digits where the answer is near 0 or 1 (numbers around 1e7 are
+subtracted), and products of k factors are slow; these forms cancel the large parts on paper.
 """
 
 from __future__ import annotations
@@ -19,22 +18,10 @@ _STIRLING_FROM = 16
 
 
 def log_ratio(n: Floats, c: Floats, k: Floats) -> Floats:
-    r"""Log of Γ(n-c+1) Γ(n-k+1) / (Γ(n+1) Γ(n-c-k+1)); in whole numbers C(n-c, k) / C(n, k).
+    """Log of Γ(n-c+1) Γ(n-k+1) / (Γ(n+1) Γ(n-c-k+1)); in whole numbers C(n-c, k) / C(n, k).
 
-    Parameters
-    ----------
-    n, c, k : arrays, broadcast against each other
-        Real numbers, c, k >= 0. Where n - c - k is below 16, k must be whole.
-
-    Returns
-    -------
-    array
-        At most 0; -inf where n - c - k <= -1. Relative error about 1e-15, also where the result
-        is tiny.
-
-    Notes
-    -----
-    Stirling's formula for the four factorials, its terms gathered by their coefficients, with
+    For real c, k >= 0 that broadcast, k whole where n - c - k < 16; -inf where n - c - k <= -1.
+    Stirling's formula for the four factorials, terms gathered by their coefficients, with
     a = n - c - k, b = n - c and d = n - k:
 
         (a + 1/2) log1p(ck / an) - k log1p(c / b) - c log1p(k / d) + δ(b) - δ(a) - δ(n) + δ(d)
@@ -127,10 +114,7 @@ def log_binomial_pmf(x: Floats, n: Floats, p: Floats | float, q: Floats | float)
 
 
 def _log_pmf(x: Floats, n: Floats, c: Floats, k: Floats) -> Floats:
-    """Log-probability that k of n items, drawn without replacement, hold x of the c marked ones.
-
-    All arguments are whole numbers in floating point arrays of one shape. Impossible x give -inf.
-    """
+    """Log-probability that k of n items, drawn without replacement, hold x of the c marked ones."""
     possible = (x >= np.maximum(0, k - (n - c))) & (x <= np.minimum(k, c))
     certain = (k == 0) | (k == n)
     p = np.where(certain, 0.5, k / np.maximum(n, 1))

@@ -21,9 +21,6 @@ Ints = npt.NDArray[np.int64]
 class ModeCounts:
     """Mode counts of several problems, which all functions take in place of arrays.
 
-    Worth it where several of them are called on the same problems: arrays are read and checked
-    once.
-
     Attributes
     ----------
     counts : array of int, shape (n_all_modes,)

@@ -24,7 +24,7 @@ class UndefinedError(ValueError):
 class Texts:
     """Texts of one problem, which all functions of n-grams take in place of strings.
 
-    Worth it where several of them are called on the same texts: tokens and n-grams are found once.
+    Tokens and n-grams are found once for several functions.
 
     Attributes
     ----------

@@ -1,15 +1,7 @@
 """Breadth of what a model solves, and what training does to it, from counts.
 
-`pass_at_k` at small k rewards problems solved often, at large k those solved at all. The measures
-here say which of the two a change moved: all need samples and correct samples of each problem only.
-
-| function         | says                                                               |
-| ---------------- | ------------------------------------------------------------------ |
-| `cover_at_tau`   | which problems are solved at a given reliability                   |
-| `pass_at_k_auc`  | how high a whole curve lies                                        |
-| `sharpening_tax` | how much a curve rises after k = 1, which sharpening alone uses up |
-| `solved_share`   | which problems are solved always, sometimes, never                 |
-| `support_change` | which share of solved problems training kept, and which is new     |
+`pass_at_k` at small k rewards problems solved often, at large k those solved at all. These say
+which of the two a change moved; docs/definitions.md has the formulas side by side.
 """
 
 from __future__ import annotations
@@ -48,7 +40,8 @@ _BLOCK = 1 << 20  # numbers held at once
 def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.ArrayLike) -> Any:
     """Cover@tau: 1 where at least a share tau of the samples is correct, else 0.
 
-    The mean over problems is the share of problems solved at that reliability.
+    Dragoi et al. (2025), arXiv:2510.08325. c / n stands for the accuracy, so near tau noise
+    decides: take n well above 1 / tau.
 
     Parameters
     ----------
@@ -60,22 +53,12 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
     Returns
     -------
     float or array of float
-        0 or 1.
+        0 or 1; the mean over problems is the share of problems solved at that reliability.
 
     Raises
     ------
     ValueError
         A number is out of its range, not whole or missing; the message names the place.
-
-    Notes
-    -----
-    Of problems with known accuracies p, pass@k is the mean of Cover@tau over tau ~ Beta(1, k). Here
-    c / n stands for p, so near tau noise decides: take n well above 1 / tau.
-
-    References
-    ----------
-    1. Dragoi et al. (2025), Beyond Pass@k: Breadth-Depth Metrics for Reasoning Boundaries,
-       arXiv:2510.08325.
 
     Examples
     --------
@@ -92,17 +75,8 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
 def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Area under pass@k over log k, from k = 1 to ``k_max``, by log ``k_max``.
 
-    Pass@k is exact at every whole k; between two of them the curve is a straight line in log k.
-
-    Parameters
-    ----------
-    n_samples, n_correct, k_max : array_like of int
-        As n, c and k for `passk_lab.metrics.passk.pass_at_k`.
-
-    Returns
-    -------
-    float or array of float
-        Between pass@1 and pass@k_max; pass@1 where ``k_max`` is 1.
+    Pass@k is exact at every whole k, and a straight line in log k between two of them; pass@1 where
+    ``k_max`` is 1. Arguments as for `pass_at_k`.
 
     Examples
     --------
@@ -119,27 +93,9 @@ def pass_at_k_auc(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt
 def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: npt.ArrayLike) -> Any:
     """Sum of pass@K - pass@k over k = 1, ..., K - 1, with K = ``k_max``.
 
-    What K samples reach and fewer miss. Training that only sharpens lifts pass@1 towards a pass@K
-    that stays, so the tax falls: report base minus trained, at one K.
-
-    Parameters
-    ----------
-    n_samples, n_correct, k_max : array_like of int
-        As n, c and k for `passk_lab.metrics.passk.pass_at_k`.
-
-    Returns
-    -------
-    float or array of float
-        From 0 (a flat curve) to K - 1.
-
-    See Also
-    --------
-    - `scaled_sharpening_tax`: between 0 and 1, from means over problems.
-
-    Notes
-    -----
-    With m_k = 1 - pass@k and m_k - m_(k+1) = m_k c / (n - k), the sum is that of k m_k c / (n - k):
-    all terms are positive and nothing cancels.
+    What K samples reach and fewer miss, from 0 (a flat curve) to K - 1. Training that only sharpens
+    lifts pass@1 towards a pass@K that stays, so the tax falls: report base minus trained, at one K.
+    Arguments as for `pass_at_k`.
 
     Examples
     --------
@@ -159,8 +115,7 @@ def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: i
     Parameters
     ----------
     tax, pass_at_1 : array_like of float
-        Means over problems of `sharpening_tax` and pass@1. The ratio is one of means: it has no
-        value for a single problem, and resampling takes it anew of each replicate's means.
+        Means over problems of `sharpening_tax` and pass@1: the ratio is one of means.
     k_max : int
         K of ``tax``, at least 2.
 
@@ -168,11 +123,6 @@ def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: i
     -------
     float or array of float
         0 to 1; NaN where pass@1 is 1, which leaves nothing to scale by.
-
-    Raises
-    ------
-    ValueError
-        ``k_max`` is below 2.
 
     Examples
     --------
@@ -207,26 +157,18 @@ def solved_share(
 ) -> Any:
     """1 where all, some but not all, or none of a problem's samples are correct, else 0.
 
+    "Never" depends on n: compare runs at an equal number of samples.
+
     Parameters
     ----------
     n_samples, n_correct : array_like of int
-        As for `cover_at_tau`.
+        As for `cover_at_tau`, and so is the result.
     share : {"always", "sometimes", "never"}
-
-    Returns
-    -------
-    float or array of float
-        0 or 1; the mean over problems is the share of problems.
-
-    Notes
-    -----
-    "Never" depends on n: compare runs at an equal number of samples.
 
     Examples
     --------
-    >>> [float(solved_share(8, [0, 3, 8, 8], share).mean())
-    ...  for share in ("always", "sometimes", "never")]
-    [0.5, 0.25, 0.25]
+    >>> solved_share(8, [0, 3, 8, 8], "always").tolist()
+    [0.0, 0.0, 1.0, 1.0]
     """
     n, c = _some_samples(n_samples, n_correct)
     marks = {"always": c == n, "sometimes": (c > 0) & (c < n), "never": c == 0}
@@ -238,6 +180,9 @@ def support_change(
 ) -> tuple[Any, Any, Any]:
     """Shares of solved problems that a run kept from its base, and won beyond it.
 
+    Wu et al. (2025), arXiv:2507.14843: support retention rate, net discovery rate, support dynamic
+    score.
+
     Parameters
     ----------
     base_solved, run_solved : array_like of bool or float, shape (n_problems,)
@@ -248,22 +193,14 @@ def support_change(
 
     Returns
     -------
-    kept : float or array of the leading shape of ``weights``
-        Share of the base's solved problems that the run solves, too.
-    gained : float or array
-        Share of the run's solved problems that the base did not solve.
-    score : float or array
-        Their harmonic mean. Each is NaN where nothing was solved.
+    kept, gained, score : float or array of the leading shape of ``weights``
+        Share of the base's solved problems that the run solves, too; share of the run's solved
+        problems that the base did not solve; their harmonic mean. NaN where nothing was solved.
 
     Raises
     ------
     ValueError
         Shapes differ, or a value is neither true nor false.
-
-    References
-    ----------
-    1. Wu et al. (2025), The Invisible Leash: Why RLVR May or May Not Escape Its Origin,
-       arXiv:2507.14843 (support retention rate, net discovery rate, support dynamic score).
 
     Examples
     --------

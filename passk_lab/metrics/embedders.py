@@ -6,13 +6,8 @@
   counts as different.
 - anything else: name or path of a sentence-transformers model.
 
-Any callable from a list of texts to an array is taken as it is.
-
-An empty text is a text: the default model gives it a place of its own, and so does "tfidf" (all
-texts without words are alike there, and as far as can be from the others). The default model reads
-256 word pieces; a longer text is cut into windows of that length, and the mean of their embeddings,
-weighted by length, stands for it. It was trained on English: texts in other scripts get embeddings,
-but their distances mean little.
+Any callable from a list of texts to an array is taken as it is. docs/diversity.md says how empty
+texts, long ones and other scripts are treated.
 """
 
 from __future__ import annotations
@@ -65,11 +60,6 @@ def find_embedder(embedder: str | Embedder = "default") -> Embedder:
     ------
     ValueError
         A package is missing, or the model can't be loaded.
-
-    Warns
-    -----
-    UserWarning
-        "default" had to fall back to "tfidf".
     """
     if not isinstance(embedder, str):
         if not callable(embedder):
@@ -138,8 +128,8 @@ def embed(texts: Sequence[str], embedder: str | Embedder = "default") -> npt.NDA
 class SentenceEmbedder:
     """A sentence-transformers model; needs the extra ``embed``.
 
-    Texts longer than the model reads are embedded in windows, see the module (where the model has
-    a fast tokenizer; other models read the beginning only).
+    Longer texts than the model reads are cut into windows, of whose embeddings the mean, weighted
+    by length, is taken (models without a fast tokenizer read the beginning only).
 
     Parameters
     ----------
@@ -237,9 +227,8 @@ class SentenceEmbedder:
 def _tfidf(texts: Sequence[str]) -> npt.NDArray[np.floating]:
     """Weigh words by TF-IDF: float32, shape (n, distinct words and one).
 
-    Fitted to the texts it is given, so that an embedding stands beside those of the same call only,
-    and can't be cached. Words are those of `passk_lab.metrics.tokenizers`, of any script, in lower
-    case; one more dimension stands for texts without words.
+    Fitted to the texts it is given, so that embeddings of two calls can't be compared or cached.
+    One more dimension stands for texts without words.
     """
     split = tokenize("words")
     words = [split(text.casefold()) for text in texts]
@@ -256,8 +245,7 @@ class CachedEmbedder:
     """An embedder that keeps what it embedded in a file (SQLite).
 
     A vector is found by the embedder's identity and the SHA-256 of the text. Several processes may
-    use one file at a time: writes are transactions, and what an interrupted one has not finished is
-    embedded again.
+    use one file at a time.
 
     Parameters
     ----------
@@ -271,8 +259,6 @@ class CachedEmbedder:
     ------
     ValueError
         The embedder has no identity; when called, the file is no cache.
-    OSError
-        The folder can't be made.
 
     Examples
     --------

@@ -1,17 +1,7 @@
 """Embedding diversity: how different the rollouts of one problem are in meaning.
 
-`passk_lab.metrics.embedders` turns texts into rows. Metrics look at their directions only. Which
-way each points, and what it needs:
-
-| function | more diverse | needs | with the number of texts |
-| --- | --- | --- | --- |
-| `pairwise_cosine_distance` | higher | two texts | no bias: an average over pairs |
-| `vendi_score` | higher | a text | grows, up to the number of texts |
-| `effective_rank` | higher | a text | grows, faster |
-| `semantic_modes` | more modes | a text | count them with `passk_lab.metrics.functional` |
-
-The modes stand for answers: `passk_lab.stats.with_semantic_modes` makes them the column ``answer``,
-which every functional metric reads. `docs/diversity.md` has the bias at 8, 32 and 128 texts.
+`passk_lab.metrics.embedders` turns texts into rows; metrics look at their directions only.
+`docs/diversity.md` has the bias at 8, 32 and 128 texts.
 """
 
 from __future__ import annotations
@@ -72,34 +62,22 @@ def pairwise_cosine_distance(embeddings: npt.ArrayLike) -> float:
 def vendi_score(embeddings: npt.ArrayLike, q: float = 1.0) -> float:
     """Vendi score: the effective number of different rows.
 
-    The Hill number of order q of the eigenvalues of K / n, K the matrix of cosines: n if all rows
-    are orthogonal, 1 if they are of one direction. The eigenproblem is of size min(n, d), for
-    X Xᵀ and Xᵀ X share their eigenvalues other than 0.
+    The Hill number of order q of the eigenvalues of K / n, K the matrix of cosines: Friedman and
+    Dieng (2023), equation 2; orders other than 1: Pasarkar and Dieng (2024). X Xᵀ and Xᵀ X share
+    their eigenvalues other than 0, so that the eigenproblem is of size min(n, d).
 
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
-        Rows of any length but 0.
+        Rows of any length but 0; one is enough.
     q : float
-        Order, from 0 (the rank) to inf (the inverse of the largest eigenvalue); the higher, the
-        less rare directions matter. Default: 1, the exponential of the entropy.
+        Order, from 0 (the rank) to inf (the inverse of the largest eigenvalue). Default: 1, the
+        exponential of the entropy.
 
     Returns
     -------
     float
         From 1 to min(n, d).
-
-    Raises
-    ------
-    ValueError
-        q is negative; as for `pairwise_cosine_distance`, but one row is enough.
-
-    References
-    ----------
-    1. Friedman and Dieng (2023), The Vendi Score: A Diversity Evaluation Metric for Machine
-       Learning, TMLR, equation 2.
-    2. Pasarkar and Dieng (2024), Cousins of the Vendi Score: A Family of Similarity-Based
-       Diversity Metrics for Science and Machine Learning, AISTATS (orders other than 1).
 
     Examples
     --------
@@ -117,22 +95,7 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
     """Effective rank of the unit rows: the exponential entropy of their singular values.
 
     As the Vendi score of order 1, but of singular values σ / Σ σ in place of their squares, so that
-    weak directions count for more. Rows are not centred.
-
-    Parameters
-    ----------
-    embeddings : array_like, shape (n, d)
-        Rows of any length but 0.
-
-    Returns
-    -------
-    float
-        From 1 to min(n, d).
-
-    References
-    ----------
-    1. Roy and Vetterli (2007), The Effective Rank: A Measure of Effective Dimensionality,
-       EUSIPCO, equation 4.
+    weak directions count for more: Roy and Vetterli (2007), equation 4. Rows are not centred.
 
     Examples
     --------
@@ -151,7 +114,7 @@ def semantic_modes(
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
-        Rows of any length but 0. Memory grows with n²: 10,000 rows take 0.4 GB.
+        As for `vendi_score`. Memory grows with n²: 10,000 rows take 0.4 GB.
     threshold : float
         Clusters are joined while the mean cosine distance of their rows is below it. What is one
         meaning depends on embedder and texts; look at some clusters before you trust their number.
@@ -160,11 +123,6 @@ def semantic_modes(
     -------
     array of int, shape (n,)
         The mode of each row: 0, 1, ... in the order of their first rows.
-
-    Raises
-    ------
-    ValueError
-        As for `vendi_score`; the threshold is not positive; scikit-learn is missing.
 
     Examples
     --------

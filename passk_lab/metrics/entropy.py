@@ -1,26 +1,14 @@
 """Entropy of the policy, from saved log-probabilities. Everything in nats.
 
-Kept to be compared with functional diversity: entropy adds up how unsure the model is of every
-token, and most of that is wording, so that a model can lose ways to solve a problem at an unchanged
-entropy.
+What is estimated is the entropy H = -Σ_y p(y) log p(y) of whole answers y of one problem: -log p(y)
+of a sampled answer has the expectation H, and so has the sum over its tokens of the entropy of each
+next token, which mostly varies less. Both need log-probabilities under the law that sampled (after
+temperature, top-k and top-p, over the whole vocabulary, with the end token counted, no answer cut
+short). Scored by another policy, the first estimates a cross-entropy.
 
-What is estimated is the entropy H = -Σ_y p(y) log p(y) of whole answers y of one problem:
-
-- -log p(y) of a sampled answer has the expectation H, so its mean over samples is unbiased from one
-  sample on (unlike entropies of counts, see `passk_lab.metrics.functional.semantic_entropy`);
-- so is the sum over the tokens of the entropy of each next token, which knows more than the token
-  that was drawn, and mostly varies less.
-
-Both need log-probabilities under the law that sampled: after temperature, top-k and top-p, over the
-whole vocabulary, with the end token counted, and no answer cut short. Scored by another policy,
-the first estimates a cross-entropy; cut short, either estimates the entropy of beginnings.
-
-Divided by length there are two numbers. The mean of -log p(y) / n_tokens gives every answer the
-same weight and is the one mostly quoted; Σ -log p(y) / Σ n_tokens gives every token the same, and
-estimates H / E n_tokens, with a bias that falls as 1 / n_samples.
-
-All raise a ValueError that names the place where a value is missing, infinite or of the wrong sign,
-where an answer has no tokens to divide by, there is no sample, or shapes differ.
+All return a value and its standard error (inf with one sample), and raise a ValueError that names
+the place where a value is missing, infinite or of the wrong sign, where an answer has no tokens to
+divide by, there is no sample, or shapes differ.
 """
 
 from __future__ import annotations
@@ -54,10 +42,7 @@ def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
 
     Returns
     -------
-    entropy : float
-        Unbiased, whatever the number of samples.
-    error : float
-        Standard error from the spread of the samples; inf with one sample, which has none.
+    entropy, error : float
 
     Examples
     --------
@@ -74,8 +59,7 @@ def sequence_entropy_from_tokens(
 ) -> tuple[float, float]:
     """Entropy of whole answers from the entropies of their next tokens, and its standard error.
 
-    The mean over samples of Σ_t H(next token | prefix t): by the chain rule as unbiased as
-    `sequence_entropy`.
+    The mean over samples of Σ_t H(next token | prefix t).
 
     Parameters
     ----------
@@ -87,7 +71,6 @@ def sequence_entropy_from_tokens(
     Returns
     -------
     entropy, error : float
-        As for `sequence_entropy`.
 
     Examples
     --------
@@ -103,6 +86,8 @@ def sequence_entropy_from_tokens(
 def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
     """Mean over answers of -log p(y) / n_tokens, and its standard error.
 
+    Every answer has the same weight, in `entropy_rate` every token.
+
     Parameters
     ----------
     logprob : array_like, shape (n_samples,)
@@ -113,7 +98,7 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
     Returns
     -------
     entropy, error : float
-        As for `sequence_entropy`, nats a token.
+        Nats a token.
 
     Examples
     --------
@@ -128,15 +113,8 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
 def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
     """Σ -log p(y) / Σ n_tokens over answers, and its standard error (delta method).
 
-    Parameters
-    ----------
-    logprob, n_tokens
-        As for `entropy_per_token`.
-
-    Returns
-    -------
-    rate, error : float
-        Nats a token.
+    Estimates H / E n_tokens with a bias that falls as 1 / n_samples. Arguments and result as for
+    `entropy_per_token`.
 
     Examples
     --------
@@ -167,7 +145,7 @@ def mean_token_entropy(
     Returns
     -------
     entropy, error : float
-        As for `sequence_entropy`, nats a token.
+        Nats a token.
 
     Examples
     --------

@@ -1,15 +1,10 @@
 """Functional diversity: how many different (correct) answers a model gives to one problem.
 
-A *mode* is a set of rollouts that count as the same answer; ``passk_lab.counts`` tells how often
-each occurred. Every function takes the mode counts of one problem (1-d, gives a number) or of
-several (a sequence of 1-d arrays or a 2-d array, gives one entry a problem). Zeros stand for modes
-that did not occur. To call several functions on the same problems, read them once with
-`ModeCounts.of`.
-
-Which one to take: `distinct_at_k` compares runs at an equal number of samples and is unbiased. The
-others describe the whole distribution: naive ones grow with the number of samples, corrected ones
-much less so. All raise a ValueError that names problem and place where a count is negative, missing
-or not whole; those of the distribution also where a problem has no samples.
+A *mode* is a set of rollouts that count as the same answer. Every function takes the mode counts of
+one problem (1-d, gives a number) or of several (a sequence of 1-d arrays or a 2-d array, gives one
+entry a problem), or `ModeCounts`, which are read and checked once. Zeros stand for modes that did
+not occur. `distinct_at_k` compares runs at an equal number of samples; the others describe the
+whole distribution, and refuse problems without samples.
 """
 
 from __future__ import annotations
@@ -55,8 +50,8 @@ def distinct_at_k(
 ) -> Any:
     """Count distinct modes among k samples: the mean over all k-subsets (rarefaction).
 
-    sum over modes of 1 - C(n - n_m, k) / C(n, k), which is pass@k of each mode, added up. Unbiased
-    for the expected number of modes in k fresh samples.
+    sum over modes of 1 - C(n - n_m, k) / C(n, k), pass@k of each mode added up: Hurlbert (1971),
+    The Nonconcept of Species Diversity, Ecology 52(4). Unbiased for k fresh samples.
 
     Parameters
     ----------
@@ -65,8 +60,7 @@ def distinct_at_k(
     k : int or sequence of int
         Samples drawn without replacement, 1 <= k <= n.
     n_samples : int or array_like of int, shape (n_problems,), optional
-        All samples n, where only some modes are counted: with the counts of correct modes, this
-        gives the number of distinct correct answers among k samples. Default: the sum of
+        All samples n, where only some modes (the correct ones) are counted. Default: the sum of
         ``mode_counts``.
 
     Returns
@@ -80,18 +74,8 @@ def distinct_at_k(
         A count is negative, missing or not whole; ``n_samples`` is below the sum of the counts; k
         is out of range. The message names problem and place.
 
-    References
-    ----------
-    1. Hurlbert (1971), The Nonconcept of Species Diversity: A Critique and Alternative
-       Parameters, Ecology 52(4).
-
     Examples
     --------
-    >>> distinct_at_k([3, 1], [1, 2, 4]).tolist()
-    [1.0, 1.5, 2.0]
-
-    Correct modes only, in 8 samples of each of two problems (no correct sample in the second):
-
     >>> distinct_at_k([[3, 1], []], [1, 4, 8], n_samples=8).round(4).tolist()
     [[0.5, 1.4286, 2.0], [0.0, 0.0, 0.0]]
     """
@@ -109,24 +93,12 @@ def coverage_at_k(
 ) -> Any:
     """Share of all the modes there are that k samples find: `distinct_at_k` / ``n_modes``.
 
-    For tasks whose correct answers can be enumerated.
-
     Parameters
     ----------
     mode_counts, k, n_samples
-        As for `distinct_at_k`.
+        As for `distinct_at_k`, and so is the result.
     n_modes : int or array_like of int, shape (n_problems,)
         How many (correct) answers exist, at least as many as occurred.
-
-    Returns
-    -------
-    float or array
-        As for `distinct_at_k`, between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        As for `distinct_at_k`; ``n_modes`` is below 1 or below the number of modes that occurred.
 
     Examples
     --------
@@ -152,21 +124,9 @@ def two_modes_at_k(
 ) -> Any:
     """Give the chance that k samples hold at least two distinct modes, over all k-subsets.
 
-    Averaged over problems it is the share of problems which the model solves in more than one way.
-    Exactly one mode m is seen where all samples avoid the others but not m, so with c the sum of
-    the counts:
-
-        1 - C(n-c, k) / C(n, k) - sum over m of [C(n-c+n_m, k) - C(n-c, k)] / C(n, k)
-
-    Parameters
-    ----------
-    mode_counts, k, n_samples
-        As for `distinct_at_k`.
-
-    Returns
-    -------
-    float or array
-        As for `distinct_at_k`, between 0 and 1. The error is absolute, a few 1e-16.
+    Exactly one mode m is seen where all samples avoid the others but not m: with c the sum of the
+    counts, 1 - C(n-c, k) / C(n, k) - sum over m of [C(n-c+n_m, k) - C(n-c, k)] / C(n, k). The
+    error is absolute, a few 1e-16. Arguments as for `distinct_at_k`.
 
     Examples
     --------
@@ -195,8 +155,7 @@ def hill_number(
 ) -> Any:
     """Hill number of order q: the effective number of modes.
 
-    The number of equally frequent modes that would be as diverse. q = 0 counts modes, q = 1 is the
-    exponential of Shannon's entropy, q = 2 the inverse of the chance that two samples agree; the
+    The number of equally frequent modes that would be as diverse: Hill (1973), Ecology 54(2). The
     higher q, the less rare modes matter.
 
     Parameters
@@ -206,10 +165,12 @@ def hill_number(
     q : float
         Order, at least 0 (inf is allowed for naive).
     estimator : {"corrected", "naive"}
-        "corrected" aims at the distribution that the samples came from; there are estimators for
-        q = 0 (`chao1`), q = 1 (exponential of the Chao-Wang-Jost entropy, see `semantic_entropy`)
-        and q = 2, n(n-1) / sum n_m(n_m-1). "naive" takes the observed frequencies for the
-        distribution, and so is too low with few samples, most of all for small q.
+        "naive" takes the observed frequencies for the distribution that the samples came from,
+        and so is too low with few samples, most of all for small q. "corrected" aims at that
+        distribution (Chao et al. 2014, Ecological Monographs 84(1)): q = 0 is `chao1`, q = 1
+        the exponential of the Chao-Wang-Jost entropy (`semantic_entropy`), q = 2 is
+        n(n-1) / sum n_m(n_m-1), inf where no two samples agreed: average its inverse over
+        problems.
 
     Returns
     -------
@@ -221,28 +182,8 @@ def hill_number(
         A count is negative, missing or not whole; a problem has no samples; q is negative, or not
         0, 1 or 2 for "corrected".
 
-    Notes
-    -----
-    Corrected q = 2 is inf where no mode occurred twice: no pair of samples agreed, and so the data
-    put no upper bound on the number of modes. To average over problems, average the inverse and
-    take the inverse of that, as `passk_lab.stats.functional_summary` does.
-
-    References
-    ----------
-    1. Hill (1973), Diversity and Evenness: A Unifying Notation and Its Consequences, Ecology
-       54(2).
-    2. Chao et al. (2014), Rarefaction and extrapolation with Hill numbers, Ecological
-       Monographs 84(1) (estimators for q = 0, 1, 2).
-
     Examples
     --------
-    >>> [hill_number([5, 5], q, "naive") for q in (0, 1, 2)]
-    [2.0, 2.0, 2.0]
-    >>> [round(hill_number([6, 2, 1, 1], q), 3) for q in (0, 1, 2)]
-    [5.8, 3.943, 2.812]
-
-    Several problems:
-
     >>> hill_number([[6, 2, 1, 1], [10], [1, 1]], 2).round(3).tolist()
     [2.812, 1.0, inf]
     """
@@ -267,29 +208,8 @@ def chao1(mode_counts: Counts) -> Any:
     """Chao1: a lower bound for the number of modes, unseen ones included.
 
     S + (n-1)/n f1² / (2 f2), with S modes seen, f1 of them once and f2 twice; where f2 = 0,
-    S + (n-1)/n f1 (f1-1) / 2.
-
-    Parameters
-    ----------
-    mode_counts
-        As for `distinct_at_k`.
-
-    Returns
-    -------
-    float or array, shape (n_problems,)
-
-    Notes
-    -----
-    Some programs leave the factor (n-1)/n out, or use the bias-corrected f1 (f1-1) / (2 (f2+1)) for
-    all f2. As it is here, `chao1`, `good_turing_coverage` and the Chao-Wang-Jost entropy rest on
-    one estimate of what is unseen, and a single sample gives 1.
-
-    References
-    ----------
-    1. Chao (1984), Nonparametric Estimation of the Number of Classes in a Population,
-       Scandinavian Journal of Statistics 11(4).
-    2. Chao et al. (2014), Rarefaction and extrapolation with Hill numbers, Ecological
-       Monographs 84(1).
+    S + (n-1)/n f1 (f1-1) / 2: Chao (1984), Scandinavian Journal of Statistics 11(4). Some programs
+    leave the factor (n-1)/n out. Arguments and result as for `hill_number`.
 
     Examples
     --------
@@ -308,35 +228,17 @@ def good_turing_coverage(
     Parameters
     ----------
     mode_counts
-        As for `distinct_at_k`.
+        As for `hill_number`, and so is the result.
     estimator : {"chao_jost", "turing"}
-        "turing" is Good and Turing's 1 - f1/n, with f1 modes seen once. "chao_jost" is the
-        improved 1 - f1/n (n-1) f1 / ((n-1) f1 + 2 f2), with f2 modes seen twice (for f2 = 0,
-        (f1-1) and 1 in place of f1 and f2 within the fraction, as in `chao1`).
-
-    Returns
-    -------
-    float or array, shape (n_problems,)
-        Between 0 and 1.
-
-    Notes
-    -----
-    Two samples at least are needed to say anything. From a single one "chao_jost" makes 1 and
-    "turing" 0.
-
-    References
-    ----------
-    1. Good (1953), The Population Frequencies of Species and the Estimation of Population
-       Parameters, Biometrika 40(3/4).
-    2. Chao and Jost (2012), Coverage-based rarefaction and extrapolation, Ecology 93(12),
-       equation 4a.
+        "turing" is 1 - f1/n, with f1 modes seen once: Good (1953), Biometrika 40(3/4).
+        "chao_jost" is 1 - f1/n (n-1) f1 / ((n-1) f1 + 2 f2), with f2 modes seen twice (for
+        f2 = 0, f1-1 and 1 in place of f1 and f2 within the fraction): Chao and Jost (2012),
+        Ecology 93(12), equation 4a.
 
     Examples
     --------
-    >>> good_turing_coverage([6, 2, 1, 1], "turing")
-    0.8
-    >>> good_turing_coverage([6, 2, 1, 1])
-    0.82
+    >>> good_turing_coverage([6, 2, 1, 1], "turing"), good_turing_coverage([6, 2, 1, 1])
+    (0.8, 0.82)
     """
     modes = _with_samples(mode_counts, "coverage")
     check_choice(estimator, ("chao_jost", "turing"), "estimator")
@@ -352,36 +254,17 @@ def semantic_entropy(
     """Entropy over the modes, in nats.
 
     "Semantic" where modes are clusters of one meaning (the ``answer`` column holds cluster
-    labels): the discrete semantic entropy, from sample counts rather than likelihoods.
+    labels): the discrete semantic entropy of Farquhar et al. (2024), Nature 630.
 
     Parameters
     ----------
     mode_counts
-        As for `distinct_at_k`.
+        As for `hill_number`, and so is the result.
     estimator : {"naive", "miller_madow", "chao_jost"}
         "naive", -sum p log p of the observed frequencies, is too low by about (S-1) / (2n) for S
-        modes; "miller_madow" adds that for the modes seen; "chao_jost" also estimates what the
-        unseen ones add, and mostly has the least bias.
-
-    Returns
-    -------
-    float or array, shape (n_problems,)
-        In nats.
-
-    Notes
-    -----
-    "chao_jost" with f1 modes seen once, f2 twice and A = 2 f2 / ((n-1) f1 + 2 f2) (for f2 = 0,
-    2 / ((n-1) (f1-1) + 2)):
-
-        sum n_m/n (ψ(n) - ψ(n_m)) + f1/n (1-A)^(1-n) [-log A - sum_{r=1}^{n-1} (1-A)^r / r]
-
-    References
-    ----------
-    1. Farquhar et al. (2024), Detecting hallucinations in large language models using semantic
-       entropy, Nature 630.
-    2. Miller (1955), Note on the Bias of Information Estimates.
-    3. Chao, Wang and Jost (2013), Entropy and the species accumulation curve, Methods in
-       Ecology and Evolution 4(11).
+        modes; "miller_madow" adds that for the modes seen (Miller 1955); "chao_jost" also
+        estimates what the unseen ones add, and mostly has the least bias (Chao, Wang and Jost
+        2013, Methods in Ecology and Evolution 4(11)).
 
     Examples
     --------
@@ -452,7 +335,10 @@ def _odds(n: Ints, once: Ints, twice: Ints) -> tuple[Ints, Ints]:
 
 
 def _chao_jost(modes: ModeCounts) -> Floats:
-    """Entropy of Chao, Wang and Jost (2013)."""
+    """Entropy of Chao, Wang and Jost (2013), with f1 modes seen once, f2 twice and A as in `_odds`.
+
+    sum n_m/n (ψ(n) - ψ(n_m)) + f1/n (1-A)^(1-n) [-log A - sum_{r=1}^{n-1} (1-A)^r / r]
+    """
     size = modes.total[modes.owner]
     seen = modes.add(modes.counts / size * (special.digamma(size) - special.digamma(modes.counts)))
     once = modes.seen(1)

@@ -1,19 +1,8 @@
 """Text diversity: how different the wording of the rollouts of one problem is.
 
-Which way each points, and what it needs:
-
-| function                 | more diverse | needs       | grows or falls with the number of texts |
-| ------------------------ | ------------ | ----------- | --------------------------------------- |
-| `distinct_n`             | higher       | an n-gram   | falls (new words get rare)              |
-| `ead`                    | higher       | an n-gram   | much less, that is its purpose          |
-| `ngram_diversity_score`  | higher       | n-grams     | falls                                   |
-| `self_bleu`              | lower        | two texts   | grows (more texts to match)             |
-| `rouge_l_homogenisation` | lower        | two texts   | not in the mean: an average over pairs  |
-| `self_repetition`        | lower        | two texts   | grows                                   |
-| `compression_ratio`      | lower        | a character | grows, and with the length of the texts |
-
-So compare runs at an equal number of texts, as `passk_lab.stats.ngram_summary` does. All raise a
-ValueError where something is no text, and where they are undefined: there they need more.
+All but ROUGE-L change with the number of texts: compare runs at an equal number, as
+`passk_lab.stats.ngram_summary` does. All raise a ValueError where something is no text, and where
+they are undefined: there they need more.
 """
 
 from __future__ import annotations
@@ -58,6 +47,8 @@ _BLOCK = 1 << 22  # pairs of texts held at once
 def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = "words") -> float:
     """Share of distinct n-grams among all n-grams of the texts.
 
+    Li et al. (2016), A Diversity-Promoting Objective Function for Neural Conversation Models.
+
     Parameters
     ----------
     texts : sequence of str or Texts
@@ -75,11 +66,6 @@ def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = 
     ------
     ValueError
         There is no text, something is no text, or no text has n tokens.
-
-    References
-    ----------
-    1. Li et al. (2016), A Diversity-Promoting Objective Function for Neural Conversation
-       Models, NAACL.
 
     Examples
     --------
@@ -100,28 +86,16 @@ def ead(
 ) -> float:
     """Expectation-adjusted distinct: distinct n-grams by how many chance alone would give.
 
-    N / (V (1 - (1 - 1/V)^C)), with N of C n-grams distinct and V of them possible: 1 if n-grams
-    were drawn evenly from all V.
+    N / (V (1 - (1 - 1/V)^C)), with N of C n-grams distinct and V of them possible: Liu et al.
+    (2022), Rethinking and Refining the Distinct Metric. 1 if n-grams were drawn evenly from all V.
 
     Parameters
     ----------
     texts, n, tokenizer
         As for `distinct_n`.
     vocabulary_size : float
-        V, the same for all that is compared; at infinity this is `distinct_n`.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        As for `distinct_n`; V is below the number of distinct n-grams.
-
-    References
-    ----------
-    1. Liu et al. (2022), Rethinking and Refining the Distinct Metric, ACL.
+        V, the same for all that is compared, and no less than N; at infinity this is
+        `distinct_n`.
 
     Examples
     --------
@@ -150,22 +124,8 @@ def ngram_diversity_score(
 ) -> float:
     """Sum of `distinct_n` over n = 1 to ``max_order``.
 
-    N-grams don't reach across texts, other than in programs that join the texts first.
-
-    Parameters
-    ----------
-    texts, tokenizer
-        As for `distinct_n`.
-    max_order : int
-
-    Returns
-    -------
-    float
-        Up to ``max_order``.
-
-    References
-    ----------
-    1. Meister et al. (2023), Locally Typical Sampling, TACL.
+    Meister et al. (2023), Locally Typical Sampling. N-grams don't reach across texts, other than in
+    programs that join the texts first. ``texts, tokenizer`` as for `distinct_n`.
 
     Examples
     --------
@@ -189,7 +149,8 @@ def self_bleu(
 ) -> Any:
     """Mean BLEU of each text with all others as references.
 
-    The defaults are those of sacrebleu's ``sentence_bleu``; its value is 100 times ours.
+    Zhu et al. (2018), Texygen. The defaults are those of sacrebleu's ``sentence_bleu``, whose value
+    is 100 times ours; an empty text scores 0.
 
     Parameters
     ----------
@@ -215,21 +176,8 @@ def self_bleu(
     float or array, shape (n_texts,)
         From 0 to 1; 1 if all texts are equal and not empty.
 
-    Notes
-    -----
-    An empty text scores 0, as in sacrebleu, even beside other empty ones. N-grams are counted once
-    for all: a count is clipped at the largest among the other texts, which is the largest of all
-    or, for the one text that has it, the second largest.
-
-    References
-    ----------
-    1. Zhu et al. (2018), Texygen: A Benchmarking Platform for Text Generation Models, SIGIR.
-    2. Post (2018), A Call for Clarity in Reporting BLEU Scores, WMT.
-
     Examples
     --------
-    >>> round(self_bleu(["the cat sat on the mat", "the cat sat on a mat", "no cat here"]), 4)
-    0.3919
     >>> self_bleu(["a b c d", "a b c d", "x y"], average=False).round(3).tolist()
     [1.0, 1.0, 0.0]
     """
@@ -259,33 +207,22 @@ def self_bleu(
 
 @metric("tokens", "rouge_l", better="lower", extra="text")
 def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = "words") -> float:
-    """Mean ROUGE-L of all pairs of texts.
+    """Mean ROUGE-L of all pairs of texts. Needs rapidfuzz, from the extra ``text``.
 
-    2 L / (m + n) for texts of m and n tokens, L the length of their longest common subsequence.
-    Needs rapidfuzz, from the extra ``text``.
+    2 L / (m + n) for texts of m and n tokens, L the length of their longest common subsequence:
+    Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity? Two empty
+    texts count as equal. For the values of the rouge-score package pass the tokenizer
+    ``lambda text: re.findall("[a-z0-9]+", text.lower())``.
 
     Parameters
     ----------
-    texts : sequence of str or Texts
-        At least two.
-    tokenizer : str or callable
-        See `passk_lab.metrics.tokenizers`.
+    texts, tokenizer
+        As for `self_bleu`.
 
     Returns
     -------
     float
         From 0 to 1.
-
-    Notes
-    -----
-    Two empty texts count as equal, 1, an empty and another one as 0. The rouge-score package
-    lowercases and drops every sign other than a-z and 0-9; for its values pass
-    ``lambda text: re.findall("[a-z0-9]+", text.lower())``.
-
-    References
-    ----------
-    1. Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity?,
-       ICLR.
 
     Examples
     --------
@@ -321,24 +258,9 @@ def self_repetition(
 ) -> float:
     """Mean over texts of log(1 + how often its n-grams occur in other texts).
 
-    An n-gram that k other texts hold counts k times, however often each of them, or the text
-    itself, repeats it. Texts of fewer than n tokens contribute 0.
-
-    Parameters
-    ----------
-    texts : sequence of str or Texts
-        At least two.
-    n, tokenizer
-        As for `distinct_n`.
-
-    Returns
-    -------
-    float
-        0 if no n-gram is shared.
-
-    References
-    ----------
-    1. Salkar et al. (2022), Self-Repetition in Abstractive Neural Summarizers, AACL-IJCNLP.
+    Salkar et al. (2022), Self-Repetition in Abstractive Neural Summarizers. An n-gram that k other
+    texts hold counts k times, however often each of them, or the text itself, repeats it. 0 if no
+    n-gram is shared. Two texts at least; arguments as for `distinct_n`.
 
     Examples
     --------
@@ -360,28 +282,25 @@ def compression_ratio(
 ) -> float:
     """Bytes of the joined texts by bytes compressed.
 
+    Shaib et al. (2024), Standardizing the Measurement of Text Diversity. Below 1 for short texts,
+    for gzip's own 20 bytes count.
+
     Parameters
     ----------
     texts : sequence of str
-        Joined in this order. gzip sees repetitions within 32 KiB only, so that in long texts it
-        misses those of distant ones; zstd sees megabytes.
+        Joined in this order, by ``separator``.
     algorithm : {"gzip", "zstd"}
-        gzip at level 9; zstd at level 19, which needs zstandard or Python 3.14.
-    separator : str
+        gzip at level 9, which sees repetitions within 32 KiB only; zstd at level 19, which sees
+        megabytes and needs zstandard or Python 3.14.
 
     Returns
     -------
     float
-        Below 1 for short texts, for gzip's own 20 bytes count.
 
     Raises
     ------
     ValueError
         There is no text, all texts are empty, the algorithm is unknown or not there.
-
-    References
-    ----------
-    1. Shaib et al. (2024), Standardizing the Measurement of Text Diversity.
 
     Examples
     --------

@@ -1,10 +1,7 @@
 """pass@k and its relatives: arrays in, arrays out.
 
-All draw k of a problem's n samples without replacement. Arguments broadcast like numpy's, each
-distinct combination is computed once, and results are exact to 1e-12 relative or better, also
-where they are near 0 or 1.
-
-The probability that pass@k misses, 1 - pass@k, has no function of its own: it is
+All draw k of a problem's n samples without replacement and are exact to 1e-12 relative or better,
+also near 0 and 1. What pass@k misses, 1 - pass@k, is
 ``pass_hat_k(n_samples, n_samples - n_correct, k)``, exact also where pass@k rounds to 1.
 """
 
@@ -48,7 +45,8 @@ __all__ = [
 def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Unbiased pass@k: the chance that at least one of k samples is correct.
 
-    1 - C(n-c, k) / C(n, k), the mean over all k-subsets of the n samples.
+    1 - C(n-c, k) / C(n, k): Chen et al. (2021), arXiv:2107.03374, equation 1. For k > n see
+    `passk_lab.stats.extrapolate.extrapolate_pass_at_k`.
 
     Parameters
     ----------
@@ -66,27 +64,9 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
     ValueError
         A number is out of its range, not whole or missing; the message names the place.
 
-    See Also
-    --------
-    - `passk_lab.pass_at_k_curve`: the mean over problems, with intervals, from a rollouts table.
-    - `passk_lab.stats.extrapolate.extrapolate_pass_at_k`: for k > n.
-
-    References
-    ----------
-    1. Chen et al. (2021), Evaluating Large Language Models Trained on Code,
-       arXiv:2107.03374, equation 1.
-
     Examples
     --------
-    >>> pass_at_k(10, 3, 1)
-    0.3
-    >>> pass_at_k([10, 10, 20], [0, 3, 20], 4).round(4).tolist()
-    [0.0, 0.8333, 1.0]
-
-    Problems down, k across:
-
-    >>> import numpy as np
-    >>> pass_at_k(10, np.array([[1], [5]]), [1, 2, 10]).round(4).tolist()
+    >>> pass_at_k(10, [[1], [5]], [1, 2, 10]).round(4).tolist()  # problems down, k across
     [[0.1, 0.2, 1.0], [0.5, 0.7778, 1.0]]
     """
     return over_distinct(_pass, n_samples, n_correct, k)
@@ -96,18 +76,7 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
 def pass_hat_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Unbiased pass^k: the chance that all k samples are correct, C(c, k) / C(n, k).
 
-    Parameters
-    ----------
-    n_samples, n_correct, k : array_like of int
-        As for `pass_at_k`.
-
-    Returns
-    -------
-    float or array of float
-
-    References
-    ----------
-    1. Yao et al. (2024), tau-bench, arXiv:2406.12045, section 4.
+    Yao et al. (2024), arXiv:2406.12045, section 4. Arguments and result as for `pass_at_k`.
 
     Examples
     --------
@@ -123,28 +92,14 @@ def g_pass_at_k(
 ) -> Any:
     """G-pass@k(tau): the chance that at least ceil(tau k) of k samples are correct.
 
-    The tail of a hypergeometric law. tau -> 0 gives pass@k, tau = 1 gives pass^k.
+    Liu et al. (2024), arXiv:2412.13147, equation 4. tau -> 0 gives pass@k, tau = 1 pass^k.
 
     Parameters
     ----------
     n_samples, n_correct, k : array_like of int
-        As for `pass_at_k`.
+        As for `pass_at_k`, and so is the result.
     tau : float
         Share of the k samples that must be correct, 0 < tau <= 1.
-
-    Returns
-    -------
-    float or array of float
-
-    Raises
-    ------
-    ValueError
-        As for `pass_at_k`; tau out of its range.
-
-    References
-    ----------
-    1. Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
-       equation 4.
 
     Examples
     --------
@@ -161,26 +116,9 @@ def g_pass_at_k(
 def mg_pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """mG-Pass@k: G-Pass@k(tau) averaged over tau from 1/2 to 1.
 
-    2/k times the sum of G-Pass@k(i/k) over i = ceil(k/2) + 1, ..., k. High where most problems are
-    solved nearly always. At most 1 for even k and 1 - 1/k for odd ones; 0 at k = 1.
-
-    Parameters
-    ----------
-    n_samples, n_correct, k : array_like of int
-        As for `pass_at_k`.
-
-    Returns
-    -------
-    float or array of float
-
-    Notes
-    -----
-    With X of k samples correct, the sum is the mean of max(X - ceil(k/2), 0).
-
-    References
-    ----------
-    1. Liu et al. (2024), Are Your LLMs Capable of Stable Reasoning?, arXiv:2412.13147,
-       equation 5.
+    2/k times the sum of G-Pass@k(i/k) over i = ceil(k/2) + 1, ..., k, which is the mean of
+    max(X - ceil(k/2), 0) with X of k samples correct: Liu et al. (2024), arXiv:2412.13147,
+    equation 5. At most 1 for even k and 1 - 1/k for odd ones. Arguments as for `pass_at_k`.
 
     Examples
     --------
@@ -204,29 +142,15 @@ def bayes_pass_at_k(
 ) -> Any:
     """Posterior mean of pass@k, 1 - E (1 - p)^k with p ~ Beta(a + c, b + n - c).
 
-    Not unbiased, but defined for k > n, and never exactly 0 or 1.
+    Hariri et al. (2025), arXiv:2510.04265. Not unbiased, but never exactly 0 or 1.
 
     Parameters
     ----------
     n_samples, n_correct, k : array_like of int
-        As for `pass_at_k`, except that k may exceed n and n may be 0.
+        As for `pass_at_k`, and so is the result; but k may exceed n, and n may be 0.
     prior : (float, float)
         a and b of the Beta prior on a problem's accuracy, both positive. (1, 1) is uniform,
         (0.5, 0.5) Jeffreys'.
-
-    Returns
-    -------
-    float or array of float
-
-    Raises
-    ------
-    ValueError
-        As for `pass_at_k`; a prior that is not positive.
-
-    References
-    ----------
-    1. Hariri et al. (2025), Don't Pass@k: A Bayesian Framework for Large Language Model
-       Evaluation, arXiv:2510.04265.
 
     Examples
     --------
@@ -251,15 +175,13 @@ def _pass(n: Floats, c: Floats, k: Floats) -> Floats:
 def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """Accuracy of best-of-k: the chance that the highest-scored of k samples is correct.
 
-    Exact over all k-subsets by order statistics; of samples with equal scores, each is as likely
-    to be taken.
+    Exact over all k-subsets; of samples with equal scores, each is as likely to be taken.
 
     Parameters
     ----------
     scores : array_like, shape (n,) or (n_problems, n)
         A verifier's or reward model's score of each sample; higher is better.
     correct : array_like of bool, same shape
-        Whether each sample is correct.
     k : int or sequence of int
         Samples drawn, 1 <= k <= n.
 
@@ -275,8 +197,6 @@ def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -
 
     Examples
     --------
-    A verifier that ranks one wrong sample highest:
-
     >>> best_of_k([0.9, 0.5, 0.1], [False, True, False], [1, 2, 3]).round(4).tolist()
     [0.3333, 0.3333, 0.0]
     """
@@ -295,27 +215,8 @@ def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -
 def max_at_k(scores: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     """max@k: the expected highest score among k samples, exact over all k-subsets.
 
-    Parameters
-    ----------
-    scores : array_like, shape (n,) or (n_problems, n)
-        A score or reward of each sample. With scores of 0 and 1 this is pass@k.
-    k : int or sequence of int
-        Samples drawn, 1 <= k <= n.
-
-    Returns
-    -------
-    float or array
-        In the unit of the scores; shapes as for `best_of_k`.
-
-    Raises
-    ------
-    ValueError
-        A score is missing or infinite, k is out of range.
-
-    References
-    ----------
-    1. Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201,
-       section 3 (max_g@k).
+    Walder and Karkhanis (2025), arXiv:2505.15201, section 3 (max_g@k). With scores of 0 and 1 this
+    is pass@k. Arguments as for `best_of_k`; the result is in the unit of the scores.
 
     Examples
     --------
@@ -373,14 +274,14 @@ def maj_at_k(
 ) -> Any:
     """maj@k of one problem: the chance that the most frequent answer of k samples is correct.
 
-    Of answers equally frequent in a draw, each is as likely to be taken.
+    Wang et al. (2023), arXiv:2203.11171. Of answers equally frequent in a draw, each is as likely
+    to be taken.
 
     Parameters
     ----------
     mode_counts : array_like of int, shape (n_modes,)
         How often each distinct answer occurred among the samples.
     mode_correct : array_like of bool, shape (n_modes,)
-        Whether each of these answers is correct.
     k : int or sequence of int
         Samples drawn without replacement, 1 <= k <= n.
     n_samples : int, optional
@@ -406,15 +307,8 @@ def maj_at_k(
     ValueError
         Shapes differ, a count is negative or not whole, k is out of range.
 
-    References
-    ----------
-    1. Wang et al. (2023), Self-Consistency Improves Chain of Thought Reasoning in Language
-       Models, arXiv:2203.11171 (majority voting; maj@k as in Lewkowycz et al. 2022).
-
     Examples
     --------
-    The right answer is the most frequent one of six, but not by much:
-
     >>> maj_at_k([3, 2, 1], [True, False, False], [1, 3, 6]).round(4).tolist()
     [0.5, 0.6, 1.0]
     """

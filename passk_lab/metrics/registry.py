@@ -1,10 +1,8 @@
 """Every metric by name: what it needs, which way is better.
 
-A metric is a function of arrays under the decorator `metric`. Once it is there, Python
+A metric is a function of arrays under the decorator `metric`; by its name Python
 (`passk_lab.stats.metric_curve`), the command (``passk-lab report --metrics``), the page and the
-documentation know it by its name.
-
-What a metric needs decides what its function is called with:
+documentation know it. What it needs decides what its function is called with:
 
 | needs | arguments | columns of the rollouts |
 | --- | --- | --- |
@@ -55,30 +53,27 @@ class Metric:
 
     Attributes
     ----------
-    name : str
-    function : callable
-        See the module for its arguments.
-    needs : str
+    name, function, needs
+        See the module.
     at_k : bool
         It depends on the number of samples k drawn.
-    better : {"higher", "lower", "neither"}
-        Which way is more able, or more diverse.
     columns : tuple of str
         Columns of the rollouts table beside ``problem_id`` and ``correct``.
-    option : str or None
-        The argument that ``name:value`` sets, such as ``tau`` in ``g_pass_at_k:0.5``.
     says : str
         What it is, in one line.
     fixed : dict
         Arguments that this name sets.
-    of_means : callable or None
-        The metric is a function of means over problems, not a mean itself: ``function`` gives each
-        problem's parts on a last axis, and this turns their means (parts on the last axis) into
-        the metric.
-    extra : str or None
-        The extra of the package that it needs; such metrics have to be asked for.
+    better : {"higher", "lower", "neither"}
+        Which way is more able, or more diverse.
+    option : str or None
+        The argument that ``name:value`` sets, such as ``tau`` in ``g_pass_at_k:0.5``.
     harmonic : bool
         Problems are averaged by the harmonic mean: it is the inverse of a chance, which may be 0.
+    of_means : callable or None
+        Makes the metric of the means over problems of its parts (the last axis of both, and of
+        what ``function`` gives), for a metric that is no mean itself.
+    extra : str or None
+        The extra of the package that it needs; such metrics have to be asked for.
     """
 
     name: str
@@ -150,14 +145,8 @@ def metric(
     fixed : mapping, optional
         Arguments of the function that this name sets.
     **options
-        ``better`` ("higher" by default), ``columns`` (of "logprobs"; else they follow from
-        ``needs``), ``option, harmonic, of_means, extra``, and ``says`` (default: the first line of
-        the docstring): see `Metric`.
-
-    Returns
-    -------
-    callable
-        The decorator.
+        Further fields of `Metric`. Default: the columns follow from ``needs``, and ``says`` is the
+        first line of the docstring.
 
     Raises
     ------
@@ -170,9 +159,8 @@ def metric(
     ... def share_correct(n_samples, n_correct):
     ...     \"\"\"Share of the samples that are correct.\"\"\"
     ...     return n_correct / n_samples
-    >>> METRICS["share_correct"].says
+    >>> METRICS.pop("share_correct").says
     'Share of the samples that are correct.'
-    >>> del METRICS["share_correct"]
     """
     if needs not in get_args(Need):
         raise ValueError(f"needs={needs!r} is none of {', '.join(get_args(Need))}")
