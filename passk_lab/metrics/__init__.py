@@ -3,7 +3,6 @@
 from passk_lab.metrics.coverage import (
     cover_at_tau,
     pass_at_k_auc,
-    scaled_sharpening_tax,
     sharpening_tax,
     solved_share,
     support_change,
@@ -101,7 +100,6 @@ __all__ = [
     "pass_at_k_auc",
     "pass_hat_k",
     "rouge_l_homogenisation",
-    "scaled_sharpening_tax",
     "self_bleu",
     "self_repetition",
     "semantic_entropy",

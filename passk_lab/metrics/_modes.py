@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,7 +52,7 @@ class ModeCounts:
         rows, one = split_rows(mode_counts, name)
         places = [name] if one else [f"{name}[{at}]" for at in range(len(rows))]
         arrays = [_whole_row(row, place) for row, place in zip(rows, places, strict=True)]
-        _, owner = owners(arrays)
+        owner = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
         counts = np.concatenate(arrays)
         if (counts < 0).any():
             at = int(np.argmax(counts < 0))
@@ -112,11 +112,16 @@ class ModeCounts:
 
     def shaped(self, values: Floats, k: npt.ArrayLike | None = None) -> Any:
         """Drop the axes of a single k and of a single problem."""
-        if k is not None and np.ndim(k) == 0:
-            values = values[:, 0]
-        if self.one:
-            values = values[0]
-        return float(values) if np.ndim(values) == 0 else values
+        return without_axes(values, self.one, k)
+
+
+def without_axes(values: Floats, one: bool, k: npt.ArrayLike | None = None) -> Any:
+    """Drop the axes of a single k and of a single problem."""
+    if k is not None and np.ndim(k) == 0:
+        values = values[:, 0]
+    if one:
+        values = values[0]
+    return float(values) if np.ndim(values) == 0 else values
 
 
 def split_rows(values: Any, name: str) -> tuple[list[Any], bool]:
@@ -148,12 +153,6 @@ def _whole_row(row: Any, name: str) -> Ints:
     if array.ndim != 1:
         raise ValueError(f"{name} has {array.ndim} dimensions; each problem needs one")
     return whole_numbers(array, name)
-
-
-def owners(rows: Sequence[Any]) -> tuple[Ints, Ints]:
-    """Give the length of each row, and for each entry of all rows its row."""
-    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-    return lengths, np.repeat(np.arange(len(rows)), lengths)
 
 
 def check_draws(k: npt.ArrayLike, n: Ints) -> Ints:
@@ -192,6 +191,11 @@ def rarefied(modes: ModeCounts, n: Ints, ks: Ints) -> Floats:
     pairs, place = distinct_rows(n[modes.owner], modes.counts)
     table = pass_at_k(pairs[:, 0], pairs[:, 1], ks[:, None])
     return np.stack([modes.add(row[place]) for row in table], axis=-1)
+
+
+def inverse(values: Floats) -> Floats:
+    """1 / values, inf for 0."""
+    return np.divide(1.0, values, out=np.full(values.shape, np.inf), where=values != 0)
 
 
 def hill_of_shares(p: Floats, q: float, owner: Ints | None = None, n_problems: int = 1) -> Floats:

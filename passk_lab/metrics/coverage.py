@@ -27,7 +27,6 @@ from passk_lab.metrics.registry import metric
 __all__ = [
     "cover_at_tau",
     "pass_at_k_auc",
-    "scaled_sharpening_tax",
     "sharpening_tax",
     "solved_share",
     "support_change",
@@ -103,36 +102,11 @@ def sharpening_tax(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k_max: np
     [0.0, 0.75, 0.7429, 0.0]
     """
 
+    # The miss m_k falls by m_k c / (n - k) to the next k: summed, all terms are positive.
     def rise(n: Floats, c: Floats, k: Floats, last: float) -> Floats:
         return np.where(k < last, k * c, 0.0) / np.maximum(n - k, 1) * np.exp(log_ratio(n, c, k))
 
     return over_distinct(_sum_over_k(rise), n_samples, n_correct, k_max, name="k_max")
-
-
-def scaled_sharpening_tax(tax: npt.ArrayLike, pass_at_1: npt.ArrayLike, k_max: int) -> Any:
-    """Sharpening tax as a share of the largest that pass@1 allows: A / ((K - 1) (1 - pass@1)).
-
-    Parameters
-    ----------
-    tax, pass_at_1 : array_like of float
-        Means over problems of `sharpening_tax` and pass@1: the ratio is one of means.
-    k_max : int
-        K of ``tax``, at least 2.
-
-    Returns
-    -------
-    float or array of float
-        0 to 1; NaN where pass@1 is 1, which leaves nothing to scale by.
-
-    Examples
-    --------
-    >>> scaled_sharpening_tax(0.75, 0.25, 4)
-    0.3333333333333333
-    """
-    if k_max < 2:
-        raise ValueError(f"k_max={k_max} must be at least 2")
-    largest = (k_max - 1) * (1 - np.asarray(pass_at_1, dtype=np.float64))
-    return _ratio(np.asarray(tax, dtype=np.float64), largest)
 
 
 @metric("counts", "scaled_sharpening_tax", better="neither",
@@ -253,12 +227,9 @@ def _some_samples(
 
 def _solved(values: npt.ArrayLike, name: str) -> Floats:
     marks = np.asarray(values)
-    if marks.ndim != 1 or not np.issubdtype(marks.dtype, np.number) | (marks.dtype.kind == "b"):
+    if marks.ndim != 1 or marks.dtype.kind not in "biuf" or not ((marks >= 0) & (marks <= 1)).all():
         raise ValueError(f"{name}_solved must hold a boolean or a chance for each problem")
-    chances = marks.astype(np.float64)
-    if not ((chances >= 0) & (chances <= 1)).all():
-        raise ValueError(f"{name}_solved must hold a boolean or a chance for each problem")
-    return chances
+    return marks.astype(np.float64)
 
 
 def _ratio(part: Any, whole: Any, otherwise: float = np.nan) -> Any:

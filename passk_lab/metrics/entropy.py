@@ -13,11 +13,11 @@ divide by, there is no sample, or shapes differ.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab.metrics._counts import refuse
+from passk_lab.metrics._hypergeometric import Floats
 from passk_lab.metrics.registry import metric
 
 __all__ = [
@@ -27,8 +27,6 @@ __all__ = [
     "sequence_entropy",
     "sequence_entropy_from_tokens",
 ]
-
-Floats = npt.NDArray[np.float64]
 
 
 @metric("logprobs", columns=("logprob",), better="neither")
@@ -169,13 +167,13 @@ def _mean_and_error(values: Floats) -> tuple[float, float]:
 
 def _surprisals(logprob: npt.ArrayLike) -> Floats:
     array = _vector(logprob, "logprob")
-    _refuse(array > 1e-4, array, "logprob", "; a log-probability must not be positive")
+    refuse(array > 1e-4, "logprob", array, "is positive; a log-probability must not be")
     return np.maximum(-array, 0.0)
 
 
 def _entropies(token_entropy: npt.ArrayLike) -> Floats:
     array = _vector(token_entropy, "token_entropy")
-    _refuse(array < -1e-4, array, "token_entropy", "; it must not be negative")
+    refuse(array < -1e-4, "token_entropy", array, "must not be negative")
     return np.maximum(array, 0.0)
 
 
@@ -183,9 +181,9 @@ def _lengths(n_tokens: npt.ArrayLike, size: int, least: int = 1) -> Floats:
     array = _vector(n_tokens, "n_tokens")
     if len(array) != size:
         raise ValueError(f"n_tokens has {len(array)} entries; give one for each of {size} samples")
-    by_none = ", and nothing can be divided by it; count the end token, or drop the sample"
-    whole = array.astype(np.int64)
-    _refuse(array < least, whole, "n_tokens", by_none if least else "; it must not be negative")
+    by_none = "leaves nothing to divide by; count the end token, or drop the sample"
+    rule = by_none if least else "must not be negative"
+    refuse(array < least, "n_tokens", array.astype(np.int64), rule)
     return array
 
 
@@ -193,11 +191,6 @@ def _vector(values: npt.ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must have shape (n_samples,), not {array.shape}")
-    _refuse(~np.isfinite(array), array, name, "; save it with the rollout, or drop the sample")
+    rule = "is not finite; save it with the rollout, or drop the sample"
+    refuse(~np.isfinite(array), name, array, rule)
     return array
-
-
-def _refuse(bad: npt.NDArray[np.bool_], values: npt.NDArray[Any], name: str, rule: str) -> None:
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(f"{name}[{at}] is {values[at]}{rule}")

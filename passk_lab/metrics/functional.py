@@ -24,6 +24,7 @@ from passk_lab.metrics._modes import (
     check_draws,
     distinct_rows,
     hill_of_shares,
+    inverse,
     rarefied,
 )
 from passk_lab.metrics.passk import pass_at_k, pass_hat_k
@@ -135,7 +136,14 @@ def two_modes_at_k(
     """
     modes = ModeCounts.of(mode_counts)
     n = modes.samples(n_samples)
-    return modes.shaped(_two_modes(modes, n, check_draws(k, n)), k)
+    ks = check_draws(k, n)
+    others = n - modes.total
+    triples, place = distinct_rows(n[modes.owner], others[modes.owner], modes.counts)
+    size, rest, count = triples.T
+    alone = pass_hat_k(size, rest + count, ks[:, None]) - pass_hat_k(size, rest, ks[:, None])
+    single = np.stack([modes.add(row[place]) for row in alone], axis=-1)
+    found = pass_at_k(n[:, None], modes.total[:, None], ks) - single
+    return modes.shaped(np.clip(found, 0.0, 1.0), k)
 
 
 @metric("correct", "hill_0_naive", {"q": 0, "estimator": "naive"},
@@ -200,7 +208,8 @@ def hill_number(
     if order == 1:
         return modes.shaped(np.exp(_chao_jost(modes)))
     if order == 2:
-        return modes.shaped(inverse(_agreement(modes)))
+        pairs = np.maximum(modes.total * (modes.total - 1), 1)
+        return modes.shaped(inverse(modes.add(modes.counts * (modes.counts - 1)) / pairs))
     raise ValueError(f"q={q} has no corrected estimator here, only 0, 1 and 2; take 'naive'")
 
 
@@ -244,7 +253,9 @@ def good_turing_coverage(
     check_choice(estimator, ("chao_jost", "turing"), "estimator")
     if estimator == "turing":
         return modes.shaped(1 - modes.seen(1) / modes.total)
-    return modes.shaped(_coverage(modes))
+    once = modes.seen(1)
+    unseen, seen = _odds(modes.total, once, modes.seen(2))
+    return modes.shaped(1 - once / modes.total * (unseen / (unseen + seen)))
 
 
 def semantic_entropy(
@@ -279,7 +290,8 @@ def semantic_entropy(
     if estimator == "chao_jost":
         return modes.shaped(_chao_jost(modes))
     unseen = (modes.observed - 1) / (2 * modes.total) if estimator == "miller_madow" else 0.0
-    return modes.shaped(_plug_in(modes) + unseen)
+    p = modes.counts / modes.total[modes.owner]
+    return modes.shaped(modes.add(p * -np.log(p)) + unseen)
 
 
 # --- Estimators, one value a problem ---
@@ -296,36 +308,10 @@ def _with_samples(mode_counts: Counts, what: str) -> ModeCounts:
     return modes
 
 
-def _two_modes(modes: ModeCounts, n: Ints, ks: Ints) -> Floats:
-    others = n - modes.total
-    triples, place = distinct_rows(n[modes.owner], others[modes.owner], modes.counts)
-    size, rest, count = triples.T
-    alone = pass_hat_k(size, rest + count, ks[:, None]) - pass_hat_k(size, rest, ks[:, None])
-    single = np.stack([modes.add(row[place]) for row in alone], axis=-1)
-    return np.clip(pass_at_k(n[:, None], modes.total[:, None], ks) - single, 0.0, 1.0)
-
-
-def _plug_in(modes: ModeCounts) -> Floats:
-    p = modes.counts / modes.total[modes.owner]
-    return modes.add(p * -np.log(p))
-
-
-def _agreement(modes: ModeCounts) -> Floats:
-    """Unbiased chance that two samples are of one mode; 0 where there is one sample only."""
-    pairs = np.maximum(modes.total * (modes.total - 1), 1)
-    return modes.add(modes.counts * (modes.counts - 1)) / pairs
-
-
 def _chao1(modes: ModeCounts) -> Floats:
     once, twice = modes.seen(1), modes.seen(2)
     unseen = np.where(twice > 0, once**2 / np.maximum(2 * twice, 1), once * (once - 1) / 2)
     return modes.observed + (modes.total - 1) / modes.total * unseen
-
-
-def _coverage(modes: ModeCounts) -> Floats:
-    once = modes.seen(1)
-    unseen, seen = _odds(modes.total, once, modes.seen(2))
-    return 1 - once / modes.total * (unseen / (unseen + seen))
 
 
 def _odds(n: Ints, once: Ints, twice: Ints) -> tuple[Ints, Ints]:
@@ -362,8 +348,3 @@ def _unseen_entropy(n: Ints, once: Ints, twice: Ints) -> Floats:
     ratio = np.exp(log_z) / -np.expm1(log_z - x / n[:, None])
     total = 0.2 * (ratio @ (x * np.exp(-x))) / n
     return np.where(a[:, 0] > 0, total, 0.0)
-
-
-def inverse(values: Floats) -> Floats:
-    """1 / values, inf for 0."""
-    return np.divide(1.0, values, out=np.full(values.shape, np.inf), where=values != 0)

@@ -207,11 +207,12 @@ def self_bleu(
 
 @metric("tokens", "rouge_l", better="lower", extra="text")
 def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = "words") -> float:
-    """Mean ROUGE-L of all pairs of texts. Needs rapidfuzz, from the extra ``text``.
+    """Mean ROUGE-L of all pairs of texts.
 
     2 L / (m + n) for texts of m and n tokens, L the length of their longest common subsequence:
-    Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity? Two empty
-    texts count as equal. For the values of the rouge-score package pass the tokenizer
+    Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity? Needs
+    rapidfuzz, from the extra ``text``. Two empty texts count as equal. For the values of the
+    rouge-score package pass the tokenizer
     ``lambda text: re.findall("[a-z0-9]+", text.lower())``.
 
     Parameters

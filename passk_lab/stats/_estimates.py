@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.metrics.functional import inverse
+from passk_lab.metrics._modes import inverse
 from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import ProblemValues
 

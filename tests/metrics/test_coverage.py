@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passk_lab.metrics import pass_at_k
+from passk_lab.metrics import METRICS, pass_at_k
 from passk_lab.metrics.coverage import (
     cover_at_tau,
     pass_at_k_auc,
-    scaled_sharpening_tax,
     sharpening_tax,
     solved_share,
     support_change,
@@ -108,14 +107,16 @@ def test_bounds(numbers):
     tax = sharpening_tax(n, c, last)
     assert 0 <= tax <= (last - 1) * (end - first) + 1e-12
     if last > 1 and c < n:
-        assert 0 <= scaled_sharpening_tax(tax, first, last) <= 1 + 1e-12
+        assert tax <= (last - 1) * (1 - first) + 1e-12
 
 
 def test_scaled_tax_is_a_ratio_of_means():
     n, c = 16, np.array([0, 1, 4, 16])
+    scaled = METRICS["scaled_sharpening_tax"]
     tax, first = sharpening_tax(n, c, 8).mean(), pass_at_k(n, c, 1).mean()
-    assert scaled_sharpening_tax(tax, first, 8) == pytest.approx(tax / (7 * (1 - first)))
-    assert np.isnan(scaled_sharpening_tax([0.0, 1.0], [1.0, 0.5], 3)).tolist() == [True, False]
+    assert scaled.of_means(scaled(n, c, 8).mean(axis=0)) == pytest.approx(tax / (7 * (1 - first)))
+    certain = scaled.of_means(scaled(4, [4, 2], 3))
+    assert np.isnan(certain).tolist() == [True, False]
 
 
 def test_solved_shares():
@@ -173,7 +174,6 @@ def test_broadcasting(function, last):
         (lambda: solved_share(4, 1.5, "never"), "n_correct=1.5 is not a whole"),
         (lambda: pass_at_k_auc(4, 2, 0), "k_max=0 must be at least 1"),
         (lambda: sharpening_tax([8, 4], 2, 8), r"k_max\[1\]=8 exceeds n_samples"),
-        (lambda: scaled_sharpening_tax(0.0, 0.5, 1), "k_max=1 must be at least 2"),
         (lambda: support_change([True], [True, False]), "give the same problems"),
         (lambda: support_change([1.5], [True]), "base_solved must hold a boolean"),
         (lambda: support_change([True], [[True]]), "run_solved must hold a boolean"),

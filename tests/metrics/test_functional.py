@@ -315,48 +315,36 @@ def utility(samples, k, p):
 
 @pytest.mark.parametrize("patience", [Fraction(4, 5), Fraction(1, 3), Fraction(1), Fraction(0)])
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 6])
-def test_utility_k_against_all_orders(k, patience):
+def test_utility_k_by_its_formula(k, patience):
     samples = list(zip(CLASSES, UTILITIES, strict=True))
     values = [float(value) for value in UTILITIES]
     found = utility_k(CLASSES, values, k, float(patience))
     assert found == pytest.approx(float(utility(samples, k, patience)), rel=1e-12)
-    orders = list(itertools.permutations(samples))
-    exact = sum(utility(order, k, patience) for order in orders) / len(orders)
-    found = utility_k(CLASSES, values, k, float(patience), order="random")
-    assert found == pytest.approx(float(exact), rel=1e-12)
 
 
-def test_distinct_k_in_the_given_and_in_random_order():
+def test_distinct_k_in_the_given_order():
     ks = range(1, 7)
-    given_order = [len(set(CLASSES[:k])) for k in ks]
-    assert distinct_k(CLASSES, ks).tolist() == given_order
-    sizes = list(Counter(CLASSES).values())
-    np.testing.assert_allclose(
-        distinct_k(CLASSES, ks, order="random"), distinct_at_k(sizes, ks), rtol=1e-15
-    )
+    assert distinct_k(CLASSES, ks).tolist() == [len(set(CLASSES[:k])) for k in ks]
 
 
 @pytest.mark.slow
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.data())
 def test_without_discount_utility_is_distinct_classes_per_sample(classes, data):
     k = data.draw(st.integers(1, len(classes)))
-    for order in ("given", "random"):
-        gained = utility_k(classes, np.ones(len(classes)), k, 1.0, order)
-        assert gained == pytest.approx(distinct_k(classes, k, order) / k, rel=1e-12)
+    gained = utility_k(classes, np.ones(len(classes)), k, 1.0)
+    assert gained == pytest.approx(distinct_k(classes, k) / k, rel=1e-12)
 
 
 def test_novelty_of_several_problems():
     classes = [CLASSES, [1, 1, 2], np.array(["x", "y", "x", "x"])]
     utilities = [[float(u) for u in UTILITIES], [1.0, 2.0, 3.0], np.array([0.5, 1, 0, 2])]
-    for order in ("given", "random"):
-        distinct = distinct_k(classes, [1, 3], order)
-        gained = utility_k(classes, utilities, [1, 3], order=order)
-        for row, (labels, values) in enumerate(zip(classes, utilities, strict=True)):
-            np.testing.assert_allclose(distinct[row], distinct_k(labels, [1, 3], order))
-            one = utility_k(labels, values, [1, 3], order=order)
-            np.testing.assert_allclose(gained[row], one, rtol=1e-14)
-        assert distinct_k(classes, 3, order).tolist() == distinct[:, 1].tolist()
-        assert utility_k(classes, utilities, 3, order=order).tolist() == gained[:, 1].tolist()
+    distinct = distinct_k(classes, [1, 3])
+    gained = utility_k(classes, utilities, [1, 3])
+    for row, (labels, values) in enumerate(zip(classes, utilities, strict=True)):
+        np.testing.assert_allclose(distinct[row], distinct_k(labels, [1, 3]))
+        np.testing.assert_allclose(gained[row], utility_k(labels, values, [1, 3]), rtol=1e-14)
+    assert distinct_k(classes, 3).tolist() == distinct[:, 1].tolist()
+    assert utility_k(classes, utilities, 3).tolist() == gained[:, 1].tolist()
 
 
 # --- Shapes and arguments ---
@@ -483,8 +471,6 @@ def test_bad_draws_are_refused(function, arguments, options, message):
         (lambda: distinct_k([["a"], []], 1), "problem 1 is empty"),
         (lambda: distinct_k([[{}]], 1), "labels"),
         (lambda: distinct_k(["a"], 2), "k=2 exceeds"),
-        (lambda: distinct_k(["a"], 1, "best"), "order='best'"),
-        (lambda: utility_k(["a"], [1.0], 1, order="best"), "order='best'"),
         (lambda: utility_k(["a"], [1.0], 1, patience=1.2), "patience=1.2"),
         (lambda: utility_k(["a"], [1.0], 1, patience=np.nan), "patience=nan"),
         (lambda: utility_k(["a", "b"], [1.0], 1), "one number for each sample"),
