@@ -10,7 +10,7 @@ import pandas as pd
 
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import interval, number
-from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, sampled_rows
+from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, forecast_rows
 
 __all__ = ["WEIGHTS", "Outlook", "outlook"]
 
@@ -71,7 +71,7 @@ def outlook(
         The scores don't fit the rollouts; see `passk_lab.teacher.forecast`.
     """
     how: ResamplingOptions = {"random_state": 0, **resampling}
-    rows = sampled_rows(expected_tilt(scores, rollouts), rollouts)
+    rows = forecast_rows(expected_tilt(scores, rollouts), rollouts)
     # Problems that no demonstration exists for can't be told about.
     rows = rows[rows["problem_id"].isin(scores["problem_id"].astype(str))]
     tables, lines = [], []

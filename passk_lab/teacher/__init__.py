@@ -10,11 +10,10 @@ from passk_lab.teacher.dynamics import (
 )
 from passk_lab.teacher.forecast import (
     TooFewSamples,
-    exact_rows,
     expected_tilt,
     forecast,
     forecast_problems,
-    sampled_rows,
+    forecast_rows,
 )
 from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.optimum import (
@@ -42,12 +41,12 @@ __all__ = [
     "count_slope_table",
     "decompose",
     "distillation_optimum",
-    "exact_rows",
     "expected_tilt",
     "fixed_points",
     "forecast",
     "forecast_generations",
     "forecast_problems",
+    "forecast_rows",
     "gap_slope",
     "mode_changes",
     "paired_counts",
@@ -56,7 +55,6 @@ __all__ = [
     "problem_decompositions",
     "rl_optimum",
     "rl_trajectory",
-    "sampled_rows",
     "self_distillation_optimum",
     "self_distillation_trajectory",
     "slope_table",

@@ -5,42 +5,35 @@ expected mutual information s(y) = E_c PCMI(y; c) (Proposition 2 of arXiv 2606.2
 1 / (1 + β') with a penalty β' to the base, and grows with the generations of a moving teacher).
 So the base's own rollouts, weighed by exp(λ s), are rollouts of the trained model. Where the
 weights leave too few effective samples, the forecast is refused.
-
-A forecast reads rows, each of which stands for some of the base's probability:
-``problem_id, answer, correct, log_mass, tilt``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
 from passk_lab.rollouts.table import validate_rollouts
-from passk_lab.stats.resampling import Resampling
-from passk_lab.teacher._arguments import (
-    RandomState,
-    check_choice,
-    refuse_row,
-    require_columns,
-    whole_ks,
-)
+from passk_lab.stats._estimates import mean_table
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.values import ProblemValues
+from passk_lab.teacher._arguments import check_choice, refuse_row, require_columns, whole_ks
 from passk_lab.teacher._modes import outcome
 from passk_lab.teacher._scores import ROLLOUT, checked_scores
 
 __all__ = [
     "TooFewSamples",
-    "exact_rows",
     "expected_tilt",
     "forecast",
     "forecast_problems",
-    "sampled_rows",
+    "forecast_rows",
 ]
 
 _DemoLaw = Literal["policy", "uniform", "probability"]
+_ROW = ["problem_id", "answer", "correct", "log_mass", "tilt"]
 
 
 class TooFewSamples(ValueError):
@@ -71,7 +64,6 @@ def expected_tilt(
     drop_self : bool
         Leave out pairs in which a rollout was shown itself, where there are others.
     allow_incorrect_demos : bool
-        Whether a demonstration may be an incorrect rollout.
 
     Returns
     -------
@@ -125,26 +117,33 @@ def _demo_probability(table: pd.DataFrame) -> pd.Series:
     return pd.Series(np.exp(logprob), index=table.index)
 
 
-def sampled_rows(tilts: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a forecast: every rollout of a problem stands for the same share of its base.
+def forecast_rows(
+    tilts: pd.DataFrame, rollouts: pd.DataFrame, policy: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Rows of a forecast, each of which stands for some of the base's probability.
 
     Parameters
     ----------
     tilts : DataFrame
         From `expected_tilt`.
     rollouts : DataFrame
-        The run that was scored. Rollouts without an answer, and problems without a demonstration,
-        keep tilt 0: training has none that says anything about them.
+        The run that was scored: every rollout of a problem stands for the same share. Rollouts
+        without an answer, and problems without a demonstration, keep tilt 0: training has none
+        that says anything about them.
+    policy : DataFrame, optional
+        ``problem_id, answer, logprob, tilt`` of every correct answer, scored. They take the place
+        of the correct rollouts; the wrong ones share the rest of the probability.
 
     Returns
     -------
     DataFrame
-        ``problem_id, answer, correct, log_mass`` (minus log n), ``tilt`` (nats).
+        ``problem_id, answer, correct, log_mass`` (log of the share), ``tilt`` (nats).
 
     Raises
     ------
     ValueError
-        A rollout with an answer, of a problem that was scored, has no tilt.
+        A rollout with an answer, of a problem that was scored, has no tilt; the policy lacks a
+        problem.
     """
     table = validate_rollouts(rollouts)
     known = tilts[[*ROLLOUT, "tilt"]].astype({"problem_id": table["problem_id"].dtype})
@@ -157,24 +156,10 @@ def sampled_rows(tilts: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
     )
     joined["log_mass"] = -np.log(joined.groupby("problem_id")["correct"].transform("size"))
     joined["tilt"] = joined["tilt"].fillna(0.0)
-    return joined[["problem_id", "answer", "correct", "log_mass", "tilt"]]
+    return joined[_ROW] if policy is None else _exact_rows(joined[_ROW], policy)
 
 
-def exact_rows(rows: pd.DataFrame, policy: pd.DataFrame) -> pd.DataFrame:
-    """Put all correct answers with their exact probabilities in place of the sampled ones.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        From `sampled_rows`; its wrong rows stay and share the rest of the probability.
-    policy : DataFrame
-        ``problem_id, answer, logprob, tilt``: every correct answer, scored.
-
-    Returns
-    -------
-    DataFrame
-        As `sampled_rows`.
-    """
+def _exact_rows(rows: pd.DataFrame, policy: pd.DataFrame) -> pd.DataFrame:
     require_columns(policy, ["problem_id", "answer", "logprob", "tilt"], "policy")
     if not (policy["logprob"].to_numpy(float) <= 0).all():
         raise ValueError("policy: column 'logprob' must hold log-probabilities, at most 0")
@@ -189,7 +174,7 @@ def exact_rows(rows: pd.DataFrame, policy: pd.DataFrame) -> pd.DataFrame:
     rest = (1 - wrong["problem_id"].map(accuracy)).clip(lower=1e-12)
     wrong = wrong.assign(log_mass=np.log(rest / count))
     right = right.assign(correct=True, log_mass=right["logprob"])
-    return pd.concat([right[rows.columns], wrong], ignore_index=True)
+    return pd.concat([right[_ROW], wrong], ignore_index=True)
 
 
 def forecast_problems(
@@ -202,7 +187,7 @@ def forecast_problems(
     Parameters
     ----------
     rows : DataFrame
-        From `sampled_rows` or `exact_rows`.
+        From `forecast_rows`.
     weights : sequence of float
         λ; 0 is the base itself, estimated in the same way as the others.
     k : int or sequence of int
@@ -214,15 +199,14 @@ def forecast_problems(
         One row a problem and weight: ``problem_id, weight, pass@<k> ..., distinct@<k> ...,
         effective_answers`` (NaN where no correct answer keeps probability), ``effective_samples``
         (Kish: (Σ w)² / Σ w², in rows of equal mass) and ``vetoed`` (rows with tilt -inf). From
-        samples, distinct@k counts answers that were seen: compare it with weight 0, not with other
-        estimates.
+        samples, distinct@k counts answers that were seen: compare it with weight 0 only.
 
     Raises
     ------
     ValueError
         A tilt is NaN or +inf, or all of a problem's are -inf; a weight is negative.
     """
-    require_columns(rows, ["problem_id", "answer", "correct", "log_mass", "tilt"], "rows")
+    require_columns(rows, _ROW, "rows")
     message = "rows: column 'tilt', row {row}: {0} is no tilt"
     refuse_row(~(rows["tilt"].to_numpy(float) < np.inf), message, rows[["tilt"]])
     ks = whole_ks(k)
@@ -259,9 +243,7 @@ def forecast(
     k: int | Sequence[int] = (1, 8, 64),
     min_effective: float = 8.0,
     max_poor: float = 0.2,
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: RandomState = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
     """Forecast means over problems, with intervals and the change from the base.
 
@@ -273,8 +255,8 @@ def forecast(
         A problem whose weights leave fewer effective samples is poor.
     max_poor : float
         A weight at which more than this share of the problems is poor is refused.
-    confidence, n_resamples, random_state
-        Of the bootstrap over problems.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -288,36 +270,26 @@ def forecast(
     TooFewSamples
         Too many problems are poor; a ValueError.
     """
-    bootstrap = Resampling(n_resamples, confidence, random_state)
     table = forecast_problems(rows, list(dict.fromkeys([0.0, *map(float, weights)])), k)
-    quantities = table.columns.drop(["problem_id", "weight", "vetoed"])
-    by_weight = {weight: part.set_index("problem_id") for weight, part in table.groupby("weight")}
-    records = []
+    values = table.drop(columns="vetoed").set_index(["weight", "problem_id"])
+    names = np.array([*values.columns] * 2, dtype=object)
+    groups = []
     for weight in map(float, weights):
-        part = by_weight[weight]
+        part = values.loc[weight]
         poor = float((part["effective_samples"] < min_effective).mean())
         if poor > max_poor:
             raise TooFewSamples(
                 f"weight {weight:g}: {poor:.0%} of the problems keep fewer than {min_effective:g} "
                 "effective samples; take a smaller weight or score more rollouts"
             )
-        for name in quantities:
-            row = _change(part[name], by_weight[0.0][name], bootstrap)
-            records.append({"weight": weight, "quantity": name, **row, "poor": poor})
-    return pd.DataFrame(records)
-
-
-def _change(after: pd.Series, before: pd.Series, bootstrap: Resampling) -> dict[str, Any]:
-    values = pd.concat([after, before], axis=1, join="inner").dropna().to_numpy()
-    both = np.column_stack([values[:, 0], values[:, 0] - values[:, 1]])
-    low, high = bootstrap.percentiles(bootstrap.replicates(both[None]), len(both))
-    estimate, change = (column.mean() for column in both.T)
-    return {
-        "estimate": estimate,
-        "low": low[0],
-        "high": high[0],
-        "change": change,
-        "change_low": low[1],
-        "change_high": high[1],
-        "n_problems": len(both),
-    }
+        change = part - values.loc[0.0]
+        both = np.hstack([part.where(change.notna()), change])
+        groups.append(ProblemValues((weight, poor), part.index.to_numpy(object), names, both[None]))
+    found = mean_table(groups, ["weight", "poor"], "quantity", Resampling(**resampling))
+    ends = ["estimate", "low", "high"]
+    changed = found.index % len(names) >= len(names) // 2
+    level, change = (found[rows].reset_index(drop=True) for rows in (~changed, changed))
+    level[["change", "change_low", "change_high"]] = change[ends]
+    level["n_problems"] = level["n_defined"]
+    columns = ["weight", "quantity", *ends, "change", "change_low", "change_high"]
+    return level[[*columns, "n_problems", "poor"]]

@@ -3,11 +3,10 @@ import pandas as pd
 import pytest
 
 from passk_lab.teacher.forecast import (
-    exact_rows,
     expected_tilt,
     forecast,
     forecast_problems,
-    sampled_rows,
+    forecast_rows,
 )
 from passk_lab.teacher.optimum import self_distillation_optimum
 
@@ -43,7 +42,7 @@ def world(n_problems=4, n=400, seed=0):
 def rows():
     rollouts, scores, _ = world()
     tilts = expected_tilt(scores, rollouts, "uniform", drop_self=False)
-    return sampled_rows(tilts, rollouts)
+    return forecast_rows(tilts, rollouts)
 
 
 def test_tilt_is_the_mean_over_demonstrations():
@@ -97,10 +96,10 @@ def test_exact_rows_give_the_optimum(weight):
     """All answers with exact probabilities: the forecast is the optimum itself."""
     rollouts, scores, exact = world(3, 60)
     tilts = expected_tilt(scores, rollouts, "uniform", drop_self=False)
-    rows = sampled_rows(tilts, rollouts)
     first = tilts[tilts["correct"]].drop_duplicates(["problem_id", "answer"])
     policy = first.rename(columns={})[["problem_id", "answer", "logprob", "tilt"]]
-    found = forecast_problems(exact_rows(rows, policy), [weight], [1, 8]).set_index("problem_id")
+    rows = forecast_rows(tilts, rollouts, policy)
+    found = forecast_problems(rows, [weight], [1, 8]).set_index("problem_id")
     for name, (base, _) in exact.items():
         modes = first[first["problem_id"] == name].set_index("answer")["tilt"]
         if len(modes) < 3:
@@ -164,7 +163,7 @@ def test_rollouts_without_answer_and_problems_without_demonstration():
         {"problem_id": ["p0", "alone"], "sample_id": [30, 0], "correct": False, "answer": None}
     )
     tilts = expected_tilt(scores, rollouts)
-    rows = sampled_rows(tilts, pd.concat([rollouts, more]))
+    rows = forecast_rows(tilts, pd.concat([rollouts, more]))
     assert (rows.loc[rows["answer"].isna(), "tilt"] == 0).all()
     assert set(rows["problem_id"]) == {"p0", "p1", "alone"}
 
@@ -179,7 +178,7 @@ def test_bad_input(rows):
         expected_tilt(holes, rollouts)
     tilts = expected_tilt(scores, rollouts)
     with pytest.raises(ValueError, match="was not scored"):
-        sampled_rows(tilts.iloc[1:], rollouts)
+        forecast_rows(tilts.iloc[1:], rollouts)
     with pytest.raises(ValueError, match="'tilt' is missing"):
         forecast_problems(rows.drop(columns="tilt"))
     with pytest.raises(ValueError, match="is no tilt"):
@@ -190,4 +189,4 @@ def test_bad_input(rows):
         forecast_problems(rows.assign(tilt=-np.inf), [1.0])
     policy = pd.DataFrame({"problem_id": "p0", "answer": ["x"], "logprob": -1.0, "tilt": 0.0})
     with pytest.raises(ValueError, match="'p1' is missing; list its correct answers"):
-        exact_rows(rows, policy)
+        forecast_rows(tilts, rollouts, policy)
