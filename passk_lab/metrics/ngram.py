@@ -1,7 +1,7 @@
 """Text diversity: how different the wording of the rollouts of one problem is.
 
 All but ROUGE-L change with the number of texts: compare runs at an equal number, as
-`passk_lab.stats.ngram_summary` does. All raise a ValueError where something is no text, and where
+`passk_lab.diversity_summary` does. All raise a ValueError where something is no text, and where
 they are undefined: there they need more.
 """
 

@@ -40,21 +40,10 @@ Ints = npt.NDArray[np.int64]
 def functional_values(
     counts: pd.DataFrame, k: npt.ArrayLike, correct_only: bool, by: Sequence[str]
 ) -> pd.DataFrame:
-    """Compute the metrics of `functional_summary` of each problem.
+    """Metrics of answers: columns ``*by, problem_id``, and one a metric; NaN where undefined.
 
-    Parameters
-    ----------
-    counts : DataFrame
-        From `passk_lab.counts`, with modes.
-    k : int or sequence of int
-    correct_only : bool
-    by : sequence of str
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, problem_id``, and one a metric; NaN where a metric is undefined: those at k
-        for problems with fewer samples than the largest k, the others as `functional_summary` says.
+    Those at k are undefined for problems with fewer samples, Hill numbers and coverage without any
+    counted sample, corrected ones with a single one.
     """
     ks = np.atleast_1d(whole_numbers(k, "k"))
     modes = ModeCounts.of(list(counts["correct_mode_counts" if correct_only else "mode_counts"]))
@@ -255,24 +244,7 @@ def ngram_values(
 def read_texts(
     rollouts: pd.DataFrame | PathLike, by: Sequence[str] = ("run", "split")
 ) -> pd.DataFrame:
-    """Validate a table that needs a text in every row.
-
-    Parameters
-    ----------
-    rollouts : DataFrame or path
-        A rollouts table with the column ``text``, or a file of one.
-    by : sequence of str
-        Further columns that it needs.
-
-    Returns
-    -------
-    DataFrame
-
-    Raises
-    ------
-    ValueError
-        The table is refused; a column or a text is missing.
-    """
+    """Validate a table that needs a text in every row, and the columns ``by``."""
     table = as_rollouts(rollouts)
     for name in ["text", *by]:
         if name not in table.columns:
@@ -388,25 +360,7 @@ def mode_names(embeddings: npt.ArrayLike, threshold: float) -> list[str]:
 def embed_problems(
     table: pd.DataFrame, embedder: str | Embedder
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
-    """Embed the texts of each problem and split, all runs together: rows of the table, and arrays.
-
-    Parameters
-    ----------
-    table : DataFrame
-        A validated rollouts table with texts.
-    embedder : str or callable
-
-    Yields
-    ------
-    rows : array of int, shape (n,)
-        Positions in the table.
-    embeddings : array, shape (n, d)
-
-    Raises
-    ------
-    ValueError
-        As for `embed`, with the problem named.
-    """
+    """Rows of each problem and split, all runs together, and their embeddings."""
     embedder = find_embedder(embedder)
     texts = table["text"].to_numpy(object)
     for key, rows in table.groupby(["split", "problem_id"], sort=True).indices.items():

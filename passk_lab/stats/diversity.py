@@ -9,10 +9,9 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
-from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.metrics.embedding import THRESHOLD
-from passk_lab.rollouts.counting import as_counts, counts
+from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import mean_table, pair_table
@@ -30,16 +29,13 @@ from passk_lab.stats._families import (
     semantic_values,
     split_options,
 )
-from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import ProblemValues, shared_problems, values_of_frame
 
 __all__ = [
     "TextChoice",
     "TextOptions",
     "diversity_summary",
-    "entropy_summary",
-    "functional_summary",
-    "ngram_summary",
     "with_semantic_modes",
 ]
 
@@ -58,54 +54,52 @@ def diversity_summary(
     Parameters
     ----------
     rollouts : DataFrame or path
-        A rollouts table, or a file of one. The columns decide which families there are.
+        The columns decide which families there are.
     baseline : str, optional
         The run to compare with, problem by problem.
     embedder : str or callable, optional
-        Adds the families "embedding" and "semantic": see `passk_lab.metrics.embedding`.
+        Adds the families "embedding" and "semantic": see `passk_lab.metrics.embedders`.
     threshold : float
-        Cosine distance below which texts are of one meaning: see
-        `passk_lab.metrics.embedding.semantic_modes`.
+        Of `passk_lab.metrics.semantic_modes`.
     ngram_metrics : sequence of str, optional
-        As for `ngram_summary`.
+        Default: all metrics of texts but those that need an extra.
     **options
-        Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`. With ``n_samples``
-        "all" texts and embeddings rest on all there are, which compares runs of unequal numbers
-        unfairly; distinct answers and modes are counted at the smallest number all the same.
-        ``correct_only`` is about texts and semantic modes: answers are counted among the correct
-        ones in any case, entropies are of all samples.
+        Fields of `TextChoice` and `Resampling`. With ``n_samples`` "all" texts and embeddings rest
+        on all there are, which compares runs of unequal numbers unfairly; answers and modes are
+        counted at the smallest number all the same. ``correct_only`` is about texts and semantic
+        modes: answers are counted among the correct ones in any case, entropies are of all samples.
 
     Returns
     -------
     DataFrame
         Columns ``run, split, family, metric, estimate, low, high, n_samples, n_problems,
         n_defined``, one row a metric, and with a baseline ``difference, difference_low,
-        difference_high, n_paired``: the paired difference to it and the number of problems it rests
-        on (NaN and 0 for the baseline itself, and where nothing can be paired).
+        difference_high, n_paired`` (NaN and 0 for the baseline itself). ``n_samples`` is the number
+        at which the metric compares, 0 where it takes all; ``n_defined`` counts the problems
+        averaged over: those with as many samples where the metric is defined. The families:
 
-        ``n_samples`` is the number at which the metric compares; 0 where it takes all samples of
-        each problem. ``n_defined`` counts the problems averaged over: those with as many samples
-        where the metric is defined; where it is 0, the estimate is NaN. The families:
-
-        - ``functional`` (needs ``answer``): metrics of `functional_summary`
-        - ``ngram`` (``text``): of `ngram_summary`
+        - ``functional`` (needs ``answer``): ``distinct@k`` and ``two_modes@k`` of all problems,
+          Hill numbers and Good-Turing ``coverage`` of the correct answers, naive from one sample
+          and corrected from two samples on, and ``n_counted``, on which these rest
+        - ``ngram`` (``text``): metrics of texts
         - ``embedding`` (``text``, embedder): ``cosine_distance``, ``vendi``, ``effective_rank``
-        - ``semantic`` (``text``, embedder): functional metrics of semantic modes, and
+        - ``semantic`` (``text``, embedder): as functional, of semantic modes, and
           ``semantic_entropy`` (Chao, Wang and Jost)
-        - ``entropy`` (``logprob`` or ``token_entropy``): of `entropy_summary`
+        - ``entropy`` (``logprob`` or ``token_entropy``): entropies in nats
 
     Raises
     ------
     ValueError
         The table is refused or has none of the columns; the baseline is no run; a text is missing;
-        as the families' own functions.
+        a metric is unknown or lacks its package.
 
     Notes
     -----
-    Problems are resampled whole, so that intervals cover the choice of problems and the sampling
-    within them. Texts of all runs of a problem are embedded and grouped together; "tfidf" is fitted
-    to them. Cosine distance is an average over pairs, which does not depend on the number of
-    samples, and so takes all of them. See `docs/diversity.md` for which metric to trust.
+    Texts of all runs of a problem are embedded and grouped together. Runs differ in their number of
+    correct samples, so that Hill numbers of correct answers can't be compared at an equal one;
+    corrected ones make up for most of that. At q = 2 the mean is harmonic: the inverse of the mean
+    chance that two samples agree, which is unbiased, while the Hill number of a problem without two
+    samples alike is infinite. See `docs/diversity.md` for which metric to trust.
 
     Examples
     --------
@@ -203,200 +197,6 @@ def _takes_all(family: str, metric: str) -> bool:
     return metric == "cosine_distance"
 
 
-def functional_summary(
-    rollouts: pd.DataFrame | PathLike,
-    k: int | Sequence[int] | None = None,
-    correct_only: bool = True,
-    by: Sequence[str] = ("run", "split"),
-    **resampling: Unpack[ResamplingOptions],
-) -> pd.DataFrame:
-    """Average the functional diversity of each run over problems, with bootstrap intervals.
-
-    Parameters
-    ----------
-    rollouts : DataFrame or path
-        A rollouts table with the column ``answer``, a file of one, or what `passk_lab.counts` made
-        of it.
-    k : int or sequence of int, optional
-        Default: the smallest number of samples of any problem of any run, so that runs are
-        compared at an equal number of samples.
-    correct_only : bool
-        Count correct modes only (default), or all.
-    by : sequence of str
-        Columns that tell runs apart.
-    **resampling
-        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, metric, estimate, low, high, n_problems, n_defined``, one row a metric.
-        ``n_defined`` counts the problems averaged over:
-
-        | metric | mean of | averaged over |
-        | --- | --- | --- |
-        | ``distinct@k`` | `distinct_at_k`: 0 without correct samples | all problems |
-        | ``two_modes@k`` | `two_modes_at_k` | all problems |
-        | ``n_counted`` | (correct) samples that the metrics below rest on | all problems |
-        | ``hill_{q}_naive`` | `hill_number` of q = 0, 1, 2, naive | 1 sample or more |
-        | ``hill_{q}_corrected`` | the same, corrected (q = 0 is `chao1`) | 2 or more |
-        | ``coverage`` | `good_turing_coverage` | 2 or more |
-
-        The samples in the last column are those counted: correct ones, or all that have an answer.
-        Where no problem has as many, ``n_defined`` is 0, and estimate and interval are NaN.
-
-    Raises
-    ------
-    ValueError
-        The table is refused or has no answers; k exceeds the samples of a problem (named).
-
-    Notes
-    -----
-    Only the metrics at k compare runs at an equal number of samples. Runs differ in their number of
-    correct samples, so there is no number at which the Hill numbers of correct modes could be
-    compared equally; naive ones favour the run with more correct samples (see ``n_counted``),
-    corrected ones make up for most of that. A single sample says nothing about the distribution
-    (`chao1` and coverage would be 1 in any case), so corrected estimators take two or more.
-
-    At q = 2 the mean is harmonic: the inverse of the mean chance that two samples of a problem
-    agree. That chance is estimated without bias, while the Hill number itself is infinite as soon
-    as one problem has no two samples alike. The harmonic mean is inf only where no problem has any.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"problem_id": list("aaaabbbb"), "answer": list("xxyzuvuu"),
-    ...                       "correct": [True, True, True, False] + [False] * 4})
-    >>> found = functional_summary(table, k=[2, 4], random_state=0)
-    >>> print(found[["metric", "estimate", "n_problems", "n_defined"]].head(6).round(3))
-             metric  estimate  n_problems  n_defined
-    0    distinct@2     0.667           2          2
-    1    distinct@4     1.000           2          2
-    2   two_modes@2     0.167           2          2
-    3   two_modes@4     0.500           2          2
-    4     n_counted     1.500           2          2
-    5  hill_0_naive     2.000           2          1
-    """
-    by = list(by)
-    table = as_counts(rollouts, by, modes=True)
-    smallest = int(table["n_samples"].min())
-    ks = np.atleast_1d(whole_numbers(smallest if k is None else k, "k"))
-    if ks.ndim == 1 and len(ks) and ks.max() > smallest:
-        at = int(np.argmin(table["n_samples"]))
-        where = ", ".join(f"{name}={table[name].iloc[at]!r}" for name in ["problem_id", *by])
-        raise ValueError(
-            f"k={ks.max()} exceeds the {smallest} samples of {where}; take a smaller k, or drop "
-            "the problem"
-        )
-    values = functional_values(table, ks, correct_only, by)
-    how = Resampling(**resampling)
-    return mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
-
-
-def entropy_summary(
-    rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str] | None = None,
-    by: Sequence[str] = ("run", "split"),
-    **resampling: Unpack[ResamplingOptions],
-) -> pd.DataFrame:
-    """Average the entropies of each run over problems, with bootstrap intervals.
-
-    Parameters
-    ----------
-    rollouts : DataFrame or path
-        A rollouts table with ``logprob`` or ``token_entropy``, and ``n_tokens`` for most metrics.
-    metrics : sequence of str, optional
-        "token_entropy", "sequence_entropy", "sequence_entropy_from_tokens", "entropy_per_token"
-        and "entropy_rate": the functions of this module. Default: those whose columns are there.
-    by : sequence of str
-        Columns that tell runs apart.
-    **resampling
-        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, metric, estimate, low, high, n_problems``, one row a metric.
-
-    Raises
-    ------
-    ValueError
-        The table is refused; a column is missing or holds a missing value (the problem is named);
-        a metric is unknown.
-
-    Notes
-    -----
-    All but "entropy_rate" are unbiased at any number of samples, so that problems and runs may
-    differ in it.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"problem_id": list("aab"), "correct": True, "n_tokens": [2, 4, 1],
-    ...                       "logprob": [-1.0, -2.0, -3.0]})
-    >>> entropy_summary(table, random_state=0)[["metric", "estimate", "n_problems"]]
-                  metric  estimate  n_problems
-    0   sequence_entropy      2.25           2
-    1  entropy_per_token      1.75           2
-    2       entropy_rate      1.75           2
-    """
-    values = values_of_frame(entropy_values(rollouts, metrics, by), by)
-    found = mean_table(values, by, "metric", Resampling(**resampling))
-    return found.drop(columns=["n_defined", "n_seeds"])
-
-
-def ngram_summary(
-    rollouts: pd.DataFrame | PathLike,
-    metrics: Sequence[str] | None = None,
-    by: Sequence[str] = ("run", "split"),
-    **options: Unpack[TextOptions],
-) -> pd.DataFrame:
-    """Average the text diversity of each run over problems, with bootstrap intervals.
-
-    Parameters
-    ----------
-    rollouts : DataFrame or path
-        A rollouts table with the column ``text``, or a file of one.
-    metrics : sequence of str, optional
-        Metrics of texts. Default: all but those that need an extra ("rouge_l", "compression_zstd").
-    by : sequence of str
-        Columns that tell runs apart.
-    **options
-        Fields of `passk_lab.stats.TextChoice` and `passk_lab.stats.Resampling`.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, metric, estimate, low, high, n_samples, n_problems, n_defined``, one row a
-        metric. ``n_defined`` counts the problems averaged over: those that have as many texts and
-        where the metric is defined (for all draws). Where it is 0, estimate and interval are NaN.
-        ``n_samples`` is the number of texts, or 0 for "all".
-
-    Raises
-    ------
-    ValueError
-        The table is refused or has no texts, a text is missing, a metric is unknown, or a package
-        is missing that it needs.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"problem_id": list("aabb"), "correct": True,
-    ...                       "text": ["one two", "one two", "one two", "three four"]})
-    >>> found = ngram_summary(table, ["distinct_1", "self_bleu"], random_state=0)
-    >>> found[["metric", "estimate", "n_samples", "n_defined"]]
-           metric  estimate  n_samples  n_defined
-    0  distinct_1      0.75          2          2
-    1   self_bleu      0.50          2          2
-    """
-    by = list(by)
-    choice, how = split_options(options)
-    values, size = ngram_values(rollouts, metrics, by, choice, how.generator())
-    found = mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
-    found.insert(found.columns.get_loc("n_problems"), "n_samples", size or 0)  # type: ignore[arg-type]
-    return found
-
-
 def with_semantic_modes(
     rollouts: pd.DataFrame | PathLike,
     embedder: str | Embedder = "default",
@@ -407,11 +207,9 @@ def with_semantic_modes(
     Parameters
     ----------
     rollouts : DataFrame or path
-        A rollouts table with the column ``text``, or a file of one.
-    embedder : str or callable
-        See the module.
-    threshold : float
-        See `semantic_modes`.
+        With the column ``text``.
+    embedder, threshold
+        As for `diversity_summary`.
 
     Returns
     -------

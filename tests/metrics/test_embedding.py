@@ -26,7 +26,8 @@ from passk_lab.metrics.embedding import (
     semantic_modes,
     vendi_score,
 )
-from passk_lab.stats.diversity import functional_summary, with_semantic_modes
+from passk_lab.stats.diversity import with_semantic_modes
+from tests.summaries import functional_summary
 
 SHAPES = [(3, 8), (8, 3), (40, 5), (5, 40), (20, 20)]
 

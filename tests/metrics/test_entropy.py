@@ -9,7 +9,7 @@ from passk_lab.metrics.entropy import (
     sequence_entropy,
     sequence_entropy_from_tokens,
 )
-from passk_lab.stats.diversity import entropy_summary
+from tests.summaries import entropy_summary
 
 # A policy that can be enumerated: after "a" a second token follows, "b" ends at once.
 FIRST = np.array([0.7, 0.3])

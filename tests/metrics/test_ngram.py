@@ -25,7 +25,7 @@ from passk_lab.metrics.ngram import (
 )
 from passk_lab.metrics.registry import METRICS
 from passk_lab.metrics.tokenizers import tokenize
-from passk_lab.stats.diversity import ngram_summary
+from tests.summaries import ngram_summary
 
 CORPORA = {
     "english": [

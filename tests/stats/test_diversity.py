@@ -13,13 +13,11 @@ from passk_lab.stats._estimates import mean_table
 from passk_lab.stats.diversity import (
     _against,
     diversity_summary,
-    entropy_summary,
-    functional_summary,
-    ngram_summary,
     with_semantic_modes,
 )
 from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import values_of_frame
+from tests.summaries import entropy_summary, functional_summary, ngram_summary
 
 FAST = {"n_resamples": 300, "random_state": 0}
 FEW = ["distinct_1", "self_bleu"]
