@@ -25,7 +25,6 @@ from passk_lab.teacher.slopes import (
     gap_slope,
     mode_changes,
     paired_logprobs,
-    predicted_slope,
     slope_table,
 )
 from passk_lab.teacher.sources import problem_decompositions, source_table, tilt_sources
@@ -51,7 +50,6 @@ __all__ = [
     "mode_changes",
     "paired_counts",
     "paired_logprobs",
-    "predicted_slope",
     "problem_decompositions",
     "rl_optimum",
     "rl_trajectory",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.stats.resampling import Resampling
-from passk_lab.teacher._arguments import Floats, Ints
+from passk_lab.teacher._arguments import Floats, Ints, refuse_entry, refuse_row
 
 LARGEST_SLOPE = 64.0
 
@@ -24,22 +24,19 @@ def problem_codes(problem: npt.ArrayLike, size: int) -> tuple[Ints, npt.NDArray[
         raise ValueError(
             f"problem has shape {labels.shape}; give one label for each of {size} modes"
         )
-    missing = pd.isna(labels)
-    if missing.any():
-        raise ValueError(f"problem[{int(np.argmax(missing))}] is missing; every mode needs its own")
+    refuse_entry(pd.isna(labels), labels, "problem", ", missing; every mode needs its own")
     code, unique = pd.factorize(labels)
     return code.astype(np.int64), np.asarray(unique, dtype=object)
 
 
 def refuse_twice(table: pd.DataFrame, keys: list[str], source: str) -> None:
     """ValueError names an answer that occurs twice."""
-    twice = table.duplicated(keys).to_numpy()
-    if twice.any():
-        row = int(np.argmax(twice))
-        raise ValueError(
-            f"{source}: row {row}: answer {table['answer'].iloc[row]!r} of problem "
-            f"{table['problem_id'].iloc[row]!r} occurs twice; keep one run and seed"
-        )
+    refuse_row(
+        table.duplicated(keys),
+        f"{source}: row {{row}}: answer {{1!r}} of problem {{0!r}} occurs twice; keep one run and "
+        "seed",
+        table[["problem_id", "answer"]],
+    )
 
 
 def least_squares(
@@ -109,17 +106,16 @@ def narrowing_rows(
         values = found.reshape(n_seeds, -1)
         known = values[:, ~np.isnan(values).any(axis=0)]
         size = known.shape[1]
-        low = high = np.nan
+        low = high = np.full(1, np.nan)
         if size > 1 and np.isfinite(known).all():
-            ends = bootstrap.percentiles(bootstrap.replicates(known[:, :, None]), size)
-            low, high = float(ends[0][0]), float(ends[1][0])
+            low, high = bootstrap.interval(known[:, :, None])
         rows.append(
             {
                 "quantity": quantity,
                 "estimator": estimator,
                 "estimate": float(known.mean()) if size else np.nan,
-                "low": low,
-                "high": high,
+                "low": float(low[0]),
+                "high": float(high[0]),
                 "n_problems": size,
                 "n_left_out": values.shape[1] - size,
                 "n_modes": len(x),
@@ -136,7 +132,7 @@ def ratio_row(moments: Floats, bootstrap: Resampling) -> dict[str, Any]:
         drawn = bootstrap.replicates(moments)
         with np.errstate(divide="ignore", invalid="ignore"):
             low, high = bounded_ends(drawn[:, 0] / drawn[:, 1], bootstrap, size)
-    estimate = pooled(moments.sum(axis=0)) if size else np.nan
+    estimate = pooled(moments.sum(axis=0))
     return {"estimate": estimate, "low": low, "high": high, "n_problems": size}
 
 

@@ -1,15 +1,14 @@
 """Gap amplification from counts of modes among rollouts.
 
-See `passk_lab.teacher.slopes` for the slope λ and the controls. Here it comes from the likelihood
-of the counts after training given the base's frequencies. Least squares on log counts is biased,
-as the regressor is noisy: without any change it says 0.8 with 64 samples of 8 modes. It is there
-for comparison.
+See `passk_lab.teacher.slopes` for the slope λ. Here it comes from the likelihood of the counts
+after training given the base's frequencies. Least squares on log counts, whose regressor is noisy,
+is biased and there for comparison.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +16,11 @@ import pandas as pd
 
 from passk_lab.metrics.passk import whole_numbers
 from passk_lab.rollouts.table import validate_rollouts
-from passk_lab.stats.resampling import Resampling
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.teacher._arguments import (
     Floats,
     Ints,
-    RandomState,
+    check_choice,
     refuse_entry,
     refuse_row,
     require_columns,
@@ -43,16 +42,11 @@ COUNT_ESTIMATORS = ("multinomial", "ols_plus_half", "ols_seen_only", "split_half
 _BLOCK = 1 << 20  # numbers held at once: 8 MB
 
 
-def count_slope(
-    before: npt.ArrayLike,
-    after: npt.ArrayLike,
-    problem: npt.ArrayLike,
-    smoothing: float = 0.5,
-) -> float:
+def count_slope(before: npt.ArrayLike, after: npt.ArrayLike, problem: npt.ArrayLike) -> float:
     """Slope from counts by maximum likelihood.
 
-    Maximises Σ_x Σ_i n′_i log [p̂_i^λ / Σ_j p̂_j^λ], p̂ the base's smoothed frequencies. The two sets
-    of rollouts must be independent.
+    Maximises Σ_x Σ_i n′_i log [p̂_i^λ / Σ_j p̂_j^λ], p̂ the base's frequencies with ½ added to each
+    count. The two sets of rollouts must be independent.
 
     Parameters
     ----------
@@ -61,8 +55,6 @@ def count_slope(
         them gave belongs in, with a 0.
     problem : array_like, shape (n_modes,)
         Label of each mode's problem.
-    smoothing : float
-        Added to each count of ``before``, positive.
 
     Returns
     -------
@@ -76,7 +68,7 @@ def count_slope(
     >>> round(count_slope([600, 300, 100], [842, 149, 9], ["a"] * 3), 1)
     2.5
     """
-    likelihood = _Likelihood(*_read_counts(before, after, problem), smoothing)
+    likelihood = _Likelihood(*_read_counts(before, after, problem))
     return float(likelihood.maximum(np.ones((1, len(likelihood.starts))))[0])
 
 
@@ -134,16 +126,9 @@ def paired_counts(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 def count_slope_table(
     counts: pd.DataFrame,
     estimators: Sequence[str] = COUNT_ESTIMATORS,
-    smoothing: float = 0.5,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    random_state: RandomState = None,
+    **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
     """Slope, KL and effective modes from counts, with controls.
-
-    The estimators: "multinomial" is `count_slope`. The others compare, for the record:
-    "ols_plus_half" regresses log(n′ + ½) on log(n + ½), "ols_seen_only" the logarithms of modes
-    that both saw, "split_half_iv" instruments one half of the base's rollouts with the other.
 
     Parameters
     ----------
@@ -153,18 +138,18 @@ def count_slope_table(
         the base's rollouts are split into halves, so that the controls have half the samples and
         somewhat more bias.
     estimators : sequence of str
-    smoothing : float
-        Of `count_slope`.
-    confidence, n_resamples, random_state
-        Of the bootstrap over problems.
+        "multinomial" is `count_slope`. For comparison: "ols_plus_half" regresses log(n′ + ½) on
+        log(n + ½), "ols_seen_only" the logarithms of modes that both saw, "split_half_iv"
+        instruments one half of the base's rollouts with the other.
+    **resampling
+        As for `slope_table`; 2,000 replicates by default.
 
     Returns
     -------
     DataFrame
         Columns as of `slope_table`. "ideal_rl" draws correct answers in the base's proportions, as
         many as the trained model gave. ``kl`` and effective modes have ½ added to each count and
-        are biased; the controls show by how much. A problem that one side never solved is left out
-        and counted.
+        are biased; the controls show by how much. A problem that one side never solved is left out.
 
     Examples
     --------
@@ -176,12 +161,11 @@ def count_slope_table(
     [[2.08, 2.0]]
     """
     for name in estimators:
-        if name not in COUNT_ESTIMATORS:
-            raise ValueError(f"estimator {name!r} is none of {', '.join(COUNT_ESTIMATORS)}")
+        check_choice(name, "estimator", COUNT_ESTIMATORS)
     require_columns(counts, ["problem_id", "answer", "before", "after"], "counts")
     refuse_twice(counts, ["problem_id", "answer"], "counts")
     before, after, code = _read_counts(counts["before"], counts["after"], counts["problem_id"])
-    bootstrap = Resampling(n_resamples, confidence, random_state)
+    bootstrap = Resampling.of(resampling, n_resamples=2_000)
     rng = bootstrap.generator()
     if "null" in counts.columns:
         null = _read_counts(counts["before"], counts["null"], counts["problem_id"])[1]
@@ -200,24 +184,18 @@ def count_slope_table(
         keep = solved[code]
         kept = np.unique(code[keep], return_inverse=True)[1]
         pair = n[keep], m[keep]
-        found = []
-        for name in estimators:
-            row = _slope_row(name, *pair, kept, smoothing, bootstrap)
-            found.append({"quantity": "slope", "estimator": name, **row})
         x, y = (np.log(side + 0.5) for side in pair)
-        for other in narrowing_rows("plus_half", x, y, kept, bootstrap):
-            found.append({**other, "n_lost": 0})
-        for row in found:
+        others = narrowing_rows("plus_half", x, y, kept, bootstrap)
+        slopes = [_slope_row(name, *pair, kept, bootstrap) for name in estimators]
+        for row in (*slopes, *({**other, "n_lost": 0} for other in others)):
             row["n_left_out"] += int((~solved).sum())
             rows.append({"comparison": comparison, **row})
     return pd.DataFrame(rows)
 
 
-def _slope_row(
-    name: str, n: Ints, m: Ints, code: Ints, smoothing: float, bootstrap: Resampling
-) -> dict[str, Any]:
+def _slope_row(name: str, n: Ints, m: Ints, code: Ints, bootstrap: Resampling) -> dict[str, Any]:
     if name == "multinomial" and len(code):
-        likelihood = _Likelihood(n, m, code, smoothing)
+        likelihood = _Likelihood(n, m, code)
         seen, some = np.ones(len(n), dtype=bool), likelihood.informative
         found = likelihood.row(bootstrap)
     else:
@@ -226,6 +204,8 @@ def _slope_row(
         seen, some = np.isfinite(x), (moments != 0).any(axis=1)
         found = ratio_row(moments[None, some], bootstrap)
     return {
+        "quantity": "slope",
+        "estimator": name,
         **found,
         "n_left_out": int((~some).sum()),
         "n_modes": int((seen & some[code]).sum()),
@@ -251,14 +231,12 @@ def _regression(
 class _Likelihood:
     """Of the counts after given log-frequencies before, for many weightings of the problems."""
 
-    def __init__(self, before: Ints, after: Ints, code: Ints, smoothing: float) -> None:
-        if not 0 < smoothing < np.inf:
-            raise ValueError(f"smoothing={smoothing} must be positive: a mode may be unseen before")
+    def __init__(self, before: Ints, after: Ints, code: Ints) -> None:
         order = np.argsort(code, kind="stable")
         code, after = code[order], after[order]
         new = np.diff(code, prepend=-1) > 0
         self.starts, place = np.flatnonzero(new), np.cumsum(new) - 1
-        logs = np.log(before[order] + smoothing)
+        logs = np.log(before[order] + 0.5)
         # (n_modes,), each problem's largest is 0.
         self.logs = logs - np.maximum.reduceat(logs, self.starts)[place]
         lowest = np.minimum.reduceat(self.logs, self.starts)
@@ -347,14 +325,13 @@ def _half(counts: Ints, code: Ints, rng: np.random.Generator) -> Ints:
 def _read_counts(
     before: npt.ArrayLike, after: npt.ArrayLike, problem: npt.ArrayLike
 ) -> tuple[Ints, Ints, Ints]:
-    arrays = []
-    for name, values in (("before", before), ("after", after)):
-        array = whole_numbers(np.asarray(values), name)
+    n, m = (
+        whole_numbers(np.asarray(v), name) for name, v in (("before", before), ("after", after))
+    )
+    for name, array in (("before", n), ("after", m)):
         if array.ndim != 1 or not len(array):
             raise ValueError(f"{name} must have shape (n_modes,), not {array.shape}")
         refuse_entry(array < 0, array, name, "; a count must not be negative")
-        arrays.append(array)
-    n, m = arrays
     if len(n) != len(m):
         raise ValueError(f"before has {len(n)} modes, but after {len(m)}")
     return n, m, problem_codes(problem, len(n))[0]

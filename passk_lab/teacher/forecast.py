@@ -275,14 +275,14 @@ def forecast(
     names = np.array([*values.columns] * 2, dtype=object)
     groups = []
     for weight in map(float, weights):
-        part = values.loc[weight]
+        part, base = (pd.DataFrame(values.loc[at]) for at in (weight, 0.0))
         poor = float((part["effective_samples"] < min_effective).mean())
         if poor > max_poor:
             raise TooFewSamples(
                 f"weight {weight:g}: {poor:.0%} of the problems keep fewer than {min_effective:g} "
                 "effective samples; take a smaller weight or score more rollouts"
             )
-        change = part - values.loc[0.0]
+        change = part - base
         both = np.hstack([part.where(change.notna()), change])
         groups.append(ProblemValues((weight, poor), part.index.to_numpy(object), names, both[None]))
     found = mean_table(groups, ["weight", "poor"], "quantity", Resampling(**resampling))

@@ -5,23 +5,22 @@ as the optimum of KL-regularised reinforcement learning does, λ > 1 widens gaps
 takes up how much more often the problem is solved. Here λ comes from log-probabilities, exact or
 teacher-forced on a fixed set of rollouts; `passk_lab.teacher.count_slopes` makes do with counts.
 
-λ is one number and hides curvature, so every table also has KL(p′(.|Y⁺) ‖ p(.|Y⁺)) and effective
-modes 1/Σp². It holds two controls on the same data: the null, base against base, and ideal
-reinforcement learning at the accuracy reached on each problem. What they deviate from 1 (or 0
-nats), the trained model's estimate may deviate, too.
+λ hides curvature, so every table also has KL(p′(.|Y⁺) ‖ p(.|Y⁺)) and effective modes 1/Σp². What
+the controls deviate from 1 (or 0 nats), the trained model's estimate may deviate, too.
 """
 
 from __future__ import annotations
+
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from passk_lab.stats.resampling import Resampling
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.teacher._arguments import (
     Floats,
     Ints,
-    RandomState,
     log_array,
     refuse_entry,
     refuse_row,
@@ -38,7 +37,7 @@ from passk_lab.teacher._modes import (
     refuse_twice,
 )
 
-__all__ = ["gap_slope", "mode_changes", "paired_logprobs", "predicted_slope", "slope_table"]
+__all__ = ["gap_slope", "mode_changes", "paired_logprobs", "slope_table"]
 
 
 def gap_slope(
@@ -49,10 +48,14 @@ def gap_slope(
 ) -> float:
     """Least-squares slope with an intercept for each problem.
 
+    With a tilt s, ``log_after=log_before + s`` gives the slope that training would lead to,
+    1 + cov(s, log π)/var(log π) within problems.
+
     Parameters
     ----------
     log_before, log_after : array_like, shape (n_modes,)
-        Log-probabilities of correct modes, nats. Modes with -inf in either are left out.
+        Log-probabilities of correct modes, nats, up to a constant of each problem. Modes with -inf
+        in either are left out.
     problem : array_like, shape (n_modes,)
         Label of each mode's problem.
     weights : array_like, shape (n_modes,), optional
@@ -76,31 +79,6 @@ def gap_slope(
     if len(y) != len(x):
         raise ValueError(f"log_before has {len(x)} modes, but log_after {len(y)}")
     return pooled(least_squares(x, y, code, _positive(weights, len(x))))
-
-
-def predicted_slope(
-    log_before: npt.ArrayLike,
-    tilt: npt.ArrayLike,
-    problem: npt.ArrayLike,
-    weights: npt.ArrayLike | None = None,
-) -> float:
-    """Slope that a tilt leads to, 1 + cov(s, log π)/var(log π), before any training.
-
-    Parameters
-    ----------
-    log_before, problem, weights
-        As for `gap_slope`; covariance and variance are within problems.
-    tilt : array_like, shape (n_modes,)
-        Expected PCMI s, nats, times the weight of the trust region if there is one. -inf leaves
-        the mode out: it is lost, which no slope describes.
-
-    Examples
-    --------
-    >>> predicted_slope(np.log([0.5, 0.25]), [np.log(2), 0.0], ["a", "a"])
-    2.0
-    """
-    x = log_array(log_before, "log_before", "n_modes")
-    return gap_slope(x, x + log_array(tilt, "tilt", "n_modes"), problem, weights)
 
 
 def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -170,9 +148,8 @@ def mode_changes(modes: pd.DataFrame) -> pd.DataFrame:
     table = _read_modes(modes)
     code, labels = problem_codes(table["problem_id"], len(table))
     x, y = (table[f"logprob_{side}"].to_numpy(float) for side in ("before", "after"))
-    moments = least_squares(x, y, code, _positive(table.get("weight"), len(table)))
-    slopes = np.full(len(labels), np.nan)
-    np.divide(moments[:, 0], moments[:, 1], out=slopes, where=moments[:, 1] > 0)
+    over, under = least_squares(x, y, code, _positive(table.get("weight"), len(table))).T
+    slopes = np.divide(over, under, out=np.full(len(labels), np.nan), where=under > 0)
     lost = ~(np.isfinite(x) & np.isfinite(y))
     return pd.DataFrame(
         {
@@ -185,13 +162,11 @@ def mode_changes(modes: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def slope_table(
-    modes: pd.DataFrame,
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: RandomState = None,
-) -> pd.DataFrame:
+def slope_table(modes: pd.DataFrame, **resampling: Unpack[ResamplingOptions]) -> pd.DataFrame:
     """Slope, KL and effective modes from log-probabilities, with controls.
+
+    The controls: "null", base against base, and "ideal_rl", which multiplies all correct answers
+    of a problem by the factor that gives the accuracy reached.
 
     Parameters
     ----------
@@ -201,8 +176,8 @@ def slope_table(
         are passed over; ``weight``; ``tilt`` (s, nats), which adds the predicted policy;
         ``logprob_null``, the base scored a second time or by another seed; ``seed`` of several
         trained models, over which estimates are and which intervals resample, too.
-    confidence, n_resamples, random_state
-        Of the bootstrap over problems and seeds.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -237,12 +212,11 @@ def slope_table(
     if "tilt" in table.columns:
         after["predicted"] = before + table["tilt"].to_numpy(float)
     after["null"] = table.get("logprob_null", table["logprob_before"]).to_numpy(float)
-    # Within a problem RL at the same accuracy multiplies all correct answers by one factor.
     reached, first = (log_sums(v, code, n_seeds * n_problems) for v in (after["trained"], before))
     with np.errstate(invalid="ignore"):
         after["ideal_rl"] = before + (reached - first)[code]
     weights = _positive(table.get("weight"), len(table))
-    bootstrap = Resampling(n_resamples, confidence, random_state)
+    bootstrap = Resampling(**resampling)
     rows = []
     for comparison, log_after in after.items():
         lost = ~(np.isfinite(before) & np.isfinite(log_after))
@@ -267,15 +241,13 @@ def _seeds_and_problems(table: pd.DataFrame) -> tuple[Ints, int, int]:
     if "seed" not in table.columns:
         return code, 1, len(labels)
     seed, seeds = problem_codes(table["seed"], len(table))
-    there = np.zeros((len(seeds), len(labels)), dtype=bool)
-    there[seed, code] = True
-    if not there.all():
-        at, problem = np.argwhere(~there)[0]
+    both = seed * len(labels) + code
+    for at in np.setdiff1d(np.arange(len(seeds) * len(labels)), both):
         raise ValueError(
-            f"modes: column 'seed': seed {seeds[at]} has no mode of problem {labels[problem]!r}; "
-            "score every seed on the same problems"
+            f"modes: column 'seed': seed {seeds[at // len(labels)]} has no mode of problem "
+            f"{labels[at % len(labels)]!r}; score every seed on the same problems"
         )
-    return seed * len(labels) + code, len(seeds), len(labels)
+    return both, len(seeds), len(labels)
 
 
 def _positive(weights: npt.ArrayLike | None, size: int) -> Floats:
@@ -306,10 +278,11 @@ def _read_modes(modes: pd.DataFrame) -> pd.DataFrame:
         table = table[table["correct"].astype(bool)].reset_index(drop=True)
     if not len(table):
         raise ValueError("modes: there is no correct mode; nothing to compare")
-    none = table.groupby("problem_id")["logprob_before"].max() == -np.inf
-    if none.any():
-        raise ValueError(
-            f"modes: column 'logprob_before': the base gives none of the modes of problem "
-            f"{none.index[none][0]!r}; leave the problem out and report that"
-        )
+    best = table.groupby("problem_id")["logprob_before"].max().reset_index()
+    refuse_row(
+        best["logprob_before"] == -np.inf,
+        "modes: column 'logprob_before': the base gives none of the modes of problem {0!r}; leave "
+        "the problem out and report that",
+        best,
+    )
     return table

@@ -140,7 +140,7 @@ def source_table(
         n_missing``. Measures, over the answers of a problem: "popular" (nats), the mean weighted by
         ``base_share`` less that with equal weights; "spread" (nats), the standard deviation, alone
         in not adding up; "slope", the covariance with ``log_base`` by the variance of that, pooled
-        over problems (`predicted_slope` is 1 + that of the tilt). Sources are those of
+        over problems (that of the tilt is what it adds to `gap_slope`). Sources are those of
         `tilt_sources`, the sums of two "teacher_preference" and "demonstration_sampling", and
         "tilt". Problems with fewer than two answers that aren't vetoed are left out.
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from passk_lab.teacher._scores import checked_scores
 from passk_lab.teacher.decomposition import decompose
 from passk_lab.teacher.optimum import self_distillation_optimum
-from passk_lab.teacher.slopes import gap_slope, predicted_slope
+from passk_lab.teacher.slopes import gap_slope
 from passk_lab.teacher.sources import (
     SOURCES,
     problem_decompositions,
@@ -154,9 +154,8 @@ def test_slope_is_one_plus_teacher_plus_sampling():
             log_base, np.log(self_distillation_optimum(base[:3], pcmi, q)), list("xxx")
         )
         assert whole == pytest.approx(1 + teacher_part + sampling_part, abs=1e-12)
-        assert whole == pytest.approx(
-            predicted_slope(log_base, parts.tilt(q), list("xxx")), abs=1e-12
-        )
+        predicted = gap_slope(log_base, log_base + parts.tilt(q), list("xxx"))
+        assert whole == pytest.approx(predicted, abs=1e-12)
         found.append((teacher_part, sampling_part, whole))
     assert found[0] == pytest.approx((-0.252, 0.460, 1.209), abs=0.0005)
     assert found[1] == pytest.approx((-0.279, 0.592, 1.313), abs=0.002)
@@ -377,9 +376,9 @@ def test_source_table_adds_up_and_predicts_the_slope():
         )
         assert part["constant"] == pytest.approx(0, abs=1e-12)
     slope = table.query("measure == 'slope' and source == 'tilt'")["estimate"].item()
-    assert 1 + slope == pytest.approx(
-        predicted_slope(sources["log_base"], sources["tilt"], sources["problem_id"])
-    )
+    before = sources["log_base"]
+    after = before + sources["tilt"]
+    assert 1 + slope == pytest.approx(gap_slope(before, after, sources["problem_id"]))
     assert (table["low"] <= table["estimate"] + 1e-12).all()
     assert (table["estimate"] <= table["high"] + 1e-12).all()
     assert set(table["n_problems"]) == {8}
