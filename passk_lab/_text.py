@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["csv_safe", "look_up", "shorten", "visible"]
+__all__ = ["check_choice", "csv_safe", "look_up", "shorten", "visible"]
 
 T = TypeVar("T")
 
@@ -43,6 +43,12 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
             f"{kind} {name!r} is unknown; the known ones: {', '.join(known) or 'none'}{hint}"
         )
     return known[name]
+
+
+def check_choice(value: object, known: Iterable[object], option: str) -> None:
+    """Refuse an option that is none of the known ones."""
+    if value not in known:
+        raise ValueError(f"{option}={value!r} is none of {', '.join(map(repr, known))}")
 
 
 def _bare(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -168,12 +168,6 @@ def check_draws(k: npt.ArrayLike, n: Ints) -> Ints:
             "k, or give n_samples where only some modes are counted"
         )
     return ks
-
-
-def check_choice(value: str, known: Iterable[str], name: str) -> None:
-    """Refuse an option that is none of the known ones."""
-    if value not in known:
-        raise ValueError(f"{name}={value!r} is none of {', '.join(map(repr, known))}")
 
 
 def distinct_rows(*columns: Ints) -> tuple[Ints, Ints]:

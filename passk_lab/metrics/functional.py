@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from passk_lab._text import check_choice
 from passk_lab.metrics._modes import (
     Floats,
     Ints,
     ModeCounts,
-    check_choice,
     check_draws,
     distinct_rows,
     hill_of_shares,

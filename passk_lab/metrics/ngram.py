@@ -16,6 +16,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab._text import check_choice
 from passk_lab.metrics._texts import Floats, Ints, Texts, UndefinedError, check_texts, dense
 from passk_lab.metrics.registry import metric
 from passk_lab.metrics.tokenizers import Tokenizer
@@ -182,8 +183,7 @@ def self_bleu(
     [1.0, 1.0, 0.0]
     """
     _check_order(max_order)
-    if smoothing not in get_args(Smoothing):
-        raise ValueError(f"smoothing={smoothing!r} is none of {', '.join(get_args(Smoothing))}")
+    check_choice(smoothing, get_args(Smoothing), "smoothing")
     found = Texts.of(texts, tokenizer)
     found.need_two("self-BLEU")
     n_texts = len(found.lengths)
@@ -308,6 +308,7 @@ def compression_ratio(
     >>> compression_ratio(["the same words again"] * 50) > 10
     True
     """
+    check_choice(algorithm, ("gzip", "zstd"), "algorithm")
     check_texts(texts)
     if not any(texts):
         raise UndefinedError(
@@ -315,11 +316,8 @@ def compression_ratio(
         )
     # A lone surrogate has no UTF-8 form.
     data = separator.join(texts).encode("utf-8", "surrogatepass")
-    if algorithm == "gzip":
-        return len(data) / len(gzip.compress(data, compresslevel=9, mtime=0))
-    if algorithm == "zstd":
-        return len(data) / len(_zstd(data))
-    raise ValueError(f"algorithm={algorithm!r} is none of 'gzip', 'zstd'")
+    small = gzip.compress(data, compresslevel=9, mtime=0) if algorithm == "gzip" else _zstd(data)
+    return len(data) / len(small)
 
 
 def _check_order(max_order: int) -> None:

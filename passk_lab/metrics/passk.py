@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab._text import check_choice
 from passk_lab.metrics._counts import (
     check_counts,
     check_share,
@@ -327,8 +328,7 @@ def maj_at_k(
         raise ValueError(f"mode_counts sum to {counts.sum()}, above n_samples={n}")
     draws = np.atleast_1d(whole_numbers(k, "k"))
     check_counts(np.array(n), np.array(0), draws)
-    if method not in ("auto", "exact", "sample"):
-        raise ValueError(f"method={method!r} is none of 'auto', 'exact', 'sample'")
+    check_choice(method, ("auto", "exact", "sample"), "method")
     keep = counts > 0
     counts, correct = counts[keep], correct[keep].astype(bool)
     rng = np.random.default_rng(random_state)

@@ -1,4 +1,4 @@
-"""What the readers of evaluation harnesses share: files, choices, and grades of single responses.
+"""What the readers of evaluation harnesses share: runs, tasks, and grades of single responses.
 
 Harnesses log one number for all responses to a document; what that tells about each of them is
 here, too.
@@ -6,49 +6,41 @@ here, too.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import comb
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab._text import check_choice
+from passk_lab.readers._shared import short
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 _TOLERANCE = 1e-9
 
-
-# --- Files ---
-
-
-def find_files(path: PathLike, fits: Callable[[Path], Any], hint: str) -> list[Path]:
-    """Give the file itself, or those of a folder that fit (judged by their path within it)."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("*") if fits(file.relative_to(path)))
-    if not files:
-        raise ValueError(f"{path}: {hint}")
-    return files
+T = TypeVar("T")
+Pattern = re.Pattern[str] | None
 
 
-def read_json(file: Path, fix: str) -> Any:
-    """Parse a file; ValueError names it, the line and the fix."""
-    try:
-        return json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{file}, line {error.lineno}: not valid JSON ({error.msg}); {fix}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 ({error.reason}); {fix}") from error
+# --- Runs and tasks ---
+
+
+def of_task(
+    items: list[T], task: str | None, name_of: Callable[[T], str | None], path: PathLike
+) -> list[T]:
+    """Keep what belongs to a task, all if none is asked for; ValueError lists the known ones."""
+    if task is None:
+        return items
+    kept = [item for item in items if name_of(item) == task]
+    if not kept:
+        known = sorted({name for name in map(name_of, items) if name is not None})
+        raise ValueError(f"{path}: no samples of task {task!r} (tasks: {', '.join(known)})")
+    return kept
 
 
 def refuse_reruns(runs: Iterable[tuple[str | None, str | None, Path]], path: PathLike) -> None:
@@ -85,23 +77,38 @@ def rollouts_table(
     return validate_rollouts(table.drop(columns=empty), source)
 
 
-# --- Choices and values ---
+# --- Several responses, one number ---
 
 
-def choose(asked: str | None, known: Sequence[str], what: str, where: object) -> str:
-    """Give what was asked for, or the only one there is; ValueError lists the known ones."""
-    if asked is None and len(known) == 1:
-        return known[0]
-    if asked in known:
-        return str(asked)
-    problem = f"several {what}s" if asked is None else f"no {what} {asked!r}"
-    raise ValueError(f"{where}: {problem}; choose {what}= one of {', '.join(map(repr, known))}")
+def check_repeats(
+    repeats: str, known: Sequence[str], **patterns: str | None
+) -> tuple[Pattern, ...]:
+    """Check the option, and compile the patterns that regrading takes."""
+    check_choice(repeats, known, "repeats")
+    if repeats != "regrade" and any(patterns.values()):
+        raise ValueError(f"{' and '.join(patterns)}: only used with repeats='regrade'")
+    return tuple(_compiled(pattern, option) for option, pattern in patterns.items())
 
 
-def short(value: Any) -> str:
-    """Show a value in a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _compiled(pattern: str | None, option: str) -> Pattern:
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{option}={pattern!r} is no regular expression: {error}") from error
+
+
+def first_match(pattern: Pattern, text: str) -> str | None:
+    """Give the first match, stripped: its first group that took part, or all of it.
+
+    Without a pattern the text is its own answer; None where nothing matches.
+    """
+    if pattern is None:
+        return text
+    match = pattern.search(text)
+    if match is None:
+        return None
+    taken = [group for group in match.groups() if group]
+    return (taken[0] if taken else match.group(0)).strip()
 
 
 def number(value: Any, metric: str | None, where: str) -> float:
@@ -120,7 +127,16 @@ def number(value: Any, metric: str | None, where: str) -> float:
     return found
 
 
-# --- Several responses, one number ---
+def one_value(n: int, metric: str | None, where: str, options: str) -> ValueError:
+    """Say that several responses share a grade, and which options make something of it."""
+    return ValueError(
+        f"{where}: {n} responses but one value of {metric!r}, so the file doesn't say which "
+        f"response is correct. {options}"
+    )
+
+
+def nothing_to_regrade(where: str) -> ValueError:
+    return ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
 
 
 @lru_cache(maxsize=64)
@@ -131,13 +147,7 @@ def _shares(n: int, k: int) -> npt.NDArray[np.float64]:
 
 
 def share_correct(n: int, n_correct: int, k: int = 1) -> float:
-    """Give pass@k of one problem; with ``k = 1`` the share of correct responses.
-
-    Examples
-    --------
-    >>> share_correct(4, 1), share_correct(4, 1, k=2)
-    (0.25, 0.5)
-    """
+    """Give pass@k of one problem; with ``k = 1`` the share of correct responses."""
     return float(_shares(n, k)[n_correct])
 
 
@@ -146,11 +156,6 @@ def counted_grades(value: float, n: int, k: int, where: str) -> list[float]:
 
     Refused where no number of correct responses gives the value, or several do (pass@k is 1
     wherever fewer than k responses are wrong).
-
-    Examples
-    --------
-    >>> counted_grades(0.5, n=4, k=2, where="log")
-    [1.0, 0.0, 0.0, 0.0]
     """
     if not 1 <= k <= n:
         raise ValueError(f"{where}: pass@{k} can't come from {n} responses")
@@ -174,30 +179,3 @@ def check_regrade(expected: float, logged: float, compared: str, where: str, fix
             f"{where}: exact match with {compared} gives {expected:g} where {logged:g} is logged, "
             f"so the task grades in another way; {fix}"
         )
-
-
-def compile_pattern(pattern: str | None, option: str) -> re.Pattern[str] | None:
-    """Compile an option's regular expression; ValueError names the option."""
-    try:
-        return None if pattern is None else re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{option}={pattern!r} is no regular expression: {error}") from error
-
-
-def first_match(pattern: re.Pattern[str] | None, text: str) -> str | None:
-    r"""Give the first match, stripped: its first group that took part, or all of it.
-
-    Without a pattern the text is its own answer; None where nothing matches.
-
-    Examples
-    --------
-    >>> first_match(re.compile(r"answer is (\d+)"), "The answer is 12, not 13.")
-    '12'
-    """
-    if pattern is None:
-        return text
-    match = pattern.search(text)
-    if match is None:
-        return None
-    taken = [group for group in match.groups() if group]
-    return (taken[0] if taken else match.group(0)).strip()

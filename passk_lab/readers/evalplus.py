@@ -6,17 +6,22 @@ counts it, a sample is right on "plus" if it passes both. The failed tests' inpu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from passk_lab.readers._harness import read_json
-from passk_lab.readers.common import frame_of, reads_files
+from passk_lab._text import check_choice
+from passk_lab.readers._shared import (
+    frame_of,
+    other_samples,
+    read_json,
+    reads_files,
+    require_fields,
+)
 from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_evalplus"]
 
@@ -41,9 +46,7 @@ def _source_files(path: Path) -> list[Path]:
 
 
 @reads_files(_source_files)
-def read_evalplus(
-    path: str | os.PathLike[str], *, tests: Literal["plus", "base"] | None = None
-) -> pd.DataFrame:
+def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = None) -> pd.DataFrame:
     """Read graded samples of EvalPlus.
 
     Parameters
@@ -78,8 +81,7 @@ def read_evalplus(
     ...     [read_evalplus(path, tests=t)["correct"].item() for t in ("plus", "base")]
     [False, True]
     """
-    if tests not in (None, "plus", "base"):
-        raise ValueError(f"tests={tests!r}: known are 'plus' and 'base'")
+    check_choice(tests, (None, "plus", "base"), "tests")
     path = Path(path)
     (results,) = _source_files(path)
     frame = frame_of(list(_samples(results)))
@@ -120,12 +122,8 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
                 "versions of EvalPlus wrote another layout: evaluate again with a newer one"
             )
         for number, sample in enumerate(samples):
-            missing = [n for n in _FIELDS if not isinstance(sample, dict) or n not in sample]
-            if missing:
-                raise ValueError(
-                    f"{results}: {task}, sample {number}: no field {missing[0]!r}; EvalPlus "
-                    f"writes {', '.join(_FIELDS)}"
-                )
+            fields = sample if isinstance(sample, dict) else {}
+            require_fields(fields, _FIELDS, f"{results}: {task}, sample {number}", "of EvalPlus")
             yield {
                 "problem_id": task,
                 "sample_id": number,
@@ -149,8 +147,5 @@ def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
         given = frame.pop("solution")
         matches = bool((given.isna() | (given == frame["text"])).all())
     if not matches:
-        raise ValueError(
-            f"{results}: is not the grading of {path.name} as it is now (other samples, or "
-            "another number of them); evaluate the samples again, or read the results file itself"
-        )
+        raise other_samples(results, path)
     return frame

@@ -8,8 +8,8 @@ format's, its value the reader's "module:function". A name that is taken here st
     my-format = "my_package:read_my_format"
 
 A reader is ``function(path, *, option=...)`` and gives a DataFrame that
-`passk_lab.rollouts.validate_rollouts` accepts; see `passk_lab.readers.common` for what readers
-share.
+`passk_lab.rollouts.validate_rollouts` accepts. Its attribute ``source_files``, if it has one, gives
+the files that it reads for a path; otherwise that is the file itself, or all files of a folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from inspect import Parameter, signature
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from passk_lab._text import look_up
@@ -25,7 +24,7 @@ from passk_lab._text import look_up
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Format", "options", "reader"]
+__all__ = ["FORMATS", "Format", "reader"]
 
 _GROUP = "passk_lab.readers"
 
@@ -117,30 +116,3 @@ def _loaded(point: EntryPoint) -> Callable[..., pd.DataFrame]:
     if not callable(function):
         raise ValueError(f"{where} is no function; let its entry point name a reader")
     return cast("Callable[..., pd.DataFrame]", function)
-
-
-def options(format: str) -> dict[str, Parameter]:
-    """List the keyword options of a format's reader.
-
-    Parameters
-    ----------
-    format : str
-        As for `reader`.
-
-    Returns
-    -------
-    dict
-        Option name -> `inspect.Parameter` (default and annotation).
-
-    Raises
-    ------
-    ValueError
-        As for `reader`.
-
-    Examples
-    --------
-    >>> list(options("evalplus"))
-    ['tests']
-    """
-    parameters = signature(reader(format)).parameters
-    return {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}

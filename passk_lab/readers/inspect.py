@@ -28,14 +28,9 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from passk_lab.readers._harness import (
-    choose,
-    find_files,
-    read_json,
-    refuse_reruns,
-    rollouts_table,
-)
-from passk_lab.readers.common import reads_files
+from passk_lab._text import check_choice
+from passk_lab.readers._harness import of_task, refuse_reruns, rollouts_table
+from passk_lab.readers._shared import choose, find_files, read_json, reads_files
 from passk_lab.rollouts.table import PathLike, escape_surrogates
 
 __all__ = ["read_inspect"]
@@ -123,15 +118,9 @@ def read_inspect(
     0  mockllm/model     sums/1          0     True
     1  mockllm/model     sums/1          1    False
     """
-    if unscored not in get_args(Unscored):
-        raise ValueError(f"unscored={unscored!r} is not one of {', '.join(get_args(Unscored))}")
+    check_choice(unscored, get_args(Unscored), "unscored")
     logs = [(file, _load(file)) for file in _source_files(path)]
-    if task is not None:
-        known = sorted({str(log["eval"]["task"]) for _, log in logs})
-        logs = [(file, log) for file, log in logs if log["eval"]["task"] == task]
-        if not logs:
-            raise ValueError(f"{path}: no log of task {task!r} (tasks: {', '.join(known)})")
-    logs = _current(logs)
+    logs = _current(of_task(logs, task, lambda entry: str(entry[1]["eval"]["task"]), path))
     if not incomplete:
         _refuse_unfinished(logs)
     if not merge_reruns:

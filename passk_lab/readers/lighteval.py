@@ -35,19 +35,20 @@ import pandas as pd
 import pyarrow as pa
 
 from passk_lab.readers._harness import (
+    Pattern,
     check_regrade,
-    choose,
-    compile_pattern,
+    check_repeats,
     counted_grades,
-    find_files,
     first_match,
+    nothing_to_regrade,
     number,
-    read_json,
+    of_task,
+    one_value,
     refuse_reruns,
     rollouts_table,
     share_correct,
 )
-from passk_lab.readers.common import reads_files
+from passk_lab.readers._shared import choose, find_files, read_json, reads_files
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import PathLike
 
@@ -67,6 +68,13 @@ class _Origin(NamedTuple):
     run: str | None = None
     temperature: float | None = None
     seed: int | None = None
+
+
+class _Document(NamedTuple):
+    file: Path
+    origin: _Origin
+    task: str
+    row: dict[str, Any]
 
 
 class _Share(NamedTuple):
@@ -142,26 +150,12 @@ def read_lighteval(
     0   sums|0/0          0      4     True
     1   sums|0/0          1      5    False
     """
-    if repeats not in get_args(Repeats):
-        raise ValueError(f"repeats={repeats!r} is not one of {', '.join(get_args(Repeats))}")
-    if repeats != "regrade" and answer_pattern:
-        raise ValueError("answer_pattern is only used with repeats='regrade'")
-    pattern = compile_pattern(answer_pattern, "answer_pattern")
-    files = [(file, _origin(file), _rows(file)) for file in _source_files(path)]
-    tasks = sorted({row["doc"]["task_name"] for _, _, rows in files for row in rows})
-    if task is not None:
-        files = [(f, o, [r for r in rows if r["doc"]["task_name"] == task]) for f, o, rows in files]
+    patterns = check_repeats(repeats, get_args(Repeats), answer_pattern=answer_pattern)
+    documents = [document for file in _source_files(path) for document in _documents(file)]
+    documents = of_task(documents, task, lambda document: document.task, path)
     if not merge_reruns:
-        refuse_reruns(
-            ((o.run, row["doc"]["task_name"], f) for f, o, rows in files for row in rows), path
-        )
-    rollouts = [
-        origin._asdict() | rollout
-        for file, origin, rows in files
-        for rollout in _read_rows(rows, file, metric, repeats, pattern)
-    ]
-    if not rollouts:
-        raise ValueError(f"{path}: no details of task {task!r} (tasks: {', '.join(tasks)})")
+        refuse_reruns(((found.origin.run, found.task, found.file) for found in documents), path)
+    rollouts = _rollouts(documents, metric, repeats, *patterns)
     optional = ("run", "temperature", "seed", "answer", "text")
     return rollouts_table(rollouts, threshold, optional, str(path))
 
@@ -184,7 +178,7 @@ def _origin(file: Path) -> _Origin:
     return _Origin("/".join(model), settings.get("temperature"), settings.get("seed"))
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def _documents(file: Path) -> list[_Document]:
     with open_parquet(file) as parquet:
         _require_layout(parquet.schema_arrow, file)
         response = parquet.schema_arrow.field("model_response").type
@@ -195,7 +189,8 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = read_parquet(parquet, columns, file).to_pylist()
     if not rows:
         raise ValueError(f"{file}: the file holds no documents")
-    return rows
+    origin = _origin(file)
+    return [_Document(file, origin, row["doc"]["task_name"], row) for row in rows]
 
 
 def _require_layout(schema: pa.Schema, file: Path) -> None:
@@ -213,41 +208,36 @@ def _require_layout(schema: pa.Schema, file: Path) -> None:
                 raise ValueError(f"{file}: no lighteval details, {column}.{name} is missing")
 
 
-def _read_rows(
-    rows: list[dict[str, Any]],
-    file: Path,
-    metric: str | None,
-    repeats: Repeats,
-    pattern: re.Pattern[str] | None,
+def _rollouts(
+    documents: list[_Document], metric: str | None, repeats: Repeats, pattern: Pattern
 ) -> list[dict[str, Any]]:
     rollouts = []
-    chosen: dict[str, str] = {}
+    chosen: dict[tuple[Path, str], str] = {}
     seen = set()
-    for row in rows:
-        task, problem = row["doc"]["task_name"], f"{row['doc']['task_name']}/{row['doc']['id']}"
+    for file, origin, task, row in documents:
+        problem = f"{task}/{row['doc']['id']}"
         where = f"{file}, document {problem!r}"
-        if problem in seen:
+        if (file, problem) in seen:
             raise ValueError(f"{where}: occurs twice in the file; keep one of them")
-        seen.add(problem)
-        if task not in chosen:
-            chosen[task] = choose(
-                metric, list(row["metric"] or {}), "metric", f"{file}, task {task!r}"
-            )
-        name = chosen[task]
+        seen.add((file, problem))
+        if (file, task) not in chosen:
+            known = list(row["metric"] or {})
+            chosen[file, task] = choose(metric, known, "metric", f"{file}, task {task!r}")
+        name = chosen[file, task]
         texts = row["model_response"]["text"] or []
         grade = number((row["metric"] or {}).get(name), name, where)
-        common = {"problem_id": problem, "task": task, "metric": name}
+        common = {**origin._asdict(), "problem_id": problem, "task": task, "metric": name}
         if repeats == "regrade":
             common["metric"] = "regraded exact match"
             parts = _regraded(row, texts, grade, name, pattern, where)
         elif repeats == "counts":
             parts = _counted(texts, grade, name, where)
         elif len(texts) > 1:
-            raise ValueError(
-                f"{where}: {len(texts)} responses but one value of {name!r}, so lighteval's file "
-                "doesn't say which response is correct. repeats='counts' takes how many were "
-                "(avg@n, pass@k); 'regrade' grades each by exact match with the gold"
+            remedies = (
+                "repeats='counts' takes how many were (avg@n, pass@k); 'regrade' grades each by "
+                "exact match with the gold"
             )
+            raise one_value(len(texts), name, where, remedies)
         else:
             parts = [{"score": grade, "answer": None, "text": texts[0] if texts else None}]
         rollouts += [common | part for part in parts]
@@ -282,11 +272,11 @@ def _regraded(
     texts: list[str],
     grade: float,
     metric: str,
-    pattern: re.Pattern[str] | None,
+    pattern: Pattern,
     where: str,
 ) -> list[dict[str, Any]]:
     if not texts:
-        raise ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
+        raise nothing_to_regrade(where)
     golds = _golds(row["doc"], where)
     final = row["model_response"].get("text_post_processed") or texts
     answers = [first_match(pattern, text) for text in final]

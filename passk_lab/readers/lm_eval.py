@@ -40,21 +40,27 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 
 from passk_lab.readers._harness import (
+    Pattern,
     check_regrade,
-    choose,
-    compile_pattern,
+    check_repeats,
     counted_grades,
-    find_files,
     first_match,
+    nothing_to_regrade,
     number,
-    read_json,
+    of_task,
+    one_value,
     refuse_reruns,
     rollouts_table,
     share_correct,
+)
+from passk_lab.readers._shared import (
+    choose,
+    find_files,
+    read_json,
+    read_records,
+    reads_files,
     short,
 )
-from passk_lab.readers.common import reads_files
-from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, escape_surrogates
 
 __all__ = ["read_lm_eval"]
@@ -78,8 +84,8 @@ class _File(NamedTuple):
 class _Options(NamedTuple):
     repeats: Repeats
     threshold: float
-    answer_pattern: re.Pattern[str] | None
-    target_pattern: re.Pattern[str] | None
+    answer_pattern: Pattern
+    target_pattern: Pattern
 
 
 def _source_files(path: PathLike) -> list[Path]:
@@ -152,22 +158,10 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     0     sums/0          0      4     True
     1     sums/0          1      5    False
     """
-    if repeats not in get_args(Repeats):
-        raise ValueError(f"repeats={repeats!r} is not one of {', '.join(get_args(Repeats))}")
-    if repeats != "regrade" and (answer_pattern or target_pattern):
-        raise ValueError("answer_pattern and target_pattern are only used with repeats='regrade'")
-    options = _Options(
-        repeats,
-        threshold,
-        compile_pattern(answer_pattern, "answer_pattern"),
-        compile_pattern(target_pattern, "target_pattern"),
-    )
+    patterns = {"answer_pattern": answer_pattern, "target_pattern": target_pattern}
+    options = _Options(repeats, threshold, *check_repeats(repeats, get_args(Repeats), **patterns))
     files = [_describe(file, Path(path)) for file in _source_files(path)]
-    if task is not None:
-        known = sorted({file.task for file in files if file.task is not None})
-        files = [file for file in files if file.task == task]
-        if not files:
-            raise ValueError(f"{path}: no samples of task {task!r} (tasks: {', '.join(known)})")
+    files = of_task(files, task, lambda file: file.task, path)
     if not merge_reruns:
         refuse_reruns(((file.run, file.task, file.path) for file in files), path)
     rollouts = [rollout for file in files for rollout in _read_file(file, metric, filter, options)]
@@ -194,18 +188,7 @@ def _describe(file: Path, asked: Path) -> _File:
 def _read_file(
     file: _File, metric: str | None, filter: str | None, options: _Options
 ) -> Iterator[dict[str, Any]]:
-    rows = []
-    for at, row in enumerate(iter_jsonl(file.path), start=1):
-        missing = [name for name in _FIELDS if name not in row]
-        if missing:
-            raise ValueError(
-                f"{file.path}, record {at}: no lm-eval sample, {', '.join(missing)} missing "
-                f"(expected {', '.join(_FIELDS)} and the metrics)"
-            )
-        row.pop("doc", None)
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"{file.path}: the file holds no samples")
+    rows = read_records(file.path, _FIELDS, "a samples file of lm-eval", without="doc")
     filters = list(dict.fromkeys(str(row.get("filter", "none")) for row in rows))
     chosen_filter = choose(filter, filters, "filter", file.path)
     rows = [row for row in rows if str(row.get("filter", "none")) == chosen_filter]
@@ -286,12 +269,12 @@ def _rollouts(
             for i, grade in enumerate(grades)
         ]
     if len(texts) > 1 and options.repeats == "graded":
-        raise ValueError(
-            f"{where}: {len(texts)} responses but one value of {metric!r}, so lm-eval's file "
-            "doesn't say which response is correct. repeats='filtered' takes the one answer that "
-            "was graded; 'counts' takes a share over all responses (pass@k, exact_match after "
-            "take_first_k); 'regrade' grades each response by exact match with the target"
+        remedies = (
+            "repeats='filtered' takes the one answer that was graded; 'counts' takes a share over "
+            "all responses (pass@k, exact_match after take_first_k); 'regrade' grades each "
+            "response by exact match with the target"
         )
+        raise one_value(len(texts), metric, where, remedies)
     if len(kept) > 1:
         raise ValueError(
             f"{where}: the filter left {len(kept)} answers and {metric!r} is one number for all of "
@@ -364,7 +347,7 @@ def _regraded(
     where: str,
 ) -> list[dict[str, Any]]:
     if not texts:
-        raise ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
+        raise nothing_to_regrade(where)
     if not kept:
         raise ValueError(
             f"{where}: 'filtered_resps' is empty, so nothing says what lm-eval graded; read the "

@@ -6,7 +6,6 @@ rollouts (``completions: [...]``, ``correct: [...]``).
 
 from __future__ import annotations
 
-import os
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from passk_lab.readers.common import frame_of, grade, settle
+from passk_lab.readers._shared import frame_of, grade, settle
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import name_cell, validate_rollouts
+from passk_lab.rollouts.table import PathLike, name_cell, validate_rollouts
 
 __all__ = ["read_plain"]
 
@@ -30,7 +29,7 @@ _KNOWN = (
 
 
 def read_plain(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     columns: Mapping[str, str] | None = None,
     threshold: float | None = None,

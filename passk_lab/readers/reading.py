@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from passk_lab._text import look_up
-from passk_lab.readers.formats import FORMATS, options, reader
+from passk_lab.readers.formats import FORMATS, reader
 from passk_lab.rollouts.files import write_rollouts
 from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
 
@@ -59,7 +60,8 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     0        add          0     True
     """
     function = reader(format)
-    known = options(format)
+    parameters = signature(function).parameters
+    known = {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
     labels = {n: keywords.pop(n) for n in ("run", "split") if n in keywords and n not in known}
     for name in keywords:
         look_up(f"format {format!r}: option", name, known)

@@ -15,27 +15,29 @@ training's: TRL leaves nothing by which to tell them apart, so evaluate without
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
-from passk_lab.readers.common import grade, reads_files, stable_id
+from passk_lab._text import check_choice
+from passk_lab.readers._shared import (
+    completion_text,
+    grade,
+    reads_files,
+    require_fields,
+    spell_messages,
+    with_rest,
+)
+from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
-from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_trl"]
 
 _FIELDS = ("step", "prompt", "completion", "advantage")
 _NAME = re.compile(r"completions_([0-9]+)\.parquet")
-# Reward functions and logged columns are named freely; these mean something in the rollouts table.
-_TAKEN = (
-    *("problem_id", "sample_id", "run", "split", "seed", "correct", "answer", "text", "score"),
-    *("logprob", "n_tokens", "token_entropy", "temperature"),
-)
 
 
 def _source_files(path: Path) -> list[Path]:
@@ -54,7 +56,7 @@ def _source_files(path: Path) -> list[Path]:
 
 @reads_files(_source_files)
 def read_trl(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     reward: str | None = None,
     threshold: float = 1.0,
@@ -107,8 +109,7 @@ def read_trl(
     0     5          0     True    1.0    5
     1     5          1    False    0.0    6
     """
-    if repeated not in ("refuse", "drop", "keep"):
-        raise ValueError(f"repeated={repeated!r}: known are 'refuse', 'drop' and 'keep'")
+    check_choice(repeated, ("refuse", "drop", "keep"), "repeated")
     path = Path(path)
     parts: list[pd.DataFrame] = []
     before: pd.DataFrame | None = None
@@ -135,13 +136,7 @@ def read_trl(
 def _read_file(file: Path) -> pd.DataFrame:
     with open_parquet(file) as parquet:
         names = parquet.schema_arrow.names
-        missing = [name for name in _FIELDS if name not in names]
-        if missing:
-            raise ValueError(
-                f"{file}: no column {missing[0]!r}; this isn't a completions file of TRL's "
-                f"GRPOTrainer, which has {', '.join(_FIELDS)} and a column a reward function "
-                f"(columns: {', '.join(names)})"
-            )
+        require_fields(names, _FIELDS, str(file), "a completions file of TRL's GRPOTrainer")
         table = read_parquet(parquet, names, file)
     frame = table.to_pandas()
     prompts, completions = (table[name].to_pylist() for name in ("prompt", "completion"))
@@ -155,21 +150,6 @@ def _read_file(file: Path) -> pd.DataFrame:
     frame["prompt"] = [p if isinstance(p, str) else spell_messages(p) for p in prompts]
     frame["completion"] = [completion_text(c) for c in completions]
     return frame
-
-
-def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """Text of a completion: itself, its only message's content, or all messages as JSON."""
-    if isinstance(completion, str):
-        return completion
-    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
-        return str(completion[0]["content"])
-    return spell_messages(completion)
-
-
-def spell_messages(messages: list[dict[str, Any]]) -> str:
-    """Write messages as JSON; parquet fills keys that other messages have with None."""
-    clean = [{k: v for k, v in message.items() if v is not None} for message in messages]
-    return json.dumps(clean, ensure_ascii=False, sort_keys=True)
 
 
 def _rollouts(
@@ -197,6 +177,4 @@ def _rollouts(
     }
     if answer is not None:
         made["answer"] = part[answer]
-    rest = part.drop(columns="completion")
-    rest = rest.rename(columns={name: f"trl_{name}" for name in _TAKEN if name in rest})
-    return pd.concat([pd.DataFrame(made), rest], axis=1)
+    return with_rest(made, part.drop(columns="completion"), "trl", taken=["answer"])

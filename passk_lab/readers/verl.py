@@ -13,7 +13,6 @@ that failed, which verl's newer trainer counts as wrong although it doesn't dump
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,19 +20,21 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab.readers.common import frame_of, grade, reads_files, stable_id
-from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import validate_rollouts
+from passk_lab.readers._shared import (
+    frame_of,
+    grade,
+    read_records,
+    reads_files,
+    require_fields,
+    with_rest,
+)
+from passk_lab.readers.common import stable_id
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_verl"]
 
 _FIELDS = ("input", "output", "score")
 _INVALID = "[INVALID]"
-# Reward functions name their values freely; these names mean something in the rollouts table.
-_TAKEN = (
-    *("problem_id", "sample_id", "run", "split", "seed", "correct", "text", "prompt"),
-    *("logprob", "n_tokens", "token_entropy", "temperature"),
-)
 
 
 def _source_files(path: Path) -> list[Path]:
@@ -57,7 +58,7 @@ def _source_files(path: Path) -> list[Path]:
 
 @reads_files(_source_files)
 def read_verl(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     metric: str | None = None,
     threshold: float = 1.0,
@@ -113,11 +114,9 @@ def read_verl(
     metric = metric or ("acc" if "acc" in frame.columns else "score")
     answer = answer or ("pred" if "pred" in frame.columns else None)
     keys = [problem_id] if isinstance(problem_id, str) else list(problem_id or ["input"])
-    for name in (metric, *keys, *([answer] if answer else [])):
-        for file, part in zip(files, frames, strict=True):
-            if name not in part.columns:
-                have = ", ".join(map(str, part.columns))
-                raise ValueError(f"{file}: no field {name!r} (fields: {have})")
+    chosen = (metric, *keys, *([answer] if answer else []))
+    for file, part in zip(files, frames, strict=True):
+        require_fields(part.columns, chosen, str(file), "a dump with what was asked for")
     grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
     made = {
         "problem_id": _problems(frame, keys, source),
@@ -128,8 +127,7 @@ def read_verl(
     if answer:
         made["answer"] = frame[answer].where(frame[answer] != _INVALID)
     rest = frame.drop(columns=["input", "output"], errors="ignore")
-    rest = rest.rename(columns={name: f"verl_{name}" for name in (*_TAKEN, *made) if name in rest})
-    return validate_rollouts(pd.concat([pd.DataFrame(made), rest], axis=1), source)
+    return validate_rollouts(with_rest(made, rest, "verl"), source)
 
 
 def _step(file: Path) -> int | None:
@@ -137,18 +135,7 @@ def _step(file: Path) -> int | None:
 
 
 def _read_file(file: Path) -> pd.DataFrame:
-    records: list[dict[str, Any]] = []
-    for number, record in enumerate(iter_jsonl(file), start=1):
-        for name in _FIELDS:
-            if name not in record:
-                raise ValueError(
-                    f"{file}, record {number}: no field {name!r}; this isn't a dump of verl, "
-                    f"which has {', '.join(_FIELDS)} (found: {', '.join(record)})"
-                )
-        records.append(record)
-    if not records:
-        raise ValueError(f"{file}: the file holds no rollouts; was verl stopped while it wrote?")
-    frame = frame_of(records)
+    frame = frame_of(read_records(file, _FIELDS, "a dump of verl"))
     if "step" not in frame.columns and _step(file) is not None:
         frame["step"] = _step(file)
     return frame

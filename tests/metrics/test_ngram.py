@@ -370,7 +370,7 @@ def test_hugging_face_names_that_do_not_load(tmp_path):
         (lambda: distinct_n(["a"], 0), "n=0 must be at least 1"),
         (lambda: ngram_diversity_score(["a"], 0), "max_order=0"),
         (lambda: self_bleu(["a", "b"], 0), "max_order=0"),
-        (lambda: self_bleu(["a", "b"], smoothing="add"), "smoothing='add' is none of exp"),
+        (lambda: self_bleu(["a", "b"], smoothing="add"), "smoothing='add' is none of 'exp'"),
         (lambda: self_repetition(["a b c d"]), "one text, and self-repetition"),
         (lambda: ngram_diversity_score(["a b"], 3), "no text of 3 tokens"),
     ],

@@ -65,7 +65,7 @@ def test_plus_tests_of_some_samples_only(tmp_path):
 
 
 def test_unknown_tests():
-    with pytest.raises(ValueError, match="known are 'plus' and 'base'"):
+    with pytest.raises(ValueError, match="is none of None, 'plus', 'base'"):
         read_evalplus(RESULTS, tests="extra")
 
 

@@ -54,7 +54,7 @@ def test_samples_path_finds_its_results():
 def test_text_as_answer(tmp_path):
     path = written(tmp_path, [row(completion="  x\n"), row(completion="x"), row(completion="y")])
     assert read_human_eval(path, answer="text")["answer"].tolist() == ["x", "x", "y"]
-    with pytest.raises(ValueError, match="answer='code': known are None and 'text'"):
+    with pytest.raises(ValueError, match="answer='code' is none of None, 'text'"):
         read_human_eval(path, answer="code")
 
 

@@ -124,7 +124,7 @@ def test_samples_without_a_score():
     assert not failed["correct"].any()
     assert failed["error"].str.contains("sandbox went away").sum() == 2
     assert (failed["error"] == "invalid_response_format").sum() == 1
-    with pytest.raises(ValueError, match="unscored='skip' is not one of refuse"):
+    with pytest.raises(ValueError, match="unscored='skip' is none of 'refuse'"):
         read_inspect(FRAGILE, unscored="skip")
 
 
@@ -163,7 +163,7 @@ def test_folder_and_task():
     assert read_inspect.source_files(FIXTURES / "json") == sorted([SUMS, PLAIN])
     assert len(read_inspect(FIXTURES / "json", scorer="match")) == 32
     assert len(read_inspect(FIXTURES / "json", task="plain")) == 16
-    with pytest.raises(ValueError, match=r"no log of task 'x' \(tasks: plain, sums\)"):
+    with pytest.raises(ValueError, match=r"no samples of task 'x' \(tasks: plain, sums\)"):
         read_inspect(FIXTURES / "json", task="x")
 
 

@@ -158,7 +158,7 @@ def test_choices_are_never_made_silently():
         read_lighteval(details("toy_many"))
     with pytest.raises(ValueError, match="no metric 'f1'"):
         read_lighteval(details("toy_one"), metric="f1")
-    with pytest.raises(ValueError, match="repeats='all' is not one of"):
+    with pytest.raises(ValueError, match="repeats='all' is none of"):
         read_lighteval(details("toy_one"), repeats="all")
 
 
@@ -184,7 +184,7 @@ def test_folder():
     table = read_lighteval(OUTPUT, task="toy_one|0")
     assert set(table["task"]) == {"toy_one|0"}
     with pytest.raises(
-        ValueError, match=r"no details of task 'x' \(tasks: toy_choice\|0, toy_many"
+        ValueError, match=r"no samples of task 'x' \(tasks: toy_choice\|0, toy_many"
     ):
         read_lighteval(OUTPUT, task="x")
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from passk_lab import readers
-from passk_lab.readers import FORMATS, convert, frame_of, grade, options, read, reader, stable_id
+from passk_lab.readers import FORMATS, convert, read, reader, stable_id
+from passk_lab.readers._shared import frame_of, grade
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -50,7 +51,7 @@ def test_every_name_is_a_documented_reader(name):
     for section in ("Parameters", "Returns", "Raises", "Examples"):
         assert f"{section}\n" in inspect.getdoc(function)
     described = re.findall(r"^(\w+(?:, \w+)*) : ", inspect.getdoc(function), re.MULTILINE)
-    assert set(options(name)) <= set(", ".join(described).split(", "))
+    assert {p.name for p in others} <= set(", ".join(described).split(", "))
     assert FORMATS[name].description
     assert "\n" not in FORMATS[name].description
 
@@ -65,7 +66,7 @@ def test_every_name_is_a_documented_reader(name):
     ],
 )
 def test_unknown_format(name, hint):
-    for call in (lambda: read(name, "x"), lambda: convert(name, "x", "y"), lambda: options(name)):
+    for call in (lambda: read(name, "x"), lambda: convert(name, "x", "y"), lambda: reader(name)):
         with pytest.raises(ValueError, match=hint) as error:
             call()
         assert all(known in str(error.value) for known in FORMATS)
@@ -146,7 +147,6 @@ def other_package(tmp_path, monkeypatch):
 def test_formats_of_other_packages(tmp_path, other_package):
     path, target = tmp_path / "log.txt", tmp_path / "out.parquet"
     path.write_text("yes no si")
-    assert list(options("words")) == ["right"]
     found = read("words", str(path))
     assert found["correct"].tolist() == [True, False, False]
     assert found["sample_id"].tolist() == [0, 1, 2]

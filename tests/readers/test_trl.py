@@ -83,7 +83,7 @@ def test_completions_used_for_two_steps():
     assert len(read_trl(folder, repeated="keep")) == 32
     (reported,) = REPORTED["reused"]
     assert read_trl(folder, repeated="drop")["correct"].mean() == reported["rewards/has_a/mean"]
-    with pytest.raises(ValueError, match="known are 'refuse', 'drop' and 'keep'"):
+    with pytest.raises(ValueError, match="is none of 'refuse', 'drop', 'keep'"):
         read_trl(folder, repeated="skip")
 
 
@@ -151,7 +151,7 @@ def test_unknown_column(tmp_path, option):
 @pytest.mark.parametrize("column", ["step", "prompt", "completion", "advantage"])
 def test_missing_column(tmp_path, column):
     path = written(tmp_path, frame().drop(columns=column))
-    with pytest.raises(ValueError, match=f"no column '{column}'; this isn't a completions file"):
+    with pytest.raises(ValueError, match=f"no field '{column}'; this isn't a completions file"):
         read_trl(path)
 
 
