@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -127,3 +128,28 @@ def csv_safe(table: pd.DataFrame) -> pd.DataFrame:
 
 def _guard(cell: str) -> str:
     return visible(f"'{cell}" if _FORMULA.match(cell) else cell, lines=True)
+
+
+def number(value: float, digits: int, signed: bool = False) -> str:
+    """Spell a number; no minus before a zero.
+
+    Examples
+    --------
+    >>> number(-0.0001, 2, signed=True), number(float("nan"), 2)
+    ('+0.00', 'n/a')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    value = round(value, digits) + 0.0
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+
+
+def interval(low: float, high: float, digits: int, signed: bool = False) -> str:
+    """Spell an interval.
+
+    Examples
+    --------
+    >>> interval(0.125, 0.5, 2)
+    '[0.12, 0.50]'
+    """
+    return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"

@@ -9,13 +9,13 @@ from passk_lab.stats._families import (
     split_options,
 )
 from passk_lab.stats.resampling import Resampling
-from passk_lab.stats.values import values_of_frame
+from passk_lab.stats.values import ProblemValues
 
 BY = ("run", "split")
 
 
 def _means(values, by, how):
-    return mean_table(values_of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
+    return mean_table(ProblemValues.of_frame(values, by), by, "metric", how).drop(columns="n_seeds")
 
 
 def functional_summary(rollouts, k=None, correct_only=True, by=BY, **resampling):

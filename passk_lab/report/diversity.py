@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from passk_lab._text import interval
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report.model import Settings
 from passk_lab.stats.diversity import diversity_summary
-from passk_lab.stats.verdict import interval
 
 # So that a report of millions of long texts stays a matter of seconds.
 MOST_PROBLEMS = 100

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from passk_lab._text import interval
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.report.outlook import Outlook
 from passk_lab.stats.resampling import ResamplingOptions
-from passk_lab.stats.verdict import Verdict, interval
+from passk_lab.stats.verdict import Verdict
 
 __all__ = ["FigureFiles", "Report", "Section", "Settings", "overview"]
 

@@ -8,8 +8,8 @@ from typing import Any, Unpack
 
 import pandas as pd
 
+from passk_lab._text import interval, number
 from passk_lab.stats.resampling import ResamplingOptions
-from passk_lab.stats.verdict import interval, number
 from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, forecast_rows
 
 __all__ = ["WEIGHTS", "Outlook", "outlook"]

@@ -15,10 +15,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from passk_lab import __version__
-from passk_lab._text import shorten, visible
+from passk_lab._text import interval, shorten, visible
 from passk_lab.report.diversity import metrics_view, panel_view
 from passk_lab.report.model import Report, Section, Settings, crossing_words, overview
-from passk_lab.stats.verdict import interval
 
 TEXT_PROBLEMS = 5  # problems whose samples are shown
 _TEXT_SHOWN = 1200  # characters

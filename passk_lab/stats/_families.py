@@ -28,8 +28,9 @@ from passk_lab.metrics.functional import (
     two_modes_at_k,
 )
 from passk_lab.metrics.ngram import Texts, UndefinedError, ead_of_counts
-from passk_lab.metrics.registry import METRICS, Metric
+from passk_lab.metrics.registry import METRICS, Metric, Need
 from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
+from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
@@ -410,3 +411,13 @@ def semantic_values(counts: pd.DataFrame, k: int, correct_only: bool) -> pd.Data
             semantic_entropy(cell, "chao_jost") if cell.sum() > 1 else np.nan for cell in cells
         ]
     )
+
+
+def read_for(
+    rollouts: pd.DataFrame | PathLike, needs: Need, by: Sequence[str] = MAIN_KEYS
+) -> pd.DataFrame:
+    """Read what metrics of a kind need: counts, or rows with scores."""
+    if needs in ("counts", "modes", "correct", "verdicts"):
+        return as_counts(rollouts, by, modes=needs != "counts")
+    columns = ["score"] if needs in ("scores", "ranked") else []
+    return as_rollouts(rollouts, [*columns, *by])

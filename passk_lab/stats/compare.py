@@ -16,9 +16,10 @@ from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.registry import find_metric
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import crossing_point, pair_table
-from passk_lab.stats.metric_values import problem_values, read_for
+from passk_lab.stats._families import read_for
+from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
-from passk_lab.stats.values import ProblemValues, default_ks, shared_problems
+from passk_lab.stats.values import ProblemValues, default_ks
 
 __all__ = [
     "Comparison",
@@ -281,7 +282,7 @@ def _pairs(
 def _shared(mine: ProblemValues, base: ProblemValues) -> tuple[ProblemValues, ProblemValues]:
     """Keep the problems that both runs have."""
     (run, split), (baseline, _) = mine.group, base.group
-    ours, theirs = shared_problems(mine, base)
+    ours, theirs = mine.shared(base)
     if not len(ours.problem_id):
         raise ValueError(
             f"runs {run!r} and {baseline!r} share no problem in split {split!r}; a paired "

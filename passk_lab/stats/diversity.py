@@ -30,7 +30,7 @@ from passk_lab.stats._families import (
     split_options,
 )
 from passk_lab.stats.resampling import Resampling
-from passk_lab.stats.values import ProblemValues, shared_problems, values_of_frame
+from passk_lab.stats.values import ProblemValues
 
 __all__ = [
     "TextChoice",
@@ -150,7 +150,7 @@ def diversity_summary(
         )
     parts = []
     for family, frame, compared_at in families:
-        values = values_of_frame(frame, by)
+        values = ProblemValues.of_frame(frame, by)
         found = mean_table(values, by, "metric", how).drop(columns="n_seeds")
         of_all = [family == "entropy" or _takes_all(family, metric) for metric in found["metric"]]
         found.insert(2, "family", family)
@@ -171,7 +171,7 @@ def _against(baseline: str, values: Sequence[ProblemValues], how: Resampling) ->
         base = groups.get((baseline, split))
         if run == baseline or base is None:
             continue
-        mine, base = shared_problems(mine, base)
+        mine, base = mine.shared(base)
         gap = pair_table(mine, base, how)
         parts.append(
             pd.DataFrame(

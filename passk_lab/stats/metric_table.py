@@ -16,7 +16,7 @@ from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import mean_table, pair_table
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
-from passk_lab.stats.values import ProblemValues, shared_problems
+from passk_lab.stats.values import ProblemValues
 
 __all__ = ["metric_table"]
 
@@ -123,7 +123,7 @@ def _differences(values: Sequence[ProblemValues], baseline: str, how: Resampling
         base = groups.get((baseline, split))
         if run == baseline or base is None:
             continue
-        mine, base = shared_problems(mine, base)
+        mine, base = mine.shared(base)
         gap = pair_table(mine, base, how, place)
         columns = (gap[name] for name in ("difference", "low", "high", "n_paired"))
         keys = {"run": run, "split": split, "k": mine.columns}
@@ -138,7 +138,7 @@ def _support(counted: pd.DataFrame, metric: Metric, ks: Any, baseline: str) -> l
         base = groups.get((baseline, split))
         if run == baseline or base is None:
             continue
-        mine, base = shared_problems(mine, base)
+        mine, base = mine.shared(base)
         solved = zip(base.values[0].T, mine.values[0].T, strict=True)
         parts = np.concatenate([metric(*pair) for pair in solved], axis=1)
         found.append(

@@ -12,12 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics._counts import whole_numbers
-from passk_lab.metrics.registry import Metric, Need, find_metric
+from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
-from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats._families import TextChoice, entropy_values, functional_values, ngram_values
-from passk_lab.stats.values import ProblemValues, default_ks, stack_seeds, values_of_frame
+from passk_lab.stats._families import (
+    TextChoice,
+    entropy_values,
+    functional_values,
+    ngram_values,
+    read_for,
+)
+from passk_lab.stats.values import ProblemValues, default_ks
 
 __all__ = ["problem_values"]
 
@@ -60,7 +65,7 @@ def problem_values(
     found.require(options)
     keys = [*by, "seed"] if over_seeds else by
     parts = list(_source(found)(rollouts, found, k, keys, options))
-    return stack_seeds(parts) if over_seeds else parts
+    return ProblemValues.stacked(parts) if over_seeds else parts
 
 
 def _of_counts(
@@ -145,16 +150,6 @@ def _of_scores(
         yield ProblemValues(key, names, ks, values, n, c)
 
 
-def read_for(
-    rollouts: pd.DataFrame | PathLike, needs: Need, by: Sequence[str] = MAIN_KEYS
-) -> pd.DataFrame:
-    """Read what metrics of a kind need: counts, or rows with scores."""
-    if needs in ("counts", "modes", "correct", "verdicts"):
-        return as_counts(rollouts, by, modes=needs != "counts")
-    columns = ["score"] if needs in ("scores", "ranked") else []
-    return as_rollouts(rollouts, [*columns, *by])
-
-
 def _require_scores(table: pd.DataFrame, metric: Metric) -> None:
     if "score" not in table.columns:
         raise ValueError(f"column 'score' is missing; {metric.name} ranks samples by it")
@@ -182,7 +177,7 @@ def _of_frame(
     else:
         counted = as_counts(rollouts, by, modes=True)
         frame = functional_values(counted, 1, metric.needs == "correct", by)
-    for part in values_of_frame(frame[[*by, "problem_id", metric.name]], by):
+    for part in ProblemValues.of_frame(frame[[*by, "problem_id", metric.name]], by):
         yield replace(part, columns=np.zeros(1, np.int64))
 
 

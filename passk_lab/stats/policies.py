@@ -26,7 +26,7 @@ from passk_lab.metrics._counts import whole_numbers
 from passk_lab.rollouts.table import MAIN_KEYS
 from passk_lab.stats._estimates import mean_table
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
-from passk_lab.stats.values import ProblemValues, stack_seeds
+from passk_lab.stats.values import ProblemValues
 
 __all__ = ["POLICY_METRICS", "policy_curve", "policy_summary", "policy_values"]
 
@@ -142,7 +142,7 @@ def policy_values(
         problems, starts = np.unique(part["problem_id"].to_numpy(object), return_index=True)
         values = _METRICS[metric](part, starts, ks.astype(float))
         parts.append(ProblemValues(key, problems, ks, values[None]))
-    return stack_seeds(parts)
+    return ProblemValues.stacked(parts)
 
 
 def _check(table: pd.DataFrame, by: list[str]) -> None:

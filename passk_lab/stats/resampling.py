@@ -135,7 +135,7 @@ class Resampling:
         Problems are paired. Seeds are not, for each run was trained with its own: ``runs`` numbers
         the runs (default: 0, 1, ...), and a number always gets the same seeds.
         """
-        arrays = [seeds_problems_columns(array) for array in values]
+        arrays = [_seeds_problems_columns(array) for array in values]
         runs = range(len(arrays)) if runs is None else runs
         size = arrays[0].shape[1]
         if any(array.shape[1] != size for array in arrays):
@@ -168,7 +168,7 @@ class Resampling:
         self, values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
         """Interval of the mean of each column; arguments as for `replicates`."""
-        array = seeds_problems_columns(values)
+        array = _seeds_problems_columns(values)
         size = array.shape[1] if clusters is None else len(np.unique(clusters))
         return self.percentiles(self.replicates(array, clusters), size)
 
@@ -252,7 +252,7 @@ def _distinct_rows(array: Floats) -> tuple[Floats, Ints]:
     return array[first], repeats
 
 
-def seeds_problems_columns(values: npt.ArrayLike) -> Floats:
+def _seeds_problems_columns(values: npt.ArrayLike) -> Floats:
     """Give values the axes seed, problem and column; refuse what is missing or infinite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 1:

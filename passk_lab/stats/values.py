@@ -94,6 +94,57 @@ class ProblemValues:
             harmonic=self.harmonic[columns],
         )
 
+    def shared(self, other: ProblemValues) -> tuple[ProblemValues, ProblemValues]:
+        """Keep the problems that both have, in the same order."""
+        ours, theirs = (group.problem_id.astype(str) for group in (self, other))
+        _, at, where = np.intersect1d(ours, theirs, return_indices=True)
+        return self.take(at), other.take(where)
+
+    @staticmethod
+    def stacked(parts: Sequence[ProblemValues]) -> list[ProblemValues]:
+        """Put groups that differ in their last key, the seed, on one axis."""
+        gathered: dict[tuple[Any, ...], list[ProblemValues]] = {}
+        for part in parts:
+            gathered.setdefault(part.group[:-1], []).append(part)
+        found = []
+        for group, seeds in gathered.items():
+            first = seeds[0]
+            for other in seeds[1:]:
+                odd = set(first.problem_id) ^ set(other.problem_id)
+                if odd:
+                    raise ValueError(
+                        f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in "
+                        f"problem {min(odd)!r}; evaluate every seed on the same problems"
+                    )
+                if not np.array_equal(first.columns, other.columns):
+                    raise ValueError(
+                        f"the seeds of {group} have different numbers of samples; give k"
+                    )
+            values = np.concatenate([seed.values for seed in seeds])
+            found.append(replace(first, group=group, values=values))
+        return found
+
+    @staticmethod
+    def of_frame(frame: pd.DataFrame, by: Sequence[str]) -> list[ProblemValues]:
+        """Split a table with the columns ``*by, problem_id`` and one a metric."""
+        names = np.array(
+            [name for name in frame.columns if name not in (*by, "problem_id")], object
+        )
+        groups = frame.groupby(list(by), sort=True, dropna=False, observed=True)
+        harmonic = np.array(
+            [name in METRICS and METRICS[name].harmonic for name in names], dtype=bool
+        )
+        return [
+            ProblemValues(
+                key,
+                part["problem_id"].to_numpy(object),
+                names,
+                part[names].to_numpy(np.float64)[None],
+                harmonic=harmonic,
+            )
+            for key, part in groups
+        ]
+
 
 def default_ks(n: int) -> list[int]:
     """Return the powers of two up to n, and n itself.
@@ -106,51 +157,3 @@ def default_ks(n: int) -> list[int]:
     if n < 1:
         raise ValueError(f"n={n} must be at least 1")
     return sorted({2**i for i in range(n.bit_length())} | {n})
-
-
-def stack_seeds(parts: Sequence[ProblemValues]) -> list[ProblemValues]:
-    """Put groups that differ in their last key, the seed, on one axis."""
-    gathered: dict[tuple[Any, ...], list[ProblemValues]] = {}
-    for part in parts:
-        gathered.setdefault(part.group[:-1], []).append(part)
-    stacked = []
-    for group, seeds in gathered.items():
-        first = seeds[0]
-        for other in seeds[1:]:
-            odd = set(first.problem_id) ^ set(other.problem_id)
-            if odd:
-                raise ValueError(
-                    f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in problem "
-                    f"{min(odd)!r}; evaluate every seed on the same problems"
-                )
-            if not np.array_equal(first.columns, other.columns):
-                raise ValueError(f"the seeds of {group} have different numbers of samples; give k")
-        values = np.concatenate([seed.values for seed in seeds])
-        stacked.append(replace(first, group=group, values=values))
-    return stacked
-
-
-def values_of_frame(frame: pd.DataFrame, by: Sequence[str]) -> list[ProblemValues]:
-    """One `ProblemValues` a group of a table with the columns ``*by, problem_id`` and metrics."""
-    names = np.array([name for name in frame.columns if name not in (*by, "problem_id")], object)
-    groups = frame.groupby(list(by), sort=True, dropna=False, observed=True)
-    harmonic = np.array([name in METRICS and METRICS[name].harmonic for name in names], dtype=bool)
-    return [
-        ProblemValues(
-            key,
-            part["problem_id"].to_numpy(object),
-            names,
-            part[names].to_numpy(np.float64)[None],
-            harmonic=harmonic,
-        )
-        for key, part in groups
-    ]
-
-
-def shared_problems(
-    mine: ProblemValues, base: ProblemValues
-) -> tuple[ProblemValues, ProblemValues]:
-    """Keep the problems that both have, in the same order."""
-    ours, theirs = (group.problem_id.astype(str) for group in (mine, base))
-    _, at, where = np.intersect1d(ours, theirs, return_indices=True)
-    return mine.take(at), base.take(where)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from passk_lab._text import interval, number
 
 __all__ = ["MIN_PROBLEMS", "RESOLUTION", "Change", "Verdict", "verdict"]
 
@@ -248,31 +249,6 @@ def _line(what: str, change: Change, digits: int) -> str:
         f"{what} {change.baseline:.{digits}f} -> {change.estimate:.{digits}f}: "
         f"{number(change.difference, digits, signed=True)} {limits}"
     )
-
-
-def number(value: float, digits: int, signed: bool = False) -> str:
-    """Spell a number; no minus before a zero.
-
-    Examples
-    --------
-    >>> number(-0.0001, 2, signed=True), number(float("nan"), 2)
-    ('+0.00', 'n/a')
-    """
-    if not math.isfinite(value):
-        return "n/a"
-    value = round(value, digits) + 0.0
-    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-
-
-def interval(low: float, high: float, digits: int, signed: bool = False) -> str:
-    """Spell an interval.
-
-    Examples
-    --------
-    >>> interval(0.125, 0.5, 2)
-    '[0.12, 0.50]'
-    """
-    return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
 
 
 def _plural(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from passk_lab.stats.diversity import (
     with_semantic_modes,
 )
 from passk_lab.stats.resampling import Resampling
-from passk_lab.stats.values import values_of_frame
+from passk_lab.stats.values import ProblemValues
 from tests.summaries import entropy_summary, functional_summary, ngram_summary
 
 FAST = {"n_resamples": 300, "random_state": 0}
@@ -127,7 +127,7 @@ def test_differences_pair_problems():
     both = pd.concat(
         [values.assign(run="base"), values.assign(run="rl", m=values["m"] - 0.25).iloc[1:]]
     )
-    values = values_of_frame(both, ["run", "split"])
+    values = ProblemValues.of_frame(both, ["run", "split"])
     how = Resampling(500, random_state=0)
     gaps = _against("base", values, how)
     assert gaps[["run", "metric", "n_paired"]].to_numpy().tolist() == [["rl", "m", 5]]
@@ -142,7 +142,7 @@ def test_infinite_hill_numbers():
     values = pd.DataFrame({"problem_id": list("ab") * 3, "split": "id"})
     values["run"] = np.repeat(["base", "none", "some"], 2)
     values["hill_2_corrected"] = [np.inf, np.inf, np.inf, np.inf, 2.0, np.inf]
-    values = values_of_frame(values, ["run", "split"])
+    values = ProblemValues.of_frame(values, ["run", "split"])
     how = Resampling(500, random_state=0)
     means = mean_table(values, ["run", "split"], "metric", how).set_index("run")
     assert means["estimate"].to_dict() == {"base": np.inf, "none": np.inf, "some": 4}
