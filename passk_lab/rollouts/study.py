@@ -139,36 +139,22 @@ class Study:
 
     def notes(self, modes: bool | None = None) -> list[str]:
         """Say what a reader should know about these counts, such as steps that were pooled."""
-        notes = [
-            f"Run {run!r} pools the rollouts of {number} {name}s; {advice}."
-            for name, advice in _POOLED.items()
-            for run, number in self._pooled(name)
-            if number > 1
-        ]
+        notes = []
+        for name, advice in _POOLED.items():
+            parts = [part for part in self._parts if name in self._columns(part)]
+            if not parts:
+                continue
+            found = count_parts(parts, ["run", name], modes=False)
+            for run, values in found.groupby("run", sort=False)[name]:
+                number = values.nunique()
+                if number > 1:
+                    notes.append(f"Run {run!r} pools the rollouts of {number} {name}s; {advice}.")
         answers = {"answer" in self._columns(part) for part in self._parts}
         if modes is None and len(answers) > 1:
             notes.append(
                 "Not every file has the column 'answer', so distinct answers are left out."
             )
         return notes
-
-    def _pooled(self, name: str) -> list[tuple[str, int]]:
-        """Count the values that a column takes in each run."""
-        parts = [part for part in self._parts if name in self._columns(part)]
-        labels = []
-        for part in parts:
-            if isinstance(part.rows, pd.DataFrame):
-                found = part.rows[["run", name]].drop_duplicates()
-            else:
-                own = [c for c in ("run", name) if c in self._columns(part) and c not in part.known]
-                table = pq.read_table(part.rows, columns=own).group_by(own).aggregate([])
-                found = table.to_pandas().assign(**part.known)
-            run = found["run"].astype(str) if "run" in found else "default"
-            labels.append(found.assign(run=run).sort_values("run", kind="stable"))
-        if not labels:
-            return []
-        together = pd.concat(labels, ignore_index=True).groupby("run", sort=False)
-        return [(str(run), len(set(values.dropna()))) for run, values in together[name]]
 
     def rows(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read columns of all rollouts.
