@@ -309,6 +309,7 @@ def note():
     return read_metadata(ROLLOUTS)
 
 
+@pytest.mark.slow
 def test_table_is_complete(table, note, make):
     config = note["config"]
     assert set(table["problem_id"]) == set(note["problems"])

@@ -91,6 +91,7 @@ class TestReport:
         rows = summary["splits"][0]["pass_at_k"]
         assert sorted({row["k"] for row in rows}) == [1, 4]
 
+    @pytest.mark.slow
     def test_run_names_a_file_without_runs(self, tmp_path, capsys):
         rollouts("x", 1).drop(columns="run").to_parquet(tmp_path / "r.parquet")
         out = ["--out", tmp_path / "out"]

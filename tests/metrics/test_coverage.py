@@ -84,6 +84,7 @@ def test_sharpening_tax_is_its_sum(numbers):
     assert close(sharpening_tax(n, c, last), exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "c"), [(10_000, 1), (10_000, 3), (10_000, 5_000), (10_000, 9_999)])
 def test_sums_over_many_k_stay_exact(n, c):
     last = 3_000

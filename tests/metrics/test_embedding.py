@@ -116,6 +116,7 @@ def test_ends_of_the_scales():
     assert pairwise_cosine_distance([[1.0, 0], [-1, 0]]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_identical_and_single_rows(n):
     rows = np.tile(cloud(1, 30), (n, 1))

@@ -354,6 +354,7 @@ def test_unknown_names(tmp_path, monkeypatch):
         distinct_n(["a"], 1, "word")
 
 
+@pytest.mark.slow
 def test_hugging_face_names_that_do_not_load(tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(ValueError, match="can't load it"):

@@ -65,6 +65,7 @@ def test_plain_log():
     assert pass_at(table, 2) == pytest.approx(reported("plain", "match", "pass_at_2")["accuracy"])
 
 
+@pytest.mark.slow
 def test_letters_and_partial_credit():
     table = read_inspect(SUMS, scorer="graded")
     assert by_problem(table, "score") == reported("sums", "graded")["accuracy"]

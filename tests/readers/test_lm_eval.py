@@ -305,9 +305,7 @@ def test_broken_files(tmp_path):
     with pytest.raises(ValueError, match="holds no samples"):
         read_lm_eval(path)
     path.write_text(json.dumps({"task_id": "a", "completion": "b"}))
-    with pytest.raises(
-        ValueError, match="no field 'doc_id'; this isn't a samples file of lm-eval"
-    ):
+    with pytest.raises(ValueError, match="no field 'doc_id'; this isn't a samples file of lm-eval"):
         read_lm_eval(path)
     row = raw("toy_single")[0]
     with pytest.raises(ValueError, match=r"doc_id 0 .*occurs twice"):

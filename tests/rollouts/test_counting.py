@@ -70,6 +70,7 @@ def check(source, frame, by=("run", "split"), modes=None):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "path", "options"),
     [
@@ -222,6 +223,7 @@ def test_first_repeated_row_is_named(far, tmp_path):
             counts(source)
 
 
+@pytest.mark.slow
 def test_files_together(tmp_path):
     parts = [table(sample_id=[0, 1, 0]), table(sample_id=[2, 3, 1])]
     for name, part in zip("ab", parts, strict=True):

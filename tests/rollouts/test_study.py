@@ -48,6 +48,7 @@ def study(request, tmp_path):
     return Study(paths), whole
 
 
+@pytest.mark.slow
 def test_hands_out_the_same_from_everywhere(study):
     study, whole = study
     assert_frame_equal(study.counts(), counts(whole))
@@ -65,6 +66,7 @@ def test_hands_out_the_same_from_everywhere(study):
     assert study.notes()[0].startswith("Run 'base' pools the rollouts of 2 seeds")
 
 
+@pytest.mark.slow
 def test_metrics_take_it(tmp_path):
     frame = rollouts("a").assign(score=np.linspace(0, 1, 24))
     frame.to_parquet(tmp_path / "a.parquet")
@@ -76,6 +78,7 @@ def test_metrics_take_it(tmp_path):
         assert_frame_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_other_files_are_read_once_and_left_nowhere(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(

@@ -30,6 +30,7 @@ def test_replicates_have_the_bootstrap_law(other):
         )
 
 
+@pytest.mark.slow
 def test_equal_problems_are_interchangeable():
     values = np.repeat([[0.1], [0.7]], [300, 100], axis=0)
     spread = Resampling(20_000, random_state=0).replicates(values).std()

@@ -41,6 +41,7 @@ def counts_of(rollouts):
     return {run: found[run].to_numpy() for run in found}
 
 
+@pytest.mark.slow
 def test_every_metric_is_reached_by_its_name(rollouts):
     pytest.importorskip("rapidfuzz")
     names = [
@@ -59,6 +60,7 @@ def test_every_metric_is_reached_by_its_name(rollouts):
     assert table.loc[table["run"] == "base", "difference"].isna().all()
 
 
+@pytest.mark.slow
 def test_estimates_and_differences_are_those_of_curves_and_comparisons(rollouts):
     names = ["pass_at_k", "distinct_at_k", "g_pass_at_k:0.5", "max_at_k"]
     table = metric_table(rollouts, names, "base", random_state=0).set_index(["metric", "run", "k"])

@@ -353,6 +353,7 @@ def test_showing_a_rollout_itself_is_left_out():
     assert not np.allclose(kept["tilt"], expected["tilt"])
 
 
+@pytest.mark.slow
 def test_per_token():
     scores, rollouts = world()
     whole, each = (tilt_sources(scores, rollouts, per_token=flag) for flag in (False, True))

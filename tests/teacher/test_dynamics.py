@@ -177,6 +177,7 @@ def test_with_a_copying_teacher_the_winner_takes_all(weights, kappa, eta):
     assert path.effective_modes[-1, 0] <= path.effective_modes[0, 0]
 
 
+@pytest.mark.slow
 def test_the_winner_has_taken_all():
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(5), size=50)
@@ -263,6 +264,7 @@ def test_balanced_in_the_mean_still_drifts():
     assert path.effective_modes[-1].mean() < 1.5
 
 
+@pytest.mark.slow
 def test_forward_kl_with_few_demonstrations_is_neutral_drift():
     p, kappa, n, t = np.array([0.5, 0.3, 0.2]), 0.8, 5, 6
     world = copying(np.tile(p, (20_000, 1)), kappa)
@@ -416,6 +418,7 @@ def test_zero_probabilities_stay():
             assert path.prob.sum(axis=2) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_long_runs_do_not_underflow():
     path = self_distillation_trajectory(copying([0.6, 0.4], 0.9), 2_000)
     assert np.isfinite(path.log_prob).all()

@@ -77,6 +77,7 @@ def test_demonstrations_by_their_probability():
         expected_tilt(scores[scores["sample_id"] < 2], answers, "probability")
 
 
+@pytest.mark.slow
 def test_laws_differ_where_answers_are_shown_unequally():
     rollouts = pd.DataFrame(
         {"problem_id": "p", "sample_id": range(4), "correct": True, "answer": list("xxxy")}
