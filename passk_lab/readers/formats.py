@@ -1,8 +1,7 @@
 """Names of formats and where their readers are, loaded when they are asked for.
 
-Another package adds a format by an entry point of the group ``passk_lab.readers``: its name is the
-format's, its value the reader's "module:function". A name that is taken here stays ours. In its
-``pyproject.toml``:
+Another package adds a format by an entry point, its reader's "module:function" under the format's
+name, in its ``pyproject.toml``; a name that is taken here stays ours:
 
     [project.entry-points."passk_lab.readers"]
     my-format = "my_package:read_my_format"
@@ -73,17 +72,7 @@ FORMATS: dict[str, Format] = {
 
 
 def reader(format: str) -> Callable[..., pd.DataFrame]:
-    """Load a format's reader.
-
-    Parameters
-    ----------
-    format : str
-        A key of `FORMATS`, or a format of another package.
-
-    Returns
-    -------
-    callable
-        ``function(path, **options) -> DataFrame``.
+    """Load the reader of a format, a key of `FORMATS` or a format of another package.
 
     Raises
     ------

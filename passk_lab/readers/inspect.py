@@ -1,22 +1,16 @@
 """Inspect (``inspect_ai``): its eval logs, one rollout a sample and epoch.
 
-JSON logs (``--log-format json``) are read as they are. The default ``.eval`` logs are read through
-the ``inspect_ai`` package, or turned into JSON first with ``inspect log convert``.
-
-``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``, ``epoch``
-(from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's ``answer`` the
-``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over ``choices[0].logprobs``
-``logprob``; temperature and seed come from the generation configuration. Where the model answered
-in several turns, all of these describe the last output.
+JSON logs (``--log-format json``) are read as they are, ``.eval`` logs through the ``inspect_ai``
+package. ``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``,
+``epoch`` (from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's
+``answer`` the ``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over
+``choices[0].logprobs`` ``logprob``. Where the model answered in several turns, these describe the
+last output.
 
 The score named by ``scorer`` becomes ``correct``: "C" is 1, "P" 0.5, "I" and "N" 0; true and false,
-yes and no, and numbers are taken as Inspect takes them; any other text is refused (Inspect counts
-it as 0). A scorer that gives a dictionary needs ``key``. Reductions over epochs are not read: the
-table holds every epoch.
-
-Samples without a score (an error, a score of NaN, an invalidated sample) are refused unless
-``unscored`` says what they are. A log that did not finish is refused unless ``incomplete`` is true;
-one that a retry finished (the same task id in the same folder) is passed over.
+yes and no, and numbers are taken as Inspect takes them; any other text is refused. Reductions over
+epochs are not read. A log that a retry finished (the same task id in the same folder) is passed
+over.
 """
 
 from __future__ import annotations
@@ -82,7 +76,7 @@ def read_inspect(
         A score is correct from here on: 0.5 counts partial credit ("P") as correct. Scores other
         than 0 and 1 are kept in ``score``.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with samples without a score.
+        What to do with samples without a score (an error, a score of NaN, an invalidated sample).
     incomplete : bool
         Read the samples of evaluations that failed, were cancelled or are still running.
     merge_reruns : bool
@@ -100,23 +94,19 @@ def read_inspect(
     ValueError
         No Inspect log; several scorers or keys and none chosen; samples without a score; an
         evaluation that did not finish; an ``.eval`` log without ``inspect_ai``.
-    FileNotFoundError
-        No such file or folder.
 
     Examples
     --------
     >>> import json, tempfile
     >>> sample = {"id": 1, "output": {"completion": "It is 4"}}
     >>> log = {"status": "success", "eval": {"task": "sums", "model": "mockllm/model"},
-    ...        "samples": [sample | {"epoch": 1, "scores": {"match": {"value": "C"}}},
-    ...                    sample | {"epoch": 2, "scores": {"match": {"value": "I"}}}]}
+    ...        "samples": [sample | {"epoch": 1, "scores": {"match": {"value": "C"}}}]}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "log.json").write_text(json.dumps(log))
     ...     table = read_inspect(folder)
     >>> table[["run", "problem_id", "sample_id", "correct"]]
                  run problem_id  sample_id  correct
     0  mockllm/model     sums/1          0     True
-    1  mockllm/model     sums/1          1    False
     """
     check_choice(unscored, get_args(Unscored), "unscored")
     logs = [(file, _load(file)) for file in _source_files(path)]

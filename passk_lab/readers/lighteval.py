@@ -3,25 +3,16 @@
 A row is one document. ``doc.task_name`` and ``doc.id`` together become ``problem_id``,
 ``model_response.text`` (a list, one entry a response) the ``text``, and the metric named by
 ``metric`` becomes ``correct``. ``run`` is the model's folder below ``details``; ``temperature`` and
-``seed`` come from the results file that belongs to it, where that is still in its place. lighteval
-keeps neither the extracted answers nor, with padded batches, how many tokens a response had.
+``seed`` come from the results file that belongs to it. lighteval keeps no extracted answers.
 
-**Tasks with several responses.** lighteval gives a document *one* number a metric: ``avg@n``,
-``pass@k``, ``maj@n``, ``g-pass@k``. Which response was right is not in the file. The option
-``repeats`` says what to make of that:
+It gives a document *one* number a metric: which of several responses was right is not in the file.
+``repeats`` is as in `passk_lab.readers.lm_eval`, with these sources:
 
-- ``"graded"`` (default): one rollout a document, where it has one response (or none: likelihood
-  tasks). Several responses are refused.
-- ``"counts"``: from ``avg@n`` or ``pass@k``, how many of the first n responses were right: the
-  table has that many correct rollouts and neither text nor answer. It is good for pass@k and its
-  relatives, not for modes. (``avg@n`` over partial credit is no share of correct responses, and is
-  refused where that shows.)
-- ``"regrade"``: grade every response here, by exact match of its answer with one of the golds. The
-  answer is what ``answer_pattern`` finds first in the response, after lighteval has removed
-  reasoning (default: all of it; for the last match begin the pattern with ``(?s).*``). With
-  ``avg@n`` or ``pass@k``, or one response, this must reproduce lighteval's number of every
-  document; otherwise the task grades in another way, and the file is refused. Other metrics
-  (``maj@n``) can't be checked like that.
+- ``"counts"``: ``avg@n`` or ``pass@k``, over the first n responses. (``avg@n`` over partial credit
+  is no share of correct responses, and is refused where that shows.)
+- ``"regrade"``: exact match of a response's answer, after lighteval has removed reasoning, with one
+  of the golds. With ``avg@n`` or ``pass@k``, or one response, this must reproduce lighteval's
+  number of every document; other metrics (``maj@n``) can't be checked like that.
 """
 
 from __future__ import annotations
@@ -111,17 +102,8 @@ def read_lighteval(
         A ``details_*.parquet``, or a folder, which is searched with its subfolders.
     task : str, optional
         Read only this task of a folder, with its few-shot number: ``"gsm8k|0"``.
-    metric : str, optional
-        Which metric; needed where there are several.
-    repeats : {"graded", "counts", "regrade"}
-        What to do with several responses to a document, see above.
-    answer_pattern : str, optional
-        Regular expression for ``repeats="regrade"``; the first group, or all of the match.
-    threshold : float
-        A grade is correct from here on. Grades other than 0 and 1 are kept in ``score``.
-    merge_reruns : bool
-        Several files of the same model and task are further samples of the same documents.
-        Default: they are refused, for they may differ in settings.
+    metric, repeats, answer_pattern, threshold, merge_reruns : optional
+        As for `read_lm_eval`; ``repeats`` is "graded", "counts" or "regrade".
 
     Returns
     -------
@@ -131,10 +113,7 @@ def read_lighteval(
     Raises
     ------
     ValueError
-        Not this format, or a damaged file; several metrics and none chosen; responses without a
-        grade of their own; a regrade that contradicts lighteval's number.
-    FileNotFoundError
-        No such file or folder.
+        As `read_lm_eval`.
 
     Examples
     --------

@@ -1,33 +1,28 @@
 """lm-evaluation-harness: the ``samples_*.jsonl`` files that ``--log_samples`` writes.
 
-A line is one document under one filter. ``doc_id`` (after the task's name, which is in the file's
-name) becomes ``problem_id``, ``resps`` the ``text``, ``filtered_resps`` the ``answer``
-("[invalid]", what the regex filter says for "nothing found", is a missing answer) and the metric
-named by ``metric`` becomes ``correct``. ``temperature`` comes from the generation arguments;
-``run`` and ``seed`` (the torch seed) from the ``results_*.json`` beside the file. A document with
-several filters or metrics needs ``filter`` and ``metric``.
+A line is one document under one filter. Task and ``doc_id`` become ``problem_id``, ``resps`` the
+``text``, ``filtered_resps`` the ``answer`` ("[invalid]", nothing found, is a missing one), and the
+metric named by ``metric`` becomes ``correct``. ``temperature`` comes from the generation arguments;
+``run`` and ``seed`` (the torch seed) from the ``results_*.json`` beside the file.
 
-**Tasks with ``repeats`` above 1.** lm-eval keeps all responses but grades a document *once*: it
-grades what the filters leave. The option ``repeats`` says what to make of that:
+lm-eval keeps all responses to a document but grades it *once*: what the filters leave. The option
+``repeats`` says what to make of several responses:
 
-- ``"graded"`` (default): one rollout a response, if there is a grade for each. That is so with one
-  response, and with a task whose own ``process_results`` gives a list with a number a response.
-  Everything else is refused, for which response was right is not in the file.
+- ``"graded"`` (default): one rollout a response, if there is a grade for each (one response, or a
+  task whose own ``process_results`` gives a list). Everything else is refused.
 - ``"filtered"``: one rollout a document, the answer that lm-eval graded (the first one with
-  ``take_first``, the majority's with ``majority_vote``). The other responses are left out.
-- ``"counts"``: the metric is a share over all responses that the filter kept: ``pass@k``
-  (humaneval, mbpp), or ``exact_match`` after ``take_first_k``, which lm-eval averages. The share
-  says how many were right, not which: the table has that many correct rollouts and neither text
-  nor answer. It is good for pass@k and its relatives, not for modes.
+  ``take_first``, the majority's with ``majority_vote``).
+- ``"counts"``: the metric is a share over all responses that the filter kept: ``pass@k``, or
+  ``exact_match`` after ``take_first_k``. That says how many were right, not which: the table has
+  that many correct rollouts and neither text nor answer, good for pass@k, not for modes.
 - ``"regrade"``: grade every response here, by exact match of its answer with ``target``. The answer
   is what ``answer_pattern`` finds first in the response (default: the filtered responses where
   there is one for each, otherwise the whole response; for the last match begin the pattern with
   ``(?s).*``), the target what ``target_pattern`` finds first in ``target`` (default: all of it).
-  This must reproduce lm-eval's own grade of every document; otherwise the task grades in another
-  way, and the file is refused.
+  This must reproduce lm-eval's own grade of every document, or the file is refused.
 
-Likelihood tasks (multiple choice) give one rollout a document without text and answer: nothing was
-sampled. ``--predict_only`` files hold no grade and can only be regraded.
+Likelihood tasks (multiple choice) give one rollout a document without text and answer.
+``--predict_only`` files hold no grade and can only be regraded.
 """
 
 from __future__ import annotations
@@ -138,20 +133,17 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     Raises
     ------
     ValueError
-        Not this format; a broken line; several metrics or filters and none chosen; responses
-        without a grade of their own; a regrade that contradicts lm-eval's grade.
-    FileNotFoundError
-        No such file or folder.
+        Not this format; several metrics or filters and none chosen; responses without a grade of
+        their own; a regrade that contradicts lm-eval's grade.
 
     Examples
     --------
     >>> import json, tempfile
     >>> row = {"doc_id": 0, "target": "4", "arguments": {}, "resps": [["It is 4", "It is 5"]],
-    ...        "filtered_resps": ["It is 4"], "filter": "none", "metrics": ["exact_match"],
-    ...        "exact_match": 0.0}
+    ...        "filtered_resps": ["4"], "metrics": ["exact_match"], "exact_match": 1.0}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "samples_sums_2026-01-01T10-00-00.jsonl")
-    ...     _ = file.write_text(json.dumps(row | {"filtered_resps": ["4"], "exact_match": 1.0}))
+    ...     _ = file.write_text(json.dumps(row))
     ...     table = read_lm_eval(file, repeats="regrade", answer_pattern=r"\d+")
     >>> table[["problem_id", "sample_id", "answer", "correct"]]
       problem_id  sample_id answer  correct

@@ -57,9 +57,8 @@ def read_plain(
     Raises
     ------
     ValueError
-        A column is not in the file, or its new name is taken; grades need a threshold; lists of
-        unequal length in a row (it is named), empty lists, or lists in some rows only; a file
-        that is broken or of another ending.
+        A column is not in the file, or its new name is taken; grades need a threshold; lists that
+        don't match (the row is named); a file that is broken or of another ending.
 
     Examples
     --------

@@ -85,28 +85,20 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
 
     Parameters
     ----------
-    format : str
-        As in `read`.
+    format, **keywords
+        As for `read`.
     source : path
         The file or folder to read.
     target : path
-        The file to write, ``.parquet`` or ``.jsonl`` (``.jsonl.gz``). Its metadata (parquet
-        only) notes format, options, and each source file's name, size in bytes and SHA-256.
-    **keywords
-        As in `read`.
+        The file to write, ``.parquet`` or ``.jsonl`` (``.jsonl.gz``), other than the sources. Its
+        metadata (parquet only) notes format, options, and each source file's name, size in bytes
+        and SHA-256.
 
     Returns
     -------
     DataFrame
         The table that was written. Columns whose values have no common type are written as JSON
         text.
-
-    Raises
-    ------
-    ValueError
-        As `read`; or the target is one of the sources.
-    OSError
-        The target's folder can't be written.
 
     Examples
     --------
@@ -116,9 +108,8 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     ...     path, target = Path(folder, "mine.csv"), Path(folder, "mine.parquet")
     ...     _ = path.write_text("task,correct\na,1\na,0\n")
     ...     table = convert("plain", path, target, columns={"problem_id": "task"})
-    ...     note = read_metadata(target)["converted_from"]
-    >>> note["format"], note["options"], note["files"][0]["name"]
-    ('plain', {'columns': {'problem_id': 'task'}}, 'mine.csv')
+    ...     read_metadata(target)["converted_from"]["options"]
+    {'columns': {'problem_id': 'task'}}
     """
     table = read(format, source, **keywords)
     files: list[Path] = getattr(reader(format), "source_files", _all_files)(Path(source))

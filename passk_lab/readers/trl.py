@@ -5,12 +5,10 @@ They lie in ``<output_dir>/completions``, one a logging step, one row a completi
 (``log_extra``), and ``advantage``. Prompt and completion are text or lists of messages. RLOO,
 SDPO and SDFT trainers of TRL 1.16 write no such files; DistillationTrainer's have no reward.
 
-Three habits of TRL to know of. A file holds the *latest generation batch*: with ``logging_steps``
-above 1 the batches between are not on disk. With ``steps_per_generation`` (or ``num_iterations``)
-above gradient accumulation one batch serves several steps, and is logged again at each: see
-``repeated``. And completions of an evaluation go into the same batch, and the same file, as the
-training's: TRL leaves nothing by which to tell them apart, so evaluate without
-``log_completions``.
+A file holds the *latest generation batch*: with ``logging_steps`` above 1 the batches between are
+not on disk, and a batch that serves several steps (``steps_per_generation``, ``num_iterations``) is
+logged again at each: see ``repeated``. Completions of an evaluation go into the same file and can't
+be told apart, so evaluate without ``log_completions``.
 """
 
 from __future__ import annotations
@@ -88,8 +86,7 @@ def read_trl(
         The rollouts table: ``problem_id`` (`passk_lab.readers.stable_id` of the prompt),
         ``sample_id`` (order within problem and step), ``step``, ``correct``, ``score`` (the
         reward), ``prompt``, ``text``, ``advantage``, and all reward and logged columns; one whose
-        name has another meaning in the rollouts table is called ``trl_<name>``. Of messages,
-        ``text`` is the content if there is one, otherwise all of them as JSON; ``prompt`` is JSON.
+        name has another meaning in the rollouts table is called ``trl_<name>``.
 
     Raises
     ------

@@ -2,12 +2,8 @@
 
 One file a step, ``<step>.jsonl``; one line a rollout with ``input``, ``output``, ``gts``,
 ``score``, ``step`` and whatever the reward function returned beside the score (``acc``, ``pred``,
-...). As verl does in its own metrics, ``acc`` decides what is correct where it is there, else
-``score``; and ``pred`` is the answer ("[INVALID]", what verl's graders say for "none found", is a
-missing answer).
-
-What the files don't hold: which data source a rollout belongs to, how it was sampled, and sessions
-that failed, which verl's newer trainer counts as wrong although it doesn't dump them.
+...). "[INVALID]", what verl's graders say for "none found", is a missing answer. The files don't
+hold sessions that failed, which verl's newer trainer counts as wrong.
 """
 
 from __future__ import annotations
@@ -72,7 +68,8 @@ def read_verl(
     path : path
         A dump folder, or one of its files.
     metric : str, optional
-        The field that says what is correct. Default: ``acc`` if the file has it, else ``score``.
+        The field that says what is correct. Default: ``acc`` if the file has it, else ``score``,
+        as in verl's own metrics.
     threshold : float
         A rollout is correct if this field is at least ``threshold``.
     problem_id : str or sequence of str, optional
@@ -93,8 +90,8 @@ def read_verl(
     ------
     ValueError
         Not this format, a broken line, a missing grade, a ``.jsonl`` in the folder that is no
-        step's; or one input with several ground truths (the same question about different
-        pictures), for which ``problem_id`` must say what tells them apart.
+        step's; or one input with several ground truths, for which ``problem_id`` must say what
+        tells them apart.
 
     Examples
     --------
