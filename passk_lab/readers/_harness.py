@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
 from pathlib import Path
@@ -111,6 +112,18 @@ def first_match(pattern: Pattern, text: str) -> str | None:
     return (taken[0] if taken else match.group(0)).strip()
 
 
+@lru_cache(maxsize=64)
+def _shares(n: int, k: int) -> npt.NDArray[np.float64]:
+    # Exact integers: 1 - C(n-c, k) / C(n, k) for c = 0, ..., n.
+    total = comb(n, k)
+    return np.array([(total - comb(n - c, k)) / total for c in range(n + 1)])
+
+
+def share_correct(n: int, n_correct: int, k: int = 1) -> float:
+    """Give pass@k of one problem; with ``k = 1`` the share of correct responses."""
+    return float(_shares(n, k)[n_correct])
+
+
 def number(value: Any, metric: str | None, where: str) -> float:
     """Turn a logged value into a number; ValueError names the metric."""
     # numpy's booleans and small floats are written as strings.
@@ -127,55 +140,58 @@ def number(value: Any, metric: str | None, where: str) -> float:
     return found
 
 
-def one_value(n: int, metric: str | None, where: str, options: str) -> ValueError:
-    """Say that several responses share a grade, and which options make something of it."""
-    return ValueError(
-        f"{where}: {n} responses but one value of {metric!r}, so the file doesn't say which "
-        f"response is correct. {options}"
-    )
+@dataclass(frozen=True)
+class Document:
+    """The responses to a document, and the metric that the harness logged for all of them."""
 
+    where: str
+    texts: list[str]
+    metric: str | None
+    value: Any
 
-def nothing_to_regrade(where: str) -> ValueError:
-    return ValueError(f"{where}: no sampled responses (a likelihood task), nothing to regrade")
+    def number(self) -> float:
+        return number(self.value, self.metric, self.where)
 
-
-@lru_cache(maxsize=64)
-def _shares(n: int, k: int) -> npt.NDArray[np.float64]:
-    # Exact integers: 1 - C(n-c, k) / C(n, k) for c = 0, ..., n.
-    total = comb(n, k)
-    return np.array([(total - comb(n - c, k)) / total for c in range(n + 1)])
-
-
-def share_correct(n: int, n_correct: int, k: int = 1) -> float:
-    """Give pass@k of one problem; with ``k = 1`` the share of correct responses."""
-    return float(_shares(n, k)[n_correct])
-
-
-def counted_grades(value: float, n: int, k: int, where: str) -> list[float]:
-    """Grade n responses, which of them unknown, from their pass@k.
-
-    Refused where no number of correct responses gives the value, or several do (pass@k is 1
-    wherever fewer than k responses are wrong).
-    """
-    if not 1 <= k <= n:
-        raise ValueError(f"{where}: pass@{k} can't come from {n} responses")
-    fits = np.flatnonzero(np.abs(_shares(n, k) - value) < _TOLERANCE)
-    if not len(fits):
-        raise ValueError(
-            f"{where}: {value} is no share of correct ones among {n} responses (k={k})"
+    def several(self, remedies: str) -> ValueError:
+        """Say that several responses share a grade, and which options make something of it."""
+        return ValueError(
+            f"{self.where}: {len(self.texts)} responses but one value of {self.metric!r}, so the "
+            f"file doesn't say which response is correct. {remedies}"
         )
-    if len(fits) > 1:
-        raise ValueError(
-            f"{where}: pass@{k} = {value} fits {fits[0]} to {fits[-1]} correct of {n} responses; a "
-            "metric with smaller k tells them apart"
-        )
-    return [float(i < fits[0]) for i in range(n)]
 
+    def counted(self, n: int, k: int) -> list[float]:
+        """Grade n responses, which of them unknown, from their pass@k.
 
-def check_regrade(expected: float, logged: float, compared: str, where: str, fix: str) -> None:
-    """Refuse grades that don't reproduce what the harness logged."""
-    if abs(expected - logged) > 1e-6:
-        raise ValueError(
-            f"{where}: exact match with {compared} gives {expected:g} where {logged:g} is logged, "
-            f"so the task grades in another way; {fix}"
-        )
+        Refused where no number of correct responses gives the value, or several do (pass@k is 1
+        wherever fewer than k responses are wrong).
+        """
+        value, where = self.number(), f"{self.where}, metric {self.metric!r}"
+        if not 1 <= k <= n:
+            raise ValueError(f"{where}: pass@{k} can't come from {n} responses")
+        fits = np.flatnonzero(np.abs(_shares(n, k) - value) < _TOLERANCE)
+        if not len(fits):
+            raise ValueError(
+                f"{where}: {value} is no share of correct ones among {n} responses (k={k})"
+            )
+        if len(fits) > 1:
+            raise ValueError(
+                f"{where}: pass@{k} = {value} fits {fits[0]} to {fits[-1]} correct of {n} "
+                "responses; a metric with smaller k tells them apart"
+            )
+        return [float(i < fits[0]) for i in range(n)]
+
+    def require_texts(self) -> None:
+        """Refuse to regrade where nothing was sampled."""
+        if not self.texts:
+            raise ValueError(
+                f"{self.where}: no sampled responses (a likelihood task), nothing to regrade"
+            )
+
+    def check_regrade(self, expected: float, compared: str, fix: str) -> None:
+        """Refuse grades that don't reproduce what the harness logged."""
+        logged = self.number()
+        if abs(expected - logged) > 1e-6:
+            raise ValueError(
+                f"{self.where}, metric {self.metric!r}: exact match with {compared} gives "
+                f"{expected:g} where {logged:g} is logged, so the task grades in another way; {fix}"
+            )

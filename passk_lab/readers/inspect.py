@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from passk_lab._text import check_choice
-from passk_lab.readers._harness import of_task, refuse_reruns, rollouts_table
+from passk_lab.readers import _harness as harness
 from passk_lab.readers._shared import choose, find_files, read_json, reads_files
 from passk_lab.rollouts.table import PathLike, escape_surrogates
 
@@ -110,11 +110,11 @@ def read_inspect(
     """
     check_choice(unscored, get_args(Unscored), "unscored")
     logs = [(file, _load(file)) for file in _source_files(path)]
-    logs = _current(of_task(logs, task, lambda entry: str(entry[1]["eval"]["task"]), path))
+    logs = _current(harness.of_task(logs, task, lambda entry: str(entry[1]["eval"]["task"]), path))
     if not incomplete:
         _refuse_unfinished(logs)
     if not merge_reruns:
-        refuse_reruns(
+        harness.refuse_reruns(
             ((log["eval"]["model"], log["eval"]["task"], file) for file, log in logs), path
         )
     rollouts: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ def read_inspect(
     if not rollouts:
         raise ValueError(f"{path}: no samples with a score")
     optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
-    return rollouts_table(rollouts, threshold, optional, str(path))
+    return harness.rollouts_table(rollouts, threshold, optional, str(path))
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -25,20 +25,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 import pyarrow as pa
 
-from passk_lab.readers._harness import (
-    Pattern,
-    check_regrade,
-    check_repeats,
-    counted_grades,
-    first_match,
-    nothing_to_regrade,
-    number,
-    of_task,
-    one_value,
-    refuse_reruns,
-    rollouts_table,
-    share_correct,
-)
+from passk_lab.readers import _harness as harness
 from passk_lab.readers._shared import choose, find_files, read_json, reads_files
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import PathLike
@@ -129,14 +116,16 @@ def read_lighteval(
     0   sums|0/0          0      4     True
     1   sums|0/0          1      5    False
     """
-    patterns = check_repeats(repeats, get_args(Repeats), answer_pattern=answer_pattern)
+    patterns = harness.check_repeats(repeats, get_args(Repeats), answer_pattern=answer_pattern)
     documents = [document for file in _source_files(path) for document in _documents(file)]
-    documents = of_task(documents, task, lambda document: document.task, path)
+    documents = harness.of_task(documents, task, lambda document: document.task, path)
     if not merge_reruns:
-        refuse_reruns(((found.origin.run, found.task, found.file) for found in documents), path)
+        harness.refuse_reruns(
+            ((found.origin.run, found.task, found.file) for found in documents), path
+        )
     rollouts = _rollouts(documents, metric, repeats, *patterns)
     optional = ("run", "temperature", "seed", "answer", "text")
-    return rollouts_table(rollouts, threshold, optional, str(path))
+    return harness.rollouts_table(rollouts, threshold, optional, str(path))
 
 
 def _origin(file: Path) -> _Origin:
@@ -188,7 +177,7 @@ def _require_layout(schema: pa.Schema, file: Path) -> None:
 
 
 def _rollouts(
-    documents: list[_Document], metric: str | None, repeats: Repeats, pattern: Pattern
+    documents: list[_Document], metric: str | None, repeats: Repeats, pattern: harness.Pattern
 ) -> list[dict[str, Any]]:
     rollouts = []
     chosen: dict[tuple[Path, str], str] = {}
@@ -204,76 +193,71 @@ def _rollouts(
             chosen[file, task] = choose(metric, known, "metric", f"{file}, task {task!r}")
         name = chosen[file, task]
         texts = row["model_response"]["text"] or []
-        grade = number((row["metric"] or {}).get(name), name, where)
+        found = harness.Document(where, texts, name, (row["metric"] or {}).get(name))
+        grade = found.number()
         common = {**origin._asdict(), "problem_id": problem, "task": task, "metric": name}
         if repeats == "regrade":
             common["metric"] = "regraded exact match"
-            parts = _regraded(row, texts, grade, name, pattern, where)
+            parts = _regraded(found, row, pattern)
         elif repeats == "counts":
-            parts = _counted(texts, grade, name, where)
+            parts = _counted(found)
         elif len(texts) > 1:
-            remedies = (
+            raise found.several(
                 "repeats='counts' takes how many were (avg@n, pass@k); 'regrade' grades each by "
                 "exact match with the gold"
             )
-            raise one_value(len(texts), name, where, remedies)
         else:
-            parts = [{"score": grade, "answer": None, "text": texts[0] if texts else None}]
+            parts = [_rollout(grade, None, texts[0] if texts else None)]
         rollouts += [common | part for part in parts]
     return rollouts
 
 
-def _share(metric: str, n_texts: int) -> _Share | None:
+def _rollout(score: float, answer: str | None = None, text: str | None = None) -> dict[str, Any]:
+    return {"score": score, "answer": answer, "text": text}
+
+
+def _share(document: harness.Document) -> _Share | None:
     # Names are "avg@n:n=4", "pass@k:k=2&n=8" or "pass@k:k=1" (then n is the number of responses).
+    metric = str(document.metric)
     settings = {key: int(value) for key, value in re.findall(r"\b([kn])=(\d+)", metric)}
+    n = settings.get("n", len(document.texts))
     if re.match(r"avg@n\b", metric):
-        return _Share(settings.get("n", n_texts), 1)
+        return _Share(n, 1)
     if re.match(r"(\w+_)?pass@k\b", metric) and "k" in settings:
-        return _Share(settings.get("n", n_texts), settings["k"])
+        return _Share(n, settings["k"])
     return None
 
 
-def _counted(texts: list[str], grade: float, metric: str, where: str) -> list[dict[str, Any]]:
-    share = _share(metric, len(texts))
+def _counted(document: harness.Document) -> list[dict[str, Any]]:
+    share = _share(document)
     if share is None:
         raise ValueError(
-            f"{where}: {metric!r} doesn't say how many responses are correct; choose avg@n or "
-            "pass@k, or repeats='regrade'"
+            f"{document.where}: {document.metric!r} doesn't say how many responses are correct; "
+            "choose avg@n or pass@k, or repeats='regrade'"
         )
-    if len(texts) < share.n:
-        raise ValueError(f"{where}: {len(texts)} responses, but {metric!r} is over {share.n}")
-    grades = counted_grades(grade, share.n, share.k, f"{where}, metric {metric!r}")
-    return [{"score": score, "answer": None, "text": None} for score in grades]
+    if len(document.texts) < share.n:
+        raise ValueError(
+            f"{document.where}: {len(document.texts)} responses, but {document.metric!r} is over "
+            f"{share.n}"
+        )
+    return [_rollout(score) for score in document.counted(share.n, share.k)]
 
 
 def _regraded(
-    row: Mapping[str, Any],
-    texts: list[str],
-    grade: float,
-    metric: str,
-    pattern: Pattern,
-    where: str,
+    document: harness.Document, row: Mapping[str, Any], pattern: harness.Pattern
 ) -> list[dict[str, Any]]:
-    if not texts:
-        raise nothing_to_regrade(where)
-    golds = _golds(row["doc"], where)
-    final = row["model_response"].get("text_post_processed") or texts
-    answers = [first_match(pattern, text) for text in final]
+    document.require_texts()
+    golds = _golds(row["doc"], document.where)
+    final = row["model_response"].get("text_post_processed") or document.texts
+    answers = [harness.first_match(pattern, text) for text in final]
     grades = [float(answer in golds) for answer in answers]
-    share = _Share(1, 1) if len(texts) == 1 else _share(metric, len(texts))
-    if share is not None and share.n <= len(texts):
-        expected = share_correct(share.n, int(sum(grades[: share.n])), share.k)
-        check_regrade(
-            expected,
-            grade,
-            f"the golds {golds}",
-            f"{where}, metric {metric!r}",
-            "set answer_pattern to what it compares",
-        )
-    return [
-        {"score": score, "answer": answer, "text": text}
-        for score, answer, text in zip(grades, answers, texts, strict=True)
-    ]
+    share = _Share(1, 1) if len(document.texts) == 1 else _share(document)
+    if share is not None and share.n <= len(document.texts):
+        expected = harness.share_correct(share.n, int(sum(grades[: share.n])), share.k)
+        fix = "set answer_pattern to what it compares"
+        document.check_regrade(expected, f"the golds {golds}", fix)
+    rows = zip(grades, answers, document.texts, strict=True)
+    return [_rollout(*cells) for cells in rows]
 
 
 def _golds(doc: Mapping[str, Any], where: str) -> list[str]:

@@ -29,25 +29,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 
-from passk_lab.readers._harness import (
-    Pattern,
-    check_regrade,
-    check_repeats,
-    counted_grades,
-    first_match,
-    nothing_to_regrade,
-    number,
-    of_task,
-    one_value,
-    refuse_reruns,
-    rollouts_table,
-    share_correct,
-)
+from passk_lab.readers import _harness as harness
 from passk_lab.readers._shared import (
     choose,
     find_files,
@@ -79,8 +67,8 @@ class _File(NamedTuple):
 class _Options(NamedTuple):
     repeats: Repeats
     threshold: float
-    answer_pattern: Pattern
-    target_pattern: Pattern
+    answer_pattern: harness.Pattern
+    target_pattern: harness.Pattern
 
 
 def _source_files(path: PathLike) -> list[Path]:
@@ -151,14 +139,16 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     1     sums/0          1      5    False
     """
     patterns = {"answer_pattern": answer_pattern, "target_pattern": target_pattern}
-    options = _Options(repeats, threshold, *check_repeats(repeats, get_args(Repeats), **patterns))
+    options = _Options(
+        repeats, threshold, *harness.check_repeats(repeats, get_args(Repeats), **patterns)
+    )
     files = [_describe(file, Path(path)) for file in _source_files(path)]
-    files = of_task(files, task, lambda file: file.task, path)
+    files = harness.of_task(files, task, lambda file: file.task, path)
     if not merge_reruns:
-        refuse_reruns(((file.run, file.task, file.path) for file in files), path)
+        harness.refuse_reruns(((file.run, file.task, file.path) for file in files), path)
     rollouts = [rollout for file in files for rollout in _read_file(file, metric, filter, options)]
     optional = ("run", "task", "seed", "temperature", "answer", "text")
-    return rollouts_table(rollouts, threshold, optional, str(path))
+    return harness.rollouts_table(rollouts, threshold, optional, str(path))
 
 
 def _describe(file: Path, asked: Path) -> _File:
@@ -212,7 +202,10 @@ def _read_file(
             "seed": file.seed,
             "temperature": _temperature(row["arguments"]),
         }
-        for rollout in _rollouts(row, chosen_metric, options, where):
+        texts, kept = _responses(row, where)
+        value = None if chosen_metric is None else row[chosen_metric]
+        sample = _Sample(where, texts, chosen_metric, value, kept, row["target"], options)
+        for rollout in sample.rollouts():
             yield common | rollout
 
 
@@ -232,51 +225,6 @@ def _temperature(arguments: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _rollouts(
-    row: Mapping[str, Any], metric: str | None, options: _Options, where: str
-) -> list[dict[str, Any]]:
-    texts, kept = _responses(row, where)
-    value = None if metric is None else row[metric]
-    if options.repeats == "regrade":
-        return _regraded(row, texts, kept, metric, options, where)
-    if options.repeats == "counts":
-        return [_rollout(grade, options) for grade in _counted(texts, kept, value, metric, where)]
-    if isinstance(value, list):
-        if len(value) not in (len(texts), len(kept)) or not texts:
-            raise ValueError(
-                f"{where}: metric {metric!r} is {short(value)}, which is not one number for each "
-                f"of the {len(texts)} responses; choose another metric"
-            )
-        if options.repeats == "filtered":
-            _refuse_list(value, metric, where)
-        grades = [number(entry, metric, where) for entry in value]
-        n = len(grades)
-        return [
-            _rollout(
-                grade,
-                options,
-                kept[i] if len(kept) == n else None,
-                texts[i] if len(texts) == n else None,
-            )
-            for i, grade in enumerate(grades)
-        ]
-    if len(texts) > 1 and options.repeats == "graded":
-        remedies = (
-            "repeats='filtered' takes the one answer that was graded; 'counts' takes a share over "
-            "all responses (pass@k, exact_match after take_first_k); 'regrade' grades each "
-            "response by exact match with the target"
-        )
-        raise one_value(len(texts), metric, where, remedies)
-    if len(kept) > 1:
-        raise ValueError(
-            f"{where}: the filter left {len(kept)} answers and {metric!r} is one number for all of "
-            "them; use repeats='counts' or 'regrade'"
-        )
-    text = texts[0] if len(texts) == 1 else None
-    answer = kept[0] if texts and len(kept) == 1 else None
-    return [_rollout(number(value, metric, where), options, answer, text)]
-
-
 def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
     """Give the sampled texts and what the filter left of them; both empty for likelihoods."""
     resps, filtered = row["resps"], row["filtered_resps"]
@@ -293,92 +241,116 @@ def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]
     return resps[0], [str(answer) for answer in kept]
 
 
-def _rollout(
-    grade: float, options: _Options, answer: str | None = None, text: str | None = None
-) -> dict[str, Any]:
-    if answer == _NOTHING_FOUND and grade < options.threshold:
-        answer = None
-    return {
-        "score": grade,
-        "answer": answer if answer is None else escape_surrogates(answer),
-        "text": text if text is None else escape_surrogates(text),
-    }
+@dataclass(frozen=True)
+class _Sample(harness.Document):
+    """A document under one filter."""
 
+    kept: list[str]  # what the filter left of the responses
+    target: Any
+    options: _Options
 
-def _order(metric: str) -> int:
-    """Give the k of "pass@k"; any other share counts single responses."""
-    name = re.fullmatch(r"pass@(\d+)", metric)
-    return int(name[1]) if name else 1
+    def rollouts(self) -> list[dict[str, Any]]:
+        if self.options.repeats == "regrade":
+            return self._regraded()
+        if self.options.repeats == "counts":
+            return [self._rollout(grade) for grade in self._counted()]
+        if isinstance(self.value, list):
+            return self._listed(self.value)
+        if len(self.texts) > 1 and self.options.repeats == "graded":
+            raise self.several(
+                "repeats='filtered' takes the one answer that was graded; 'counts' takes a share "
+                "over all responses (pass@k, exact_match after take_first_k); 'regrade' grades "
+                "each response by exact match with the target"
+            )
+        if len(self.kept) > 1:
+            raise ValueError(
+                f"{self.where}: the filter left {len(self.kept)} answers and {self.metric!r} is one "
+                "number for all of them; use repeats='counts' or 'regrade'"
+            )
+        text = self.texts[0] if len(self.texts) == 1 else None
+        answer = self.kept[0] if self.texts and len(self.kept) == 1 else None
+        return [self._rollout(self.number(), answer, text)]
 
+    def _rollout(
+        self, grade: float, answer: str | None = None, text: str | None = None
+    ) -> dict[str, Any]:
+        if answer == _NOTHING_FOUND and grade < self.options.threshold:
+            answer = None
+        return {
+            "score": grade,
+            "answer": answer if answer is None else escape_surrogates(answer),
+            "text": text if text is None else escape_surrogates(text),
+        }
 
-def _counted(
-    texts: list[str], kept: list[str], value: Any, metric: str | None, where: str
-) -> list[float]:
-    _refuse_list(value, metric, where)
-    if len(texts) > 1 and len(kept) == 1:
-        raise ValueError(
-            f"{where}: the filter left one of {len(texts)} responses, so {metric!r} is no share "
-            "over them; use repeats='filtered' or 'regrade'"
-        )
-    share = number(value, metric, where)
-    where = f"{where}, metric {metric!r}"
-    return counted_grades(share, max(len(kept), 1), _order(str(metric)), where)
+    def _listed(self, values: list[Any]) -> list[dict[str, Any]]:
+        n = len(values)
+        if n not in (len(self.texts), len(self.kept)) or not self.texts:
+            raise ValueError(
+                f"{self.where}: metric {self.metric!r} is {short(values)}, which is not one number "
+                f"for each of the {len(self.texts)} responses; choose another metric"
+            )
+        if self.options.repeats == "filtered":
+            self._refuse_list()
+        nothing = [None] * n
+        answers = self.kept if len(self.kept) == n else nothing
+        texts = self.texts if len(self.texts) == n else nothing
+        grades = [harness.number(value, self.metric, self.where) for value in values]
+        return list(map(self._rollout, grades, answers, texts))
 
+    def _refuse_list(self) -> None:
+        if isinstance(self.value, list):
+            raise ValueError(
+                f"{self.where}: {self.metric!r} grades each response; use repeats='graded'"
+            )
 
-def _refuse_list(value: Any, metric: str | None, where: str) -> None:
-    if isinstance(value, list):
-        raise ValueError(f"{where}: {metric!r} grades each response; use repeats='graded'")
+    def _counted(self) -> list[float]:
+        self._refuse_list()
+        if len(self.texts) > 1 and len(self.kept) == 1:
+            raise ValueError(
+                f"{self.where}: the filter left one of {len(self.texts)} responses, so "
+                f"{self.metric!r} is no share over them; use repeats='filtered' or 'regrade'"
+            )
+        return self.counted(max(len(self.kept), 1), self._k())
 
+    def _k(self) -> int:
+        """Give the k of "pass@k"; any other share counts single responses."""
+        name = re.fullmatch(r"pass@(\d+)", str(self.metric))
+        return int(name[1]) if name else 1
 
-def _regraded(
-    row: Mapping[str, Any],
-    texts: list[str],
-    kept: list[str],
-    metric: str | None,
-    options: _Options,
-    where: str,
-) -> list[dict[str, Any]]:
-    if not texts:
-        raise nothing_to_regrade(where)
-    if not kept:
-        raise ValueError(
-            f"{where}: 'filtered_resps' is empty, so nothing says what lm-eval graded; read the "
-            "file again from the program that wrote it"
-        )
-    target = first_match(options.target_pattern, str(row["target"]))
-    if target is None:
-        raise ValueError(
-            f"{where}: target_pattern finds nothing in the target {short(row['target'])}"
-        )
-    aligned = len(kept) == len(texts)
-    answers: list[str | None]
-    if options.answer_pattern is None and aligned:
-        answers = list(kept)
-    else:
-        answers = [first_match(options.answer_pattern, text) for text in texts]
-    grades = [float(answer == target) for answer in answers]
-    if not aligned and any(
-        answer not in answers and not (answer == _NOTHING_FOUND and None in answers)
-        for answer in kept
-    ):
-        raise ValueError(
-            f"{where}: lm-eval's filter left {short(kept)}, and answer_pattern finds "
-            f"{short(answers)}; give the pattern of the task's regex filter"
-        )
-    if metric is not None:
-        _refuse_list(row[metric], metric, where)
-        if aligned:
-            expected = share_correct(len(grades), int(sum(grades)), _order(metric))
-        else:
-            expected = sum(answer == target for answer in kept) / len(kept)
-        check_regrade(
-            expected,
-            number(row[metric], metric, where),
-            f"the target {short(target)}",
-            f"{where}, metric {metric!r}",
-            f"set answer_pattern and target_pattern to what it compares (found {short(kept)})",
-        )
-    return [
-        _rollout(grade, options, answer, text)
-        for grade, answer, text in zip(grades, answers, texts, strict=True)
-    ]
+    def _regraded(self) -> list[dict[str, Any]]:
+        self.require_texts()
+        if not self.kept:
+            raise ValueError(
+                f"{self.where}: 'filtered_resps' is empty, so nothing says what lm-eval graded; "
+                "read the file again from the program that wrote it"
+            )
+        target = harness.first_match(self.options.target_pattern, str(self.target))
+        if target is None:
+            raise ValueError(
+                f"{self.where}: target_pattern finds nothing in the target {short(self.target)}"
+            )
+        aligned = len(self.kept) == len(self.texts)
+        answers: list[str | None] = list(self.kept)
+        if self.options.answer_pattern is not None or not aligned:
+            pattern = self.options.answer_pattern
+            answers = [harness.first_match(pattern, text) for text in self.texts]
+        known = {*answers, _NOTHING_FOUND} if None in answers else set(answers)
+        if not aligned and not known.issuperset(self.kept):
+            raise ValueError(
+                f"{self.where}: lm-eval's filter left {short(self.kept)}, and answer_pattern finds "
+                f"{short(answers)}; give the pattern of the task's regex filter"
+            )
+        grades = [float(answer == target) for answer in answers]
+        if self.metric is not None:
+            self._refuse_list()
+            if aligned:
+                expected = harness.share_correct(len(grades), int(sum(grades)), self._k())
+            else:
+                expected = sum(answer == target for answer in self.kept) / len(self.kept)
+            self.check_regrade(
+                expected,
+                f"the target {short(target)}",
+                "set answer_pattern and target_pattern to what it compares "
+                f"(found {short(self.kept)})",
+            )
+        return list(map(self._rollout, grades, answers, self.texts))
