@@ -264,8 +264,8 @@ class _Sample(harness.Document):
             )
         if len(self.kept) > 1:
             raise ValueError(
-                f"{self.where}: the filter left {len(self.kept)} answers and {self.metric!r} is one "
-                "number for all of them; use repeats='counts' or 'regrade'"
+                f"{self.where}: the filter left {len(self.kept)} answers and {self.metric!r} is "
+                "one number for all of them; use repeats='counts' or 'regrade'"
             )
         text = self.texts[0] if len(self.texts) == 1 else None
         answer = self.kept[0] if self.texts and len(self.kept) == 1 else None
