@@ -23,13 +23,11 @@ _LOGS = ["logprob", "logprob_given_demo"]
 _ZERO = 1e-6  # log-probabilities summed in low precision may exceed 0 by so much
 
 
-def checked_scores(
-    scores: pd.DataFrame, rollouts: pd.DataFrame, allow_incorrect_demos: bool = False
-) -> pd.DataFrame:
-    """Check teacher scores against the rollouts they belong to.
+def checked_scores(scores: pd.DataFrame, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """Check teacher scores against the rollouts they belong to; `expected_tilt` says for what.
 
-    Gives the scores with ``answer, correct, demo_answer, demo_correct`` and ``pcmi`` (nats; NaN
-    where ``logprob_given_demo`` is, -inf where that is). What is refused, `expected_tilt` says.
+    Gives the scores with ``answer, correct, demo_answer`` and ``pcmi`` (nats; NaN where
+    ``logprob_given_demo`` is, -inf where that is).
     """
     table = _read(scores, [*_PAIR, *_LOGS], "scores")
     refuse_row(
@@ -42,27 +40,26 @@ def checked_scores(
     for place, prefix in (("sample_id", ""), ("demo_id", "demo_")):
         names = {name: prefix + name for name in ("answer", "correct")} | {"sample_id": place}
         table = table.merge(known.rename(columns=names), on=["problem_id", place], how="left")
-    for place, found in (("sample_id", "correct"), ("demo_id", "demo_correct")):
+        ids, right = table[["problem_id", place]], table[f"{prefix}correct"]
         refuse_row(
-            table[found].isna(),
+            right.isna(),
             f"scores: column {place!r}, row {{row}}: problem {{0!r}} has no rollout {{1}}; give "
             "the rollouts that were scored, demonstrations among them",
-            table[["problem_id", place]],
+            ids,
         )
-        table[found] = table[found].astype(bool)
-    refuse_row(
-        ~table["demo_correct"] & (not allow_incorrect_demos),
-        "scores: column 'demo_id', row {row}: demonstration {1} of problem {0!r} is incorrect; "
-        "drop it, or pass allow_incorrect_demos=True",
-        table[["problem_id", "demo_id"]],
-    )
-    for place, prefix in (("sample_id", ""), ("demo_id", "demo_")):
+        table[f"{prefix}correct"] = right.astype(bool)
         refuse_row(
-            table[prefix + "correct"] & table[prefix + "answer"].isna(),
+            table[f"{prefix}correct"] & table[f"{prefix}answer"].isna(),
             f"rollouts: column 'answer': rollout {{1}} of problem {{0!r}} (scores: {place!r}, row "
             "{row}) is correct and has no answer; give its canonical form",
-            table[["problem_id", place]],
+            ids,
         )
+    refuse_row(
+        ~table.pop("demo_correct"),
+        "scores: column 'demo_id', row {row}: demonstration {1} of problem {0!r} is incorrect; "
+        "drop it",
+        table[["problem_id", "demo_id"]],
+    )
     return table.assign(pcmi=table["logprob_given_demo"] - table["logprob"])
 
 
@@ -77,7 +74,6 @@ class Problem:
     log_base: Floats  # (n_modes,)
     incorrect: Floats | None  # (n_demo_modes,), mean over incorrect rollouts
     counts: dict[str, int]  # correct rollouts with each answer
-    eligible: dict[str, int]  # rollouts with each answer that may be shown
 
     @property
     def same(self) -> Bools:
@@ -86,29 +82,17 @@ class Problem:
 
     def demo_law(self, law: Law) -> tuple[Floats, float]:
         """Give q over the columns, and its share on answers never shown."""
-        shown = np.array([self.eligible[mode] for mode in self.demo_modes], dtype=float)
-        left_out = 1 - shown.sum() / sum(self.eligible.values())
-        if law == "uniform":
-            shown = np.ones(len(shown))
-            left_out = 1 - len(shown) / len(self.eligible)
-        return shown / shown.sum(), float(left_out)
+        counts = dict.fromkeys(self.counts, 1) if law == "uniform" else self.counts
+        shown = np.array([counts[mode] for mode in self.demo_modes], dtype=float)
+        return shown / shown.sum(), float(1 - shown.sum() / sum(counts.values()))
 
 
-def problems(
-    scores: pd.DataFrame,
-    rollouts: pd.DataFrame,
-    drop_self: bool,
-    per_token: bool,
-    allow_incorrect_demos: bool,
-) -> Iterator[Problem]:
+def problems(scores: pd.DataFrame, rollouts: pd.DataFrame, drop_self: bool) -> Iterator[Problem]:
     """Yield the problems with a scored correct rollout; arguments as for `tilt_sources`."""
-    pairs = checked_scores(scores, rollouts, allow_incorrect_demos)
-    known = _read_rollouts(rollouts, per_token)
-    if per_token:
-        pairs["pcmi"] = pairs["pcmi"] / _lengths(pairs, known)
+    pairs = checked_scores(scores, rollouts)
     if drop_self:
-        pairs.loc[pairs["sample_id"] == pairs["demo_id"], "pcmi"] = np.nan
-    pairs = pairs[pairs["pcmi"].notna() & pairs["demo_answer"].notna()]
+        pairs = pairs[pairs["sample_id"] != pairs["demo_id"]]
+    pairs = pairs[pairs["pcmi"].notna()]
     # First over demonstrations, then over rollouts: each rollout counts alike.
     each = _means(pairs, ["problem_id", "correct", "sample_id", "answer", "demo_answer"])
     cells = _means(each[each["correct"]], ["problem_id", "answer", "demo_answer"])
@@ -116,8 +100,9 @@ def problems(
     wrong = _nested(_means(each[~each["correct"]], ["problem_id", "demo_answer"]))
     scored = pairs[pairs["correct"]].drop_duplicates(ROLLOUT)
     bases = _nested(_means(scored.assign(pcmi=scored["logprob"]), ["problem_id", "answer"]))
-    counts = _tallies(known[known["correct"]])
-    eligible = _tallies(known[known["answer"].notna()]) if allow_incorrect_demos else counts
+    known = _read_rollouts(rollouts)
+    right = known[known["correct"]]
+    counts = _nested(right.groupby(["problem_id", "answer"]).size().reset_index())
     for name, part in cells.groupby("problem_id", sort=False):
         rows, modes = pd.factorize(part["answer"], sort=True)
         columns, demo_modes = pd.factorize(part["demo_answer"], sort=True)
@@ -128,12 +113,10 @@ def problems(
             incorrect = np.array([wrong[name].get(mode, np.nan) for mode in demo_modes])
         log_base = np.array([bases[name][mode] for mode in modes])
         labels = str(name), list(modes), list(demo_modes)
-        yield Problem(*labels, matrix, log_base, incorrect, counts[name], eligible[name])
+        yield Problem(*labels, matrix, log_base, incorrect, counts[name])
 
 
-def context_effects(
-    control: pd.DataFrame, rollouts: pd.DataFrame, per_token: bool
-) -> dict[Any, dict[str, float]]:
+def context_effects(control: pd.DataFrame, rollouts: pd.DataFrame) -> dict[Any, dict[str, float]]:
     """PCMI of each problem's correct answers given demonstrations of other problems."""
     table = _read(control, [*ROLLOUT, *_LOGS], "control")
     refuse_row(
@@ -141,15 +124,13 @@ def context_effects(
         "control: column 'logprob_given_demo', row {row}: {0} isn't finite; leave the row out",
         table[["logprob_given_demo"]],
     )
-    table = table.merge(_read_rollouts(rollouts, per_token), on=ROLLOUT, how="left")
+    table = table.merge(_read_rollouts(rollouts), on=ROLLOUT, how="left")
     refuse_row(
         table["correct"].isna(),
         "control: column 'sample_id', row {row}: problem {0!r} has no rollout {1}",
         table[ROLLOUT],
     )
     table["pcmi"] = table["logprob_given_demo"] - table["logprob"]
-    if per_token:
-        table["pcmi"] = table["pcmi"] / table["n_tokens"]
     right = table[table["correct"].astype(bool)]
     each = _means(right, ["problem_id", "answer", "sample_id"])
     return _nested(_means(each, ["problem_id", "answer"]))
@@ -171,17 +152,10 @@ def _nested(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     return result
 
 
-def _tallies(rollouts: pd.DataFrame) -> dict[Any, dict[str, int]]:
-    return _nested(rollouts.groupby(["problem_id", "answer"]).size().reset_index())
-
-
 def _read(table: pd.DataFrame, names: Sequence[str], source: str) -> pd.DataFrame:
     require_columns(table, names, source)
-    table = table[list(names)].reset_index(drop=True)
-    table["problem_id"] = table["problem_id"].astype(str)
-    for name in names:
-        if name not in ("sample_id", "demo_id"):
-            continue
+    table = table[list(names)].reset_index(drop=True).astype({"problem_id": str})
+    for name in {"sample_id", "demo_id"} & set(names):
         try:
             table[name] = table[name].astype("int64")
         except (TypeError, ValueError) as error:
@@ -206,8 +180,8 @@ def _read(table: pd.DataFrame, names: Sequence[str], source: str) -> pd.DataFram
     return table
 
 
-def _read_rollouts(rollouts: pd.DataFrame, per_token: bool = False) -> pd.DataFrame:
-    names = [*ROLLOUT, "correct", "answer"] + ["n_tokens"] * per_token
+def _read_rollouts(rollouts: pd.DataFrame) -> pd.DataFrame:
+    names = [*ROLLOUT, "correct", "answer"]
     require_columns(rollouts, names[1:], "rollouts")
     table = validate_rollouts(rollouts)
     refuse_row(
@@ -216,15 +190,3 @@ def _read_rollouts(rollouts: pd.DataFrame, per_token: bool = False) -> pd.DataFr
         table[ROLLOUT],
     )
     return table[names].astype({"problem_id": str})
-
-
-def _lengths(pairs: pd.DataFrame, known: pd.DataFrame) -> Floats:
-    joined = pairs.merge(known[[*ROLLOUT, "n_tokens"]], on=ROLLOUT, how="left")
-    lengths = joined["n_tokens"].to_numpy(float, na_value=np.nan)
-    refuse_row(
-        ~(lengths > 0),
-        "rollouts: column 'n_tokens': rollout {1} of problem {0!r} (scores: row {row}) has no "
-        "length; give one, or leave per_token off",
-        pairs[ROLLOUT],
-    )
-    return lengths

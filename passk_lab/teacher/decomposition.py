@@ -10,14 +10,12 @@ With weights w of the rollouts and reference weights ν of the demonstrations, b
 - b_j, the demonstration's effect, says how informative it is, and cancels under reverse KL;
 - g_ij, the interaction, is affinity; where y_i and c_j are the same answer it is copying.
 
-The tilt under demonstrations drawn from q is s_i = μ + a_i + Σ q b + Σ_j (q_j - ν_j) g_ij. The
-reference must not be q itself: copying of frequent answers would hide in a_i.
+The tilt under demonstrations drawn from q is s_i = μ + a_i + Σ q b + Σ_j (q_j - ν_j) g_ij.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,17 +25,25 @@ from scipy.sparse.csgraph import connected_components
 
 from passk_lab.teacher._arguments import Bools, Floats, refuse_entry, shares
 
-__all__ = ["Decomposition", "decompose"]
+__all__ = ["Decomposition"]
 
 
-@dataclass(frozen=True)
 class Decomposition:
-    """A matrix taken apart into mean, rows, columns and the rest.
+    """Take a matrix apart into μ + a_i + b_j + g_ij, which add up to it exactly.
+
+    Parameters
+    ----------
+    pcmi : array_like, shape (n_rollouts, n_demos)
+        Nats. NaN is a missing pair: the additive terms are then fitted to the others by weighted
+        least squares. A row with -inf is a vetoed rollout, which is kept out of the fit.
+    rollout_weights : array_like, shape (n_rollouts,), optional
+        w up to a factor; uniform by default.
+    demo_weights : array_like, shape (n_demos,), optional
+        Reference ν up to a factor; uniform by default. Not the law that training draws from:
+        copying of frequent answers would hide in a.
 
     Attributes
     ----------
-    pcmi : array, shape (n_rollouts, n_demos)
-        As given; NaN where missing.
     mean : float
         μ, nats.
     rollout_effect : array, shape (n_rollouts,)
@@ -48,15 +54,53 @@ class Decomposition:
         g; NaN where the pair is missing or the rollout vetoed.
     rollout_weights, demo_weights : array
         w and ν, adding up to 1. Vetoed rollouts have weight 0.
+
+    Raises
+    ------
+    ValueError
+        A value is +inf; a weight is negative; every row is vetoed; a row or column has no scored
+        pair; the scored pairs fall apart into groups that share neither row nor column.
+
+    Examples
+    --------
+    >>> parts = Decomposition([[3.0, 1.0], [0.0, 0.0]])
+    >>> parts.mean, parts.rollout_effect.tolist(), parts.demo_effect.tolist()
+    (1.0, [1.0, -1.0], [0.5, -0.5])
+    >>> parts.interaction.tolist()
+    [[0.5, -0.5], [-0.5, 0.5]]
     """
 
-    pcmi: Floats
-    mean: float
-    rollout_effect: Floats
-    demo_effect: Floats
-    interaction: Floats
-    rollout_weights: Floats
-    demo_weights: Floats
+    def __init__(
+        self,
+        pcmi: npt.ArrayLike,
+        rollout_weights: npt.ArrayLike | None = None,
+        demo_weights: npt.ArrayLike | None = None,
+    ) -> None:
+        matrix = np.asarray(pcmi, dtype=np.float64)
+        if matrix.ndim != 2 or 0 in matrix.shape:
+            raise ValueError(f"pcmi must have shape (n_rollouts, n_demos), not {matrix.shape}")
+        message = ": the rollout has no probability without the demonstration; leave it out"
+        refuse_entry(matrix == np.inf, matrix, "pcmi", message)
+        w = shares(rollout_weights, len(matrix), "rollout_weights")
+        nu = shares(demo_weights, matrix.shape[1], "demo_weights")
+        vetoed = (matrix == -np.inf).any(axis=1)
+        if not w[~vetoed].sum() > 0:
+            raise ValueError("every rollout with weight is ruled out by some demonstration")
+        w = np.where(vetoed, 0.0, w)
+        w = w / w.sum()
+        scored = ~np.isnan(matrix) & ~vetoed[:, None]
+        values = np.where(scored, matrix, 0.0)
+        if np.isnan(matrix[~vetoed]).any():
+            _refuse_unconnected(scored, w, nu, vetoed)
+            mean, a, b = _fitted(values, scored, w, nu)
+        else:
+            row_means, column_means = values @ nu, w @ values
+            mean = float(w @ row_means)
+            a, b = row_means - mean, column_means - mean
+        self.pcmi, self.mean, self.demo_effect = matrix, mean, b
+        self.rollout_effect = np.where(vetoed, -np.inf, a)
+        self.interaction = np.where(scored, values - mean - a[:, None] - b, np.nan)
+        self.rollout_weights, self.demo_weights = w, nu
 
     @property
     def vetoed(self) -> Bools:
@@ -97,7 +141,7 @@ class Decomposition:
             "demo": (weights * self.demo_effect**2).sum(),
             "interaction": (weights * self._known(self.interaction)[1] ** 2).sum(),
         }
-        if total <= 1e-24 * np.abs(values).max() ** 2 or total == 0:
+        if total <= 1e-24 * np.abs(values).max() ** 2:
             return dict.fromkeys(squares, float("nan"))
         return {name: float(value / total) for name, value in squares.items()}
 
@@ -124,12 +168,11 @@ class Decomposition:
         rollout_modes: Sequence[Any] | None = None,
         demo_modes: Sequence[Any] | None = None,
     ) -> float:
-        """Root mean square of M - Mᵀ off the diagonal, nats.
+        """Root mean square of M - Mᵀ off the diagonal, nats; 0 if the model's reading is coherent.
 
-        Mutual information is symmetric, so it is 0 if rollout and demonstration are exchangeable
-        draws of one joint law, and the model's conditioning is coherent with it. Labels say which
-        rows and columns are the same answers; by default they are so in order. Pairs of which one
-        is missing or -inf are left out; NaN if there is none.
+        Mutual information is symmetric where rollout and demonstration are exchangeable draws of
+        one joint law. Labels say which rows and columns are the same answers; by default they are
+        so in order. Pairs of which one is missing or -inf are left out; NaN if there is none.
         """
         matrix = self.pcmi
         if rollout_modes is not None and demo_modes is not None:
@@ -151,67 +194,6 @@ class Decomposition:
         keep = ~np.isnan(self.interaction)
         weights = np.outer(self.rollout_weights, self.demo_weights) * keep
         return weights, np.where(keep, values, 0.0)
-
-
-def decompose(
-    pcmi: npt.ArrayLike,
-    rollout_weights: npt.ArrayLike | None = None,
-    demo_weights: npt.ArrayLike | None = None,
-) -> Decomposition:
-    """Take a matrix apart into μ + a_i + b_j + g_ij.
-
-    Parameters
-    ----------
-    pcmi : array_like, shape (n_rollouts, n_demos)
-        Nats. NaN is a missing pair: the additive terms are then fitted to the others by weighted
-        least squares. A row with -inf is a vetoed rollout, which is kept out of the fit.
-    rollout_weights : array_like, shape (n_rollouts,), optional
-        w up to a factor; uniform by default.
-    demo_weights : array_like, shape (n_demos,), optional
-        Reference ν up to a factor; uniform by default. Not the law that training draws from.
-
-    Returns
-    -------
-    Decomposition
-        The four terms add up to the matrix exactly.
-
-    Raises
-    ------
-    ValueError
-        A value is +inf; a weight is negative; every row is vetoed; a row or column has no scored
-        pair; the scored pairs fall apart into groups that share neither row nor column.
-
-    Examples
-    --------
-    >>> parts = decompose([[3.0, 1.0], [0.0, 0.0]])
-    >>> parts.mean, parts.rollout_effect.tolist(), parts.demo_effect.tolist()
-    (1.0, [1.0, -1.0], [0.5, -0.5])
-    >>> parts.interaction.tolist()
-    [[0.5, -0.5], [-0.5, 0.5]]
-    """
-    matrix = np.asarray(pcmi, dtype=np.float64)
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(f"pcmi must have shape (n_rollouts, n_demos), not {matrix.shape}")
-    message = ": the rollout has no probability without the demonstration; leave it out"
-    refuse_entry(matrix == np.inf, matrix, "pcmi", message)
-    w = shares(rollout_weights, len(matrix), "rollout_weights")
-    nu = shares(demo_weights, matrix.shape[1], "demo_weights")
-    vetoed = (matrix == -np.inf).any(axis=1)
-    if not w[~vetoed].sum() > 0:
-        raise ValueError("every rollout with weight is ruled out by some demonstration")
-    w = np.where(vetoed, 0.0, w)
-    w = w / w.sum()
-    scored = ~np.isnan(matrix) & ~vetoed[:, None]
-    values = np.where(scored, matrix, 0.0)
-    if np.isnan(matrix[~vetoed]).any():
-        _refuse_unconnected(scored, w, nu, vetoed)
-        mean, a, b = _fitted(values, scored, w, nu)
-    else:
-        row_means, column_means = values @ nu, w @ values
-        mean = float(w @ row_means)
-        a, b = row_means - mean, column_means - mean
-    g = np.where(scored, values - mean - a[:, None] - b, np.nan)
-    return Decomposition(matrix, mean, np.where(vetoed, -np.inf, a), b, g, w, nu)
 
 
 def _refuse_unconnected(scored: Bools, w: Floats, nu: Floats, vetoed: Bools) -> None:

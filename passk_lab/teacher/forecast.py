@@ -45,7 +45,6 @@ def expected_tilt(
     rollouts: pd.DataFrame,
     demo_law: _DemoLaw = "policy",
     drop_self: bool = True,
-    allow_incorrect_demos: bool = False,
 ) -> pd.DataFrame:
     """Mean PCMI of each scored rollout over the demonstrations of its problem.
 
@@ -63,7 +62,6 @@ def expected_tilt(
         probability under the base (its ``logprob`` as a rollout).
     drop_self : bool
         Leave out pairs in which a rollout was shown itself, where there are others.
-    allow_incorrect_demos : bool
 
     Returns
     -------
@@ -80,7 +78,7 @@ def expected_tilt(
         with "probability", a demonstration wasn't scored as a rollout.
     """
     check_choice(demo_law, "demo_law", get_args(_DemoLaw))
-    table = checked_scores(scores, rollouts, allow_incorrect_demos)
+    table = checked_scores(scores, rollouts)
     refuse_row(
         table["pcmi"].isna(),
         "scores: column 'logprob_given_demo', row {row}: problem {0!r}, rollout {1} has no score "

@@ -1,20 +1,20 @@
-"""Where the tilt of a problem's answers comes from: `decompose` on tables of teacher scores.
+"""Where the tilt of a problem's answers comes from: `Decomposition` on tables of teacher scores.
 
 Every problem has one row and one column an answer (mode), averaged over the rollouts and
-demonstrations that are this answer; the reference ν of the demonstrations is uniform over answers.
+demonstrations that are this answer; weights w and reference ν are uniform over answers.
 """
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 import numpy as np
 import pandas as pd
 
-from passk_lab.stats.resampling import Resampling
-from passk_lab.teacher._arguments import Floats, Law, RandomState, check_choice, require_columns
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
+from passk_lab.teacher._arguments import Floats, Law, check_choice, require_columns
 from passk_lab.teacher._scores import Problem, context_effects, problems
-from passk_lab.teacher.decomposition import Decomposition, decompose
+from passk_lab.teacher.decomposition import Decomposition
 
 __all__ = ["problem_decompositions", "source_table", "tilt_sources"]
 
@@ -38,15 +38,12 @@ def tilt_sources(
     control: pd.DataFrame | None = None,
     demo_law: Law = "policy",
     drop_self: bool = True,
-    per_token: bool = False,
-    allow_incorrect_demos: bool = False,
-    rollout_law: Law = "uniform",
 ) -> pd.DataFrame:
     """Split the tilt of every correct answer into what causes it.
 
     With u uniform over the answers that were shown, q the law they are drawn from in training, and
     M averaged over the rollouts and demonstrations that are the same answer, minus the effect of
-    any context k_i where a control is given:
+    any context k_i where a control is given, the sources add up to the tilt exactly:
 
     | source                 | value                                                              |
     | ---------------------- | ------------------------------------------------------------------ |
@@ -57,11 +54,9 @@ def tilt_sources(
     | ``sampling_copying``   | (q_i - u_i) g_ii                                                   |
     | ``sampling_cross``     | Σ_{m≠i} (q_m - u_m) g_im                                           |
 
-    These add up to the tilt exactly.
-
     Parameters
     ----------
-    scores, rollouts, allow_incorrect_demos
+    scores, rollouts
         As for `expected_tilt`. All rollouts count for q, scored or not.
     control : DataFrame, optional
         Scores given demonstrations of other problems, without ``demo_id``; averaged by rollout.
@@ -70,12 +65,6 @@ def tilt_sources(
     drop_self : bool
         Leave out pairs in which a rollout was shown itself. Copying then is what another rollout
         with the same answer does, and is missing for answers that occurred once.
-    per_token : bool
-        Divide M by the rollout's ``n_tokens``.
-    rollout_law : {"policy", "uniform"}
-        Weights w of the answers, which μ and b are means over: in proportion to its correct
-        rollouts, or each alike. They decide what counts as copying, not the tilt, nor the sum of
-        the two rows of preference or of sampling but for a constant.
 
     Returns
     -------
@@ -89,17 +78,14 @@ def tilt_sources(
     Raises
     ------
     ValueError
-        As for `expected_tilt` and `decompose`; a scored answer has no control.
+        As for `expected_tilt` and `Decomposition`; a scored answer has no control.
 
     Examples
     --------
     >>> rollouts = pd.DataFrame({"problem_id": "p", "sample_id": range(4), "correct": True,
     ...                          "answer": ["x", "x", "x", "y"]})
-    >>> pairs = [(i, j) for i in range(4) for j in (0, 3)]
-    >>> scores = pd.DataFrame(pairs, columns=["sample_id", "demo_id"]).assign(
-    ...     problem_id="p", logprob=-3.0)
-    >>> same = (scores["sample_id"] == 3) == (scores["demo_id"] == 3)
-    >>> scores["logprob_given_demo"] = -3 + 1.0 * same
+    >>> scores = pd.DataFrame({"problem_id": "p", "sample_id": [0, 0, 3, 3], "demo_id": [0, 3] * 2,
+    ...                        "logprob": -3.0, "logprob_given_demo": [-2.0, -3.0, -3.0, -2.0]})
     >>> sources = tilt_sources(scores, rollouts, drop_self=False)
     >>> sources[["answer", "tilt", "constant", "sampling_copying", "sampling_cross"]]
       answer  tilt  constant  sampling_copying  sampling_cross
@@ -107,31 +93,25 @@ def tilt_sources(
     1      y  0.25       0.5            -0.125          -0.125
     """
     check_choice(demo_law, "demo_law", get_args(Law))
-    check_choice(rollout_law, "rollout_law", get_args(Law))
-    extra = None if control is None else context_effects(control, rollouts, per_token)
+    extra = None if control is None else context_effects(control, rollouts)
     frames = []
-    for problem in problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos):
+    for problem in problems(scores, rollouts, drop_self):
         context = np.zeros(len(problem.modes)) if extra is None else _context(problem, extra)
-        frames.append(_sources(problem, demo_law, rollout_law, context))
+        frames.append(_sources(problem, demo_law, context))
     if not frames:
         raise ValueError("scores: no pair has a correct rollout; there is no tilt among answers")
     return pd.concat(frames, ignore_index=True)
 
 
-def source_table(
-    sources: pd.DataFrame,
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    random_state: RandomState = None,
-) -> pd.DataFrame:
+def source_table(sources: pd.DataFrame, **resampling: Unpack[ResamplingOptions]) -> pd.DataFrame:
     """Mean over problems of what each source does, with an interval over problems.
 
     Parameters
     ----------
     sources : DataFrame
         As `tilt_sources` returns it.
-    confidence, n_resamples, random_state
-        Of the bootstrap over problems.
+    **resampling
+        ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
@@ -159,7 +139,7 @@ def source_table(
         raise ValueError("sources: no problem has two answers, so nothing is tilted")
     values = np.stack([_measures(part, names) for part in groups])
     means = values.mean(axis=0)
-    bootstrap = Resampling(n_resamples, confidence, random_state)
+    bootstrap = Resampling(**resampling)
     drawn = bootstrap.replicates(values[None])
     width = len(names)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -186,28 +166,23 @@ def source_table(
 
 
 def problem_decompositions(
-    scores: pd.DataFrame,
-    rollouts: pd.DataFrame,
-    drop_self: bool = True,
-    per_token: bool = False,
-    allow_incorrect_demos: bool = False,
-    rollout_law: Law = "uniform",
+    scores: pd.DataFrame, rollouts: pd.DataFrame, drop_self: bool = True
 ) -> pd.DataFrame:
-    """Take the matrix over answers of each problem apart, with a uniform reference ν.
+    """Take the matrix over answers of each problem apart, see `Decomposition`.
 
     Parameters
     ----------
-    scores, rollouts, drop_self, per_token, allow_incorrect_demos, rollout_law
+    scores, rollouts, drop_self
         As for `tilt_sources`.
 
     Returns
     -------
     DataFrame
         One row a problem: ``problem_id, n_modes, n_demo_modes, n_missing, n_vetoed, mean, rollout,
-        demo, interaction`` (`Decomposition.shares`), ``within_minus_between``, ``asymmetry`` and
-        ``accuracy_contrast`` (tilt of correct answers, weighted with w, less that of the incorrect
-        rollouts, demonstrations as the policy draws them). Nats but for the shares; NaN where
-        there is nothing to compare.
+        demo, interaction`` (the shares), ``within_minus_between``, ``asymmetry`` and
+        ``accuracy_contrast`` (mean tilt of correct answers less that of the incorrect rollouts,
+        demonstrations as the policy draws them). Nats but for the shares; NaN where there is
+        nothing to compare.
 
     Examples
     --------
@@ -219,10 +194,9 @@ def problem_decompositions(
        mean  interaction
     0   1.0          1.0
     """
-    check_choice(rollout_law, "rollout_law", get_args(Law))
     rows = []
-    for problem in problems(scores, rollouts, drop_self, per_token, allow_incorrect_demos):
-        parts = _parts(problem, problem.matrix, rollout_law)
+    for problem in problems(scores, rollouts, drop_self):
+        parts = _parts(problem, problem.matrix)
         labels = problem.modes, problem.demo_modes
         rows.append(
             {
@@ -252,12 +226,9 @@ def _contrast(problem: Problem, parts: Decomposition) -> float:
     return float(right - problem.incorrect[q > 0] @ q[q > 0])
 
 
-def _parts(problem: Problem, matrix: Floats, rollout_law: Law) -> Decomposition:
-    weights = None
-    if rollout_law == "policy":
-        weights = np.array([problem.counts[mode] for mode in problem.modes], dtype=float)
+def _parts(problem: Problem, matrix: Floats) -> Decomposition:
     try:
-        return decompose(matrix, weights)
+        return Decomposition(matrix)
     except ValueError as error:
         raise ValueError(
             f"problem {problem.name!r}, answers {problem.modes} given {problem.demo_modes}: {error}"
@@ -275,8 +246,8 @@ def _context(problem: Problem, effects: dict[Any, dict[str, float]]) -> Floats:
     return np.array([known[mode] for mode in problem.modes])
 
 
-def _sources(problem: Problem, demo_law: Law, rollout_law: Law, context: Floats) -> pd.DataFrame:
-    parts = _parts(problem, problem.matrix - context[:, None], rollout_law)
+def _sources(problem: Problem, demo_law: Law, context: Floats) -> pd.DataFrame:
+    parts = _parts(problem, problem.matrix - context[:, None])
     q, left_out = problem.demo_law(demo_law)
     u = parts.demo_weights
     ok, same = ~parts.vetoed, problem.same
