@@ -57,7 +57,7 @@ minimal:
 	build/minimal/bin/python -m pip install --quiet . pytest -c $(CONSTRAINTS)
 	build/minimal/bin/passk-lab report data/countdown/rollouts.parquet --baseline T=1.0 \
 	    --out build/minimal/report
-	cd build/minimal && bin/python -m pytest -q --doctest-modules $(CORE) --pyargs passk_lab
+	cd build/minimal && bin/python -m pytest -q -o pythonpath= $(CORE) --pyargs passk_lab
 
 # NO_MKDOCS_2_WARNING: no advertisement of the theme's successor.
 docs: $(VENV)/.dev
