@@ -148,12 +148,10 @@ def extrapolate_pass_at_k(
 
     Parameters
     ----------
-    rollouts : DataFrame or path
-        A rollouts table, or a table of counts (see `passk_lab.rollouts.counting.counts`).
+    rollouts, by
+        As for `pass_at_k_curve`.
     k : int or sequence of int
         Small k may be among them: up to the smallest n the estimate is the unbiased pass@k.
-    by : sequence of str
-        What tells runs apart.
     model : {"beta-binomial", "zero-inflated", "zero-one-inflated"}
         See the module's description.
     estimator : {"anchored", "posterior", "population"}
@@ -256,13 +254,11 @@ def held_out_check(
 
     Parameters
     ----------
-    rollouts : DataFrame or path
-        A rollouts table, or a table of counts.
     fraction : float
         Share of each problem's samples that the model is fitted to, drawn without replacement. A
         quarter tests an extrapolation to four times the samples. Where n differs between problems,
         the smallest n is used of each.
-    by, model, **resampling
+    rollouts, by, model, **resampling
         As for `extrapolate_pass_at_k`, whose default estimator is used.
     n_splits : int
         How often the samples are divided anew. These are not independent: they share the data.
