@@ -136,6 +136,19 @@ def check_texts(texts: Sequence[str]) -> None:
             )
 
 
+def ead_of_counts(distinct: int, total: int, vocabulary_size: float) -> float:
+    """Give `ead` of counted n-grams, as `Texts.distinct` counts them."""
+    if not vocabulary_size >= distinct:
+        raise ValueError(
+            f"vocabulary_size={vocabulary_size} is below the {distinct} distinct n-grams of the "
+            "texts; count every n-gram that is possible"
+        )
+    if vocabulary_size == np.inf or vocabulary_size == 1:
+        return distinct / (total if vocabulary_size == np.inf else 1)
+    expected = -vocabulary_size * np.expm1(total * np.log1p(-1 / vocabulary_size))
+    return float(distinct / expected)
+
+
 def dense(key: Ints) -> Ints:
     """Renumber from 0 on."""
     return np.unique(key, return_inverse=True)[1].astype(np.int64, copy=False)

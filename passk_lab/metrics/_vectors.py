@@ -21,21 +21,14 @@ def unit_rows(embeddings: npt.ArrayLike) -> Floats:
     if not (np.isfinite(length) & (length > 1e-100)).all():
         # Of a huge or a tiny row the squares are not exact.
         peak = np.abs(array).max(axis=1)
-        _refuse_rows(peak)
+        bad = ~np.isfinite(peak) | (peak == 0)
+        if bad.any():
+            row = int(np.argmax(bad))
+            problem = "a value is not finite" if peak[row] else "all values are 0: no direction"
+            raise ValueError(f"embeddings, row {row}: {problem}; leave the text out")
         array = array / peak[:, None]
         length = np.linalg.norm(array, axis=1)
     return np.asarray(array / length[:, None])
-
-
-def _refuse_rows(peak: Floats) -> None:
-    if not np.isfinite(peak).all():
-        row = int(np.argmax(~np.isfinite(peak)))
-        raise ValueError(f"embeddings, row {row}: a value is not finite; embed the text again")
-    if not peak.all():
-        raise ValueError(
-            f"embeddings, row {int(np.argmin(peak != 0))}: all values are 0, which has no "
-            "direction; leave the text out, or take an embedder that gives it a place"
-        )
 
 
 def sklearn_module(module: str) -> Any:

@@ -1,7 +1,8 @@
 """Breadth of what a model solves, and what training does to it, from counts.
 
 `pass_at_k` at small k rewards problems solved often, at large k those solved at all. These say
-which of the two a change moved; docs/definitions.md has the formulas side by side.
+which of the two a change moved; docs/definitions.md has the formulas side by side. All raise a
+ValueError that names the place of a number that is out of its range, not whole or missing.
 """
 
 from __future__ import annotations
@@ -53,11 +54,6 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
     -------
     float or array of float
         0 or 1; the mean over problems is the share of problems solved at that reliability.
-
-    Raises
-    ------
-    ValueError
-        A number is out of its range, not whole or missing; the message names the place.
 
     Examples
     --------
@@ -131,13 +127,8 @@ def solved_share(
 ) -> Any:
     """1 where all, some but not all, or none of a problem's samples are correct, else 0.
 
-    "Never" depends on n: compare runs at an equal number of samples.
-
-    Parameters
-    ----------
-    n_samples, n_correct : array_like of int
-        As for `cover_at_tau`, and so is the result.
-    share : {"always", "sometimes", "never"}
+    ``share`` is "always", "sometimes" or "never" ("never" depends on n: compare runs at an equal
+    number of samples); other arguments and result as for `cover_at_tau`.
 
     Examples
     --------
@@ -170,11 +161,6 @@ def support_change(
     kept, gained, score : float or array of the leading shape of ``weights``
         Share of the base's solved problems that the run solves, too; share of the run's solved
         problems that the base did not solve; their harmonic mean. NaN where nothing was solved.
-
-    Raises
-    ------
-    ValueError
-        Shapes differ, or a value is neither true nor false.
 
     Examples
     --------

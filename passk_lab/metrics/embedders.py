@@ -45,16 +45,7 @@ _CHUNK = 1024  # texts embedded between two writes of the cache
 
 
 def find_embedder(embedder: str | Embedder = "default") -> Embedder:
-    """Find an embedder by its name.
-
-    Parameters
-    ----------
-    embedder : str or callable
-        See the module. A callable is given back as it is.
-
-    Returns
-    -------
-    callable
+    """Find an embedder by its name; a callable is given back as it is.
 
     Raises
     ------
@@ -138,11 +129,6 @@ class SentenceEmbedder:
     device : str, optional
         Default: what sentence-transformers chooses.
     batch_size : int
-
-    Raises
-    ------
-    ValueError
-        sentence-transformers is missing or can't load the model.
     """
 
     def __init__(
@@ -245,7 +231,8 @@ class CachedEmbedder:
     """An embedder that keeps what it embedded in a file (SQLite).
 
     A vector is found by the embedder's identity and the SHA-256 of the text. Several processes may
-    use one file at a time.
+    use one file at a time. A ValueError says where the embedder has no identity or the file is no
+    cache.
 
     Parameters
     ----------
@@ -254,11 +241,6 @@ class CachedEmbedder:
         embeddings do.
     path : path
         The file; it is made if it is missing. Delete it to start anew.
-
-    Raises
-    ------
-    ValueError
-        The embedder has no identity; when called, the file is no cache.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """Embedding diversity: how different the rollouts of one problem are in meaning.
 
-`passk_lab.metrics.embedders` turns texts into rows; metrics look at their directions only.
-`docs/diversity.md` has the bias at 8, 32 and 128 texts.
+`passk_lab.metrics.embedders` turns texts into rows, shape (n, d); metrics look at their directions
+only, and raise a ValueError that names a row that is zero or not finite. `docs/diversity.md` has
+the bias at 8, 32 and 128 texts.
 """
 
 from __future__ import annotations
@@ -28,22 +29,8 @@ THRESHOLD = 0.3  # cosine distance; see semantic_modes
 def pairwise_cosine_distance(embeddings: npt.ArrayLike) -> float:
     """Mean of 1 - cosine over all pairs of different rows.
 
-    With unit rows x_i this is 1 - (|Σ x_i|² - n) / (n (n - 1)): no loop over pairs.
-
-    Parameters
-    ----------
-    embeddings : array_like, shape (n, d)
-        At least two rows, of any length but 0.
-
-    Returns
-    -------
-    float
-        From 0 (all of one direction) to n / (n - 1).
-
-    Raises
-    ------
-    ValueError
-        There is one row; the shape is another; a value is not finite; a row is zero.
+    With unit rows x_i this is 1 - (|Σ x_i|² - n) / (n (n - 1)): no loop over pairs. From 0 (all of
+    one direction) to n / (n - 1); two rows at least.
 
     Examples
     --------
@@ -69,7 +56,7 @@ def vendi_score(embeddings: npt.ArrayLike, q: float = 1.0) -> float:
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
-        Rows of any length but 0; one is enough.
+        One row is enough.
     q : float
         Order, from 0 (the rank) to inf (the inverse of the largest eigenvalue). Default: 1, the
         exponential of the entropy.
@@ -114,7 +101,7 @@ def semantic_modes(
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
-        As for `vendi_score`. Memory grows with n²: 10,000 rows take 0.4 GB.
+        Memory grows with n²: 10,000 rows take 0.4 GB.
     threshold : float
         Clusters are joined while the mean cosine distance of their rows is below it. What is one
         meaning depends on embedder and texts; look at some clusters before you trust their number.

@@ -6,9 +6,10 @@ next token, which mostly varies less. Both need log-probabilities under the law 
 temperature, top-k and top-p, over the whole vocabulary, with the end token counted, no answer cut
 short). Scored by another policy, the first estimates a cross-entropy.
 
-All return a value and its standard error (inf with one sample), and raise a ValueError that names
-the place where a value is missing, infinite or of the wrong sign, where an answer has no tokens to
-divide by, there is no sample, or shapes differ.
+All take arrays of shape (n_samples,): ``logprob``, log p(y) summed over tokens; ``token_entropy``,
+a mean over tokens; ``n_tokens``, with the end token. They return a value and its standard error
+(inf with one sample), and raise a ValueError that names the place where a value is missing,
+infinite or of the wrong sign, an answer has no tokens to divide by, or shapes differ.
 """
 
 from __future__ import annotations
@@ -33,15 +34,6 @@ __all__ = [
 def sequence_entropy(logprob: npt.ArrayLike) -> tuple[float, float]:
     """Entropy of whole answers, -mean log p(y), and its standard error.
 
-    Parameters
-    ----------
-    logprob : array_like, shape (n_samples,)
-        log p(y) of each sampled answer, summed over tokens, nats.
-
-    Returns
-    -------
-    entropy, error : float
-
     Examples
     --------
     >>> entropy, error = sequence_entropy(np.log([0.5, 0.25, 0.25, 0.5]))
@@ -59,17 +51,6 @@ def sequence_entropy_from_tokens(
 
     The mean over samples of Σ_t H(next token | prefix t).
 
-    Parameters
-    ----------
-    token_entropy : array_like, shape (n_samples,)
-        Mean over the tokens of a sample, nats.
-    n_tokens : array_like of int, shape (n_samples,)
-        Number of tokens that this is a mean of.
-
-    Returns
-    -------
-    entropy, error : float
-
     Examples
     --------
     >>> entropy, error = sequence_entropy_from_tokens([0.5, 0.4], [4, 6])
@@ -86,18 +67,6 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
 
     Every answer has the same weight, in `entropy_rate` every token.
 
-    Parameters
-    ----------
-    logprob : array_like, shape (n_samples,)
-        As for `sequence_entropy`.
-    n_tokens : array_like of int, shape (n_samples,)
-        At least 1; count the end token.
-
-    Returns
-    -------
-    entropy, error : float
-        Nats a token.
-
     Examples
     --------
     >>> entropy_per_token([-2.0, -3.0], [4, 2])
@@ -111,8 +80,7 @@ def entropy_per_token(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[
 def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float, float]:
     """Σ -log p(y) / Σ n_tokens over answers, and its standard error (delta method).
 
-    Estimates H / E n_tokens with a bias that falls as 1 / n_samples. Arguments and result as for
-    `entropy_per_token`.
+    Estimates H / E n_tokens with a bias that falls as 1 / n_samples.
 
     Examples
     --------
@@ -133,17 +101,7 @@ def mean_token_entropy(
 ) -> tuple[float, float]:
     """Mean entropy of the next token, and its standard error.
 
-    Parameters
-    ----------
-    token_entropy : array_like, shape (n_samples,)
-        Mean over the tokens of a sample, nats.
-    n_tokens : array_like of int, shape (n_samples,), optional
-        Given, every token has the same weight, and otherwise every sample.
-
-    Returns
-    -------
-    entropy, error : float
-        Nats a token.
+    Given ``n_tokens``, every token has the same weight, and otherwise every sample.
 
     Examples
     --------

@@ -4,7 +4,8 @@ A *mode* is a set of rollouts that count as the same answer. Every function take
 one problem (1-d, gives a number) or of several (a sequence of 1-d arrays or a 2-d array, gives one
 entry a problem), or `ModeCounts`, which are read and checked once. Zeros stand for modes that did
 not occur. `distinct_at_k` compares runs at an equal number of samples; the others describe the
-whole distribution, and refuse problems without samples.
+whole distribution, and refuse problems without samples. All raise a ValueError that names problem
+and place where a count is negative, missing or not whole, or k is out of range.
 """
 
 from __future__ import annotations
@@ -69,12 +70,6 @@ def distinct_at_k(
     float or array
         Shape (), (n_k,), (n_problems,) or (n_problems, n_k), as problems and k are one or many.
 
-    Raises
-    ------
-    ValueError
-        A count is negative, missing or not whole; ``n_samples`` is below the sum of the counts; k
-        is out of range. The message names problem and place.
-
     Examples
     --------
     >>> distinct_at_k([[3, 1], []], [1, 4, 8], n_samples=8).round(4).tolist()
@@ -94,12 +89,8 @@ def coverage_at_k(
 ) -> Any:
     """Share of all the modes there are that k samples find: `distinct_at_k` / ``n_modes``.
 
-    Parameters
-    ----------
-    mode_counts, k, n_samples
-        As for `distinct_at_k`, and so is the result.
-    n_modes : int or array_like of int, shape (n_problems,)
-        How many (correct) answers exist, at least as many as occurred.
+    ``n_modes``, one number or one a problem, says how many (correct) answers exist, at least as
+    many as occurred; other arguments and result as for `distinct_at_k`.
 
     Examples
     --------
@@ -171,7 +162,7 @@ def hill_number(
     mode_counts
         As for `distinct_at_k`.
     q : float
-        Order, at least 0 (inf is allowed for naive).
+        Order, at least 0; for "corrected" 0, 1 or 2.
     estimator : {"corrected", "naive"}
         "naive" takes the observed frequencies for the distribution that the samples came from,
         and so is too low with few samples, most of all for small q. "corrected" aims at that
@@ -183,12 +174,6 @@ def hill_number(
     Returns
     -------
     float or array, shape (n_problems,)
-
-    Raises
-    ------
-    ValueError
-        A count is negative, missing or not whole; a problem has no samples; q is negative, or not
-        0, 1 or 2 for "corrected".
 
     Examples
     --------
@@ -234,15 +219,10 @@ def good_turing_coverage(
 ) -> Any:
     """Sample coverage: the chance that a fresh sample falls into a mode already seen.
 
-    Parameters
-    ----------
-    mode_counts
-        As for `hill_number`, and so is the result.
-    estimator : {"chao_jost", "turing"}
-        "turing" is 1 - f1/n, with f1 modes seen once: Good (1953), Biometrika 40(3/4).
-        "chao_jost" is 1 - f1/n (n-1) f1 / ((n-1) f1 + 2 f2), with f2 modes seen twice (for
-        f2 = 0, f1-1 and 1 in place of f1 and f2 within the fraction): Chao and Jost (2012),
-        Ecology 93(12), equation 4a.
+    Arguments and result as for `hill_number`. With f1 modes seen once and f2 twice, "turing" is
+    1 - f1/n (Good 1953, Biometrika 40(3/4)) and "chao_jost" 1 - f1/n (n-1) f1 / ((n-1) f1 + 2 f2)
+    (for f2 = 0, f1-1 and 1 in place of f1 and f2 within the fraction): Chao and Jost (2012),
+    Ecology 93(12), equation 4a.
 
     Examples
     --------
@@ -264,26 +244,16 @@ def semantic_entropy(
 ) -> Any:
     """Entropy over the modes, in nats.
 
-    "Semantic" where modes are clusters of one meaning (the ``answer`` column holds cluster
-    labels): the discrete semantic entropy of Farquhar et al. (2024), Nature 630.
-
-    Parameters
-    ----------
-    mode_counts
-        As for `hill_number`, and so is the result.
-    estimator : {"naive", "miller_madow", "chao_jost"}
-        "naive", -sum p log p of the observed frequencies, is too low by about (S-1) / (2n) for S
-        modes; "miller_madow" adds that for the modes seen (Miller 1955); "chao_jost" also
-        estimates what the unseen ones add, and mostly has the least bias (Chao, Wang and Jost
-        2013, Methods in Ecology and Evolution 4(11)).
+    "Semantic" where modes are clusters of one meaning: the discrete semantic entropy of Farquhar et
+    al. (2024), Nature 630. Arguments and result as for `hill_number`. "naive", -sum p log p of the
+    observed frequencies, is too low by about (S-1) / (2n) for S modes; "miller_madow" adds that for
+    the modes seen (Miller 1955); "chao_jost" also estimates what the unseen ones add, and mostly
+    has the least bias (Chao, Wang and Jost 2013, Methods in Ecology and Evolution 4(11)).
 
     Examples
     --------
-    >>> for estimator in ("naive", "miller_madow", "chao_jost"):
-    ...     round(semantic_entropy([6, 2, 1, 1], estimator), 4)
-    1.0889
-    1.2389
-    1.3719
+    >>> [round(semantic_entropy([6, 2, 1, 1], name), 4) for name in ("naive", "chao_jost")]
+    [1.0889, 1.3719]
     """
     modes = _with_samples(mode_counts, "entropy")
     check_choice(estimator, ("naive", "miller_madow", "chao_jost"), "estimator")

@@ -1,8 +1,9 @@
 """Text diversity: how different the wording of the rollouts of one problem is.
 
 All but ROUGE-L change with the number of texts: compare runs at an equal number, as
-`passk_lab.diversity_summary` does. All raise a ValueError where something is no text, and where
-they are undefined: there they need more.
+`passk_lab.stats.ngram_summary` does. ``texts`` is a sequence of str, or `Texts`, which are split
+once; ``tokenizer`` one of `passk_lab.metrics.tokenizers`. All raise a ValueError where something is
+no text, and where they are undefined: there they need more texts or tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from passk_lab._text import check_choice
-from passk_lab.metrics._texts import Floats, Ints, Texts, UndefinedError, check_texts, dense
+from passk_lab.metrics._texts import (
+    Floats,
+    Ints,
+    Texts,
+    UndefinedError,
+    check_texts,
+    dense,
+    ead_of_counts,
+)
 from passk_lab.metrics.registry import metric
 from passk_lab.metrics.tokenizers import Tokenizer
 
@@ -56,17 +65,11 @@ def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = 
     n : int
         Length of the n-grams; they don't reach across texts.
     tokenizer : str or callable
-        See `passk_lab.metrics.tokenizers`.
 
     Returns
     -------
     float
         Above 0 and up to 1.
-
-    Raises
-    ------
-    ValueError
-        There is no text, something is no text, or no text has n tokens.
 
     Examples
     --------
@@ -89,14 +92,8 @@ def ead(
 
     N / (V (1 - (1 - 1/V)^C)), with N of C n-grams distinct and V of them possible: Liu et al.
     (2022), Rethinking and Refining the Distinct Metric. 1 if n-grams were drawn evenly from all V.
-
-    Parameters
-    ----------
-    texts, n, tokenizer
-        As for `distinct_n`.
-    vocabulary_size : float
-        V, the same for all that is compared, and no less than N; at infinity this is
-        `distinct_n`.
+    ``vocabulary_size`` is V, the same for all that is compared, and no less than N; at infinity
+    this is `distinct_n`, whose other arguments it takes.
 
     Examples
     --------
@@ -104,19 +101,6 @@ def ead(
     1.016
     """
     return ead_of_counts(*Texts.of(texts, tokenizer).distinct(n), vocabulary_size)
-
-
-def ead_of_counts(distinct: int, total: int, vocabulary_size: float) -> float:
-    """Give `ead` of counted n-grams, as `Texts.distinct` counts them."""
-    if not vocabulary_size >= distinct:
-        raise ValueError(
-            f"vocabulary_size={vocabulary_size} is below the {distinct} distinct n-grams of the "
-            "texts; count every n-gram that is possible"
-        )
-    if vocabulary_size == np.inf or vocabulary_size == 1:
-        return distinct / (total if vocabulary_size == np.inf else 1)
-    expected = -vocabulary_size * np.expm1(total * np.log1p(-1 / vocabulary_size))
-    return float(distinct / expected)
 
 
 @metric("tokens", "ngram_diversity", says="Sum of the shares of distinct n-grams, n = 1 to 4.")
@@ -160,7 +144,6 @@ def self_bleu(
     max_order : int
         N-grams up to this length, weighed alike.
     tokenizer : str or callable
-        See `passk_lab.metrics.tokenizers`.
     smoothing : str
         sacrebleu's "exp", "floor", "add-k" and "none", or "method0" to "method3" of nltk's
         `SmoothingFunction`, which differ for texts of fewer than ``max_order`` tokens.
@@ -210,20 +193,10 @@ def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = 
     """Mean ROUGE-L of all pairs of texts.
 
     2 L / (m + n) for texts of m and n tokens, L the length of their longest common subsequence:
-    Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity? Needs
-    rapidfuzz, from the extra ``text``. Two empty texts count as equal. For the values of the
-    rouge-score package pass the tokenizer
+    Padmakumar and He (2024), Does Writing with Language Models Reduce Content Diversity? From 0 to
+    1; two empty texts count as equal. Needs rapidfuzz, from the extra ``text``. For the values of
+    the rouge-score package pass the tokenizer
     ``lambda text: re.findall("[a-z0-9]+", text.lower())``.
-
-    Parameters
-    ----------
-    texts, tokenizer
-        As for `self_bleu`.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
 
     Examples
     --------
@@ -284,24 +257,9 @@ def compression_ratio(
     """Bytes of the joined texts by bytes compressed.
 
     Shaib et al. (2024), Standardizing the Measurement of Text Diversity. Below 1 for short texts,
-    for gzip's own 20 bytes count.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        Joined in this order, by ``separator``.
-    algorithm : {"gzip", "zstd"}
-        gzip at level 9, which sees repetitions within 32 KiB only; zstd at level 19, which sees
-        megabytes and needs zstandard or Python 3.14.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        There is no text, all texts are empty, the algorithm is unknown or not there.
+    for gzip's own 20 bytes count. "gzip" (level 9) sees repetitions within 32 KiB only; "zstd"
+    (level 19) sees megabytes and needs zstandard or Python 3.14. The texts are joined in their
+    order, by ``separator``.
 
     Examples
     --------

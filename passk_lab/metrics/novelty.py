@@ -31,11 +31,6 @@ def distinct_k(classes: Sequence[Any] | npt.NDArray[Any], k: npt.ArrayLike) -> A
     float or array
         Shape (), (n_k,), (n_problems,) or (n_problems, n_k), as problems and k are one or many.
 
-    Raises
-    ------
-    ValueError
-        A label is missing, a problem has no samples, k is out of range.
-
     Examples
     --------
     >>> distinct_k(["a", "a", "b", "a"], [1, 2, 3, 4]).tolist()
@@ -53,10 +48,8 @@ def utility_k(
 ) -> Any:
     """NoveltyBench's utility_k: what a user gains who reads up to k samples.
 
-    The user reads on after each sample with probability p, and gains only from samples of a class
-    not read before (Zhang et al. 2025, arXiv:2504.05228):
-
-        (1-p) / (1-p^k)  sum_{i<=k} p^(i-1) [class of i is new] u_i
+    (1-p) / (1-p^k)  sum_{i<=k} p^(i-1) [class of i is new] u_i, where the user reads on after each
+    sample with probability p (Zhang et al. 2025, arXiv:2504.05228).
 
     Parameters
     ----------

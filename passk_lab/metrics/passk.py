@@ -1,18 +1,18 @@
 """pass@k and its relatives: arrays in, arrays out.
 
 All draw k of a problem's n samples without replacement and are exact to 1e-12 relative or better,
-also near 0 and 1. What pass@k misses, 1 - pass@k, is
+also near 0 and 1. All raise a ValueError that names the place of a number that is out of its range,
+not whole or missing. What pass@k misses, 1 - pass@k, is
 ``pass_hat_k(n_samples, n_samples - n_correct, k)``, exact also where pass@k rounds to 1.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from passk_lab._text import check_choice
 from passk_lab.metrics._counts import (
     check_counts,
     check_share,
@@ -60,11 +60,6 @@ def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: npt.ArrayLi
     float or array of float
         A float where all arguments are scalars.
 
-    Raises
-    ------
-    ValueError
-        A number is out of its range, not whole or missing; the message names the place.
-
     Examples
     --------
     >>> pass_at_k(10, [[1], [5]], [1, 2, 10]).round(4).tolist()  # problems down, k across
@@ -93,14 +88,8 @@ def g_pass_at_k(
 ) -> Any:
     """G-pass@k(tau): the chance that at least ceil(tau k) of k samples are correct.
 
-    Liu et al. (2024), arXiv:2412.13147, equation 4. tau -> 0 gives pass@k, tau = 1 pass^k.
-
-    Parameters
-    ----------
-    n_samples, n_correct, k : array_like of int
-        As for `pass_at_k`, and so is the result.
-    tau : float
-        Share of the k samples that must be correct, 0 < tau <= 1.
+    Liu et al. (2024), arXiv:2412.13147, equation 4. 0 < tau <= 1 is the share that must be correct:
+    towards 0 this is pass@k, at 1 pass^k. Other arguments and result as for `pass_at_k`.
 
     Examples
     --------
@@ -143,12 +132,12 @@ def bayes_pass_at_k(
 ) -> Any:
     """Posterior mean of pass@k, 1 - E (1 - p)^k with p ~ Beta(a + c, b + n - c).
 
-    Hariri et al. (2025), arXiv:2510.04265. Not unbiased, but never exactly 0 or 1.
+    Hariri et al. (2025), arXiv:2510.04265. Not unbiased, but never exactly 0 or 1. As `pass_at_k`,
+    but k may exceed n, and n may be 0.
 
     Parameters
     ----------
     n_samples, n_correct, k : array_like of int
-        As for `pass_at_k`, and so is the result; but k may exceed n, and n may be 0.
     prior : (float, float)
         a and b of the Beta prior on a problem's accuracy, both positive. (1, 1) is uniform,
         (0.5, 0.5) Jeffreys'.
@@ -191,22 +180,15 @@ def best_of_k(scores: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -
     float or array
         Shape (), (n_k,), (n_problems,) or (n_problems, n_k), as problems and k are one or many.
 
-    Raises
-    ------
-    ValueError
-        Shapes differ, a score is missing or infinite, k is out of range.
-
     Examples
     --------
     >>> best_of_k([0.9, 0.5, 0.1], [False, True, False], [1, 2, 3]).round(4).tolist()
     [0.3333, 0.3333, 0.0]
     """
     values = _finite(scores, "scores")
-    marks = np.asarray(correct)
+    marks = _marks(correct, "correct")
     if marks.shape != values.shape:
         raise ValueError(f"correct has shape {marks.shape}, scores {values.shape}; make them equal")
-    if marks.dtype.kind != "b" and not np.isin(marks, (0, 1)).all():
-        raise ValueError("correct must hold booleans (or 0 and 1)")
     order = np.argsort(values, axis=-1, kind="stable")
     ranked = np.take_along_axis(values, order, axis=-1)
     return _expect_top(_mean_of_ties(ranked, np.take_along_axis(marks, order, axis=-1)), k)
@@ -225,6 +207,13 @@ def max_at_k(scores: npt.ArrayLike, k: npt.ArrayLike) -> Any:
     [1.3333, 2.3333, 3.0]
     """
     return _expect_top(np.sort(_finite(scores, "scores"), axis=-1), k)
+
+
+def _marks(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
+    marks = np.asarray(values)
+    if marks.dtype.kind != "b" and not np.isin(marks, (0, 1)).all():
+        raise ValueError(f"{name} must hold booleans (or 0 and 1)")
+    return marks.astype(bool)
 
 
 def _finite(values: npt.ArrayLike, name: str) -> Floats:
@@ -268,15 +257,14 @@ def maj_at_k(
     k: npt.ArrayLike,
     *,
     n_samples: int | None = None,
-    method: Literal["auto", "exact", "sample"] = "auto",
     n_resamples: int = 20_000,
     random_state: int | np.random.Generator | None = None,
-    return_error: bool = False,
 ) -> Any:
     """maj@k of one problem: the chance that the most frequent answer of k samples is correct.
 
     Wang et al. (2023), arXiv:2203.11171. Of answers equally frequent in a draw, each is as likely
-    to be taken.
+    to be taken. Exact up to k = 64 (about a second there) by generating functions, and the mean of
+    random draws above, with a standard error of at most 0.5 / sqrt(n_resamples).
 
     Parameters
     ----------
@@ -288,25 +276,13 @@ def maj_at_k(
     n_samples : int, optional
         All samples n, where some gave no answer: these can be drawn, but have no vote, and a
         draw without any vote counts as wrong. Default: the sum of ``mode_counts``.
-    method : {"auto", "exact", "sample"}
-        "exact" sums over all draws by generating functions; "sample" averages over random draws;
-        "auto" is exact up to k = 64 (about a second there) and samples above.
     n_resamples : int
-        Random draws for each k; the standard error is at most 0.5 / sqrt(n_resamples).
+        Random draws for each k above 64.
     random_state : int, Generator or None
-        For the random draws.
-    return_error : bool
-        Also return the standard error (0 where the value is exact).
 
     Returns
     -------
     float or array, shape () or (n_k,)
-        Or a pair of these with ``return_error=True``.
-
-    Raises
-    ------
-    ValueError
-        Shapes differ, a count is negative or not whole, k is out of range.
 
     Examples
     --------
@@ -314,38 +290,32 @@ def maj_at_k(
     [0.5, 0.6, 1.0]
     """
     counts = whole_numbers(mode_counts, "mode_counts")
-    correct = np.asarray(mode_correct)
+    correct = _marks(mode_correct, "mode_correct")
     if counts.ndim != 1 or correct.shape != counts.shape:
         raise ValueError(
             f"mode_counts and mode_correct must be 1-d and of one length, not {counts.shape} "
             f"and {correct.shape}; call once for each problem"
         )
-    if correct.dtype.kind != "b" and not np.isin(correct, (0, 1)).all():
-        raise ValueError("mode_correct must hold booleans (or 0 and 1)")
     refuse(counts < 0, "mode_counts", counts, "must not be negative")
     n = int(counts.sum()) if n_samples is None else int(whole_numbers(n_samples, "n_samples"))
     if counts.sum() > n:
         raise ValueError(f"mode_counts sum to {counts.sum()}, above n_samples={n}")
     draws = np.atleast_1d(whole_numbers(k, "k"))
     check_counts(np.array(n), np.array(0), draws)
-    check_choice(method, ("auto", "exact", "sample"), "method")
     keep = counts > 0
-    counts, correct = counts[keep], correct[keep].astype(bool)
+    counts, correct = counts[keep], correct[keep]
     rng = np.random.default_rng(random_state)
-    value, error = np.zeros(len(draws)), np.zeros(len(draws))
+    value = np.zeros(len(draws))
     for i, draw in enumerate(map(int, draws)):
         if draw == n:
             value[i] = _vote(counts[None, :], correct)[0]
-        elif method == "exact" or (method == "auto" and draw <= _EXACT_MAJORITY):
+        elif draw <= _EXACT_MAJORITY:
             value[i] = _majority_exact(counts, correct, n, draw)
         else:
             urn = np.append(counts, n - counts.sum())
             drawn = rng.multivariate_hypergeometric(urn, draw, size=n_resamples)[:, :-1]
-            won = _vote(drawn, correct)
-            value[i], error[i] = won.mean(), won.std(ddof=1) / np.sqrt(n_resamples)
-    if np.ndim(k) == 0:
-        return (float(value[0]), float(error[0])) if return_error else float(value[0])
-    return (value, error) if return_error else value
+            value[i] = _vote(drawn, correct).mean()
+    return float(value[0]) if np.ndim(k) == 0 else value
 
 
 _EXACT_MAJORITY = 64

@@ -116,7 +116,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-class MetricOptions(TypedDict, total=False):
+class _MetricOptions(TypedDict, total=False):
     """Keywords of `metric`: the fields of `Metric` that a name can set."""
 
     better: Literal["higher", "lower", "neither"]
@@ -132,7 +132,7 @@ def metric(
     needs: Need,
     name: str | None = None,
     fixed: Mapping[str, Any] | None = None,
-    **options: Unpack[MetricOptions],
+    **options: Unpack[_MetricOptions],
 ) -> Callable[[Function], Function]:
     """Register a function as a metric; the function itself stays as it is.
 
@@ -148,16 +148,11 @@ def metric(
         Further fields of `Metric`. Default: the columns follow from ``needs``, and ``says`` is the
         first line of the docstring.
 
-    Raises
-    ------
-    ValueError
-        The name is taken, or ``needs`` is unknown.
-
     Examples
     --------
     >>> @metric("counts", better="higher")
     ... def share_correct(n_samples, n_correct):
-    ...     \"\"\"Share of the samples that are correct.\"\"\"
+    ...     '''Share of the samples that are correct.'''
     ...     return n_correct / n_samples
     >>> METRICS.pop("share_correct").says
     'Share of the samples that are correct.'
@@ -180,17 +175,7 @@ def metric(
 
 
 def find_metric(name: str) -> tuple[Metric, dict[str, Any]]:
-    """Look a metric up, with the option that its name may carry.
-
-    Parameters
-    ----------
-    name : str
-        A key of `METRICS`, or ``name:value``.
-
-    Returns
-    -------
-    metric : Metric
-    options : dict
+    """Look a metric up by its name, also with its setting (``name:value``), which it gives, too.
 
     Raises
     ------

@@ -24,23 +24,10 @@ Tokenizer = str | Callable[[str], Sequence[Hashable]]
 
 
 def tokenize(tokenizer: Tokenizer) -> Callable[[str], Sequence[Hashable]]:
-    """Find a tokenizer by its name.
+    """Find a tokenizer by its name; it turns a text into a sequence of tokens.
 
-    Parameters
-    ----------
-    tokenizer : str or callable
-        See the module. Of a Hugging Face tokenizer the token numbers are taken, without special
-        tokens.
-
-    Returns
-    -------
-    callable
-        From a text to a sequence of tokens.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown and can't be loaded by transformers, or transformers is missing.
+    Of a Hugging Face tokenizer the token numbers are taken, without special tokens. ValueError says
+    where the name is unknown and can't be loaded by transformers, or transformers is missing.
 
     Examples
     --------

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics._counts import whole_numbers
+from passk_lab.metrics._texts import Texts, UndefinedError, ead_of_counts
 from passk_lab.metrics.embedders import Embedder, embed, find_embedder
 from passk_lab.metrics.embedding import (
     effective_rank,
@@ -27,7 +28,6 @@ from passk_lab.metrics.functional import (
     semantic_entropy,
     two_modes_at_k,
 )
-from passk_lab.metrics.ngram import Texts, UndefinedError, ead_of_counts
 from passk_lab.metrics.registry import METRICS, Metric, Need
 from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
 from passk_lab.rollouts.counting import as_counts
