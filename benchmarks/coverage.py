@@ -1,4 +1,4 @@
-"""How often nominal 95 % intervals hold the truth, by simulation; writes docs/coverage.md.
+"""How often nominal 95 % intervals hold the truth, by simulation: the tables of docs/coverage.md.
 
 The truth is known because the accuracies are drawn from a Beta law: pass@k of problems like these
 is 1 - E (1 - p)^k. Run it with ``python benchmarks/coverage.py``; it takes some minutes.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from measuring import table
+from measuring import put_tables, table
 from scipy import optimize, special, stats
 from tqdm import tqdm
 
@@ -127,37 +127,7 @@ def main() -> None:
         table([*found.columns], found.astype(str).to_numpy().tolist())
         for found in (single_curves(), comparisons())
     )
-    text = f"""# Coverage of the intervals
-
-How often a nominal 95 % interval holds the truth, in percent with its Monte Carlo error, from
-{ROUNDS:,} simulated data sets a row ({ROUNDS // 4:,} for 500 problems and for comparisons),
-{N_SAMPLES} samples a problem. Written by `python benchmarks/coverage.py`.
-
-`bootstrap` and `nested` aim at the mean over problems like these, `analytic` and `bayes` at the
-mean over exactly the problems drawn; each is judged by its own aim. Accuracies come from
-Beta(0.5, 1), a benchmark of mixed difficulty, or Beta(0.1, 2), where most problems are nearly
-hopeless.
-
-{curves}
-How to read it: the bootstrap holds its level from about 100 problems on, and with 20 unless few
-problems carry the result: rare successes at k = 1, rare failures at the largest k. There the
-problem that matters may not be in the sample, and every interval built on the observed spread is
-too short. The nested bootstrap is a little wider and mends part of that. The analytic interval is
-wide where successes are rare, for it does not take "no success in n samples" for certainty.
-Bayesian intervals with the fitted prior are a few percent short at large k, as the prior's own
-uncertainty is left out. With a prior that does not resemble the problems (uniform here) every
-problem is shifted the same way, and the more problems there are, the more surely the interval
-misses.
-
-## Paired comparison
-
-One run made sharper than the other, better at k = 1 and worse at k = 32, on the same problems.
-The last columns: the band holds all six differences at once; the interval of the crossing point
-holds the true one.
-
-{paired}"""
-    TARGET.write_text(text)
-    print(text)
+    put_tables(TARGET, curves, paired)
 
 
 if __name__ == "__main__":

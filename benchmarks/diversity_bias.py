@@ -1,5 +1,4 @@
-# ruff: noqa: E501 -- rows of Markdown tables
-"""How diversity metrics depend on the number of samples, by simulation; writes docs/diversity.md.
+"""How diversity metrics depend on the number of samples: the tables of docs/diversity.md.
 
 The truth is known because answers, texts and embeddings are drawn from a law written here. Run it
 with ``python benchmarks/diversity_bias.py``; it takes some minutes and needs the extras ``text``
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import table
+from measuring import put_tables, table
+from scipy import stats
 from tqdm import tqdm
 
 from passk_lab.metrics import (
@@ -87,16 +87,9 @@ def problems() -> tuple[Problem, Problem]:
     return Problem(wide, centres), Problem(narrow, centres)
 
 
-def entropy(p: np.ndarray) -> float:
-    return float(-(p[p > 0] * np.log(p[p > 0])).sum())
-
-
-def hill(p: np.ndarray, q: float) -> float:
-    return float(np.exp(entropy(p)) if q == 1 else (p**q).sum() ** (1 / (1 - q)))
-
-
-def hill_of(problem: Problem, q: float) -> float:
-    return hill(problem.frequencies, q)
+def hill(problem: Problem, q: float) -> float:
+    p = problem.frequencies
+    return float(np.exp(stats.entropy(p)) if q == 1 else (p**q).sum() ** (1 / (1 - q)))
 
 
 def of_law(function: Callable[[np.ndarray], float]) -> Callable[[Problem], float]:
@@ -110,9 +103,8 @@ def of_law(function: Callable[[np.ndarray], float]) -> Callable[[Problem], float
 
 def mean_rouge(problem: Problem) -> float:
     rng = np.random.default_rng(11)
-    return float(
-        np.mean([rouge_l_homogenisation(problem.draw(500, rng)["texts"]) for _ in range(20)])
-    )
+    values = [rouge_l_homogenisation(problem.draw(500, rng)["texts"]) for _ in range(20)]
+    return float(np.mean(values))
 
 
 def distinct_8(problem: Problem) -> float:
@@ -146,7 +138,7 @@ METRICS = [
             f"Hill number, q = {q}, {kind}",
             "answers",
             partial(hill_number, q=q, estimator=kind),
-            partial(hill_of, q=q),
+            partial(hill, q=q),
             harmonic=q == 2,
         )
         for q in (0, 1, 2)
@@ -157,7 +149,7 @@ METRICS = [
             f"semantic entropy, {kind.replace('_', '-')}",
             "answers",
             partial(semantic_entropy, estimator=kind),
-            lambda p: entropy(p.frequencies),
+            lambda problem: float(stats.entropy(problem.frequencies)),
         )
         for kind in ("naive", "miller_madow", "chao_jost")
     ),
@@ -240,110 +232,20 @@ def largest_error(found: dict[tuple[str, int], np.ndarray]) -> float:
     return max(errors)
 
 
-PAGE = """# Diversity metrics, and which to trust
-
-`passk_lab.stats.diversity.diversity_summary(rollouts, baseline)` has all of them in one table, by run, with
-intervals over problems and paired differences; the panel of `passk-lab report` shows some.
-
-| family | reads | says | module |
-| --- | --- | --- | --- |
-| functional | answers | how many different (correct) answers | `functional.py` |
-| semantic | texts, an embedder | how many meanings: the same metrics over clusters of embeddings | `embedding.py` |
-| embedding | texts, an embedder | how far apart the embeddings lie | `embedding.py` |
-| n-gram | texts | how different the wording is | `ngram.py` |
-| entropy | log-probabilities | how unsure the model is of each token | `entropy.py` |
-
-What a word says is not what it means: a model can keep its wording diverse and lose solutions, or
-the reverse. Where answers can be compared exactly, count them; embeddings are the next best; n-gram
-metrics tell of style; entropies say least about solutions.
-
-## How each depends on the number of samples
-
-Means over {rounds:,} simulated data sets of one problem with {n_solutions} solutions (frequencies
-as 1 / rank), texts of about 27 words that mix the solution's own words with common ones, and
-embeddings around the solution's own direction in {dimensions} dimensions, a cosine distance of 0.14
-apart. Bold: within {close:.0%} of the true value. True values of answers are exact, those of
-embeddings from {large:,} draws, that of ROUGE-L from 2.5 million pairs. The Monte Carlo error of a
-mean is {error:.1%} at the most. Hill numbers of order 2 have the harmonic mean, as in
-the summaries. Written by `python benchmarks/diversity_bias.py`.
-
-{bias}
-Metrics without a number for a true value are not estimates of anything: they change with n for
-ever, and compare runs at an equal number of texts only.
-
-## What it takes to tell two runs apart
-
-The same problem, and a run that is narrower: its frequencies to the power of {sharper}, as at
-temperature 1 / {sharper} (the effective number of solutions, order 1, falls from
-{wide:.1f} to {narrow:.1f}). How many such problems it
-takes for the interval of the paired difference to exclude zero in 8 of 10 cases, with n samples of
-each, by the normal approximation. Real problems differ in how much they narrow, which takes more of
-them; compare the metrics, not the numbers.
-
-{power}
-## Which to trust
-
-- **n = 8:** what has no bias at any n: distinct@k, cosine distance, ROUGE-L, and the corrected Hill
-  number of order 2 as a harmonic mean over problems. All naive counts, Vendi and the effective rank
-  say more about n than about the model: compare them at equal n, and don't quote them.
-- **n = 32:** also what Chao, Wang and Jost's estimate corrects: semantic entropy and the Hill number
-  of order 1.
-- **n = 128:** also the other estimates of entropy, and roughly Vendi of order 2. Vendi of order 1 and
-  the effective rank still grow: in many dimensions, noise alone makes each sample a little new.
-- **At no n as a number of solutions:** Chao1 (order 0, corrected) is a lower bound in theory and
-  the noisiest of all in practice; it fails to tell these two runs apart, which have the same solutions
-  at other frequencies.
-- **At equal n only:** distinct-n, n-gram diversity, self-BLEU, self-repetition, compression ratios,
-  and EAD, which depends on n less than distinct-1, but does. They find the narrower run, some with
-  more problems than it takes to count answers. `summary` draws as many texts of every problem as the
-  smallest has, and averages over several draws; distinct@k averages over all of them exactly.
-
-## Edges
-
-| what | how it is treated |
-| --- | --- |
-| empty text | a text like others. It has no n-grams: a problem with nothing else is left out of the metrics that need some, and counted (`n_defined`). The default embedder gives it a place; TF-IDF puts texts without words together, away from all others |
-| one sample | metrics of pairs are undefined and the problem is left out; Vendi and effective rank are 1; corrected estimators take two samples or more |
-| identical samples | cosine distance 0, Vendi, effective rank and modes 1, self-BLEU and ROUGE-L 1 |
-| unequal n | compared at the smallest number of two or more, see above |
-| other scripts | words are split by script, ideographs and kana one by one; TF-IDF uses the same words. The default model was trained on English: don't read much into its distances elsewhere |
-| very long texts | n-gram metrics take them whole, gzip sees repetitions within 32 KiB only (zstd further). The default model reads 256 word pieces at a time: longer texts are embedded in windows whose mean, weighted by length, stands for the text |
-| missing text | refused, with the row |
-
-## Meanings
-
-`with_semantic_modes(rollouts)` embeds the texts of each problem, all runs together, joins them into
-clusters while their mean cosine distance is below a threshold (average linkage), and makes the
-cluster the answer: every functional metric, `distinct_at_k_curve` and `compare_runs` then count
-meanings. The threshold of 0.3 joins paraphrases of one sentence with the default model, and keeps
-"9 + 3" and "9 * 3" together as well: embeddings are blind to small signs that decide. Look at some
-clusters before you trust their number.
-
-Embedding costs far more than all the rest. `CachedEmbedder("default", "embeddings.sqlite")` is an
-embedder that keeps what it embedded, by model and text, and may be used by several processes at
-once.
-"""
-
-
 def main() -> None:
     wide, narrow = problems()
     found, of_narrow = simulate(wide, 0), simulate(narrow, 1)
     sizes = [f"n = {n}" for n in SIZES]
-    text = PAGE.format(
-        rounds=ROUNDS,
-        n_solutions=N_SOLUTIONS,
-        dimensions=DIMENSIONS,
-        close=CLOSE,
-        large=LARGE,
-        sharper=SHARPER,
-        error=largest_error(found),
-        bias=table(["metric", "true value", *sizes], bias_rows(wide, found)),
-        power=table(["metric", *sizes], power_rows(found, of_narrow)),
-        wide=hill(wide.frequencies, 1),
-        narrow=hill(narrow.frequencies, 1),
+    put_tables(
+        TARGET,
+        table(["metric", "true value", *sizes], bias_rows(wide, found)),
+        table(["metric", *sizes], power_rows(found, of_narrow)),
     )
-    TARGET.write_text(text)
-    print(text)
+    orders = (hill(problem, 1) for problem in (wide, narrow))
+    print(
+        f"Monte Carlo error at most {largest_error(found):.1%}; effective solutions, order 1: "
+        + " and ".join(f"{order:.1f}" for order in orders)
+    )
 
 
 if __name__ == "__main__":

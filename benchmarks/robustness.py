@@ -56,9 +56,21 @@ def table_of(folder: Path, n_problems: int = 40, n_samples: int = 32) -> Path:
     return folder
 
 
-def passk_lab(*arguments: str | Path) -> list[str]:
-    """Make the command line."""
-    return [sys.executable, "-m", "passk_lab", *map(str, arguments)]
+Command = Callable[[Path], list[str]]
+
+
+def command_of(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "passk_lab", *map(str, arguments), "--quiet"]
+
+
+def commands_on(data: Path, *options: str, baseline: str = "base") -> dict[str, Command]:
+    """Command lines of a report, with more options, and a conversion, by where they write."""
+    table, csv = data / "rollouts.parquet", data / "rollouts.csv"
+    how = ("--baseline", baseline, *options)
+    return {
+        "report": lambda out: command_of("report", table, *how, "--out", out / "report"),
+        "convert": lambda out: command_of("convert", "plain", csv, out / "made.parquet"),
+    }
 
 
 TRAIN = """
@@ -108,8 +120,6 @@ def whole(folder: Path) -> list[str]:
 
 
 def ends_with(end: bytes) -> Callable[[Path], None]:
-    """Make a check of a file's last bytes."""
-
     def check(file: Path) -> None:
         assert file.read_bytes().rstrip().endswith(end)
 
@@ -134,15 +144,7 @@ def kill(times: int, seed: int, only: list[str]) -> bool:
     draw = random.Random(seed)
     sound = True
     with tempfile.TemporaryDirectory() as temporary:
-        data = table_of(Path(temporary))
-        commands: dict[str, Callable[[Path], list[str]]] = {
-            "report": lambda out: passk_lab(
-                "report", data / "rollouts.parquet", "--baseline", "base", "--out", out, "--quiet"
-            ),
-            "convert": lambda out: passk_lab(
-                "convert", "plain", data / "rollouts.csv", out / "made.parquet", "--quiet"
-            ),
-        }
+        commands = commands_on(table_of(Path(temporary)))
         if importlib.util.find_spec("torch"):
             commands["train"] = lambda out: [sys.executable, "-c", TRAIN, str(out)]
         for name in [name for name in only if name in commands]:
@@ -205,18 +207,8 @@ def disk() -> bool:
     """Write to disks that are too small, of any size below what is needed, and read-only ones."""
     sound = True
     with tempfile.TemporaryDirectory() as temporary:
-        data = table_of(Path(temporary))
         # A table that fills more than a page, for the smallest disks have a few.
-        large = table_of(Path(temporary), n_problems=2_000)
-        commands: dict[str, Callable[[Path], list[str]]] = {
-            "report": lambda out: passk_lab(
-                "report", data / "rollouts.parquet", "--baseline", "base", "--n-resamples", "50",
-                "--out", out / "report", "--quiet",
-            ),
-            "convert": lambda out: passk_lab(
-                "convert", "plain", large / "rollouts.csv", out / "made.parquet", "--quiet"
-            ),
-        }  # fmt: skip
+        commands = commands_on(table_of(Path(temporary), 2_000), "--n-resamples", "50")
         for name, command in commands.items():
             sizes = range(8, 84, 8) if name == "convert" else range(200, 2200, 200)
             for what, options in (
@@ -253,25 +245,15 @@ def writers(times: int) -> bool:
     sound = True
     with tempfile.TemporaryDirectory() as temporary:
         data = table_of(Path(temporary))
-        both = [("report", "base"), ("report", "tuned")]
+        base, tuned = (
+            commands_on(data, "--n-resamples", "50", baseline=run) for run in ("base", "tuned")
+        )
         for name in ("convert", "report"):
             broken = mixed = 0
             for number in range(times):
                 out = Path(temporary, f"{name}-{number}")
                 out.mkdir()
-                if name == "convert":
-                    commands = [
-                        passk_lab("convert", "plain", data / "rollouts.csv", out / "made.parquet")
-                        for _ in range(2)
-                    ]
-                else:
-                    commands = [
-                        passk_lab(
-                            "report", data / "rollouts.parquet", "--baseline", baseline,
-                            "--n-resamples", "50", "--out", out,
-                        )
-                        for _, baseline in both
-                    ]  # fmt: skip
+                commands = [base[name](out), tuned[name](out)]
                 running = [
                     subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                     for c in commands

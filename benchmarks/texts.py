@@ -8,31 +8,22 @@ Rewrites the last part of results.md, which ``run.py`` writes as well.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from measuring import best_times, function_of_file, run_script, seconds, table
-
-import passk_lab
+from measuring import compared, function_of_file, machine, run_script, seconds, table
 
 HEADING = "# Diversity of texts\n"
 PACKAGES = ("numpy", "scipy", "nltk", "sacrebleu", "vendi-score", "diversity", "rapidfuzz")
 
 # What a process of its own does to the texts of a file, to measure its peak memory. The first line
 # is only imported, the second also run.
+VENDI = "vendi(np.random.default_rng(0).normal(size=(2000, 384)))"
 PROGRAMS = {
-    "self-BLEU-4, passk_lab": (
-        "from passk_lab.metrics import self_bleu",
-        "self_bleu(texts)",
-    ),
+    "self-BLEU-4, passk_lab": ("from passk_lab.metrics import self_bleu", "self_bleu(texts)"),
     "self-BLEU-4, nltk in a loop": (
         "from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu",
         "words = [t.split() for t in texts]; smooth = SmoothingFunction().method1; "
@@ -43,18 +34,12 @@ PROGRAMS = {
         "from sacrebleu import sentence_bleu",
         "[sentence_bleu(t, texts[:i] + texts[i + 1:]) for i, t in enumerate(texts)]",
     ),
-    "Vendi score, passk_lab": (
-        "import numpy as np; from passk_lab.metrics import vendi_score",
-        "vendi_score(np.random.default_rng(0).normal(size=(2000, 384)))",
-    ),
+    "Vendi score, passk_lab": ("from passk_lab.metrics import vendi_score as vendi", VENDI),
     "Vendi score, vendi-score `score_dual`": (
-        "import numpy as np; from vendi_score.vendi import score_dual",
-        "score_dual(np.random.default_rng(0).normal(size=(2000, 384)))",
+        "from vendi_score.vendi import score_dual as vendi",
+        VENDI,
     ),
-    "Vendi score, vendi-score `score_X`": (
-        "import numpy as np; from vendi_score.vendi import score_X",
-        "score_X(np.random.default_rng(0).normal(size=(2000, 384)))",
-    ),
+    "Vendi score, vendi-score `score_X`": ("from vendi_score.vendi import score_X as vendi", VENDI),
 }
 
 SUMMARY = """
@@ -88,13 +73,6 @@ def texts_of(n: int, n_words: int) -> list[str]:
     return [" ".join(row) for row in words[drawn]]
 
 
-def compare(calls: dict[str, Callable[[], Any]], rounds: int) -> str:
-    times = best_times(calls, rounds)
-    ours = next(iter(times.values()))
-    rows = [[name, seconds(t), f"{t / ours:,.1f}"] for name, t in times.items()]
-    return table(["implementation", "time", "times ours"], rows)
-
-
 def bench_self_bleu(texts: list[str]) -> str:
     import sacrebleu
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
@@ -125,7 +103,7 @@ def bench_self_bleu(texts: list[str]) -> str:
     }
     gaps = " and ".join(f"{abs(gap):.0e} from {name}'s" for name, gap in apart.items())
     note = f"\nWith the same tokens and smoothing the values are {gaps}.\n"
-    return f"## Self-BLEU-4 of {len(texts)} texts of 100 words\n\n" + compare(calls, 1) + note
+    return f"## Self-BLEU-4 of {len(texts)} texts of 100 words\n\n" + compared(calls, 1) + note
 
 
 def bench_vendi() -> str:
@@ -144,7 +122,7 @@ def bench_vendi() -> str:
         f"\nThe values are {gap:.0e} apart, relatively. `score_dual` solves the same problem of "
         "d x d, and so takes as long where n > d; ours takes the smaller of n and d by itself.\n"
     )
-    return "## Vendi score of 2,000 embeddings of 384 numbers\n\n" + compare(calls, 5) + note
+    return "## Vendi score of 2,000 embeddings of 384 numbers\n\n" + compared(calls) + note
 
 
 def bench_rouge(texts: list[str]) -> str:
@@ -158,7 +136,7 @@ def bench_rouge(texts: list[str]) -> str:
     gap = abs(rouge_l_homogenisation(texts) - peer(texts, "rougel", verbose=False))
     note = f"\nThe values are {gap:.0e} apart; the peer rounds to three digits.\n"
     title = f"## ROUGE-L homogenisation of {len(texts)} texts of 100 words\n\n"
-    return title + compare(calls, 1) + note
+    return title + compared(calls, 1) + note
 
 
 def bench_memory(texts: list[str]) -> str:
@@ -167,7 +145,9 @@ def bench_memory(texts: list[str]) -> str:
         path = Path(folder, "texts.json")
         path.write_text(json.dumps(texts))
         for name, (imports, call) in PROGRAMS.items():
-            read = f"import json, sys\n{imports}\ntexts = json.load(open(sys.argv[1]))\n"
+            read = (
+                f"import json, sys, numpy as np\n{imports}\ntexts = json.load(open(sys.argv[1]))\n"
+            )
             peaks = [run_script(code, path)[1] * 1e3 for code in (read, read + call)]
             rows.append([name, f"{peaks[1] - peaks[0]:.0f}", f"{peaks[1]:.0f}"])
     header = ["program (a process of its own)", "peak memory above its imports, MB", "in all, MB"]
@@ -176,7 +156,6 @@ def bench_memory(texts: list[str]) -> str:
 
 
 def bench_summary() -> str:
-
     done = subprocess.run(
         [sys.executable, "-c", SUMMARY], check=True, capture_output=True, text=True
     )
@@ -191,24 +170,11 @@ def bench_summary() -> str:
     )
 
 
-def machine() -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    cores = len(os.sched_getaffinity(0))
-    threads = os.environ.get("OMP_NUM_THREADS", "all cores")
-    load = os.getloadavg()[0]
-    shared = f"; other programs were running (load {load:.1f} at the start)" if load > 1 else ""
-    return (
-        f"Written by `python benchmarks/texts.py`: passk_lab {passk_lab.__version__}, Python "
-        f"{platform.python_version()}, {platform.machine()}, {cores} cores{shared}, threads of "
-        f"linear algebra: {threads}; {versions}.\n"
-    )
-
-
 def report() -> str:
     texts = texts_of(200, 100)
     parts = [
         HEADING,
-        machine(),
+        machine("python benchmarks/texts.py", PACKAGES),
         bench_self_bleu(texts),
         bench_vendi(),
         bench_rouge(texts[:50]),
