@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import groupby
 from typing import Any, Unpack
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
+_COLUMNS = 512  # resampled in one pass
 _GRID = 64  # values of k between which the crossing point is interpolated
 
 
@@ -123,9 +125,9 @@ def compare_runs(
     1  sharp  2       1.0       0.5        -0.5
     """
     how = Resampling(**resampling)
+    pairs = list(_pairs(rollouts, baseline, k, metric, over_seeds, settings))
     tables: dict[str, list[Any]] = {"differences": [], "crossings": [], "flattening": []}
-    for pair in _pairs(rollouts, baseline, k, metric, over_seeds, settings):
-        drawn = how.replicates_of([pair.mine.values, pair.base.values], runs=(pair.place + 1, 0))
+    for pair, drawn in _replicates(pairs, how):
         label = {"run": pair.run, "split": pair.split}
         tables["differences"].append(pd.DataFrame({**label, **_differences(pair, drawn, how)}))
         gap = pair.mine.mean - pair.base.mean
@@ -156,6 +158,20 @@ class _Pair:
     @property
     def grid(self) -> npt.NDArray[np.int64]:
         return self.mine.columns
+
+
+def _replicates(
+    pairs: Sequence[_Pair], how: Resampling
+) -> Iterator[tuple[_Pair, tuple[Floats, Floats]]]:
+    """Replicates of each pair; neighbours that share problems and k share a pass over them."""
+    for _, alike in groupby(pairs, lambda p: (p.split, tuple(p.base.problem_id), tuple(p.grid))):
+        run = list(alike)
+        width = max(1, _COLUMNS // (len(run[0].grid) * len(run[0].mine.values)))
+        for batch in (run[at : at + width] for at in range(0, len(run), width)):
+            values = [batch[0].base.values, *(pair.mine.values for pair in batch)]
+            places = (0, *(pair.place + 1 for pair in batch))
+            base, *mine = how.replicates_of(values, runs=places)
+            yield from ((pair, (drawn, base)) for pair, drawn in zip(batch, mine, strict=True))
 
 
 def _differences(pair: _Pair, drawn: Sequence[Floats], how: Resampling) -> dict[str, Any]:
