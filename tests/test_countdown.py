@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import random
 import subprocess
 import sys
 import warnings
@@ -21,6 +20,8 @@ from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game, solutio
 from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
+from tests.letters import letter_tokenizer
+from tests.refusals import refuses
 
 FOLDER = Path(__file__).parent.parent / "data" / "countdown"
 ROLLOUTS = FOLDER / "rollouts.parquet"
@@ -59,13 +60,8 @@ def test_the_task_needs_neither_torch_nor_reasoning_gym():
         ("2 * 6\nThat makes 12.", "2 * 6"),
         ("\n\n-1 + 5", "-1 + 5"),
         ("12", "12"),
-        ("The answer is 4 + 5", None),
-        ("4 × 5", None),
-        ("4 + 5 – 3", None),
-        ("(4 + 5", None),
-        ("= 3 + 4", None),
-        ("", None),
-        ("   ", None),
+        *((text, None) for text in ("The answer is 4 + 5", "4 × 5", "4 + 5 – 3", "(4 + 5")),
+        *((text, None) for text in ("= 3 + 4", "", "   ")),
     ],
 )
 def test_extraction(text, answer):
@@ -75,30 +71,11 @@ def test_extraction(text, answer):
 @pytest.mark.parametrize(
     "text",
     [
-        "2**9",
-        "7//2",
-        "2(3)",
-        "(2)(3)",
-        "()",
-        "+3",
-        "3 4",
-        "007",
-        "12345",
-        "1.5",
-        "1e3",
-        "1_0",
-        "~3",
-        "3!",
-        "1,2",
-        "x",
-        "３ + 4",
-        "3 +\n4",
-        "3 + 4\n",
-        "1 +" * 40 + " 1",
-        "__import__('os').system('true')",
-        "(lambda: 1)()",
+        "2**9", "7//2", "2(3)", "(2)(3)", "()", "+3", "3 4", "007", "12345", "1.5", "1e3", "1_0",
+        "~3", "3!", "1,2", "x", "３ + 4", "3 +\n4", "3 + 4\n", "1 +" * 40 + " 1",
+        "__import__('os').system('true')", "(lambda: 1)()",
     ],
-)
+)  # fmt: skip
 def test_grammar_refuses(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -134,61 +111,26 @@ def test_different_solutions_stay_apart():
     assert len({canonical(text) for text in forms}) == len(forms)
 
 
-def _trees(leaves):
-    return st.recursive(
-        leaves,
-        lambda inner: (
-            st.builds(
-                lambda left, op, right: ast.BinOp(left, op(), right),
-                inner,
-                st.sampled_from([ast.Add, ast.Sub, ast.Mult, ast.Div]),
-                inner,
-            )
-            | st.builds(lambda operand: ast.UnaryOp(ast.USub(), operand), inner)
-        ),
-        max_leaves=6,
-    )
+def pairs_or_negated(inner):
+    operators = st.sampled_from([ast.Add(), ast.Sub(), ast.Mult(), ast.Div()])
+    pairs = st.builds(ast.BinOp, inner, operators, inner)
+    return pairs | st.builds(ast.UnaryOp, st.just(ast.USub()), inner)
 
 
-TREES = _trees(st.integers(1, 9).map(ast.Constant))
+TREES = st.recursive(st.integers(1, 9).map(ast.Constant), pairs_or_negated, max_leaves=6)
+LAWS = [
+    ["a + b", "b + a", "a - -b"], ["a - b", "-b + a", "-(b - a)"], ["a*b", "b*a", "-a*-b"],
+    ["a/b", "-a/-b"], ["a + (b + c)", "a + b + c"], ["a + (b - c)", "a + b - c"],
+    ["a*(b*c)", "a*b*c"], ["a*(b/c)", "a*b/c"], ["a/(b/c)", "a*(c/b)"],
+]  # fmt: skip
 
 
-def _rearranged(node, rng):
-    """Rewrite at random by the laws that keep a solution what it is."""
-    if isinstance(node, ast.Constant):
-        return node
-    if isinstance(node, ast.UnaryOp):
-        return ast.UnaryOp(ast.USub(), _rearranged(node.operand, rng))
-    left, right, op = _rearranged(node.left, rng), _rearranged(node.right, rng), node.op
-    negative = ast.UnaryOp(ast.USub(), right)
-    if isinstance(op, ast.Add):
-        choices = [ast.BinOp(right, op, left), ast.BinOp(left, ast.Sub(), negative)]
-        if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Add | ast.Sub):
-            choices.append(ast.BinOp(ast.BinOp(left, op, right.left), right.op, right.right))
-    elif isinstance(op, ast.Sub):
-        choices = [
-            ast.BinOp(negative, ast.Add(), left),
-            ast.UnaryOp(ast.USub(), ast.BinOp(right, op, left)),
-        ]
-    elif isinstance(op, ast.Mult):
-        choices = [
-            ast.BinOp(right, op, left),
-            ast.BinOp(ast.UnaryOp(ast.USub(), left), op, negative),
-        ]
-        if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult | ast.Div):
-            choices.append(ast.BinOp(ast.BinOp(left, op, right.left), right.op, right.right))
-    else:
-        choices = [ast.BinOp(ast.UnaryOp(ast.USub(), left), op, negative)]
-        if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Div):
-            swapped = ast.BinOp(right.right, ast.Div(), right.left)
-            choices.append(ast.BinOp(left, ast.Mult(), swapped))
-    return rng.choice([ast.BinOp(left, op, right), *choices])
-
-
-@given(TREES, st.integers())
-def test_rearranging_keeps_the_form(tree, seed):
-    other = _rearranged(tree, random.Random(seed))
-    assert countdown._canonical(other) == countdown._canonical(tree)
+@given(st.tuples(TREES, TREES, TREES))
+def test_laws_of_arithmetic_keep_the_form(trees):
+    names = {ord(n): f"({ast.unparse(tree)})" for n, tree in zip("abc", trees, strict=True)}
+    for same in LAWS:
+        meant = [ast.parse(text.translate(names), mode="eval").body for text in same]
+        assert len({countdown._canonical(tree) for tree in meant}) == 1
 
 
 @given(TREES)
@@ -246,8 +188,8 @@ def test_problems_are_chosen_by_solutions_and_never_twice(make):
     chosen = make.choose_problems(data, make.Settings(n_problems=2, min_solutions=3))
     assert list(chosen) == [1, 4]
     assert [g.problem_id for g in chosen.values()] == ["make 6 from 1 2 3", "make 10 from 1 4 6"]
-    with pytest.raises(ValueError, match="only 2 of 3 problems found; lower --problems"):
-        make.choose_problems(data, make.Settings(n_problems=3, min_solutions=3))
+    more = make.Settings(n_problems=3, min_solutions=3)
+    refuses("only 2 of 3 problems found; lower --problems", make.choose_problems, data, more)
 
 
 def test_examples_of_the_prompt_are_right():
@@ -272,16 +214,9 @@ def test_grading():
 @pytest.fixture(scope="module")
 def task():
     """The task for a tokenizer of single characters, a line break among them."""
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(models.BPE({token: i for i, token in enumerate(["<end>", *letters])}, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>")
     games = (Game((1, 4, 6), 10), Game((3, 1, 2), 6))
-    return CountdownTask(games, TextEncoder(tokenizer), context_length=1024)
+    encoder = TextEncoder(letter_tokenizer(eos_token="<end>"))
+    return CountdownTask(games, encoder, context_length=1024)
 
 
 def test_task_holds_its_promises(task):
@@ -337,12 +272,6 @@ def test_grades_agree_with_exact_arithmetic(table, note):
 
 
 @pytest.mark.slow
-def test_answers_follow_from_the_text(table):
-    answers = [countdown._extract(text) for text in table["text"]]
-    forms = [None if a is None else canonical(a) for a in answers]
-    assert table["answer"].astype(object).where(table["answer"].notna(), None).tolist() == forms
-
-
 @pytest.mark.slow
 def test_the_table_is_graded_as_it_was(table, note):
     games = {

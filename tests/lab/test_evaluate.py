@@ -1,25 +1,12 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
-from passk_lab.lab import evaluate as module  # noqa: E402
-from passk_lab.lab.evaluate import (  # noqa: E402
-    answer_logprobs,
-    evaluate,
-    follows_demonstration,
-)
-from passk_lab.lab.model import ModelConfig, build_model  # noqa: E402
-from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
-from passk_lab.rollouts.table import validate_rollouts  # noqa: E402
+from passk_lab.lab import evaluate as module
+from passk_lab.lab.evaluate import answer_logprobs, evaluate, follows_demonstration
+from passk_lab.lab.tasks.paths import PathTask
+from passk_lab.rollouts.table import validate_rollouts
 
 TASK = PathTask()
-
-
-@pytest.fixture(scope="module")
-def model():
-    config = ModelConfig(TASK.vocab_size, TASK.context_length, d_model=32, n_layers=2, n_heads=2)
-    return build_model(config, seed=0)
 
 
 @pytest.fixture(scope="module")

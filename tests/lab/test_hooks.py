@@ -9,26 +9,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+from trl.experimental.sdpo import SDPOConfig, SDPOTrainer
 
-torch = pytest.importorskip("torch")
-trl = pytest.importorskip("trl")
-
-from datasets import Dataset  # noqa: E402
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
-from transformers import (  # noqa: E402
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    TrainerCallback,
-    set_seed,
-)
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-from trl.experimental.sdpo import SDPOConfig, SDPOTrainer  # noqa: E402
-
-from passk_lab import distinct_at_k_curve, pass_at_k_curve  # noqa: E402
-from passk_lab.lab.hooks import RolloutRecorder, record  # noqa: E402
-from passk_lab.readers.trl import read_trl  # noqa: E402
-from passk_lab.rollouts.files import read_metadata, read_rollouts  # noqa: E402
+from passk_lab import distinct_at_k_curve, pass_at_k_curve
+from passk_lab.lab.hooks import RolloutRecorder, record
+from passk_lab.lab.model import ModelConfig, build_model
+from passk_lab.readers.trl import read_trl
+from passk_lab.rollouts.files import read_metadata, read_rollouts
+from tests.letters import letter_tokenizer
+from tests.refusals import refuses
 
 LETTERS = "abcd"
 TEMPLATE = (
@@ -39,36 +32,9 @@ KINDS = {"grpo": (GRPOTrainer, GRPOConfig), "sdpo": (SDPOTrainer, SDPOConfig)}
 WORDS = [x + y + z for x in LETTERS for y in LETTERS for z in LETTERS]
 
 
-def letter_tokenizer():
-    """One token a letter: a model of random weights then writes short words of these."""
-    vocabulary = {token: number for number, token in enumerate(["<pad>", "<eos>", *LETTERS, ">"])}
-    made = Tokenizer(models.BPE(vocabulary, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        chat_template=TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def tiny_model(seed=0):
-    set_seed(seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=7,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            bos_token_id=None,
-            eos_token_id=1,
-            pad_token_id=0,
-        )
-    )
+def tiny_model():
+    """Random weights, which write short words of the letters."""
+    return build_model(ModelConfig(7, 64, d_model=16, n_layers=1, n_heads=2, pad_id=0, eos_id=1), 0)
 
 
 def text_of(completion):
@@ -127,7 +93,9 @@ def made(kind, folder, rewards=(has_a,), prompts=("ab", "cd", "dc", "bd"), colum
         args=config(output_dir=str(folder), **options),
         train_dataset=Dataset.from_dict({"prompt": list(prompts), **dict(columns)}),
         eval_dataset=None if evaluated is None else Dataset.from_dict({"prompt": evaluated}),
-        processing_class=letter_tokenizer(),
+        processing_class=letter_tokenizer(
+            [*LETTERS, ">"], chat_template=TEMPLATE, pad_token="<pad>", eos_token="<eos>"
+        ),
         callbacks=[listener],
     ), listener
 
@@ -309,8 +277,7 @@ def test_resumed_training_goes_on_with_the_files(tmp_path):
 
     again, _ = made("grpo", tmp_path, **options)
     record(again, tmp_path / "rollouts")
-    with pytest.raises(ValueError, match="holds the rollouts of another training"):
-        again.train()
+    refuses("holds the rollouts of another training", again.train)
 
 
 # ------------------------------------------------------------------ without a trainer
@@ -411,5 +378,4 @@ def test_names_of_the_data_set_and_evaluations(tmp_path):
     ],
 )
 def test_trainers_that_cannot_be_watched(rewards, options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        record(Fake(*rewards), tmp_path, **options)
+    refuses(message, record, Fake(*rewards), tmp_path, **options)

@@ -3,21 +3,18 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from passk_lab.lab.loop import Interrupted, TrainConfig, log_metrics, train  # noqa: E402
-from passk_lab.lab.methods import METHODS  # noqa: E402
-from passk_lab.lab.model import ModelConfig  # noqa: E402
-from passk_lab.lab.pretrain import (  # noqa: E402
-    PretrainConfig,
-    _learning_rate_at,
-    pretrain,
-)
-from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
+from passk_lab.lab.loop import Interrupted, TrainConfig, log_metrics, train
+from passk_lab.lab.methods import METHODS
+from passk_lab.lab.model import ModelConfig
+from passk_lab.lab.pretrain import PretrainConfig, _learning_rate_at, pretrain
+from passk_lab.lab.tasks.paths import PathTask
+from tests.refusals import refuses
 
 TASK = PathTask()
 SHAPE = ModelConfig(TASK.vocab_size, TASK.context_length, d_model=32, n_layers=2, n_heads=2)
@@ -60,9 +57,8 @@ def test_a_resumed_run_gives_the_same_numbers(base, tmp_path, teacher):
 
 
 def test_pretraining_resumes_to_the_same_numbers(tmp_path):
-    settings = {"batch_size": 8, "save_every": 3, "warmup": 2}
-    whole = pretrain(TASK, SHAPE, PretrainConfig(steps=6, **settings), tmp_path / "a", "cpu", False)
-    half = PretrainConfig(steps=6, **settings)
+    config = PretrainConfig(steps=6, batch_size=8, save_every=3, warmup=2)
+    whole = pretrain(TASK, SHAPE, config, tmp_path / "a", "cpu", False)
 
     class Killed(Exception):
         pass
@@ -77,25 +73,26 @@ def test_pretraining_resumes_to_the_same_numbers(tmp_path):
             return super().documents(n, rng)
 
     with pytest.raises(Killed):
-        pretrain(Dying(), SHAPE, half, tmp_path / "b", "cpu", False)
-    assert same(whole, pretrain(TASK, SHAPE, half, tmp_path / "b", "cpu", False))
+        pretrain(Dying(), SHAPE, config, tmp_path / "b", "cpu", False)
+    assert same(whole, pretrain(TASK, SHAPE, config, tmp_path / "b", "cpu", False))
 
 
 def test_another_config_is_refused(base, tmp_path):
     train(TASK, base, TrainConfig(steps=1, method="grpo", **SMALL), tmp_path, progress=False)
     other = TrainConfig(steps=2, method="rloo", **SMALL)
-    with pytest.raises(ValueError, match="method"):
-        train(TASK, base, other, tmp_path, progress=False)
+    refuses("method", train, TASK, base, other, tmp_path, progress=False)
 
 
 def test_given_prompts_are_the_only_ones(base, tmp_path, monkeypatch):
     given = TASK.sample(5, np.random.default_rng(3))
     asked = []
     encode = PathTask.encode
-    monkeypatch.setattr(
-        PathTask, "encode", lambda self, prompt, demo=None: asked.append(prompt.problem_id)
-        or encode(self, prompt, demo)
-    )  # fmt: skip
+
+    def noted(self, prompt, demo=None):
+        asked.append(prompt.problem_id)
+        return encode(self, prompt, demo)
+
+    monkeypatch.setattr(PathTask, "encode", noted)
     config = TrainConfig(steps=3, **SMALL)
     train(TASK, base, config, tmp_path, progress=False, prompts=given)
     assert set(asked) == {prompt.problem_id for prompt in given}
@@ -125,8 +122,7 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(base, tmp_path):
     with pytest.raises(Interrupted, match="goes on from there"):
         train(TASK, base, config, tmp_path, progress=False)
     done = metrics(tmp_path)[-1]["step"]
-    further = TrainConfig(steps=done + 1, method="grpo", **{**SMALL, "save_every": 10_000})
-    train(TASK, base, further, tmp_path, progress=False)
+    train(TASK, base, replace(config, steps=done + 1), tmp_path, progress=False)
     assert [m["step"] for m in metrics(tmp_path)] == list(range(1, done + 2))
 
 

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
+import torch
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from passk_lab.lab.model import (  # noqa: E402
+from passk_lab.lab.model import (
     ModelConfig,
     build_model,
     check_context,
     count_parameters,
     load_model,
 )
+from tests.refusals import refuses
 
 SMALL = ModelConfig(vocab_size=20, context_length=16, d_model=32, n_layers=2, n_heads=4)
 
@@ -66,8 +66,7 @@ def test_only_the_seed_decides_the_weights():
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):
     sizes = {"vocab_size": 20, "context_length": 16, "d_model": 32, "n_layers": 2, "n_heads": 4}
-    with pytest.raises(ValueError, match=message):
-        ModelConfig(**(sizes | changes))
+    refuses(message, ModelConfig, **sizes | changes)
 
 
 def test_a_saved_model_loads_unchanged(tmp_path):
@@ -90,10 +89,10 @@ def test_other_architectures_load_too(tmp_path):
 
 def test_a_folder_without_a_model_says_what_it_has(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing here")
-    with pytest.raises(FileNotFoundError, match=r"no config\.json \(it has: notes\.txt\)"):
-        load_model(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no weights\.gguf \(it has: notes\.txt\)"):
-        load_model(tmp_path, gguf_file="weights.gguf")
+    said = r"no {} \(it has: notes\.txt\)"
+    missing, named = FileNotFoundError, "weights.gguf"
+    refuses(said.format("config.json"), load_model, tmp_path, error=missing)
+    refuses(said.format(named), load_model, tmp_path, gguf_file=named, error=missing)
 
 
 def test_missing_weights_are_refused_and_not_made_up(tmp_path):
@@ -102,8 +101,7 @@ def test_missing_weights_are_refused_and_not_made_up(tmp_path):
     weights = safetensors.load_file(tmp_path / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     safetensors.save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"lacks weights.*model\.layers\.1\.mlp\.up_proj\.weight"):
-        load_model(tmp_path)
+    refuses(r"lacks weights.*model\.layers\.1\.mlp\.up_proj\.weight", load_model, tmp_path)
 
 
 def write_gguf(model, path):
@@ -147,12 +145,10 @@ def test_prompts_are_checked_against_the_context():
     model = build_model(SMALL, seed=0)
     check_context(model, [[1] * 10], 6)
     check_context(model, [[1] * 10, [2] * 3], [6, 13])
-    with pytest.raises(ValueError, match=r"prompt 0 has 10 tokens and its answer up to 7.*of 16"):
-        check_context(model, [[1] * 10], 7)
-    with pytest.raises(ValueError, match="prompt 1 has 3 tokens and its answer up to 14"):
-        check_context(model, [[1] * 10, [2] * 3], [6, 14])
-    with pytest.raises(ValueError, match="prompt 1 is empty"):
-        check_context(model, [[1], []], 1)
+    said = "prompt {} has {} tokens and its answer up to {}.*of 16"
+    refuses(said.format(0, 10, 7), check_context, model, [[1] * 10], 7)
+    refuses(said.format(1, 3, 14), check_context, model, [[1] * 10, [2] * 3], [6, 14])
+    refuses("prompt 1 is empty", check_context, model, [[1], []], 1)
 
 
 def test_a_model_without_a_stated_context_takes_any_length():

@@ -7,52 +7,38 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import transformers
 from pandas.testing import assert_frame_equal
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("pint")
-
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
-
-from passk_lab.cli import main  # noqa: E402
-from passk_lab.lab.experiments import science  # noqa: E402
-from passk_lab.lab.experiments.science import ScienceSuite, _split_questions  # noqa: E402
-from passk_lab.lab.loop import TrainConfig  # noqa: E402
-from passk_lab.lab.model import (  # noqa: E402
-    ModelConfig,
-    build_model,
-    load_model,
-    load_tokenizer,
-)
-from passk_lab.lab.questions import (  # noqa: E402
+from passk_lab.cli import main
+from passk_lab.lab.experiments import science
+from passk_lab.lab.experiments.science import ScienceSuite, _split_questions
+from passk_lab.lab.loop import TrainConfig
+from passk_lab.lab.model import ModelConfig, build_model, load_model, load_tokenizer
+from passk_lab.lab.questions import (
     Reply,
     SampleConfig,
     TransformersBackend,
     VllmBackend,
     sample_questions,
 )
-from passk_lab.lab.sampling import score  # noqa: E402
-from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions  # noqa: E402
-from passk_lab.lab.tasks.text import TextEncoder  # noqa: E402
-from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts  # noqa: E402
+from passk_lab.lab.sampling import score
+from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
+from passk_lab.lab.tasks.text import TextEncoder
+from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts
+from tests.letters import letter_tokenizer
+from tests.refusals import refuses
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of random weights with a byte-level tokenizer, and questions."""
     folder = tmp_path_factory.mktemp("model")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["<end>", "<pad>", *letters]
-    made = Tokenizer(models.BPE({token: i for i, token in enumerate(words)}, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<end>", pad_token="<pad>"
-    )
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    chat = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    tokenizer = letter_tokenizer(chat_template=chat, eos_token="<end>", pad_token="<pad>")
     tokenizer.save_pretrained(folder)
-    config = ModelConfig(len(words), 512, d_model=16, n_layers=1, n_heads=2)
+    config = ModelConfig(len(tokenizer), 512, d_model=16, n_layers=1, n_heads=2)
     build_model(config, seed=0).save_pretrained(folder)
     lines = [
         {"question": f"Is {i} odd?", "type": "mcq-2-choices", "answerKey": "AB"[i % 2],
@@ -190,8 +176,7 @@ def test_what_vllm_is_asked_for(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["n_samples", "batch"])
 def test_numbers_that_make_no_sense(name):
-    with pytest.raises(ValueError, match=f"{name}=0"):
-        SampleConfig(**{name: 0})
+    refuses(f"{name}=0", SampleConfig, **{name: 0})
 
 
 def test_replies_with_several_samples_keep_their_question(folder, tmp_path):
@@ -231,8 +216,9 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
     command = ["train", "--suite", "science", "--base", str(folder), "--device", "cpu", "--quiet"]
     command += ["--questions", str(folder / "questions.jsonl"), "--out", str(tmp_path / "lab")]
     assert main(command) == 0
-    files = sorted((tmp_path / "lab" / "rollouts").iterdir())
-    assert [file.name for file in files] == ["base-0.parquet", "grpo-0.parquet", "sdsd-0.parquet"]
+    rollouts = tmp_path / "lab" / "rollouts"
+    files = [rollouts / f"{name}-0.parquet" for name in ("base", "grpo", "sdsd")]
+    assert sorted(rollouts.iterdir()) == files
     tables = {file.stem: read_rollouts(file) for file in files}
     asked = {q.problem_id for q in _split_questions(load_questions(folder), 2)[1]}
     for name, table in tables.items():
@@ -255,8 +241,8 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
     assert main([*command[:2], "science-huge", *command[3:]]) == 2
     known = "suite 'science-huge' is unknown; the known ones: paths, paths-large, paths-seen, "
     assert known in capsys.readouterr().err
-    with pytest.raises(ValueError, match="n_test=5 must leave some of the 5 questions"):
-        _split_questions(load_questions(folder), 5)
+    said = "n_test=5 must leave some of the 5 questions"
+    refuses(said, _split_questions, load_questions(folder), 5)
 
 
 def test_scoring_replies_to_questions(folder, tmp_path):

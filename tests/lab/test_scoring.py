@@ -1,30 +1,23 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from passk_lab.cli import main  # noqa: E402
-from passk_lab.lab.evaluate import answer_logprobs, evaluate  # noqa: E402
-from passk_lab.lab.experiments import suite as suites  # noqa: E402
-from passk_lab.lab.model import ModelConfig, build_model, load_model  # noqa: E402
-from passk_lab.lab.scoring import read_prompts, score  # noqa: E402
-from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
-from passk_lab.lab.tasks.text import TEMPLATES, TextEncoder  # noqa: E402
-from passk_lab.teacher._scores import checked_scores  # noqa: E402
+from passk_lab.cli import main
+from passk_lab.lab.evaluate import answer_logprobs, evaluate
+from passk_lab.lab.experiments import suite as suites
+from passk_lab.lab.model import ModelConfig, build_model
+from passk_lab.lab.scoring import read_prompts, score
+from passk_lab.lab.tasks.paths import PathTask
+from passk_lab.lab.tasks.text import TEMPLATES, TextEncoder
+from passk_lab.teacher._scores import checked_scores
+from tests.refusals import refuses
 
 TASK = PathTask()
-SHIPPED = Path(__file__).parent.parent.parent / "data" / "paths" / "base"
-
-
-@pytest.fixture(scope="module")
-def model():
-    config = ModelConfig(TASK.vocab_size, TASK.context_length, d_model=32, n_layers=2, n_heads=2)
-    return build_model(config, seed=0)
+WORDS = ModelConfig(vocab_size=16, context_length=64, d_model=32, n_layers=1, n_heads=2)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +58,10 @@ def test_tokens_add_up(model, prompts, rollouts):
         assert (parts.map(len) == scores["n_tokens"]).all()
 
 
-def test_sampled_rollouts_can_be_scored(prompts):
-    model = load_model(SHIPPED)
-    table = evaluate(model, TASK, list(prompts.values()), 16, run="base")
+def test_sampled_rollouts_can_be_scored(shipped, prompts):
+    table = evaluate(shipped, TASK, list(prompts.values()), 16, run="base")
     assert table["correct"].any()
-    scores = score(model, prompts, table, encoder=TASK, progress=False)
+    scores = score(shipped, prompts, table, encoder=TASK, progress=False)
     mine = scores.drop_duplicates(["problem_id", "sample_id"]).merge(
         table, on=["problem_id", "sample_id"], suffixes=("", "_sampled")
     )
@@ -81,30 +73,24 @@ def test_chosen_demonstrations(model, prompts, rollouts):
     demos = rollouts[rollouts["sample_id"] == 3]  # the wrong ones, as a control
     scores = score(model, prompts, rollouts, demos, encoder=TASK, progress=False)
     assert set(scores["demo_id"]) == {3}
-    with pytest.raises(ValueError, match="incorrect"):
-        checked_scores(scores, rollouts)
+    refuses("incorrect", checked_scores, scores, rollouts)
 
 
 def test_bad_input(model, prompts, rollouts):
     def run(*arguments, **options):
         return score(model, *arguments, encoder=TASK, progress=False, **options)
 
-    with pytest.raises(ValueError, match="of the rollouts is missing; give its prompt"):
-        run({}, rollouts)
-    with pytest.raises(ValueError, match="column 'text' is missing"):
-        run(prompts, rollouts, text="text")
-    with pytest.raises(ValueError, match="has no rollout 9 with a text"):
-        run(prompts, rollouts, rollouts.head(1).assign(sample_id=9))
-    with pytest.raises(ValueError, match="nothing to score"):
-        run(prompts, rollouts.assign(correct=False))
-    with pytest.raises(ValueError, match="has two rollouts 0"):
-        run(prompts, pd.concat([rollouts.assign(run="a"), rollouts.assign(run="b")]))
+    refuses("of the rollouts is missing; give its prompt", run, {}, rollouts)
+    refuses("column 'text' is missing", run, prompts, rollouts, text="text")
+    unknown = rollouts.head(1).assign(sample_id=9)
+    refuses("has no rollout 9 with a text", run, prompts, rollouts, unknown)
+    refuses("nothing to score", run, prompts, rollouts.assign(correct=False))
+    pooled = pd.concat([rollouts.assign(run=name) for name in "ab"])
+    refuses("has two rollouts 0", run, prompts, pooled)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tokenizer():
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     words = {w: i for i, w in enumerate(["<pad>", "<end>", "<?>", "solve", "x", "Correct", "2"])}
     made = Tokenizer(models.WordLevel(words, unk_token="<?>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -127,8 +113,7 @@ def test_text_of_the_templates(tokenizer):
 
 
 def test_text_model(tokenizer):
-    config = ModelConfig(vocab_size=16, context_length=64, d_model=32, n_layers=1, n_heads=2)
-    model = build_model(config, seed=0)
+    model = build_model(WORDS, seed=0)
     rollouts = pd.DataFrame(
         {"problem_id": "a", "sample_id": [0, 1], "correct": True, "text": ["x 2", "2"]}
     )
@@ -149,13 +134,9 @@ def test_text_model(tokenizer):
 
 
 def test_bad_templates(tokenizer):
-    tokenizer.chat_template = None
-    with pytest.raises(ValueError, match=r"has no \{demo\}"):
-        TextEncoder(tokenizer, "{prompt} only")
-    with pytest.raises(ValueError, match="no chat template"):
-        TextEncoder(tokenizer, chat=True)
-    with pytest.raises(ValueError, match="needs a chat template"):
-        TextEncoder(tokenizer, system="be brief")
+    refuses(r"has no \{demo\}", TextEncoder, tokenizer, "{prompt} only")
+    refuses("no chat template", TextEncoder, tokenizer, chat=True)
+    refuses("needs a chat template", TextEncoder, tokenizer, system="be brief")
 
 
 def test_read_prompts(tmp_path):
@@ -167,26 +148,21 @@ def test_read_prompts(tmp_path):
     for ending in ("parquet", "csv", "jsonl"):
         assert read_prompts(tmp_path / f"p.{ending}") == wanted
     table.assign(prompt=["a", "b", "c"]).to_csv(tmp_path / "two.csv", index=False)
-    with pytest.raises(ValueError, match="'b' has two different prompts"):
-        read_prompts(tmp_path / "two.csv")
+    refuses("'b' has two different prompts", read_prompts, tmp_path / "two.csv")
     table.assign(prompt=["a", None, "c"]).to_csv(tmp_path / "none.csv", index=False)
-    with pytest.raises(ValueError, match="row 1: no prompt"):
-        read_prompts(tmp_path / "none.csv")
+    refuses("row 1: no prompt", read_prompts, tmp_path / "none.csv")
     table[["prompt"]].to_csv(tmp_path / "bare.csv", index=False)
-    with pytest.raises(ValueError, match="'problem_id' is missing"):
-        read_prompts(tmp_path / "bare.csv")
-    with pytest.raises(ValueError, match="unknown ending"):
-        read_prompts(tmp_path / "p.txt")
+    refuses("'problem_id' is missing", read_prompts, tmp_path / "bare.csv")
+    refuses("unknown ending", read_prompts, tmp_path / "p.txt")
 
 
-def test_command_on_the_suite(tmp_path, monkeypatch, capsys):
+def test_command_on_the_suite(shipped, tmp_path, monkeypatch, capsys):
     tiny = replace(suites.SUITES["paths"], n_problems=3)
     monkeypatch.setitem(suites.SUITES, "paths", tiny)
-    base = load_model(SHIPPED)
-    made = suites.evaluation_prompts(tiny, base)["id"]
-    parts = [evaluate(base, tiny.task, made, 8, run="base", seed=seed) for seed in (0, 1)]
+    made = suites.evaluation_prompts(tiny, shipped)["id"]
+    parts = [evaluate(shipped, tiny.task, made, 8, run="base", seed=seed) for seed in (0, 1)]
     pd.concat(parts).to_parquet(tmp_path / "rollouts.parquet")
-    call = ["score", str(tmp_path / "rollouts.parquet"), "--model", str(SHIPPED)]
+    call = ["score", str(tmp_path / "rollouts.parquet"), "--model", shipped.name_or_path]
     call += ["--suite", "paths", "--out", str(tmp_path / "scores.parquet")]
     assert main(call) == 2
     assert "give --seed" in capsys.readouterr().err
@@ -200,9 +176,7 @@ def test_command_on_the_suite(tmp_path, monkeypatch, capsys):
 
 
 def test_command_on_text(tmp_path, tokenizer, capsys):
-    tokenizer.chat_template = None
-    config = ModelConfig(vocab_size=16, context_length=64, d_model=32, n_layers=1, n_heads=2)
-    build_model(config, seed=0).save_pretrained(tmp_path / "model")
+    build_model(WORDS, seed=0).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     pd.DataFrame(
         {"problem_id": "a", "sample_id": [0, 1], "correct": [True, False], "text": ["x 2", "2"]}

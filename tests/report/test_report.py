@@ -20,6 +20,7 @@ from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
+from tests.refusals import refuses
 
 pytestmark = pytest.mark.slow  # whole reports
 
@@ -353,8 +354,7 @@ class TestInputs:
 
     def test_the_same_file_twice_is_refused(self, tmp_path):
         planted("same", 0).to_parquet(tmp_path / "r.parquet")
-        with pytest.raises(ValueError, match="repeats an earlier rollout"):
-            Study([tmp_path / "r.parquet"] * 2).counts()
+        refuses("repeats an earlier rollout", Study([tmp_path / "r.parquet"] * 2).counts)
 
     def test_answers_in_one_file_only(self, tmp_path):
         rollouts("base", [4] * 10).to_parquet(tmp_path / "a.parquet")

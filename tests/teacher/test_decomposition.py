@@ -8,12 +8,8 @@ from passk_lab.teacher._scores import checked_scores
 from passk_lab.teacher.decomposition import Decomposition as decompose
 from passk_lab.teacher.optimum import self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope
-from passk_lab.teacher.sources import (
-    SOURCES,
-    problem_decompositions,
-    source_table,
-    tilt_sources,
-)
+from passk_lab.teacher.sources import SOURCES, problem_decompositions, source_table, tilt_sources
+from tests.refusals import refusals, refuses
 
 quick = settings(max_examples=25, phases=[Phase.generate], database=None)
 
@@ -161,24 +157,18 @@ def test_slope_is_one_plus_teacher_plus_sampling():
     assert found[1] == pytest.approx((-0.279, 0.592, 1.313), abs=0.002)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: decompose([1.0, 2.0]), "must have shape"),
-        (lambda: decompose([[1.0, np.inf]]), r"pcmi\[0, 1\] is inf"),
-        (lambda: decompose([[-np.inf]]), "every rollout with weight"),
-        (lambda: decompose([[1.0], [2.0]], [1.0]), "rollout_weights has shape"),
-        (lambda: decompose([[1.0], [2.0]], [-1.0, 1.0]), "rollout_weights must be finite"),
-        (lambda: decompose([[1.0, np.nan]]), "demonstration 1 has no scored pair"),
-        (lambda: decompose([[1.0, 2.0], [np.nan] * 2]), "rollout 1 has no scored pair"),
-        (lambda: decompose([[1.0, np.nan], [np.nan, 2.0]]), "fall apart into 2 groups"),
-        (lambda: decompose([[1.0]]).within_minus_between("ab", "a"), "labels for a matrix"),
-        (lambda: decompose([[1.0, 2.0]]).asymmetry(), "must be the same answers"),
-    ],
+test_bad_matrices_are_refused = refusals(
+    (lambda: decompose([1.0, 2.0]), "must have shape"),
+    (lambda: decompose([[1.0, np.inf]]), r"pcmi\[0, 1\] is inf"),
+    (lambda: decompose([[-np.inf]]), "every rollout with weight"),
+    (lambda: decompose([[1.0], [2.0]], [1.0]), "rollout_weights has shape"),
+    (lambda: decompose([[1.0], [2.0]], [-1.0, 1.0]), "rollout_weights must be finite"),
+    (lambda: decompose([[1.0, np.nan]]), "demonstration 1 has no scored pair"),
+    (lambda: decompose([[1.0, 2.0], [np.nan] * 2]), "rollout 1 has no scored pair"),
+    (lambda: decompose([[1.0, np.nan], [np.nan, 2.0]]), "fall apart into 2 groups"),
+    (lambda: decompose([[1.0]]).within_minus_between("ab", "a"), "labels for a matrix"),
+    (lambda: decompose([[1.0, 2.0]]).asymmetry(), "must be the same answers"),
 )
-def test_bad_matrices_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 # --- Tables ---
@@ -358,10 +348,8 @@ def test_problems_with_one_answer_are_counted():
     table = source_table(sources, n_resamples=20, random_state=0)
     assert set(table["n_problems"]) == {2}
     assert set(table["n_left_out"]) == {1}
-    with pytest.raises(ValueError, match="no problem has two answers"):
-        source_table(sources[sources["problem_id"] == "p0"])
-    with pytest.raises(ValueError, match="column 'tilt' is missing"):
-        source_table(sources.drop(columns="tilt"))
+    refuses("no problem has two answers", source_table, sources[sources["problem_id"] == "p0"])
+    refuses("column 'tilt' is missing", source_table, sources.drop(columns="tilt"))
 
 
 def test_problem_decompositions():
@@ -382,8 +370,7 @@ def test_incorrect_demonstrations_are_refused():
     scores, rollouts = world(n_problems=1)
     more = scores[scores["demo_id"] == 0].assign(demo_id=12)
     both = pd.concat([scores, more], ignore_index=True)
-    with pytest.raises(ValueError, match="'demo_id', row 78: demonstration 12 of problem 'p0' is"):
-        tilt_sources(both, rollouts)
+    refuses("'demo_id', row 78: demonstration 12 of problem 'p0' is", tilt_sources, both, rollouts)
 
 
 @pytest.mark.parametrize(
@@ -401,8 +388,7 @@ def test_incorrect_demonstrations_are_refused():
 )
 def test_bad_scores_are_refused(change, message):
     scores, rollouts = world(n_problems=1)
-    with pytest.raises(ValueError, match=message):
-        checked_scores(scores.assign(**change), rollouts)
+    refuses(message, checked_scores, scores.assign(**change), rollouts)
 
 
 def test_scores_without_their_rollouts_are_refused():
@@ -422,17 +408,14 @@ def test_scores_without_their_rollouts_are_refused():
         checked_scores(one, pd.concat([rollouts.assign(run="a"), rollouts.assign(run="b")]))
     with pytest.raises(ValueError, match=r"rollout 0 of problem 'p0' .* is correct and has no"):
         checked_scores(one, rollouts.assign(answer=None))
-    with pytest.raises(ValueError, match="demo_law='best'"):
-        tilt_sources(scores, rollouts, demo_law="best")
+    refuses("demo_law='best'", tilt_sources, scores, rollouts, demo_law="best")
     wrong = scores[scores["sample_id"] == 12]
     for function in (tilt_sources, problem_decompositions):
-        with pytest.raises(ValueError, match="no pair has a correct rollout"):
-            function(wrong, rollouts)
+        refuses("no pair has a correct rollout", function, wrong, rollouts)
 
 
 def test_what_cant_be_fitted_names_the_problem():
     scores, rollouts = world(n_problems=1)
     pairs = checked_scores(scores, rollouts)
     diagonal = scores[(pairs["answer"] == pairs["demo_answer"]).to_numpy()]
-    with pytest.raises(ValueError, match=r"problem 'p0', answers .*fall apart into 3 groups"):
-        tilt_sources(diagonal, rollouts)
+    refuses(r"problem 'p0', answers .*fall apart into 3 groups", tilt_sources, diagonal, rollouts)

@@ -2,13 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from passk_lab.teacher.forecast import (
-    expected_tilt,
-    forecast,
-    forecast_problems,
-    forecast_rows,
-)
+from passk_lab.teacher.forecast import expected_tilt, forecast, forecast_problems, forecast_rows
 from passk_lab.teacher.optimum import self_distillation_optimum
+from tests.refusals import refuses
 
 ANSWERS = ["x", "y", "z"]
 
@@ -171,23 +167,15 @@ def test_rollouts_without_answer_and_problems_without_demonstration():
 
 def test_bad_input(rows):
     rollouts, scores, _ = world(2, 30)
-    with pytest.raises(ValueError, match="none of 'policy', 'uniform', 'probability'"):
-        expected_tilt(scores, rollouts, "rare")
+    refuses("none of 'policy', 'uniform', 'probability'", expected_tilt, scores, rollouts, "rare")
     holes = scores.copy()
     holes.loc[5, "logprob_given_demo"] = np.nan
-    with pytest.raises(ValueError, match="a forecast needs every pair"):
-        expected_tilt(holes, rollouts)
+    refuses("a forecast needs every pair", expected_tilt, holes, rollouts)
     tilts = expected_tilt(scores, rollouts)
-    with pytest.raises(ValueError, match="was not scored"):
-        forecast_rows(tilts.iloc[1:], rollouts)
-    with pytest.raises(ValueError, match="'tilt' is missing"):
-        forecast_problems(rows.drop(columns="tilt"))
-    with pytest.raises(ValueError, match="is no tilt"):
-        forecast_problems(rows.assign(tilt=np.nan))
-    with pytest.raises(ValueError, match="at least 0"):
-        forecast_problems(rows, [-1.0])
-    with pytest.raises(ValueError, match="nothing is left"):
-        forecast_problems(rows.assign(tilt=-np.inf), [1.0])
+    refuses("was not scored", forecast_rows, tilts.iloc[1:], rollouts)
+    refuses("'tilt' is missing", forecast_problems, rows.drop(columns="tilt"))
+    refuses("is no tilt", forecast_problems, rows.assign(tilt=np.nan))
+    refuses("at least 0", forecast_problems, rows, [-1.0])
+    refuses("nothing is left", forecast_problems, rows.assign(tilt=-np.inf), [1.0])
     policy = pd.DataFrame({"problem_id": "p0", "answer": ["x"], "logprob": -1.0, "tilt": 0.0})
-    with pytest.raises(ValueError, match="'p1' is missing; list its correct answers"):
-        forecast_rows(tilts, rollouts, policy)
+    refuses("'p1' is missing; list its correct answers", forecast_rows, tilts, rollouts, policy)

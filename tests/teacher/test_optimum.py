@@ -4,11 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from passk_lab.teacher.optimum import (
-    distillation_optimum,
-    rl_optimum,
-    self_distillation_optimum,
-)
+from passk_lab.teacher.optimum import distillation_optimum, rl_optimum, self_distillation_optimum
+from tests.refusals import refusals, refuses
 
 BASE = np.array([0.30, 0.18, 0.12, 0.40])  # the last answer is wrong
 CORRECT = np.array([True, True, True, False])
@@ -150,9 +147,7 @@ def test_rl_is_what_maximising_the_penalised_reward_gives():
     beta = 0.5
     reward = CORRECT.astype(float)
     best = minimise(
-        lambda p: beta * kl(p, BASE) - p @ reward,
-        lambda p: beta * np.log(p / BASE) - reward,
-        4,
+        lambda p: beta * kl(p, BASE) - p @ reward, lambda p: beta * np.log(p / BASE) - reward, 4
     )
     ours = rl_optimum(BASE, CORRECT, beta)
     assert ours == pytest.approx(best, abs=1e-8)
@@ -305,8 +300,7 @@ def test_answers_nobody_gives_stay_out_without_being_vetoed():
 def test_a_prefix_after_which_all_tokens_are_vetoed():
     with np.errstate(divide="ignore"):
         teachers = np.log([[0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
-    with pytest.raises(ValueError, match=r"after the prefix \['b'\].*ruled out"):
-        token_optimum(["a", "bx", "by"], teachers)
+    refuses(r"after the prefix \['b'\].*ruled out", token_optimum, ["a", "bx", "by"], teachers)
     assert distillation_optimum(teachers).prob.tolist() == [1, 0, 0]
     # Out of reach, it does no harm.
     with np.errstate(divide="ignore"):
@@ -321,40 +315,31 @@ def test_tiny_probabilities_dont_underflow():
     assert distillation_optimum(teachers).prob[0] == pytest.approx(3**0.5 / (1 + 3**0.5))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: rl_optimum([0.5, -0.1], [1, 0], 1.0), r"base\[1\] is -0.1"),
-        (lambda: rl_optimum([0.0, 0.0], [1, 0], 1.0), "no answer has any probability"),
-        (lambda: rl_optimum([0.5, 0.5], [1], 1.0), "reward has shape"),
-        (lambda: rl_optimum([0.5, 0.5], [1, np.nan], 1.0), r"reward\[1\] is nan"),
-        (lambda: rl_optimum([0.5, 0.5], [1, 0], 0.0), "beta=0.0 must be positive"),
-        (lambda: rl_optimum([[0.5, 0.5]], [1, 0], 1.0), "must have shape"),
-        (lambda: distillation_optimum([[0.1, -1.0]]), r"log_teacher\[0, 0\] is 0.1"),
-        (lambda: distillation_optimum([[np.nan, -1.0]]), r"\[0, 0\] is nan"),
-        (lambda: distillation_optimum([-1.0, -1.0]), "must have shape"),
-        (lambda: distillation_optimum([[-1.0, -1.0]], [1, 2]), "demo_weights has shape"),
-        (lambda: distillation_optimum([[-1.0, -1.0]], [-1]), "not negative"),
-        (lambda: distillation_optimum([[-1.0, -1.0]], divergence="kl"), "is none of"),
-        (lambda: distillation_optimum([[-1.0, -1.0]], divergence="jsd"), "sums to 0.735759"),
-        (lambda: distillation_optimum([[-1.0, -1.0]], weight=0.5), "give log_base"),
-        (lambda: distillation_optimum([[-1.0, -1.0]], weight=-1), "not negative"),
-        (
-            lambda: distillation_optimum([[-1.0, -1.0]], weight=0.5, log_base=[0.0]),
-            "but log_base 1",
-        ),
-        (
-            lambda: distillation_optimum([[0.0, -np.inf]], weight=0.5, log_base=[-np.inf, 0.0]),
-            "rules out every answer",
-        ),
-        (lambda: distillation_optimum([[0.0, -np.inf], [-np.inf, 0.0]]), "every answer is"),
-        (lambda: self_distillation_optimum([0.5, 0.5], [[0.0]]), "a row for each of 2"),
-        (lambda: self_distillation_optimum([0.5, 0.5], [[0.0], [np.inf]]), r"pcmi\[1, 0\] is inf"),
-        (lambda: token_optimum(["a", "a"], [[-1.0, -1.0]]), "answers 0 and 1 are equal"),
-        (lambda: token_optimum(["a"], [[-1.0, -1.0]]), "lists 2 answers, but tokens 1"),
-        (lambda: token_optimum(["a"], [[0.0]], log_base=[0.0, 0.0]), "but log_base 2"),
-    ],
+test_bad_input_is_refused = refusals(
+    (lambda: rl_optimum([0.5, -0.1], [1, 0], 1.0), r"base\[1\] is -0.1"),
+    (lambda: rl_optimum([0.0, 0.0], [1, 0], 1.0), "no answer has any probability"),
+    (lambda: rl_optimum([0.5, 0.5], [1], 1.0), "reward has shape"),
+    (lambda: rl_optimum([0.5, 0.5], [1, np.nan], 1.0), r"reward\[1\] is nan"),
+    (lambda: rl_optimum([0.5, 0.5], [1, 0], 0.0), "beta=0.0 must be positive"),
+    (lambda: rl_optimum([[0.5, 0.5]], [1, 0], 1.0), "must have shape"),
+    (lambda: distillation_optimum([[0.1, -1.0]]), r"log_teacher\[0, 0\] is 0.1"),
+    (lambda: distillation_optimum([[np.nan, -1.0]]), r"\[0, 0\] is nan"),
+    (lambda: distillation_optimum([-1.0, -1.0]), "must have shape"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], [1, 2]), "demo_weights has shape"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], [-1]), "not negative"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], divergence="kl"), "is none of"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], divergence="jsd"), "sums to 0.735759"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], weight=0.5), "give log_base"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], weight=-1), "not negative"),
+    (lambda: distillation_optimum([[-1.0, -1.0]], weight=0.5, log_base=[0.0]), "but log_base 1"),
+    (
+        lambda: distillation_optimum([[0.0, -np.inf]], weight=0.5, log_base=[-np.inf, 0.0]),
+        "rules out every answer",
+    ),
+    (lambda: distillation_optimum([[0.0, -np.inf], [-np.inf, 0.0]]), "every answer is"),
+    (lambda: self_distillation_optimum([0.5, 0.5], [[0.0]]), "a row for each of 2"),
+    (lambda: self_distillation_optimum([0.5, 0.5], [[0.0], [np.inf]]), r"pcmi\[1, 0\] is inf"),
+    (lambda: token_optimum(["a", "a"], [[-1.0, -1.0]]), "answers 0 and 1 are equal"),
+    (lambda: token_optimum(["a"], [[-1.0, -1.0]]), "lists 2 answers, but tokens 1"),
+    (lambda: token_optimum(["a"], [[0.0]], log_base=[0.0, 0.0]), "but log_base 2"),
 )
-def test_bad_input_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

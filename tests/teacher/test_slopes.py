@@ -14,12 +14,8 @@ from passk_lab.teacher.count_slopes import (
     paired_counts,
 )
 from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
-from passk_lab.teacher.slopes import (
-    gap_slope,
-    mode_changes,
-    paired_logprobs,
-    slope_table,
-)
+from passk_lab.teacher.slopes import gap_slope, mode_changes, paired_logprobs, slope_table
+from tests.refusals import refusals, refuses
 
 
 def exact_modes(slope=1.7, n_problems=12, seed=0, noise=0.0):
@@ -327,8 +323,7 @@ def test_counts_from_rollouts():
         paired_counts(before, after[after["problem_id"] == "a"])
     with pytest.raises(ValueError, match="'answer', row 0: a correct rollout has no answer"):
         paired_counts(before.assign(answer=None), after)
-    with pytest.raises(ValueError, match="column 'answer' is missing"):
-        paired_counts(before.drop(columns="answer"), after)
+    refuses("column 'answer' is missing", paired_counts, before.drop(columns="answer"), after)
 
 
 def test_logprobs_side_by_side():
@@ -343,8 +338,7 @@ def test_logprobs_side_by_side():
         paired_logprobs(before, after.iloc[:2])
     with pytest.raises(ValueError, match="before: row 3: answer 'x' of problem 'b' occurs twice"):
         paired_logprobs(pd.concat([before, before]), after)
-    with pytest.raises(ValueError, match="column 'logprob' is missing"):
-        paired_logprobs(before, after.drop(columns="logprob"))
+    refuses("column 'logprob' is missing", paired_logprobs, before, after.drop(columns="logprob"))
 
 
 @pytest.mark.parametrize(
@@ -365,27 +359,20 @@ def test_bad_modes_are_refused(change, message):
     modes = exact_modes(n_problems=3).assign(**change)
     if change.get("problem_id", 1) is None:
         modes["answer"] = np.arange(len(modes)).astype(str)
-    with pytest.raises(ValueError, match=message):
-        slope_table(modes)
+    refuses(message, slope_table, modes)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: slope_table(pd.DataFrame({"problem_id": ["a"]})), "'logprob_before' is missing"),
-        (lambda: gap_slope([-1.0], [-1.0, -2.0], ["a"]), "log_after 2"),
-        (lambda: gap_slope([-1.0], [-1.0], ["a", "b"]), "problem has shape"),
-        (lambda: gap_slope([[-1.0]], [-1.0], ["a"]), "must have shape"),
-        (lambda: gap_slope([-1.0], [np.nan], ["a"]), r"log_after\[0\] is nan"),
-        (lambda: gap_slope([-1.0], [-1.0], ["a"], [1, 2]), "weights has shape"),
-        (lambda: count_slope([1, -1], [1, 1], ["a", "a"]), r"before\[1\] is -1"),
-        (lambda: count_slope([1, 1], [1], ["a", "a"]), "but after 1"),
-        (lambda: count_slope([], [], []), "must have shape"),
-        (lambda: count_slope([1, 0.5], [1, 1], ["a", "a"]), "before"),
-        (lambda: count_slope_table(counts(1, 5, 0), ["ols"]), "estimator='ols' is none of"),
-        (lambda: count_slope_table(counts(1, 5, 0).assign(answer="x")), "occurs twice"),
-    ],
+test_bad_input_is_refused = refusals(
+    (lambda: slope_table(pd.DataFrame({"problem_id": ["a"]})), "'logprob_before' is missing"),
+    (lambda: gap_slope([-1.0], [-1.0, -2.0], ["a"]), "log_after 2"),
+    (lambda: gap_slope([-1.0], [-1.0], ["a", "b"]), "problem has shape"),
+    (lambda: gap_slope([[-1.0]], [-1.0], ["a"]), "must have shape"),
+    (lambda: gap_slope([-1.0], [np.nan], ["a"]), r"log_after\[0\] is nan"),
+    (lambda: gap_slope([-1.0], [-1.0], ["a"], [1, 2]), "weights has shape"),
+    (lambda: count_slope([1, -1], [1, 1], ["a", "a"]), r"before\[1\] is -1"),
+    (lambda: count_slope([1, 1], [1], ["a", "a"]), "but after 1"),
+    (lambda: count_slope([], [], []), "must have shape"),
+    (lambda: count_slope([1, 0.5], [1, 1], ["a", "a"]), "before"),
+    (lambda: count_slope_table(counts(1, 5, 0), ["ols"]), "estimator='ols' is none of"),
+    (lambda: count_slope_table(counts(1, 5, 0).assign(answer="x")), "occurs twice"),
 )
-def test_bad_input_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

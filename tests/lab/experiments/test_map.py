@@ -2,13 +2,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from passk_lab.lab.experiments import map as maps  # noqa: E402
-from passk_lab.lab.experiments.suite import PATHS, SUITES, Suite, make_base  # noqa: E402
-from passk_lab.lab.model import load_model  # noqa: E402
-from passk_lab.lab.pretrain import PretrainConfig  # noqa: E402
+from passk_lab.lab.experiments import map as maps
+from passk_lab.lab.experiments.suite import PATHS, SUITES, Suite, make_base
+from passk_lab.lab.model import load_model
+from passk_lab.lab.pretrain import PretrainConfig
 
 TINY = Suite(
     pretrain=PretrainConfig(steps=3, batch_size=8, warmup=1),

@@ -4,19 +4,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from passk_lab import read_rollouts  # noqa: E402
-from passk_lab.cli import main  # noqa: E402
-from passk_lab.lab.evaluate import answer_logprobs  # noqa: E402
-from passk_lab.lab.experiments import run_suite  # noqa: E402
-from passk_lab.lab.experiments import suite as suites  # noqa: E402
-from passk_lab.lab.loop import TrainConfig  # noqa: E402
-from passk_lab.lab.methods import METHODS  # noqa: E402
-from passk_lab.lab.pretrain import PretrainConfig  # noqa: E402
-from passk_lab.lab.tasks.paths import PathTask  # noqa: E402
-from passk_lab.rollouts.files import read_metadata  # noqa: E402
+from passk_lab import read_rollouts
+from passk_lab.cli import main
+from passk_lab.lab.evaluate import answer_logprobs
+from passk_lab.lab.experiments import run_suite
+from passk_lab.lab.experiments import suite as suites
+from passk_lab.lab.loop import TrainConfig
+from passk_lab.lab.methods import METHODS
+from passk_lab.lab.pretrain import PretrainConfig
+from passk_lab.lab.tasks.paths import PathTask
+from passk_lab.rollouts.files import read_metadata
+from tests.refusals import refuses
 
 SHIPPED = Path(__file__).parents[3] / "data" / "paths" / "base"
 TINY = suites.Suite(
@@ -60,10 +60,10 @@ def test_prompts_of_every_split(base):
         answers = TINY.task.correct_answers(usual)
         favourite = answers[int(np.argmax(answer_logprobs(base, TINY.task, usual, answers)))]
         assert not TINY.task.verify(blocked, favourite)
-    with pytest.raises(ValueError, match="'ood-harder' is none of"):
-        suites.evaluation_prompts(TINY, base, ["ood-harder"])
+    refuses("'ood-harder' is none of", suites.evaluation_prompts, TINY, base, ["ood-harder"])
 
 
+@pytest.mark.slow
 def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
     files = run_suite(TINY, base, tmp_path, progress=False)
     assert [f.stem for f in files] == [
@@ -106,6 +106,7 @@ def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
         assert used == [pytest.approx(rate)] * len(used)
 
 
+@pytest.mark.slow
 def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
     """Two processes with one thread each against one process with one thread."""
     threads = torch.get_num_threads()
@@ -119,6 +120,7 @@ def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
     assert read_rollouts(one).equals(read_rollouts(two))
 
 
+@pytest.mark.slow
 def test_a_failing_worker_is_heard(base, tmp_path):
     broken = replace(TINY, policy_steps=(0, 2))
     with pytest.raises(ValueError, match="steps=0 must be at least 1"):
@@ -126,8 +128,8 @@ def test_a_failing_worker_is_heard(base, tmp_path):
 
 
 def test_unknown_runs_are_refused(base, tmp_path):
-    with pytest.raises(ValueError, match="'ppo' is unknown; the known ones: sdsd, grpo"):
-        run_suite(TINY, base, tmp_path, runs=["ppo"])
+    said = "'ppo' is unknown; the known ones: sdsd, grpo"
+    refuses(said, run_suite, TINY, base, tmp_path, runs=["ppo"])
 
 
 def test_a_saved_base_is_loaded(base, tmp_path):
@@ -136,8 +138,8 @@ def test_a_saved_base_is_loaded(base, tmp_path):
     assert all(
         torch.equal(a, b) for a, b in zip(base.parameters(), again.parameters(), strict=True)
     )
-    with pytest.raises(ValueError, match="the task needs"):
-        suites.make_base(replace(TINY, task=PathTask(max_nodes=14)), tmp_path / "saved")
+    larger = replace(TINY, task=PathTask(max_nodes=14))
+    refuses("the task needs", suites.make_base, larger, tmp_path / "saved")
 
 
 @pytest.mark.slow

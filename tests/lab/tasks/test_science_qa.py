@@ -1,6 +1,7 @@
 import gzip
 import json
 import string
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,13 +21,11 @@ from passk_lab.lab.tasks._quantities import (
     plain_text,
 )
 from passk_lab.lab.tasks.base import check_task
-from passk_lab.lab.tasks.science_qa import (
-    Question,
-    ScienceTask,
-    load_questions,
-)
+from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
 from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.table import validate_rollouts
+from tests.letters import letter_tokenizer
+from tests.refusals import refuses
 
 SHIPPED = Path(__file__).parents[3] / "data" / "science" / "questions.jsonl"
 CHOICES = (("A", "iron"), ("B", "neon"), ("C", "a gas"), ("D", "All of the above"))
@@ -108,8 +107,7 @@ def test_other_dimensions_have_no_value():
 
 
 def test_unknown_units_are_refused():
-    with pytest.raises(ValueError, match="isn't understood from '/blorps'"):
-        check_unit("m/blorps")
+    refuses("isn't understood from '/blorps'", check_unit, "m/blorps")
 
 
 @given(
@@ -147,39 +145,21 @@ def test_long_nonsense_is_read(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("answer", "texts"),
     [
-        ("Answer: A", "A"),
-        ("The answer is (B).", "B"),
-        ("**Answer:** (D) All of the above", "D"),
-        ("**Answer: D**", "D"),
-        (r"$\boxed{\text{B}}$", "B"),
-        ("A) iron", "A"),
-        ("A", "A"),
-        ("B. neon", "B"),
-        ("answer: b", "B"),
-        ("all of the above.", "D"),
-        ("The answer is neon.", "B"),
-        ("Answer: A\nNo, wait.\nAnswer: B", "B"),
-        ("The correct answer is option C because it is.", "C"),
-        ("The answer is: A. iron and so on", "A"),
-        ("Answer:\nA", "A"),
-        ("A is the right one", "A"),
-        ("Answer: A or B", None),
-        ("Answer: A, B", None),
-        ("A and B", None),
-        ("the answer is a type of gas", None),
-        ("The answer is A type of gas", None),
-        ("A gas is lighter", None),
-        ("Answer: none", None),
-        ("Answer: E", None),
-        ("I think A", None),
-        ("", None),
-        (None, None),
+        ("A", ["Answer: A", "Answer:\nA", "A", "A) iron", "The answer is: A. iron and so on",
+               "A is the right one"]),
+        ("B", ["The answer is (B).", r"$\boxed{\text{B}}$", "B. neon", "answer: b",
+               "The answer is neon.", "Answer: A\nNo, wait.\nAnswer: B"]),
+        ("C", ["The correct answer is option C because it is."]),
+        ("D", ["**Answer:** (D) All of the above", "**Answer: D**", "all of the above."]),
+        (None, ["Answer: A or B", "Answer: A, B", "A and B", "the answer is a type of gas",
+                "The answer is A type of gas", "A gas is lighter", "Answer: none", "Answer: E",
+                "I think A", "", None]),
     ],
-)
-def test_choices(text, answer):
-    assert METAL.read(text) == answer
+)  # fmt: skip
+def test_choices(answer, texts):
+    assert [METAL.read(text) for text in texts] == [answer] * len(texts)
 
 
 def test_choices_that_look_like_labels():
@@ -190,24 +170,19 @@ def test_choices_that_look_like_labels():
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("answer", "texts"),
     [
-        ("Answer: 12.5", "12.5 m/s^2"),
-        ("Answer: 12.6 m/s^2", "12.5 m/s^2"),
-        ("Answer: a = F/m = 25/2 = 12.5 m/s²", "12.5 m/s^2"),
-        (r"\boxed{12.5\,\text{m/s}^2}", "12.5 m/s^2"),
-        ("So a = 12.5 m/s^2 and that's it.", "12.5 m/s^2"),
-        ("Answer: 1250 cm/s^2", "12.5 m/s^2"),
-        ("Answer: 12.5 N/kg", "12.5 m/s^2"),
-        ("Answer: 12.8", "12.8 m/s^2"),
-        ("Answer: 12.5 m/s", "12.5 m·s^-1"),
-        ("Answer: unknown, of 3 kinds", "3 m/s^2"),
-        ("Answer: nobody knows", None),
-        ("No idea", None),
+        ("12.5 m/s^2", ["Answer: 12.5", "Answer: 12.6 m/s^2", "Answer: a = F/m = 25/2 = 12.5 m/s²",
+                        r"\boxed{12.5\,\text{m/s}^2}", "So a = 12.5 m/s^2 and that's it.",
+                        "Answer: 1250 cm/s^2", "Answer: 12.5 N/kg"]),
+        ("12.8 m/s^2", ["Answer: 12.8"]),
+        ("12.5 m·s^-1", ["Answer: 12.5 m/s"]),
+        ("3 m/s^2", ["Answer: unknown, of 3 kinds"]),
+        (None, ["Answer: nobody knows", "No idea"]),
     ],
-)
-def test_numbers(text, answer):
-    assert ACCELERATION.read(text) == answer
+)  # fmt: skip
+def test_numbers(answer, texts):
+    assert [ACCELERATION.read(text) for text in texts] == [answer] * len(texts)
 
 
 @given(st.floats(0.01, 1e6), st.floats(0, 0.5), st.floats(-1, 1))
@@ -235,8 +210,7 @@ def test_numbers_without_tolerance_are_told_apart():
     ],
 )
 def test_bad_questions(fields, message):
-    with pytest.raises(ValueError, match=message):
-        Question("q:1", "?", **fields)
+    refuses(message, Question, "q:1", "?", **fields)
 
 
 # ------------------------------------------------------------------ files
@@ -293,8 +267,7 @@ def test_texts_beyond_the_labels_are_left_out(tmp_path):
     ],
 )
 def test_bad_lines_are_named(tmp_path, record, message):
-    with pytest.raises(ValueError, match=message):
-        load_questions(written(tmp_path / "q.jsonl", number(), record))
+    refuses(message, load_questions, written(tmp_path / "q.jsonl", number(), record))
 
 
 def test_other_types_can_be_passed_over(tmp_path):
@@ -305,10 +278,8 @@ def test_other_types_can_be_passed_over(tmp_path):
 
 
 def test_where_there_is_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no \.jsonl"):
-        load_questions(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
-        load_questions("nowhere.jsonl")
+    refuses(r"holds no \.jsonl", load_questions, tmp_path, error=FileNotFoundError)
+    refuses("no such file or folder", load_questions, "nowhere.jsonl", error=FileNotFoundError)
 
 
 def test_names_of_the_hub(tmp_path, monkeypatch):
@@ -324,8 +295,7 @@ def test_names_of_the_hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     assert load_questions("someone/questions")[0].problem_id == "data/q.jsonl:1"
-    with pytest.raises(FileNotFoundError, match="hub doesn't give it"):
-        load_questions("nobody/nothing")
+    refuses("hub doesn't give it", load_questions, "nobody/nothing", error=FileNotFoundError)
     assert asked == [("someone/questions", "dataset"), ("nobody/nothing", "dataset")]
 
 
@@ -343,10 +313,8 @@ def test_grade():
     assert graded["correct"].tolist() == [True, False, True, False]
     assert graded["answer"].tolist()[:3] == ["A", "C", "12.5 m/s^2"]
     assert pd.isna(graded["answer"].iloc[3])
-    with pytest.raises(ValueError, match="row 2: question 'mine:2' is missing"):
-        grade([METAL], table)
-    with pytest.raises(ValueError, match="column 'text' is missing"):
-        grade([METAL], table.drop(columns="text"))
+    refuses("row 2: question 'mine:2' is missing", grade, [METAL], table)
+    refuses("column 'text' is missing", grade, [METAL], table.drop(columns="text"))
 
 
 # ------------------------------------------------------------------ the task
@@ -354,23 +322,12 @@ def test_grade():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate(["<end>", "<unk>", "<user>", *letters])}
-    made = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<end>", pad_token="<end>", unk_token="<unk>",
-        extra_special_tokens=["<user>"],
-    )  # fmt: skip
-    fast.chat_template = (
+    chat = (
         "{% for m in messages %}<user>{{ m['role'] }}: {{ m['content'] }}<end>{% endfor %}"
         "{% if add_generation_prompt %}<user>assistant: {% endif %}"
     )
-    return fast
+    special = {"eos_token": "<end>", "pad_token": "<end>", "unk_token": "<unk>"}
+    return letter_tokenizer(extra=["<user>"], chat_template=chat, **special)
 
 
 @pytest.fixture(scope="module")
@@ -412,14 +369,10 @@ def test_draws_go_through_all_questions(task):
 
 
 def test_tasks_that_cannot_work(task, tokenizer):
-    with pytest.raises(ValueError, match="there are none"):
-        ScienceTask((), TextEncoder(tokenizer))
-    with pytest.raises(ValueError, match="two are called 'mine:1'"):
-        ScienceTask((METAL, METAL), TextEncoder(tokenizer))
-    with pytest.raises(ValueError, match="end with the end token"):
-        ScienceTask((METAL,), TextEncoder(tokenizer, end=False))
-    with pytest.raises(ValueError, match="more than 100"):
-        ScienceTask((METAL,), TextEncoder(tokenizer), 64, 100).encode(METAL)
+    refuses("there are none", ScienceTask, (), TextEncoder(tokenizer))
+    refuses("two are called 'mine:1'", ScienceTask, (METAL, METAL), TextEncoder(tokenizer))
+    refuses("end with the end token", ScienceTask, (METAL,), TextEncoder(tokenizer, end=False))
+    refuses("more than 100", ScienceTask((METAL,), TextEncoder(tokenizer), 64, 100).encode, METAL)
 
 
 # ------------------------------------------------------------------ the shipped questions
@@ -434,8 +387,6 @@ def test_the_verifier_accepts_every_shipped_answer():
 
 
 def test_importing_needs_neither_torch_nor_pint():
-    import subprocess
-
     code = (
         "import sys, passk_lab.lab.tasks.science_qa; "
         "sys.exit(bool({'torch', 'transformers', 'pint'} & set(sys.modules)))"
