@@ -15,7 +15,7 @@ from passk_lab.cli._arguments import (
 from passk_lab.readers import FORMATS
 
 _WIDTH = max(map(len, FORMATS))
-_LISTING = "\n".join(f"  {name:<{_WIDTH}}  {f.description}" for name, f in FORMATS.items())
+_LISTING = "\n".join(f"  {name:<{_WIDTH}}  {says}" for name, says in FORMATS.items())
 
 
 def _run(options: argparse.Namespace) -> int:

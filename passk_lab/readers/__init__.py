@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from passk_lab.readers.common import stable_id
-from passk_lab.readers.formats import FORMATS, Format, reader
+from passk_lab.readers.formats import FORMATS, reader
 
 if TYPE_CHECKING:
     from passk_lab.readers.reading import convert, read
 
-__all__ = ["FORMATS", "Format", "convert", "read", "reader", "stable_id"]
+__all__ = ["FORMATS", "convert", "read", "reader", "stable_id"]
 
 
 def __getattr__(name: str) -> Any:

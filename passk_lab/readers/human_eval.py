@@ -46,24 +46,22 @@ def read_human_eval(path: PathLike, *, answer: Literal["text"] | None = None) ->
     Returns
     -------
     DataFrame
-        The rollouts table: ``problem_id`` (task_id), ``sample_id`` (order within the task),
-        ``correct`` (passed), ``text`` (completion), ``result`` and the samples' further fields.
+        The rollouts table, with the samples' further fields.
 
     Raises
     ------
     ValueError
-        Not this format, a broken line, no grades yet, or results of other samples.
+        Not this format, no grades yet, or results of other samples.
 
     Examples
     --------
     >>> import json, tempfile
-    >>> row = {"task_id": "add", "completion": " return a+b", "result": "passed", "passed": True}
+    >>> row = {"task_id": "add", "completion": " return a+b", "passed": True}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "samples.jsonl_results.jsonl")
     ...     _ = path.write_text(json.dumps(row))
-    ...     read_human_eval(path, answer="text")[["problem_id", "correct", "answer"]]
-      problem_id  correct      answer
-    0        add     True  return a+b
+    ...     read_human_eval(path, answer="text")[["problem_id", "answer"]].iloc[0].tolist()
+    ['add', 'return a+b']
     """
     check_choice(answer, (None, "text"), "answer")
     path = Path(path)

@@ -65,23 +65,17 @@ def read_inspect(
     Parameters
     ----------
     path : path
-        A ``.json`` or ``.eval`` log, or a folder, which is searched with its subfolders.
-    task : str, optional
-        Read only this task of a folder.
+        A ``.json`` or ``.eval`` log, or a folder, searched with its subfolders.
+    task, threshold, merge_reruns : optional
+        As for `read_lm_eval`; a threshold of 0.5 counts partial credit ("P") as correct.
     scorer : str, optional
         Which scorer; needed where there are several.
     key : str, optional
         Which entry of a score that is a dictionary.
-    threshold : float
-        A score is correct from here on: 0.5 counts partial credit ("P") as correct. Scores other
-        than 0 and 1 are kept in ``score``.
     unscored : {"refuse", "drop", "incorrect"}
         What to do with samples without a score (an error, a score of NaN, an invalidated sample).
     incomplete : bool
         Read the samples of evaluations that failed, were cancelled or are still running.
-    merge_reruns : bool
-        Several logs of the same model and task are further samples of the same problems.
-        Default: they are refused, for they may differ in settings.
 
     Returns
     -------
@@ -92,8 +86,8 @@ def read_inspect(
     Raises
     ------
     ValueError
-        No Inspect log; several scorers or keys and none chosen; samples without a score; an
-        evaluation that did not finish; an ``.eval`` log without ``inspect_ai``.
+        Several scorers or keys and none chosen; samples without a score; an evaluation that did
+        not finish; an ``.eval`` log without ``inspect_ai``.
 
     Examples
     --------
@@ -103,10 +97,8 @@ def read_inspect(
     ...        "samples": [sample | {"epoch": 1, "scores": {"match": {"value": "C"}}}]}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "log.json").write_text(json.dumps(log))
-    ...     table = read_inspect(folder)
-    >>> table[["run", "problem_id", "sample_id", "correct"]]
-                 run problem_id  sample_id  correct
-    0  mockllm/model     sums/1          0     True
+    ...     read_inspect(folder)[["run", "problem_id", "correct"]].to_numpy().tolist()
+    [['mockllm/model', 'sums/1', True]]
     """
     check_choice(unscored, get_args(Unscored), "unscored")
     logs = [(file, _load(file)) for file in _source_files(path)]
@@ -137,10 +129,7 @@ def _load(file: Path) -> dict[str, Any]:
     log = _load_eval(file) if file.suffix == ".eval" else read_json(file, cut_off)
     spec = log.get("eval") if isinstance(log, dict) else None
     if not isinstance(spec, dict) or "task" not in spec or "model" not in spec:
-        raise ValueError(
-            f"{file}: no Inspect log (expected a JSON object with eval.task, eval.model, status "
-            "and samples)"
-        )
+        raise ValueError(f"{file}: no Inspect log, which has eval.task, eval.model and samples")
     return log
 
 
@@ -166,18 +155,14 @@ def _load_eval(file: Path) -> Any:
 def _current(logs: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
     """Leave out logs that a retry has superseded: a later one holds their samples again."""
     latest: dict[Any, tuple[bool, str]] = {}
-    ranks = []
+    ranked = []
     for file, log in logs:
         spec = log["eval"]
         identity = (spec.get("task_id") or file, spec["model"])
         rank = (log.get("status") == "success", str(spec.get("created")))
-        ranks.append((identity, rank))
+        ranked.append((file, log, identity, rank))
         latest[identity] = max(latest.get(identity, rank), rank)
-    return [
-        entry
-        for entry, (identity, rank) in zip(logs, ranks, strict=True)
-        if rank == latest[identity]
-    ]
+    return [(file, log) for file, log, identity, rank in ranked if rank == latest[identity]]
 
 
 def _refuse_unfinished(logs: list[tuple[Path, dict[str, Any]]]) -> None:
@@ -195,26 +180,20 @@ def _read_log(
 ) -> list[dict[str, Any]]:
     samples = log.get("samples")
     if not samples:
-        raise ValueError(
-            f"{file}: the log holds no samples (was it written with --no-log-samples?)"
-        )
+        raise ValueError(f"{file}: the log holds no samples; evaluate without --no-log-samples")
     for number, sample in enumerate(samples):
         missing = [name for name in ("id", "epoch", "output") if name not in sample]
         if missing:
             raise ValueError(f"{file}, sample {number}: {', '.join(missing)} missing")
         if type(sample["epoch"]) is not int:
-            raise ValueError(
-                f"{file}, sample {number}: epoch {sample['epoch']!r} is not a whole number"
-            )
+            raise ValueError(f"{file}, sample {number}: {sample['epoch']!r} is no epoch")
     known = list(dict.fromkeys(name for s in samples for name in s.get("scores") or {}))
     if not known:
         raise ValueError(f"{file}: no sample has a score; score it with: inspect score")
     scorer = choose(scorer, known, "scorer", file)
     spec = log["eval"]
-    settings = {
-        **((log.get("plan") or {}).get("config") or {}),
-        **(spec.get("model_generate_config") or {}),
-    }
+    settings = (log.get("plan") or {}).get("config") or {}
+    settings = {**settings, **(spec.get("model_generate_config") or {})}
     rollouts, without = [], []
     for sample in samples:
         where = f"{file}, sample {sample['id']!r}, epoch {sample['epoch']}"
@@ -275,13 +254,9 @@ def _value(
 
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
-        known = _WORDS.get(value, _LOWER_WORDS.get(value.lower()))
-        if known is not None:
-            return known
-    elif not isinstance(value, int | float):
-        return None
+        value = _WORDS.get(value, _LOWER_WORDS.get(value.lower(), value))
     try:
-        number = float(value)
+        number = float(value) if isinstance(value, str | int | float) else math.nan
     except ValueError:
         return None
     return number if math.isfinite(number) else None

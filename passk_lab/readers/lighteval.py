@@ -111,10 +111,8 @@ def read_lighteval(
     ...     file = Path(folder, "details_sums_2026-01-01T10-00-00.parquet")
     ...     pd.DataFrame([row]).to_parquet(file)
     ...     table = read_lighteval(file, repeats="regrade")
-    >>> table[["problem_id", "sample_id", "answer", "correct"]]
-      problem_id  sample_id answer  correct
-    0   sums|0/0          0      4     True
-    1   sums|0/0          1      5    False
+    >>> table["answer"].tolist(), table["correct"].tolist()
+    (['4', '5'], [True, False])
     """
     patterns = harness.check_repeats(repeats, get_args(Repeats), answer_pattern=answer_pattern)
     documents = [document for file in _source_files(path) for document in _documents(file)]

@@ -97,8 +97,7 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     Parameters
     ----------
     path : path
-        A ``samples_*.jsonl`` (also ``.jsonl.gz``), or a folder, which is searched with its
-        subfolders.
+        A ``samples_*.jsonl`` (or ``.jsonl.gz``), or a folder, searched with its subfolders.
     task : str, optional
         Read only this task of a folder.
     metric, filter : str, optional
@@ -121,8 +120,8 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     Raises
     ------
     ValueError
-        Not this format; several metrics or filters and none chosen; responses without a grade of
-        their own; a regrade that contradicts lm-eval's grade.
+        Several metrics or filters and none chosen; responses without a grade of their own; a
+        regrade that contradicts lm-eval's grade.
 
     Examples
     --------
@@ -133,10 +132,8 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     ...     file = Path(folder, "samples_sums_2026-01-01T10-00-00.jsonl")
     ...     _ = file.write_text(json.dumps(row))
     ...     table = read_lm_eval(file, repeats="regrade", answer_pattern=r"\d+")
-    >>> table[["problem_id", "sample_id", "answer", "correct"]]
-      problem_id  sample_id answer  correct
-    0     sums/0          0      4     True
-    1     sums/0          1      5    False
+    >>> table["answer"].tolist(), table["correct"].tolist()
+    (['4', '5'], [True, False])
     """
     patterns = {"answer_pattern": answer_pattern, "target_pattern": target_pattern}
     options = _Options(

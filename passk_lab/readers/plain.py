@@ -67,10 +67,9 @@ def read_plain(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "mine.jsonl")
     ...     _ = path.write_text(row)
-    ...     read_plain(path, columns={"problem_id": "q", "text": "completions", "correct": "right"})
-      problem_id text  correct  level      run split  sample_id
-    0       2+3?    5     True      1  default    id          0
-    1       2+3?    6    False      1  default    id          1
+    ...     names = {"problem_id": "q", "text": "completions", "correct": "right"}
+    ...     read_plain(path, columns=names)[["text", "correct", "level"]].to_numpy().tolist()
+    [['5', True, 1], ['6', False, 1]]
     """
     path = Path(path)
     mapping = _checked(columns, path)
@@ -87,11 +86,9 @@ def read_plain(
 def _checked(columns: Mapping[str, str] | None, path: Path) -> dict[str, str]:
     if columns is None:
         return {}
-    good = isinstance(columns, Mapping) and all(isinstance(n, str) for n in columns.values())
-    if not good:
+    if not isinstance(columns, Mapping) or not all(isinstance(n, str) for n in columns.values()):
         raise ValueError(
-            f"{path}: columns={columns!r} is no mapping of names; write for example "
-            "{'problem_id': 'task', 'correct': 'is_right'}"
+            f"{path}: columns={columns!r} is no mapping of names such as {{'problem_id': 'task'}}"
         )
     return dict(columns)
 
@@ -105,10 +102,7 @@ def _read(path: Path, mapping: Mapping[str, str]) -> pd.DataFrame:
         return frame_of(list(iter_jsonl(path)))
     if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         return _read_csv(path, "\t" if ".tsv" in name else ",", mapping)
-    raise ValueError(
-        f"{path}: unknown ending; this reader takes .jsonl, .ndjson, .csv, .tsv (also with .gz) "
-        "and .parquet"
-    )
+    raise ValueError(f"{path}: unknown ending; take .jsonl, .ndjson, .csv, .tsv or .parquet")
 
 
 def _read_csv(path: Path, separator: str, mapping: Mapping[str, str]) -> pd.DataFrame:

