@@ -56,9 +56,7 @@ class ModeCounts:
         counts = np.concatenate(arrays)
         if (counts < 0).any():
             at = int(np.argmax(counts < 0))
-            raise ValueError(
-                f"{name} of problem {owner[at]} holds {counts[at]}; a count must not be negative"
-            )
+            raise ValueError(f"{name} of problem {owner[at]} holds {counts[at]}, below 0")
         keep = counts > 0
         return cls(counts[keep], owner[keep], len(arrays), one)
 
@@ -91,10 +89,7 @@ class ModeCounts:
         """Whole numbers, one a problem or one for all."""
         numbers = whole_numbers(values, name)
         if numbers.shape not in ((), (self.n_problems,)):
-            raise ValueError(
-                f"{name} has shape {numbers.shape}; give one number, or one for each of the "
-                f"{self.n_problems} problems"
-            )
+            raise ValueError(f"{name} has shape {numbers.shape}, not () or ({self.n_problems},)")
         return np.broadcast_to(numbers, (self.n_problems,))
 
     def samples(self, n_samples: npt.ArrayLike | None) -> Ints:
@@ -128,8 +123,7 @@ def split_rows(values: Any, name: str) -> tuple[list[Any], bool]:
     """Split into problems; whether it was one problem only."""
     if isinstance(values, str | bytes | Mapping) or not np.iterable(values):
         raise ValueError(
-            f"{name} must be a sequence (one problem) or a sequence of sequences, not "
-            f"{type(values).__name__}"
+            f"{name} must be a sequence or one of sequences, not {type(values).__name__}"
         )
     rows = list(values)
     nested = [np.iterable(row) and not isinstance(row, str | bytes) for row in rows]
@@ -138,10 +132,7 @@ def split_rows(values: Any, name: str) -> tuple[list[Any], bool]:
             raise ValueError(f"{name} holds no problem: its shape is {values.shape}")
         return [values if isinstance(values, np.ndarray) else rows], True
     if not all(nested):
-        raise ValueError(
-            f"{name}[{nested.index(False)}] is a single value beside sequences; pass either one "
-            "problem or a sequence for each"
-        )
+        raise ValueError(f"{name}[{nested.index(False)}] is a single value beside sequences")
     return rows, False
 
 

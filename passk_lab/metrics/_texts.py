@@ -77,9 +77,7 @@ class Texts:
     def need_two(self, what: str) -> None:
         """Refuse a single text."""
         if len(self.lengths) < 2:
-            raise UndefinedError(
-                f"texts holds one text, and {what} compares texts; give two or more"
-            )
+            raise UndefinedError(f"texts holds one text, and {what} compares two or more")
 
     @cached_property
     def _owner(self) -> Ints:
@@ -116,10 +114,7 @@ class Texts:
         """Count distinct and all n-grams; there must be one."""
         gram, _ = self.grams(n)
         if not len(gram):
-            raise UndefinedError(
-                f"texts holds no text of {n} tokens, so there are no n-grams; take a smaller n, or "
-                "leave the problem out"
-            )
+            raise UndefinedError(f"texts holds no text of {n} tokens; take a smaller n")
         return int(gram.max()) + 1, len(gram)
 
 
@@ -131,9 +126,7 @@ def check_texts(texts: Sequence[str]) -> None:
         raise ValueError("texts is empty; leave the problem out, and report how many were")
     for at, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(
-                f"texts[{at}] is {type(text).__name__}, not a text; fill it in or drop it"
-            )
+            raise ValueError(f"texts[{at}] is {type(text).__name__}, no text; fill it in")
 
 
 def ead_of_counts(distinct: int, total: int, vocabulary_size: float) -> float:

@@ -55,8 +55,7 @@ def find_embedder(embedder: str | Embedder = "default") -> Embedder:
     if not isinstance(embedder, str):
         if not callable(embedder):
             raise ValueError(
-                "embedder must be a name or a callable from texts to an array, not "
-                f"{type(embedder).__name__}"
+                f"embedder must be a name or a callable, not {type(embedder).__name__}"
             )
         return embedder
     if embedder == "tfidf":
@@ -145,8 +144,7 @@ class SentenceEmbedder:
             self.model = library.SentenceTransformer(str(model), device=device)
         except Exception as error:  # whatever the library and the file formats raise
             raise ValueError(
-                f"embedder={str(model)!r} is neither 'default' nor 'tfidf', and "
-                f"sentence-transformers can't load it: {error}"
+                f"embedder={str(model)!r} is neither 'default' nor 'tfidf', and can't load: {error}"
             ) from error
         self.batch_size = batch_size
 
@@ -264,9 +262,8 @@ class CachedEmbedder:
         identity = getattr(self.embedder, "identity", None)
         if not isinstance(identity, str) or not identity:
             raise ValueError(
-                "the cache can't tell this embedder from others: give it an attribute 'identity', "
-                "a string that changes when its embeddings do ('tfidf' can't be cached, for it "
-                "depends on all texts)"
+                "the cache can't tell this embedder from others: give it an 'identity', a "
+                "string that changes when its embeddings do ('tfidf' can't be cached)"
             )
         self.identity = identity
         self.path.parent.mkdir(parents=True, exist_ok=True)

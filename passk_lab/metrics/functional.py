@@ -272,8 +272,7 @@ def _with_samples(mode_counts: Counts, what: str) -> ModeCounts:
     modes = ModeCounts.of(mode_counts)
     if (modes.total == 0).any():
         raise ValueError(
-            f"problem {int(np.argmax(modes.total == 0))} has no samples, so its {what} is "
-            "undefined; leave the problem out, and report how many were"
+            f"problem {int(np.argmax(modes.total == 0))} has no samples, and no {what}"
         )
     return modes
 

@@ -269,9 +269,7 @@ def compression_ratio(
     check_choice(algorithm, ("gzip", "zstd"), "algorithm")
     check_texts(texts)
     if not any(texts):
-        raise UndefinedError(
-            "texts holds empty texts only, so there is nothing to compress; leave the problem out"
-        )
+        raise UndefinedError("texts holds empty texts only; leave the problem out")
     # A lone surrogate has no UTF-8 form.
     data = separator.join(texts).encode("utf-8", "surrogatepass")
     small = gzip.compress(data, compresslevel=9, mtime=0) if algorithm == "gzip" else _zstd(data)

@@ -87,9 +87,7 @@ def _novel(labels: Sequence[Hashable], problem: int) -> Floats:
     except TypeError as error:
         raise ValueError(f"classes must hold labels such as strings or numbers: {error}") from error
     if missing:
-        raise ValueError(
-            f"classes of problem {problem}: a label is missing; give every sample its class"
-        )
+        raise ValueError(f"classes of problem {problem}: a label is missing")
     return np.array(new, dtype=np.float64)
 
 
@@ -100,9 +98,7 @@ def _utilities(values: npt.ArrayLike, problem: int) -> Floats:
         raise ValueError(f"utilities must hold numbers: {error}") from error
     bad = ~np.isfinite(array)
     if bad.any():
-        raise ValueError(
-            f"utilities of problem {problem} holds {array[bad][0]}; score the sample or drop it"
-        )
+        raise ValueError(f"utilities of problem {problem} holds {array[bad][0]}; score it")
     return array
 
 

@@ -220,9 +220,7 @@ def _finite(values: npt.ArrayLike, name: str) -> Floats:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be numbers, the same number for each problem: {error}"
-        ) from error
+        raise ValueError(f"{name} needs the same number for each problem: {error}") from error
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
         raise ValueError(f"{name} must have shape (n,) or (n_problems, n), not {array.shape}")
     refuse(~np.isfinite(array), name, array, "is not finite; score the sample or drop it")
@@ -293,8 +291,7 @@ def maj_at_k(
     correct = _marks(mode_correct, "mode_correct")
     if counts.ndim != 1 or correct.shape != counts.shape:
         raise ValueError(
-            f"mode_counts and mode_correct must be 1-d and of one length, not {counts.shape} "
-            f"and {correct.shape}; call once for each problem"
+            f"mode_counts {counts.shape} and mode_correct {correct.shape} must be 1-d and alike"
         )
     refuse(counts < 0, "mode_counts", counts, "must not be negative")
     n = int(counts.sum()) if n_samples is None else int(whole_numbers(n_samples, "n_samples"))

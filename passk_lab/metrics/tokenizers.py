@@ -42,10 +42,7 @@ def tokenize(tokenizer: Tokenizer) -> Callable[[str], Sequence[Hashable]]:
         encode = cast(Any, tokenizer).encode
         return lambda text: cast(Sequence[Hashable], encode(text, add_special_tokens=False))
     if not callable(tokenizer):
-        raise ValueError(
-            f"tokenizer must be a name or a callable from text to tokens, not "
-            f"{type(tokenizer).__name__}"
-        )
+        raise ValueError(f"tokenizer must be a name or a callable, not {type(tokenizer).__name__}")
     return tokenizer
 
 
@@ -55,8 +52,7 @@ def _hugging_face(name: str) -> Any:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise ValueError(
-            f"tokenizer={name!r} is none of {known}; tokenizers of Hugging Face need transformers: "
-            "pip install 'passk-lab[train]'"
+            f"tokenizer={name!r} is none of {known}; others need transformers: 'passk-lab[train]'"
         ) from error
     try:
         return AutoTokenizer.from_pretrained(name)

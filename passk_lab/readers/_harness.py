@@ -51,9 +51,8 @@ def refuse_reruns(runs: Iterable[tuple[str | None, str | None, Path]], path: Pat
         earlier = first.setdefault((model, task), file)
         if earlier != file:
             raise ValueError(
-                f"{path}: task {task!r} of model {model!r} was run more than once "
-                f"({earlier.name}, {file.name}); name one file, or take each as further samples "
-                "with merge_reruns=True"
+                f"{path}: task {task!r} of model {model!r} was run more than once ({earlier.name}, "
+                f"{file.name}); name one file, or take all samples with merge_reruns=True"
             )
 
 
@@ -170,22 +169,17 @@ class Document:
             raise ValueError(f"{where}: pass@{k} can't come from {n} responses")
         fits = np.flatnonzero(np.abs(_shares(n, k) - value) < _TOLERANCE)
         if not len(fits):
-            raise ValueError(
-                f"{where}: {value} is no share of correct ones among {n} responses (k={k})"
-            )
+            raise ValueError(f"{where}: {value} is no share of correct ones among {n} (k={k})")
         if len(fits) > 1:
             raise ValueError(
-                f"{where}: pass@{k} = {value} fits {fits[0]} to {fits[-1]} correct of {n} "
-                "responses; a metric with smaller k tells them apart"
+                f"{where}: {value} fits {fits[0]} to {fits[-1]} correct of {n}; take a smaller k"
             )
         return [float(i < fits[0]) for i in range(n)]
 
     def require_texts(self) -> None:
         """Refuse to regrade where nothing was sampled."""
         if not self.texts:
-            raise ValueError(
-                f"{self.where}: no sampled responses (a likelihood task), nothing to regrade"
-            )
+            raise ValueError(f"{self.where}: a likelihood task has no responses to regrade")
 
     def check_regrade(self, expected: float, compared: str, fix: str) -> None:
         """Refuse grades that don't reproduce what the harness logged."""

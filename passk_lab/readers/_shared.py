@@ -53,9 +53,7 @@ def read_json(file: Path, fix: str) -> Any:
     try:
         return json.loads(file.read_bytes())
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{file}, line {error.lineno}: not valid JSON ({error.msg}); {fix}"
-        ) from error
+        raise ValueError(f"{file}, line {error.lineno}: not valid JSON ({error}); {fix}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not UTF-8 ({error.reason}); {fix}") from error
 

@@ -39,8 +39,7 @@ def _source_files(path: Path) -> list[Path]:
         return [path]
     if not results.exists():
         raise FileNotFoundError(
-            f"{path}: is not graded, for there is no {results.name}; run "
-            f"evalplus.evaluate --samples={path.name}"
+            f"{path}: no {results.name}; run evalplus.evaluate --samples={path.name}"
         )
     return [results]
 
@@ -109,10 +108,7 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
     )
     tasks = content.get("eval") if isinstance(content, dict) else None
     if not isinstance(tasks, dict):
-        raise ValueError(
-            f"{results}: no object 'eval'; this isn't a results file of EvalPlus, which has "
-            "date, hash and eval"
-        )
+        raise ValueError(f"{results}: no object 'eval'; this isn't a results file of EvalPlus")
     for task, samples in tasks.items():
         if not isinstance(samples, list):
             raise ValueError(

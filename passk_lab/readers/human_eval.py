@@ -71,9 +71,8 @@ def read_human_eval(path: PathLike, *, answer: Literal["text"] | None = None) ->
         where = f"{results}, record {number}"
         if "passed" not in record:
             raise ValueError(
-                f"{where}: no field 'passed': these samples are not graded, and there is no "
-                f"{results.name}{_SUFFIX} beside them; run evaluate_functional_correctness "
-                f"{results.name}"
+                f"{where}: no field 'passed', and no {results.name}{_SUFFIX} beside the file: "
+                f"run evaluate_functional_correctness {results.name}"
             )
         if not isinstance(record["completion"], str):
             raise ValueError(f"{where}: 'completion' is {record['completion']!r}, not text")

@@ -145,8 +145,7 @@ def _load_eval(file: Path) -> Any:
         log = read_eval_log(str(file))
     except Exception as error:  # whatever zipfile, zstd, pydantic or inspect_ai raise
         raise ValueError(
-            f"{file}: inspect_ai can't read this log ({type(error).__name__}: {error}); the file "
-            "may have been cut off while it was written"
+            f"{file}: inspect_ai can't read this log ({type(error).__name__}: {error})"
         ) from error
     large = {"events", "messages", "store", "attachments"}
     return log.model_dump(mode="json", exclude={"samples": {"__all__": large}})
@@ -170,8 +169,7 @@ def _refuse_unfinished(logs: list[tuple[Path, dict[str, Any]]]) -> None:
         if log.get("status") != "success":
             raise ValueError(
                 f"{file}: the evaluation did not finish (status {log.get('status')!r}, "
-                f"{len(log.get('samples') or [])} samples logged); finish it with inspect "
-                "eval-retry, or read what is there with incomplete=True"
+                f"{len(log.get('samples') or [])} samples logged); read them with incomplete=True"
             )
 
 
@@ -246,8 +244,7 @@ def _value(
     number = _number(value)
     if number is None:
         raise ValueError(
-            f"{where}: the score by {scorer!r} is {value!r}, which is neither C, P, I, N, true, "
-            "false nor a number; choose another scorer"
+            f"{where}: the score is {value!r}, neither C, P, I, N, true, false nor a number"
         )
     return number, None
 

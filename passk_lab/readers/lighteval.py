@@ -165,8 +165,8 @@ def _require_layout(schema: pa.Schema, file: Path) -> None:
         kind = schema.field(place).type if place >= 0 else None
         if kind is None or not pa.types.is_struct(kind):
             raise ValueError(
-                f"{file}: no lighteval details (expected the nested columns "
-                f"{', '.join(_FIELDS)}; it has {', '.join(schema.names)})"
+                f"{file}: no lighteval details (expected {', '.join(_FIELDS)}; "
+                f"it has {', '.join(schema.names)})"
                 + ("; this older layout is not read" if "predictions" in schema.names else "")
             )
         for name in fields:

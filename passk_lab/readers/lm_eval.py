@@ -296,9 +296,7 @@ class _Sample(harness.Document):
 
     def _refuse_list(self) -> None:
         if isinstance(self.value, list):
-            raise ValueError(
-                f"{self.where}: {self.metric!r} grades each response; use repeats='graded'"
-            )
+            raise ValueError(f"{self.where}: {self.metric!r} is a list; use repeats='graded'")
 
     def _counted(self) -> list[float]:
         self._refuse_list()
@@ -317,15 +315,10 @@ class _Sample(harness.Document):
     def _regraded(self) -> list[dict[str, Any]]:
         self.require_texts()
         if not self.kept:
-            raise ValueError(
-                f"{self.where}: 'filtered_resps' is empty, so nothing says what lm-eval graded; "
-                "read the file again from the program that wrote it"
-            )
+            raise ValueError(f"{self.where}: 'filtered_resps' is empty: what was graded?")
         target = harness.first_match(self.options.target_pattern, str(self.target))
         if target is None:
-            raise ValueError(
-                f"{self.where}: target_pattern finds nothing in the target {short(self.target)}"
-            )
+            raise ValueError(f"{self.where}: target_pattern finds nothing in {short(self.target)}")
         aligned = len(self.kept) == len(self.texts)
         answers: list[str | None] = list(self.kept)
         if self.options.answer_pattern is not None or not aligned:

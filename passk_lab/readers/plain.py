@@ -159,10 +159,8 @@ def _spread(frame: pd.DataFrame, mapping: Mapping[str, str], source: str) -> pd.
         single = ~frame[name].map(_is_list).to_numpy()
         if single.any():
             row = int(single.argmax())
-            raise ValueError(
-                f"{name_cell(frame[name], called[name], row, source)} is no list, "
-                "unlike in other rows"
-            )
+            cell = name_cell(frame[name], called[name], row, source)
+            raise ValueError(f"{cell} is no list, unlike in other rows")
     if "correct" not in lists:
         raise ValueError(
             f"{source}: {called[lists[0]]!r} holds lists but the column for 'correct' doesn't; "
@@ -180,8 +178,7 @@ def _spread(frame: pd.DataFrame, mapping: Mapping[str, str], source: str) -> pd.
     empty = (sizes["correct"] == 0).to_numpy()
     if empty.any():
         raise ValueError(
-            f"{source}: row {int(empty.argmax())}: {called['correct']!r} is an empty list: a "
-            "problem without rollouts; drop the row"
+            f"{source}: row {int(empty.argmax())}: {called['correct']!r} is an empty list; drop it"
         )
     return settle(frame.explode(lists, ignore_index=True))
 
@@ -202,10 +199,8 @@ def _graded(
     if threshold is None:
         if partial.any():
             row = int(partial.argmax())
-            raise ValueError(
-                f"{name_cell(values, str(values.name), row, source)} is neither 0 "
-                "nor 1; say from where on a rollout is correct: threshold=..."
-            )
+            cell = name_cell(values, str(values.name), row, source)
+            raise ValueError(f"{cell} is neither 0 nor 1; say what is correct: threshold=...")
         return frame
     frame = frame.assign(correct=grade(values, threshold, source))
     if partial.any() and "score" not in frame.columns:

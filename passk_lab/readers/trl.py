@@ -114,9 +114,8 @@ def read_trl(
         before = part.drop(columns="step")
         if again and repeated == "refuse":
             raise ValueError(
-                f"{file}: holds the very completions of the file before it. If they were used for "
-                "several steps (steps_per_generation, num_iterations) read them with "
-                "repeated='drop'; if the model really gave them again, with repeated='keep'"
+                f"{file}: holds the very completions of the file before it: repeated='drop' if "
+                "they served several steps, repeated='keep' if the model really gave them again"
             )
         if again and repeated == "drop":
             continue
@@ -137,8 +136,7 @@ def _read_file(file: Path) -> pd.DataFrame:
         for row, cell in enumerate(cells):
             if not isinstance(cell, str | list):
                 raise ValueError(
-                    f"{file}: column {name!r}, row {row}: {cell!r} is neither text nor a list of "
-                    "messages"
+                    f"{file}: column {name!r}, row {row}: {cell!r} is neither text nor messages"
                 )
     frame["prompt"] = [p if isinstance(p, str) else spell_messages(p) for p in prompts]
     frame["completion"] = [completion_text(c) for c in completions]

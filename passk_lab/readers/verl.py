@@ -40,15 +40,9 @@ def _source_files(path: Path) -> list[Path]:
     files = list(path.glob("*.jsonl"))
     for file in files:
         if _step(file) is None:
-            raise ValueError(
-                f"{file}: verl names its dumps <step>.jsonl; take this file out of the folder, or "
-                "read it on its own"
-            )
+            raise ValueError(f"{file}: verl names its dumps <step>.jsonl; take this file out")
     if not files:
-        raise ValueError(
-            f"{path}: no <step>.jsonl in this folder; give the folder that "
-            "trainer.rollout_data_dir or trainer.validation_data_dir named"
-        )
+        raise ValueError(f"{path}: no <step>.jsonl in this folder")
     return sorted(files, key=lambda file: _step(file) or 0)
 
 
@@ -144,8 +138,7 @@ def _problems(frame: pd.DataFrame, keys: list[str], source: str) -> pd.Series:
                 prompt = frame["input"][(problems == truths.idxmax()).to_numpy()].iloc[0]
                 raise ValueError(
                     f"{source}: one input with {truths.max()} ground truths ({prompt[:80]!r}): "
-                    "these are different problems; name what tells them apart, for example "
-                    "problem_id=['input', 'gts']"
+                    "name what tells them apart, for example problem_id=['input', 'gts']"
                 )
         return problems
     if len(keys) == 1:

@@ -350,7 +350,7 @@ def test_majority_above_the_exact_limit_is_sampled():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: maj_at_k([1, 2], [True], 1), "one length"),
+        (lambda: maj_at_k([1, 2], [True], 1), "alike"),
         (lambda: maj_at_k([[1, 2]], [[True, False]], 1), "1-d"),
         (lambda: maj_at_k([1, -2], [True, False], 1), r"mode_counts\[1\]=-2"),
         (lambda: maj_at_k([1, 2], [True, False], 4), "exceeds n_samples"),
