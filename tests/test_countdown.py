@@ -133,6 +133,7 @@ def test_laws_of_arithmetic_keep_the_form(trees):
         assert len({countdown._canonical(tree) for tree in meant}) == 1
 
 
+@pytest.mark.slow
 @given(TREES)
 def test_the_form_keeps_value_and_numbers(tree):
     form = countdown._canonical(tree)
@@ -219,6 +220,7 @@ def task():
     return CountdownTask(games, encoder, context_length=1024)
 
 
+@pytest.mark.slow
 def test_task_holds_its_promises(task):
     check_task(task, n=4)
     assert len(task.ends) == 2

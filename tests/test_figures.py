@@ -88,6 +88,7 @@ def test_a_changed_number_is_found(tmp_path):
     assert "estimate differs in 1 of" in found
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_tables_say(tmp_path):
     from gallery import shown, write_gallery
 

@@ -98,6 +98,7 @@ class TestReport:
         assert report(tmp_path / "r.parquet", "--run", "my-model", *out) == 0
         assert "my-model" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_without_a_baseline_says_how(self, data, tmp_path, capsys):
         assert report(data, "--out", tmp_path / "out") == 0
         assert "--baseline RUN" in capsys.readouterr().out

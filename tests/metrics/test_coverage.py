@@ -61,6 +61,7 @@ def test_pass_at_k_of_many_samples_is_the_beta_mean_of_cover_at_tau():
     np.testing.assert_allclose(means, pass_at_k(n, c, k), atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(counts)
 def test_auc_is_the_area_over_the_logarithm(numbers):

@@ -136,6 +136,7 @@ def test_huge_and_tiny_rows(scale):
     assert pairwise_cosine_distance(rows * scale) == pytest.approx(pairwise_cosine_distance(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.8])
 def test_modes_are_scipys_clusters(threshold):
     pytest.importorskip("sklearn")

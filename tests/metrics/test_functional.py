@@ -560,6 +560,7 @@ def test_summary_of_all_modes():
     assert base.loc["n_counted", "estimate"] == (5 + 6 + 4 + 6) / 4
 
 
+@pytest.mark.slow
 def test_summary_agrees_with_the_curve():
     summary = functional_summary(TABLE, k=3, random_state=0)
     curve = distinct_at_k_curve(TABLE, k=3, random_state=0)
@@ -567,6 +568,7 @@ def test_summary_agrees_with_the_curve():
     np.testing.assert_allclose(mine["estimate"], curve["estimate"], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_summary_has_intervals_over_problems():
     summary = functional_summary(TABLE, k=3, confidence=0.8, n_resamples=20_000, random_state=1)
     values = distinct_at_k([[2, 1, 1], [6], [], [1]], 3, n_samples=6)

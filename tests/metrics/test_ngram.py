@@ -143,6 +143,7 @@ def test_13a_is_sacrebleus(text):
     assert tokenize("13a")(text) == module.Tokenizer13a()(text.rstrip()).split()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(st.text("abc ", max_size=12), min_size=2, max_size=6))
 def test_clipping_by_the_top_two_is_clipping_by_the_others(texts):
@@ -244,6 +245,7 @@ def test_rouge_l(texts, monkeypatch):
     assert rouge_l_homogenisation(texts, "whitespace") == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_rouge_l_of_more_words_than_characters():
     pytest.importorskip("rapidfuzz")
     numbers = list(map(str, range(60_000)))

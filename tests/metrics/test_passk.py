@@ -46,6 +46,7 @@ def triples(n, size, seed):
         yield min(c, n), min(max(k, 1), n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 33, 100, 1_000, 10_000])
 def test_pass_at_k_is_exact(n):
     for c, k in triples(n, 60, seed=n):

@@ -181,6 +181,7 @@ def test_file_without_rows(tmp_path):
     assert len(read_trl(tmp_path)) == 8
 
 
+@pytest.mark.slow
 def test_conversion(tmp_path):
     target = tmp_path / "out.parquet"
     convert("trl", FIXTURES / "conversations", target, reward="has_a", answer="letters")

@@ -150,6 +150,7 @@ def test_any_table(tmp_path_factory, data, far, by, modes):
         check(folder / "r.csv", valid, by, modes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -182,6 +183,7 @@ def test_columns_of_other_types(changed, tmp_path):
         check(source, validate_rollouts(frame), [*by, "run"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -211,6 +213,7 @@ def test_refuses_what_a_table_refuses(changed, tmp_path):
         assert str(error.value) == str(expected.value).replace("rollouts", str(name), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", [1, 2**50])
 def test_first_repeated_row_is_named(far, tmp_path):
     frame = pd.DataFrame({"problem_id": [f"p{i % 3}" for i in range(3000)], "correct": True})
@@ -245,6 +248,7 @@ def test_files_together(tmp_path):
         count_parts([Part(tmp_path / "a.parquet"), Part(tmp_path / "b.parquet")])
 
 
+@pytest.mark.slow
 def test_names_of_files_are_no_patterns(tmp_path):
     for name in ("a[1]*.parquet", "it's?.parquet", "run=x.parquet"):
         write(table(), tmp_path / name)
@@ -264,6 +268,7 @@ def test_goes_to_disk(tmp_path, monkeypatch):
     assert counts(tmp_path / "r.parquet")["mode_counts"].map(len).sum() == n
 
 
+@pytest.mark.slow
 def test_counts_streams_many_batches(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(

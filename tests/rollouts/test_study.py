@@ -97,6 +97,7 @@ def test_other_files_are_read_once_and_left_nowhere(tmp_path, monkeypatch):
     assert not list((tmp_path / "temporary").iterdir())
 
 
+@pytest.mark.slow
 def test_runs_keep_the_order_of_their_files(tmp_path):
     paths = [tmp_path / f"{name}.parquet" for name in "zab"]
     for path in paths:

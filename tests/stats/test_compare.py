@@ -70,6 +70,7 @@ def test_crossing_point_of_known_curves():
     assert row["k_max"] == 64
 
 
+@pytest.mark.slow
 def test_no_crossing():
     p = np.linspace(0.1, 0.5, 60)
     found = compare_runs(rollouts({"base": p, "rl": p + 0.3}), "base", random_state=0)

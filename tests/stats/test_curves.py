@@ -143,6 +143,7 @@ def test_by_other_columns():
     assert out[["run", "step", "k"]].to_numpy().tolist() == [["base", 0, 2], ["base", 1, 2]]
 
 
+@pytest.mark.slow
 def test_distinct_counts_correct_answers_by_default():
     table = simulate(runs=("base",))
     some = distinct_at_k_curve(table, 16, random_state=0)["estimate"].item()

@@ -117,6 +117,7 @@ def test_derivatives_by_finite_differences(model, sizes):
         np.testing.assert_allclose(slope, hessian[:, i, free], atol=1e-6 * np.abs(hessian).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [5, 128, 129, 5000, 100_000])
 def test_sums_over_samples_are_exact_by_interpolation(top):
     levels = np.unique(np.array([0, 1, top // 3, top - 1, top]))
@@ -355,6 +356,7 @@ def test_posterior_against_bayes_in_mpmath(masses):
             assert population.posterior_pass_at_k(n, c, k) == pytest.approx(float(exact), rel=1e-11)
 
 
+@pytest.mark.slow
 @given(st.floats(-4, 3), st.floats(-4, 3), st.floats(0, 0.9), st.integers(1, 1000))
 def test_pass_at_k_rises_with_k_and_starts_at_the_mean(log_a, log_b, p_zero, k):
     population = BetaBinomial.from_shape(np.exp(log_a), np.exp(log_b), p_zero)

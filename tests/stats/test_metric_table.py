@@ -78,6 +78,7 @@ def test_estimates_and_differences_are_those_of_curves_and_comparisons(rollouts)
             np.testing.assert_allclose(mine.to_numpy(), other.to_numpy(), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_support_is_that_of_its_function_in_every_replicate(rollouts):
     names = ["support_kept", "support_gained", "support_score"]
     table = metric_table(rollouts, names, "base", random_state=3)
@@ -93,6 +94,7 @@ def test_support_is_that_of_its_function_in_every_replicate(rollouts):
         assert (row["low"], row["high"]) == pytest.approx((low[0], high[0]), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_scaled_tax_is_a_ratio_of_means(rollouts):
     table = metric_table(rollouts, ["scaled_sharpening_tax"], "base", k=[1, 4], random_state=0)
     correct = counts_of(rollouts)
@@ -108,6 +110,7 @@ def test_scaled_tax_is_a_ratio_of_means(rollouts):
     assert rows.loc[("tuned", 4), "low"] < means["tuned"] < rows.loc[("tuned", 4), "high"]
 
 
+@pytest.mark.slow
 def test_a_metric_of_ones_own(rollouts):
     @metric("counts")
     def laplace(n_samples, n_correct):

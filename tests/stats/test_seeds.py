@@ -68,6 +68,7 @@ def test_one_seed_varies_problems_alone():
     assert 6 < low[0] < 9.5 < high[0] < 13
 
 
+@pytest.mark.slow
 def test_seed_variance_is_unbiased():
     """Without differences between problems the replicates' variance is s^2 / S."""
     values = np.array([0.0, 1.0, 5.0])[:, None, None] * np.ones((3, 4, 1))
@@ -75,6 +76,7 @@ def test_seed_variance_is_unbiased():
     assert drawn.var() == pytest.approx(np.var([0, 1, 5], ddof=1) / 3, rel=0.02)
 
 
+@pytest.mark.slow
 def test_differences_are_paired_by_problem():
     rng = np.random.default_rng(0)
     problem = 10 * rng.random((1, 100, 1))

@@ -217,6 +217,7 @@ def test_sources_add_up_to_the_tilt():
         assert (part["preference_copying"] + part["preference_cross"]).sum() == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_tilt_is_the_mean_over_demonstrations():
     scores, rollouts = world()
     sources = tilt_sources(scores, rollouts).set_index(["problem_id", "answer"])
@@ -265,6 +266,7 @@ def test_a_control_takes_out_what_any_context_does():
         tilt_sources(scores, rollouts, control.assign(logprob_given_demo=-np.inf))
 
 
+@pytest.mark.slow
 def test_vetoed_answers_are_kept_with_their_tilt():
     scores, rollouts = world(n_problems=2)
     first = rollouts["answer"][0]
@@ -303,6 +305,7 @@ def test_missing_and_unshown_answers_are_reported():
     assert tilt_sources(holed.dropna(), rollouts).equals(sources)
 
 
+@pytest.mark.slow
 def test_showing_a_rollout_itself_is_left_out():
     scores, rollouts = world(n_problems=1)
     itself = scores["sample_id"] == scores["demo_id"]
@@ -317,6 +320,7 @@ def test_showing_a_rollout_itself_is_left_out():
     assert not np.allclose(kept["tilt"], expected["tilt"])
 
 
+@pytest.mark.slow
 def test_source_table_adds_up_and_predicts_the_slope():
     scores, rollouts = world(n_problems=8)
     sources = tilt_sources(scores, rollouts)
@@ -352,6 +356,7 @@ def test_problems_with_one_answer_are_counted():
     refuses("column 'tilt' is missing", source_table, sources.drop(columns="tilt"))
 
 
+@pytest.mark.slow
 def test_problem_decompositions():
     scores, rollouts = world(n_problems=5)
     problems = problem_decompositions(scores, rollouts)
@@ -391,6 +396,7 @@ def test_bad_scores_are_refused(change, message):
     refuses(message, checked_scores, scores.assign(**change), rollouts)
 
 
+@pytest.mark.slow
 def test_scores_without_their_rollouts_are_refused():
     scores, rollouts = world(n_problems=1)
     one = scores.iloc[:1]

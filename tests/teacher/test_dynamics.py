@@ -252,6 +252,7 @@ def test_drift_of_the_log_odds():
         assert np.var(log_p[:, i] - log_p[:, j]) == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.slow
 def test_balanced_in_the_mean_still_drifts():
     world = BoostWorld(np.full((500, 4), 0.25), 1.0)
     path = self_distillation_trajectory(world, 400, demos="uniform", n_demos=4, random_state=1)
@@ -340,6 +341,7 @@ def test_fixed_points_of_a_skewed_frozen_world_are_where_iterations_end():
     assert errors[30] / errors[29] == pytest.approx(only.multiplier, rel=0.01)
 
 
+@pytest.mark.slow
 def test_two_answers_of_any_styles_rest_at_equality():
     world = StyleWorld([0.8, 0.2], [[0.9, 0.1], [0.3, 0.7]], 0.9)
     inner = [p for p in fixed_points(world) if p.prob.min() > 0]

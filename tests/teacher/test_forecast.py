@@ -110,6 +110,7 @@ def test_exact_rows_give_the_optimum(weight):
         assert found.loc[name, "effective_answers"] == pytest.approx(effective)
 
 
+@pytest.mark.slow
 def test_samples_come_near(rows):
     rollouts, scores, exact = world()
     found = forecast_problems(rows, [1.0], [1]).set_index("problem_id")

@@ -66,6 +66,7 @@ def test_frozen_teacher_with_the_students_demonstrations_is_a_fixed_point():
     assert log_p == pytest.approx(again - np.log(np.exp(again).sum()), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_an_uninformative_demonstration_moves_nothing_and_a_copying_one_takes_all():
     base = np.log([0.5, 0.3, 0.2])
     idle = AnswerTree(["a", "bx", "by"], base, np.zeros((3, 3)), np.arange(3))
