@@ -6,12 +6,13 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_choice", "csv_safe", "look_up", "shorten", "visible"]
+__all__ = ["check_choice", "csv_safe", "import_extra", "look_up", "shorten", "visible"]
 
 T = TypeVar("T")
 
@@ -44,6 +45,14 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
             f"{kind} {name!r} is unknown; the known ones: {', '.join(known) or 'none'}{hint}"
         )
     return known[name]
+
+
+def import_extra(module: str, needs: str) -> Any:
+    """Import a module of an extra; ValueError says what needs it and how to install it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ValueError(needs) from error
 
 
 def check_choice(value: object, known: Iterable[object], option: str) -> None:

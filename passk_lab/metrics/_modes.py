@@ -21,16 +21,6 @@ Ints = npt.NDArray[np.int64]
 class ModeCounts:
     """Mode counts of several problems, which all functions take in place of arrays.
 
-    Attributes
-    ----------
-    counts : array of int, shape (n_all_modes,)
-        The counts of all problems' modes behind one another, those that occurred only.
-    owner : array of int, shape (n_all_modes,)
-        The problem of each, ascending.
-    n_problems : int
-    one : bool
-        One problem was passed, not a sequence of one.
-
     Examples
     --------
     >>> modes = ModeCounts.of([[3, 1], [2, 0, 2], []])
@@ -38,10 +28,10 @@ class ModeCounts:
     ([4, 4, 0], [2, 2, 0])
     """
 
-    counts: Ints
-    owner: Ints
+    counts: Ints  # of all problems' modes behind one another, those that occurred only
+    owner: Ints  # the problem of each, ascending
     n_problems: int
-    one: bool = False
+    one: bool = False  # one problem was passed, not a sequence of one
 
     @classmethod
     def of(cls, mode_counts: Any) -> ModeCounts:
@@ -76,8 +66,7 @@ class ModeCounts:
 
     def add(self, values: npt.NDArray[Any]) -> Floats:
         """Sum over the modes of each problem."""
-        sums = np.bincount(self.owner, weights=values, minlength=self.n_problems)
-        return sums.astype(np.float64, copy=False)
+        return _add(values, self.owner, self.n_problems)
 
     def take(self, keep: npt.NDArray[np.bool_]) -> ModeCounts:
         """Keep some of the problems."""
@@ -99,15 +88,20 @@ class ModeCounts:
         n = self.one_each(n_samples, "n_samples")
         if (n < self.total).any():
             at = int(np.argmax(n < self.total))
+            total = self.total[at]
             raise ValueError(
-                f"n_samples={n[at]} of problem {at} is below the sum of its mode counts, "
-                f"{self.total[at]}; it must count all samples"
+                f"n_samples={n[at]} of problem {at} is below the sum of counts {total}"
             )
         return n
 
     def shaped(self, values: Floats, k: npt.ArrayLike | None = None) -> Any:
         """Drop the axes of a single k and of a single problem."""
         return without_axes(values, self.one, k)
+
+
+def _add(values: npt.NDArray[Any], owner: Ints, n_problems: int) -> Floats:
+    sums = np.bincount(owner, weights=values, minlength=n_problems)
+    return sums.astype(np.float64, copy=False)  # whole numbers where there is nothing to add
 
 
 def without_axes(values: Floats, one: bool, k: npt.ArrayLike | None = None) -> Any:
@@ -186,23 +180,18 @@ def inverse(values: Floats) -> Floats:
 def hill_of_shares(p: Floats, q: float, owner: Ints | None = None, n_problems: int = 1) -> Floats:
     """Hill number of order q of the positive shares p of each problem, shape (n_problems,)."""
     owner = np.zeros(len(p), dtype=np.int64) if owner is None else owner
-
-    def add(values: Floats) -> Floats:
-        sums = np.bincount(owner, weights=values, minlength=n_problems)
-        return sums.astype(np.float64, copy=False)
-
     if q == 0:
-        return add(np.ones_like(p))
+        return _add(np.ones_like(p), owner, n_problems)
     if q == 1:
-        return np.exp(add(p * -np.log(p)))
+        return np.exp(_add(p * -np.log(p), owner, n_problems))
     if abs(q - 1) <= 0.5:
         # sum p^q - 1, which the exponent 1/(1-q) would blow up if it were rounded at 1.
-        excess = add(p * np.expm1((q - 1) * np.log(p)))
+        excess = _add(p * np.expm1((q - 1) * np.log(p)), owner, n_problems)
         return np.exp(np.log1p(excess) / (1 - q))
     peak = np.zeros(n_problems)
     np.maximum.at(peak, owner, p)
     if np.isinf(q):
         return 1 / peak
     # Relative to the peak, so that high powers don't vanish.
-    power = add((p / peak[owner]) ** q)
+    power = _add((p / peak[owner]) ** q, owner, n_problems)
     return np.exp(np.log(power) / (1 - q) + np.log(peak) * (q / (1 - q)))

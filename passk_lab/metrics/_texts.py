@@ -26,12 +26,6 @@ class Texts:
 
     Tokens and n-grams are found once for several functions.
 
-    Attributes
-    ----------
-    tokens : array of int, shape (n_tokens,)
-        The tokens of all texts behind one another.
-    lengths : array of int, shape (n_texts,)
-
     Examples
     --------
     >>> texts = Texts.of(["a b a", "b"])
@@ -39,8 +33,8 @@ class Texts:
     ([0, 1, 0, 1], [3, 1])
     """
 
-    tokens: Ints
-    lengths: Ints
+    tokens: Ints  # of all texts behind one another
+    lengths: Ints  # (n_texts,)
     _grams: list[tuple[Ints, Ints]] = field(default_factory=list, init=False, repr=False)
 
     @classmethod

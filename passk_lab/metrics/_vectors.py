@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from passk_lab._text import import_extra
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,10 +33,6 @@ def unit_rows(embeddings: npt.ArrayLike) -> Floats:
 
 
 def sklearn_module(module: str) -> Any:
-    """Import a part of scikit-learn, or say how to install it."""
-    try:
-        return import_module(f"sklearn.{module}")
-    except ImportError as error:
-        raise ValueError(
-            "this needs scikit-learn: pip install scikit-learn, or 'passk-lab[embed]'"
-        ) from error
+    """Import a part of scikit-learn."""
+    needs = "this needs scikit-learn: pip install scikit-learn, or 'passk-lab[embed]'"
+    return import_extra(f"sklearn.{module}", needs)

@@ -41,7 +41,8 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
     """Cover@tau: 1 where at least a share tau of the samples is correct, else 0.
 
     Dragoi et al. (2025), arXiv:2510.08325. c / n stands for the accuracy, so near tau noise
-    decides: take n well above 1 / tau.
+    decides: take n well above 1 / tau. The mean over problems is the share of them solved at that
+    reliability.
 
     Parameters
     ----------
@@ -49,11 +50,6 @@ def cover_at_tau(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, tau: npt.Ar
         Samples n and correct samples c of each problem; 0 <= c <= n and n >= 1.
     tau : array_like of float
         0 < tau <= 1. All arguments broadcast against each other.
-
-    Returns
-    -------
-    float or array of float
-        0 or 1; the mean over problems is the share of problems solved at that reliability.
 
     Examples
     --------
@@ -151,8 +147,7 @@ def support_change(
     Parameters
     ----------
     base_solved, run_solved : array_like of bool or float, shape (n_problems,)
-        Whether base and run solved each problem among an equal number of samples, or the chance
-        that they do: pass@k.
+        Whether base and run solved each problem among an equal number of samples, or pass@k.
     weights : array_like of float, shape (..., n_problems), optional
         How much each problem counts, for example in resampling. Default: all alike.
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from passk_lab._text import import_extra
 from passk_lab.metrics._texts import check_texts
 from passk_lab.metrics._vectors import sklearn_module, unit_rows
 from passk_lab.metrics.tokenizers import tokenize
@@ -77,18 +78,7 @@ def find_embedder(embedder: str | Embedder = "default") -> Embedder:
 
 
 def embed(texts: Sequence[str], embedder: str | Embedder = "default") -> npt.NDArray[np.floating]:
-    """Embed texts, and check what comes back.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    embedder : str or callable
-        See the module.
-
-    Returns
-    -------
-    array, shape (n, d)
-        As the embedder gave it: rows are not scaled.
+    """Embed texts, and check what comes back: array, shape (n, d), whose rows are not scaled.
 
     Raises
     ------
@@ -133,13 +123,11 @@ class SentenceEmbedder:
     def __init__(
         self, model: str | os.PathLike[str], device: str | None = None, batch_size: int = 32
     ) -> None:
-        try:
-            library = import_module("sentence_transformers")
-        except ImportError as error:
-            raise ValueError(
-                f"embedder={str(model)!r} needs sentence-transformers: pip install "
-                "'passk-lab[embed]'; or take 'tfidf', which compares words"
-            ) from error
+        library = import_extra(
+            "sentence_transformers",
+            f"embedder={str(model)!r} needs sentence-transformers: pip install "
+            "'passk-lab[embed]'; or take 'tfidf', which compares words",
+        )
         try:
             self.model = library.SentenceTransformer(str(model), device=device)
         except Exception as error:  # whatever the library and the file formats raise
@@ -229,8 +217,7 @@ class CachedEmbedder:
     """An embedder that keeps what it embedded in a file (SQLite).
 
     A vector is found by the embedder's identity and the SHA-256 of the text. Several processes may
-    use one file at a time. A ValueError says where the embedder has no identity or the file is no
-    cache.
+    use one file at a time.
 
     Parameters
     ----------
@@ -249,11 +236,8 @@ class CachedEmbedder:
     >>> lengths.identity = "lengths-1"
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     cached = CachedEmbedder(lengths, f"{folder}/embeddings.sqlite")
-    ...     _ = cached(["to be", "or not", "to be"])
-    ...     cached(["to be", "that"]).tolist()
-    embedding 2
+    ...     _ = cached(["to be", "to be"]), cached(["to be"])
     embedding 1
-    [[5.0, 1.0], [4.0, 1.0]]
     """
 
     def __init__(self, embedder: str | Embedder, path: str | os.PathLike[str]) -> None:

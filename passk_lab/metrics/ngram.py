@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from passk_lab._text import check_choice
+from passk_lab._text import check_choice, import_extra
 from passk_lab.metrics._texts import (
     Floats,
     Ints,
@@ -203,13 +203,9 @@ def rouge_l_homogenisation(texts: Sequence[str] | Texts, tokenizer: Tokenizer = 
     >>> rouge_l_homogenisation(["a b c d", "a c d", "x"])  # doctest: +SKIP
     0.2857142857142857
     """
-    try:
-        cdist = import_module("rapidfuzz.process").cdist
-        common_length = import_module("rapidfuzz.distance").LCSseq.similarity
-    except ImportError as error:
-        raise ValueError(
-            "ROUGE-L needs rapidfuzz: pip install 'passk-lab[text]', or leave the metric out"
-        ) from error
+    needs = "ROUGE-L needs rapidfuzz: pip install 'passk-lab[text]', or leave the metric out"
+    cdist = import_extra("rapidfuzz.process", needs).cdist
+    common_length = import_extra("rapidfuzz.distance", needs).LCSseq.similarity
     found = Texts.of(texts, tokenizer)
     found.need_two("homogenisation")
     rows: list[Any] = _as_characters(found)
@@ -345,10 +341,6 @@ def _zstd(data: bytes) -> bytes:
         return cast(bytes, import_module("compression.zstd").compress(data, level=19))
     except ImportError:
         pass
-    try:
-        zstandard = import_module("zstandard")
-    except ImportError as error:
-        raise ValueError(
-            "algorithm='zstd' needs zstandard: pip install 'passk-lab[text]', or take 'gzip'"
-        ) from error
+    needs = "algorithm='zstd' needs zstandard: pip install 'passk-lab[text]', or take 'gzip'"
+    zstandard = import_extra("zstandard", needs)
     return cast(bytes, zstandard.ZstdCompressor(level=19).compress(data))

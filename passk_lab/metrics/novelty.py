@@ -17,19 +17,13 @@ def distinct_k(classes: Sequence[Any] | npt.NDArray[Any], k: npt.ArrayLike) -> A
     """NoveltyBench's distinct_k: the number of distinct classes among the first k samples.
 
     Zhang et al. (2025), arXiv:2504.05228. Its mean over all orders is `distinct_at_k`, which has
-    less noise where samples were drawn independently.
+    less noise where samples were drawn independently. Shapes and k as there.
 
     Parameters
     ----------
     classes : sequence of labels, or a sequence of such sequences (problems)
         The class (mode) of each sample, in the order of sampling. Any hashable labels but tuples.
     k : int or sequence of int
-        1 <= k <= n.
-
-    Returns
-    -------
-    float or array
-        Shape (), (n_k,), (n_problems,) or (n_problems, n_k), as problems and k are one or many.
 
     Examples
     --------

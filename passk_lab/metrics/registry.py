@@ -49,45 +49,22 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and what is to be known to compute, show and compare it.
-
-    Attributes
-    ----------
-    name, function, needs
-        See the module.
-    at_k : bool
-        It depends on the number of samples k drawn.
-    columns : tuple of str
-        Columns of the rollouts table beside ``problem_id`` and ``correct``.
-    says : str
-        What it is, in one line.
-    fixed : dict
-        Arguments that this name sets.
-    better : {"higher", "lower", "neither"}
-        Which way is more able, or more diverse.
-    option : str or None
-        The argument that ``name:value`` sets, such as ``tau`` in ``g_pass_at_k:0.5``.
-    harmonic : bool
-        Problems are averaged by the harmonic mean: it is the inverse of a chance, which may be 0.
-    of_means : callable or None
-        Makes the metric of the means over problems of its parts (the last axis of both, and of
-        what ``function`` gives), for a metric that is no mean itself.
-    extra : str or None
-        The extra of the package that it needs; such metrics have to be asked for.
-    """
+    """A metric and what is to be known to compute, show and compare it."""
 
     name: str
     function: Callable[..., Any]
     needs: Need
-    at_k: bool
-    columns: tuple[str, ...]
-    says: str
-    fixed: dict[str, Any]
-    better: Literal["higher", "lower", "neither"] = "higher"
-    option: str | None = None
-    harmonic: bool = False
+    at_k: bool  # depends on the number of samples k drawn
+    columns: tuple[str, ...]  # of the rollouts table, beside problem_id and correct
+    says: str  # what it is, in one line
+    fixed: dict[str, Any]  # arguments that this name sets
+    better: Literal["higher", "lower", "neither"] = "higher"  # more able, or more diverse
+    option: str | None = None  # the argument that "name:value" sets
+    harmonic: bool = False  # mean over problems: it is the inverse of a chance, which may be 0
+    # Makes the metric of the means over problems of its parts (the last axis of both, and of what
+    # the function gives), for a metric that is no mean itself.
     of_means: Callable[[Any], Any] | None = None
-    extra: str | None = None
+    extra: str | None = None  # of the package, that it needs; it has to be asked for then
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the function with what the name fixes."""
@@ -174,11 +151,6 @@ def metric(
 
 def find_metric(name: str) -> tuple[Metric, dict[str, Any]]:
     """Look a metric up by its name, also with its setting (``name:value``), which it gives, too.
-
-    Raises
-    ------
-    ValueError
-        The metric is unknown (all are listed), or takes no such option.
 
     Examples
     --------

@@ -13,13 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from passk_lab._text import check_choice
-from passk_lab.readers._shared import (
-    frame_of,
-    other_samples,
-    read_json,
-    reads_files,
-    require_fields,
-)
+from passk_lab.readers import _shared as shared
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
@@ -44,7 +38,7 @@ def _source_files(path: Path) -> list[Path]:
     return [results]
 
 
-@reads_files(_source_files)
+@shared.reads_files(_source_files)
 def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = None) -> pd.DataFrame:
     """Read graded samples of EvalPlus.
 
@@ -81,7 +75,7 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
     check_choice(tests, (None, "plus", "base"), "tests")
     path = Path(path)
     (results,) = _source_files(path)
-    frame = frame_of(list(_samples(results)))
+    frame = shared.frame_of(list(_samples(results)))
     if frame.empty:
         raise ValueError(f"{results}: the file holds no samples")
     has_plus = frame["plus_status"].notna()
@@ -103,7 +97,7 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
 
 
 def _samples(results: Path) -> Iterator[dict[str, Any]]:
-    content = read_json(
+    content = shared.read_json(
         results, "the file may have been cut off while it was written: evaluate again"
     )
     tasks = content.get("eval") if isinstance(content, dict) else None
@@ -117,7 +111,9 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
             )
         for number, sample in enumerate(samples):
             fields = sample if isinstance(sample, dict) else {}
-            require_fields(fields, _FIELDS, f"{results}: {task}, sample {number}", "of EvalPlus")
+            shared.require_fields(
+                fields, _FIELDS, f"{results}: {task}, sample {number}", "a sample of EvalPlus"
+            )
             yield {
                 "problem_id": task,
                 "sample_id": number,
@@ -129,7 +125,7 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
 
 def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
     """Add the samples file's further fields; EvalPlus keeps each task's samples in file order."""
-    samples = frame_of(list(iter_jsonl(path)))
+    samples = shared.frame_of(list(iter_jsonl(path)))
     matches = "task_id" in samples.columns and len(samples) == len(frame)
     if matches:
         samples = samples.rename(columns={n: f"{n}_sample" for n in frame.columns if n in samples})
@@ -141,5 +137,5 @@ def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
         given = frame.pop("solution")
         matches = bool((given.isna() | (given == frame["text"])).all())
     if not matches:
-        raise other_samples(results, path)
+        raise shared.other_samples(results, path)
     return frame

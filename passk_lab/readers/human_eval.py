@@ -40,8 +40,8 @@ def read_human_eval(path: PathLike, *, answer: Literal["text"] | None = None) ->
         The results file, or the samples file that it lies beside (``X`` and
         ``X_results.jsonl``); then the two are checked against each other.
     answer : {"text"}, optional
-        Programs have no canonical form, so ``answer`` is left out. "text" takes the completion
-        without surrounding white space: only literally equal programs are then the same mode.
+        Take the completion without surrounding white space for the answer: only literally equal
+        programs are then the same mode. Default: no answer.
 
     Returns
     -------

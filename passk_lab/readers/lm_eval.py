@@ -36,14 +36,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 
 from passk_lab.readers import _harness as harness
-from passk_lab.readers._shared import (
-    choose,
-    find_files,
-    read_json,
-    read_records,
-    reads_files,
-    short,
-)
+from passk_lab.readers import _shared as shared
 from passk_lab.rollouts.table import PathLike, escape_surrogates
 
 __all__ = ["read_lm_eval"]
@@ -72,14 +65,14 @@ class _Options(NamedTuple):
 
 
 def _source_files(path: PathLike) -> list[Path]:
-    return find_files(
+    return shared.find_files(
         path,
         lambda file: _NAME.fullmatch(file.name),
         "no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and --output_path",
     )
 
 
-@reads_files(_source_files)
+@shared.reads_files(_source_files)
 def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     path: PathLike,
     *,
@@ -156,7 +149,7 @@ def _describe(file: Path, asked: Path) -> _File:
     seed = None
     # With --output_path x.json the results are in x_<date>.json.
     for results in file.parent.glob(f"*_{name['date']}.json"):
-        content = read_json(results, "mend or remove it")
+        content = shared.read_json(results, "mend or remove it")
         if isinstance(content, dict):
             run = content.get("model_name") or run
             config = content.get("config")
@@ -167,9 +160,9 @@ def _describe(file: Path, asked: Path) -> _File:
 def _read_file(
     file: _File, metric: str | None, filter: str | None, options: _Options
 ) -> Iterator[dict[str, Any]]:
-    rows = read_records(file.path, _FIELDS, "a samples file of lm-eval", without="doc")
+    rows = shared.read_records(file.path, _FIELDS, "a samples file of lm-eval", without="doc")
     filters = list(dict.fromkeys(str(row.get("filter", "none")) for row in rows))
-    chosen_filter = choose(filter, filters, "filter", file.path)
+    chosen_filter = shared.choose(filter, filters, "filter", file.path)
     rows = [row for row in rows if str(row.get("filter", "none")) == chosen_filter]
     metrics = list(dict.fromkeys(name for row in rows for name in _metrics(row)))
     ungraded = metrics == ["bypass"]
@@ -180,7 +173,7 @@ def _read_file(
         )
     if not metrics:
         raise ValueError(f"{file.path}: the samples have no metric")
-    chosen_metric = None if ungraded else choose(metric, metrics, "metric", file.path)
+    chosen_metric = None if ungraded else shared.choose(metric, metrics, "metric", file.path)
     seen = set()
     for row in rows:
         where = f"{file.path}, doc_id {row['doc_id']} (filter {chosen_filter!r})"
@@ -283,7 +276,7 @@ class _Sample(harness.Document):
         n = len(values)
         if n not in (len(self.texts), len(self.kept)) or not self.texts:
             raise ValueError(
-                f"{self.where}: metric {self.metric!r} is {short(values)}, which is not one number "
+                f"{self.where}: metric {self.metric!r} is {shared.short(values)}, not one number "
                 f"for each of the {len(self.texts)} responses; choose another metric"
             )
         if self.options.repeats == "filtered":
@@ -318,7 +311,9 @@ class _Sample(harness.Document):
             raise ValueError(f"{self.where}: 'filtered_resps' is empty: what was graded?")
         target = harness.first_match(self.options.target_pattern, str(self.target))
         if target is None:
-            raise ValueError(f"{self.where}: target_pattern finds nothing in {short(self.target)}")
+            raise ValueError(
+                f"{self.where}: target_pattern finds nothing in {shared.short(self.target)}"
+            )
         aligned = len(self.kept) == len(self.texts)
         answers: list[str | None] = list(self.kept)
         if self.options.answer_pattern is not None or not aligned:
@@ -327,8 +322,8 @@ class _Sample(harness.Document):
         known = {*answers, _NOTHING_FOUND} if None in answers else set(answers)
         if not aligned and not known.issuperset(self.kept):
             raise ValueError(
-                f"{self.where}: lm-eval's filter left {short(self.kept)}, and answer_pattern finds "
-                f"{short(answers)}; give the pattern of the task's regex filter"
+                f"{self.where}: lm-eval's filter left {shared.short(self.kept)}, answer_pattern "
+                f"finds {shared.short(answers)}; give the pattern of the task's regex filter"
             )
         grades = [float(answer == target) for answer in answers]
         if self.metric is not None:
@@ -339,8 +334,8 @@ class _Sample(harness.Document):
                 expected = sum(answer == target for answer in self.kept) / len(self.kept)
             self.check_regrade(
                 expected,
-                f"the target {short(target)}",
+                f"the target {shared.short(target)}",
                 "set answer_pattern and target_pattern to what it compares "
-                f"(found {short(self.kept)})",
+                f"(found {shared.short(self.kept)})",
             )
         return list(map(self._rollout, grades, answers, self.texts))

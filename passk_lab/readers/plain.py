@@ -41,10 +41,9 @@ def read_plain(
     path : path
         ``.jsonl`` (``.ndjson``), ``.csv``, ``.tsv``, each also with ``.gz``; or ``.parquet``.
     columns : mapping of str to str, optional
-        Name in the rollouts table -> name in the file, for example
-        ``{"problem_id": "task", "correct": "is_right"}``. All other columns are kept under their
-        own names. One that holds lists must be named here (or be called as in the rollouts table)
-        to be spread over the rollouts; other lists are repeated for each of them.
+        Name in the rollouts table -> name in the file. All other columns are kept under their own
+        names. One that holds lists must be named here (or be called as in the rollouts table) to
+        be spread over the rollouts; other lists are repeated for each of them.
     threshold : float, optional
         For a ``correct`` column of numbers other than 0 and 1: correct from here on. The numbers
         become ``score``, unless the file has one.
@@ -57,8 +56,7 @@ def read_plain(
     Raises
     ------
     ValueError
-        A column is not in the file, or its new name is taken; grades need a threshold; lists that
-        don't match (the row is named); a file that is broken or of another ending.
+        A column is missing, or its new name is taken; grades need a threshold; lists don't match.
 
     Examples
     --------

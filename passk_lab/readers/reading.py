@@ -43,8 +43,7 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        Unknown format or option (the known ones are listed), or the content is not what the
-        format says.
+        Unknown format or option (the known ones are listed), or not a file of that format.
 
     Examples
     --------
@@ -78,7 +77,9 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
 
 
 def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) -> pd.DataFrame:
-    r"""Read another program's files and write them as a rollouts file.
+    r"""Read another program's files, and write and return them as a rollouts file.
+
+    Columns whose values have no common type are written as JSON text.
 
     Parameters
     ----------
@@ -90,12 +91,6 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
         The file to write, ``.parquet`` or ``.jsonl`` (``.jsonl.gz``), other than the sources. Its
         metadata (parquet only) notes format, options, and each source file's name, size in bytes
         and SHA-256.
-
-    Returns
-    -------
-    DataFrame
-        The table that was written. Columns whose values have no common type are written as JSON
-        text.
 
     Examples
     --------
@@ -129,7 +124,7 @@ def _all_files(source: Path) -> list[Path]:
 
 
 def _fingerprint(file: Path, source: Path) -> dict[str, Any]:
-    # Names only from the source downwards: where it lay on someone's disk is nobody's business.
+    # Names only from the source downwards: where it lay on a disk is nobody's business.
     inside = source.is_dir() and file.is_relative_to(source)
     with open(file, "rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()

@@ -20,14 +20,7 @@ from typing import Literal
 import pandas as pd
 
 from passk_lab._text import check_choice
-from passk_lab.readers._shared import (
-    completion_text,
-    grade,
-    reads_files,
-    require_fields,
-    spell_messages,
-    with_rest,
-)
+from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import PathLike, validate_rollouts
@@ -52,7 +45,7 @@ def _source_files(path: Path) -> list[Path]:
     return sorted(steps, key=lambda file: (steps[file], file))
 
 
-@reads_files(_source_files)
+@shared.reads_files(_source_files)
 def read_trl(
     path: PathLike,
     *,
@@ -68,17 +61,14 @@ def read_trl(
     path : path
         A ``completions`` folder, the output folder it lies in, or one parquet file.
     reward : str, optional
-        The column that says what is correct. Needed where there are several columns of floats,
-        for TRL doesn't mark which of them are rewards.
+        The column that says what is correct. Needed where there are several columns of floats.
     threshold : float
         A completion is correct if its reward is at least ``threshold``.
     answer : str, optional
-        The column with the canonical answer, if a reward function logged it
-        (``log_extra("parsed", [...])``).
+        The column with the canonical answer, if a reward function logged it.
     repeated : {"refuse", "drop", "keep"}
-        What to do if a file holds the very completions of the file before it. Either they are the
-        same rollouts, used for another step ("drop" reads them once, at their first step), or the
-        model gave the same texts again ("keep").
+        What to do if a file holds the very completions of the file before it: "drop" if they are
+        the same rollouts, used for another step, "keep" if the model gave the same texts again.
 
     Returns
     -------
@@ -128,7 +118,7 @@ def read_trl(
 def _read_file(file: Path) -> pd.DataFrame:
     with open_parquet(file) as parquet:
         names = parquet.schema_arrow.names
-        require_fields(names, _FIELDS, str(file), "a completions file of TRL's GRPOTrainer")
+        shared.require_fields(names, _FIELDS, str(file), "a completions file of TRL's GRPOTrainer")
         table = read_parquet(parquet, names, file)
     frame = table.to_pandas()
     prompts, completions = (table[name].to_pylist() for name in ("prompt", "completion"))
@@ -138,8 +128,8 @@ def _read_file(file: Path) -> pd.DataFrame:
                 raise ValueError(
                     f"{file}: column {name!r}, row {row}: {cell!r} is neither text nor messages"
                 )
-    frame["prompt"] = [p if isinstance(p, str) else spell_messages(p) for p in prompts]
-    frame["completion"] = [completion_text(c) for c in completions]
+    frame["prompt"] = [p if isinstance(p, str) else shared.spell_messages(p) for p in prompts]
+    frame["completion"] = [shared.completion_text(c) for c in completions]
     return frame
 
 
@@ -162,10 +152,10 @@ def _rollouts(
             )
     made = {
         "problem_id": part["prompt"].map(stable_id),
-        "correct": grade(part[reward], threshold, source),
+        "correct": shared.grade(part[reward], threshold, source),
         "score": part[reward],
         "text": part["completion"],
     }
     if answer is not None:
         made["answer"] = part[answer]
-    return with_rest(made, part.drop(columns="completion"), "trl", taken=["answer"])
+    return shared.with_rest(made, part.drop(columns="completion"), "trl", taken=["answer"])

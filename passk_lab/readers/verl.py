@@ -16,14 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab.readers._shared import (
-    frame_of,
-    grade,
-    read_records,
-    reads_files,
-    require_fields,
-    with_rest,
-)
+from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
@@ -46,7 +39,7 @@ def _source_files(path: Path) -> list[Path]:
     return sorted(files, key=lambda file: _step(file) or 0)
 
 
-@reads_files(_source_files)
+@shared.reads_files(_source_files)
 def read_verl(
     path: PathLike,
     *,
@@ -62,8 +55,7 @@ def read_verl(
     path : path
         A dump folder, or one of its files.
     metric : str, optional
-        The field that says what is correct. Default: ``acc`` if the file has it, else ``score``,
-        as in verl's own metrics.
+        The field that says what is correct. Default: ``acc`` if there, else ``score``, as in verl.
     threshold : float
         A rollout is correct if this field is at least ``threshold``.
     problem_id : str or sequence of str, optional
@@ -75,9 +67,8 @@ def read_verl(
     Returns
     -------
     DataFrame
-        The rollouts table with ``prompt`` (input), ``text`` (output), ``answer`` (where known) and
-        all further fields. One whose name has another meaning in the rollouts table is called
-        ``verl_<name>``.
+        The rollouts table with all fields; one whose name has another meaning in the rollouts
+        table is called ``verl_<name>``.
 
     Raises
     ------
@@ -104,8 +95,10 @@ def read_verl(
     keys = [problem_id] if isinstance(problem_id, str) else list(problem_id or ["input"])
     chosen = (metric, *keys, *([answer] if answer else []))
     for file, part in zip(files, frames, strict=True):
-        require_fields(part.columns, chosen, str(file), "a dump with what was asked for")
-    grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
+        shared.require_fields(part.columns, chosen, str(file), "a dump with what was asked for")
+    grades = [
+        shared.grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)
+    ]
     made = {
         "problem_id": _problems(frame, keys, source),
         "correct": pd.concat(grades, ignore_index=True),
@@ -115,7 +108,7 @@ def read_verl(
     if answer:
         made["answer"] = frame[answer].where(frame[answer] != _INVALID)
     rest = frame.drop(columns=["input", "output"], errors="ignore")
-    return validate_rollouts(with_rest(made, rest, "verl"), source)
+    return validate_rollouts(shared.with_rest(made, rest, "verl"), source)
 
 
 def _step(file: Path) -> int | None:
@@ -123,7 +116,7 @@ def _step(file: Path) -> int | None:
 
 
 def _read_file(file: Path) -> pd.DataFrame:
-    frame = frame_of(read_records(file, _FIELDS, "a dump of verl"))
+    frame = shared.frame_of(shared.read_records(file, _FIELDS, "a dump of verl"))
     if "step" not in frame.columns and _step(file) is not None:
         frame["step"] = _step(file)
     return frame
