@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from words import span
 
 from passk_lab import counts
 from passk_lab.stats import (
+    ProblemValues,
+    ResamplingOptions,
     bootstrap_mean,
     metric_curve,
     paired_differences,
@@ -24,8 +26,7 @@ from passk_lab.stats import (
 MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 BY = ("run", "split", "step")
-N_RESAMPLES = 4_000
-SEED = 0
+HOW = ResamplingOptions(n_resamples=4_000, random_state=0)
 # What is measured at the end of training, on every split.
 FOUND = (
     ("pass_at_k", 1),
@@ -71,7 +72,7 @@ class Lab:
         return table[table["step"] == self.last]
 
 
-PATHS = Study("paths", Lab, "data/paths", N_RESAMPLES, SEED)
+PATHS = Study("paths", Lab, "data/paths", HOW["n_resamples"])
 
 
 def with_start(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,23 +92,17 @@ def select(table: pd.DataFrame, split: str, runs: Sequence[str] = MAIN) -> pd.Da
 
 def curve(counted: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Curve over k from sampled answers."""
-    return metric_curve(
-        counted, metric, KS, BY, over_seeds=True, n_resamples=N_RESAMPLES, random_state=SEED
-    )
+    return metric_curve(counted, metric, KS, BY, over_seeds=True, **HOW)
 
 
 def exact(policies: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Curve over k from exact probabilities."""
-    return policy_curve(policies, metric, KS, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+    return policy_curve(policies, metric, KS, BY, **HOW)
 
 
 def trajectories(policies: pd.DataFrame, metric: str, k: int) -> dict[str, np.ndarray]:
     """Values [seeds, problems, steps] of each run but the base."""
-    steps: dict[str, list[np.ndarray]] = {}
-    for found in policy_values(policies, metric, k, BY):
-        if found.group[0] != "base":
-            steps.setdefault(found.group[0], []).append(found.values)
-    return {run: np.concatenate(parts, axis=2) for run, parts in steps.items()}
+    return side_by_side(policy_values(policies[policies["run"] != "base"], metric, k, BY))
 
 
 def common_target(one: np.ndarray, other: np.ndarray) -> float:
@@ -117,34 +112,48 @@ def common_target(one: np.ndarray, other: np.ndarray) -> float:
     return float(start + 0.9 * (min(m.max() for m in means) - start))
 
 
-def compared(values: dict[str, np.ndarray], split: str, metrics: Sequence[str]) -> pd.DataFrame:
-    """Estimates with intervals, and differences and ratios to the base, GRPO and SDSD."""
+def compared(
+    values: dict[str, np.ndarray],
+    metrics: Sequence[str],
+    others: Sequence[str] = ("base", "grpo", "grpo/kl", "sdsd"),
+) -> pd.DataFrame:
+    """Estimates with intervals, and differences and ratios to some of the runs.
+
+    Values have the axes seed, problem and metric.
+    """
     keys = ["run", "column"]
     parts = []
     for run, array in values.items():
-        low, high = bootstrap_mean(array, n_resamples=N_RESAMPLES, random_state=SEED)
-        found = {"run": run, "column": np.arange(len(metrics)), "estimate": array.mean((0, 1))}
-        parts.append(pd.DataFrame({**found, "low": low, "high": high}))
+        low, high = bootstrap_mean(array, **HOW)
+        found = {"metric": metrics, "run": run, "column": range(len(metrics))}
+        parts.append(pd.DataFrame(found).assign(estimate=array.mean((0, 1)), low=low, high=high))
     table = pd.concat(parts, ignore_index=True)
-    for other in ("base", "grpo", "grpo/kl", "sdsd"):
-        part = paired_differences(values, other, n_resamples=N_RESAMPLES, random_state=SEED)
+    for other in others:
+        part = paired_differences(values, other, **HOW)
         part = part.drop(columns=["estimate", "n_paired"]).set_index(keys)
         table = table.join(part.add_suffix(f" vs {other}"), on=keys)
-    table.insert(0, "metric", [metrics[column] for column in table["column"]])
-    table.insert(0, "split", split)
-    order = table.sort_values(["column", "run"], kind="stable")
-    return order.drop(columns="column")
+    return table.sort_values(["column", "run"], kind="stable").drop(columns="column")
 
 
-def exact_findings(policies: pd.DataFrame, split: str) -> pd.DataFrame:
+def per_seed(rollouts: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+    """Means of a column, [seeds, problems, 1] for each run."""
+    means = rollouts.pivot_table(column, ["run", "seed"], "problem_id", observed=True)
+    return {str(run): part.to_numpy()[:, :, None] for run, part in means.groupby("run")}
+
+
+def exact_findings(policies: pd.DataFrame) -> pd.DataFrame:
     """What follows from exact probabilities, at one step and on one split."""
-    columns: dict[str, list[np.ndarray]] = {}
-    for metric, k in FOUND:
-        for found in policy_values(policies, metric, k, BY):
-            columns.setdefault(found.group[0], []).append(found.values)
     names = [metric.replace("_at_k", f"@{k}") for metric, k in FOUND]
-    together = {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
-    return compared(together, split, names)
+    groups = [found for metric, k in FOUND for found in policy_values(policies, metric, k, BY)]
+    return compared(side_by_side(groups), names)
+
+
+def side_by_side(groups: Iterable[ProblemValues]) -> dict[str, np.ndarray]:
+    """Values of each run, [seeds, problems, columns], those of its groups side by side."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for found in groups:
+        columns.setdefault(str(found.group[0]), []).append(found.values)
+    return {run: np.concatenate(parts, axis=2) for run, parts in columns.items()}
 
 
 class Found:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import pandas as pd
+
 from passk_lab.plots import MethodStyle
 
 STYLES = {
@@ -31,6 +34,12 @@ STYLES = {
     "control-wrong": MethodStyle("#6a7480", (0, (2, 2)), "2", "||"),
     "control-none": MethodStyle("#a9afb6", (0, (1, 1.5)), "3", "oo"),
 }
+
+
+def spans(table: pd.DataFrame, name: str = "estimate", ends: str = "") -> np.ndarray:
+    """Lengths of the error bars about an estimate, [2, rows]."""
+    found = table[[f"{ends}low", f"{ends}high"]].to_numpy().T - table[name].to_numpy()
+    return np.abs(found)
 
 
 def lab_styles(runs: Iterable[str]) -> dict[str, MethodStyle]:

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from lab import (
     BY,
+    HOW,
     MAIN,
-    N_RESAMPLES,
     PATHS,
-    SEED,
     SPLITS,
     Found,
     Lab,
@@ -18,6 +17,7 @@ from lab import (
     curve,
     exact,
     exact_findings,
+    per_seed,
     select,
 )
 from palette import lab_styles
@@ -40,11 +40,13 @@ def pass_at_k(lab: Lab) -> Drawn:
     styles = lab_styles(MAIN)
     plot_pass_at_k(solved, left, styles)
     plot_distinct_at_k(covered, right, styles)
-    right.set_ylabel("coverage@k (share of the correct paths)")
     left.set_title("In distribution: some path is found")
-    right.set_title("In distribution: how many of them")
-    table = pd.concat([solved.assign(metric="pass_at_k"), covered.assign(metric="coverage_at_k")])
-    return figure, table
+    right.set(
+        ylabel="coverage@k (share of the correct paths)",
+        title="In distribution: how many of them",
+    )
+    parts = [solved.assign(metric="pass_at_k"), covered.assign(metric="coverage_at_k")]
+    return figure, pd.concat(parts)
 
 
 @pass_at_k.found
@@ -78,21 +80,18 @@ def distinct_at_k(lab: Lab) -> Drawn:
     shown = lab.policies[(lab.policies["split"] == "id") & lab.policies["run"].isin(MAIN)]
     progress = []
     for metric, k in (("pass_at_k", 1), ("distinct_at_k", 64)):
-        part = policy_curve(shown, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
+        part = policy_curve(shown, metric, k, BY, **HOW)
         progress.append(select(part, "id").assign(metric=metric))
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6))
     styles = lab_styles(MAIN)
     plot_distinct_at_k(found, left, styles)
     plot_progress(progress[0], middle, styles)
     plot_progress(progress[1], right, styles)
-    middle.set_ylabel("pass@1 (mean over problems)")
-    right.set_ylabel("distinct@64 (correct paths per problem)")
-    right.set_ylim(bottom=0)
     left.set_title("Distinct correct paths")
-    middle.set_title("Accuracy in training")
-    right.set_title("Distinct paths in training")
-    table = pd.concat([found.assign(metric="distinct_at_k"), *progress])
-    return figure, table
+    middle.set(ylabel="pass@1 (mean over problems)", title="Accuracy in training")
+    right.set(ylabel="distinct@64 (correct paths per problem)", title="Distinct paths in training")
+    right.set_ylim(bottom=0)
+    return figure, pd.concat([found.assign(metric="distinct_at_k"), *progress])
 
 
 @distinct_at_k.found
@@ -122,10 +121,10 @@ def entropy(lab: Lab) -> Drawn:
     axes[0].set_xscale("log")  # a collapsed model babbles at many times the others' entropy
     axes[0].set_xticks(TICKS, map(str, TICKS))
     axes[0].minorticks_off()
-    axes[0].set_xlabel("mean token entropy (nats, log scale)")
-    axes[1].set_xlabel("pass@1")
-    axes[0].set_title("Token entropy against distinct paths")
-    axes[1].set_title("Accuracy against distinct paths")
+    axes[0].set(
+        xlabel="mean token entropy (nats, log scale)", title="Token entropy against distinct paths"
+    )
+    axes[1].set(xlabel="pass@1", title="Accuracy against distinct paths")
     return figure, table
 
 
@@ -176,20 +175,16 @@ def out_of_distribution(lab: Lab) -> Drawn:
 @out_of_distribution.found
 def _(tables: Tables) -> str:
     found = Found(tables)
-    names = {
-        "ood-blocked": "Favourite path blocked",
-        "ood-larger": "larger graphs",
-        "ood-waypoint": "required waypoint",
-    }
     told = [
         f"""{name}: base {found("pass@64", "base", split)}, GRPO {found("pass@64", "grpo", split)},
         GRPO with a penalty {found("pass@64", "grpo/kl", split)}, SDSD
         {found("pass@64", "sdsd", split)} (less GRPO
         {found.against("pass@64", "sdsd", "grpo", split)}, less GRPO with a penalty
         {found.against("pass@64", "sdsd", "grpo/kl", split)})"""
-        for split, name in names.items()
+        for split, name in SPLITS.items()
     ]
-    return f"pass@64 out of distribution. {'; '.join(told)}."
+    text = "; ".join(told)
+    return f"pass@64 out of distribution. {text[0].upper()}{text[1:]}."
 
 
 @PATHS.figure("seen-paths", "On the problems that were trained on")
@@ -229,20 +224,24 @@ def _(tables: Tables) -> str:
 def findings(lab: Lab) -> pd.DataFrame:
     """What the experiment was to show, exact and with intervals over seeds and problems."""
     at_end, tokens = lab.at_end(lab.policies), lab.at_end(lab.entropy)
-    parts = [exact_findings(at_end[at_end["split"] == s], s) for s in ("id", *SPLITS)]
-    tokens = tokens[tokens["split"] == "id"]
-    arrays = {
-        str(run): np.stack([seed["token_entropy"].to_numpy() for _, seed in part.groupby("seed")])
-        for run, part in tokens.sort_values("problem_id").groupby("run")
-    }
-    parts.append(compared({r: a[:, :, None] for r, a in arrays.items()}, "id", ["token_entropy"]))
-    return pd.concat(parts, ignore_index=True)
+    parts = [
+        exact_findings(at_end[at_end["split"] == split]).assign(split=split)
+        for split in ("id", *SPLITS)
+    ]
+    values = per_seed(tokens[tokens["split"] == "id"], "token_entropy")
+    parts.append(compared(values, ["token_entropy"]).assign(split="id"))
+    return split_first(pd.concat(parts, ignore_index=True))
+
+
+def split_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the split's column first."""
+    return table.set_index("split").reset_index()
 
 
 @PATHS.table("seen-findings-paths")
 def seen_findings(lab: Lab) -> pd.DataFrame:
     """The same on the problems that were trained on."""
-    return exact_findings(lab.seen, "id")
+    return split_first(exact_findings(lab.seen).assign(split="id"))
 
 
 @PATHS.table("crossings-paths")
@@ -255,7 +254,7 @@ def crossings(lab: Lab) -> pd.DataFrame:
         found = policy_values(final[final["split"] == split], "pass_at_k", ks, BY)
         values = {of_run.group[0]: of_run.values for of_run in found}
         for other in ("base", "grpo", "grpo/kl"):
-            part = curve_crossings(values, other, ks, n_resamples=N_RESAMPLES, random_state=SEED)
+            part = curve_crossings(values, other, ks, **HOW)
             part.insert(0, "split", split)
             part.insert(2, "baseline", other)
             parts.append(part)

@@ -1,16 +1,7 @@
 """Studies and their figures: a decorated function each, and pages and manifest follow from it.
 
-    LAB = Study("paths", load, data="data/paths", n_resamples=4_000)
-
-    @LAB.figure("distinct_at_k-paths", "Distinct correct paths", number=3)
-    def distinct_at_k(lab: Lab) -> tuple[Figure, pd.DataFrame]:
-        ...  # a picture, and the table that it shows
-
-    @distinct_at_k.found
-    def _(tables: Tables) -> str:
-        return f"Found in all: {tables['distinct_at_k-paths']['estimate'].max():.1f}."
-
-What a figure found is told from the CSV files, so that text and picture can't disagree.
+A second function, under ``@<figure>.found``, tells from the CSV files what the figure found, so
+that text and picture can't disagree.
 """
 
 from __future__ import annotations
@@ -60,23 +51,12 @@ class Item:
 
 @dataclass
 class Study:
-    """Data, how they are loaded, and what is made of them.
-
-    Parameters
-    ----------
-    name : str
-    load : callable
-        Folder or file of the data -> what every function of the study is given.
-    data : str, optional
-        Folder or file, from the root of the repository; without it functions are given nothing.
-    n_resamples, seed : int, optional
-        For the manifest.
-    """
+    """Data, how they are loaded, and what is made of them."""
 
     name: str
-    load: Callable[[Path], Any] | None = None
-    data: str | None = None
-    n_resamples: int | None = None
+    load: Callable[[Path], Any] | None = None  # the data -> what every function is given
+    data: str | None = None  # folder or file, from the root of the repository
+    n_resamples: int | None = None  # for the manifest, as is the seed
     seed: int = 0
     items: list[Item] = field(default_factory=list)
 

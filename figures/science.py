@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from lab import HOW, compared, per_seed, side_by_side
 from matplotlib.axes import Axes
 from palette import MethodStyle, lab_styles
 from registry import Drawn, Study, Tables
@@ -16,17 +17,13 @@ from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k
 from passk_lab.rollouts import read_rollouts
 from passk_lab.stats import (
     Resampling,
-    ResamplingOptions,
     bootstrap_mean,
     metric_curve,
-    paired_differences,
     problem_values,
 )
 from passk_lab.teacher import expected_tilt, problem_decompositions
 
 RUNS = ("base", "grpo", "sdsd", "pkpo")
-N_RESAMPLES = 4_000
-SEED = 0
 CHOICES = 4
 
 
@@ -42,16 +39,15 @@ class Questions:
         self.scores = pd.read_parquet(data / "scores.parquet")
 
 
-SCIENCE = Study("science", Questions, "data/science", N_RESAMPLES, SEED)
+SCIENCE = Study("science", Questions, "data/science", HOW["n_resamples"])
 
 
 @SCIENCE.figure("science", "Science questions with a real model", number=10)
 def science(questions: Questions) -> Drawn:
     """pass@k, meanings of the correct replies, and what entropy and length say."""
     rollouts, modes, ks = questions.rollouts, questions.modes, questions.ks
-    options = ResamplingOptions(n_resamples=N_RESAMPLES, random_state=SEED)
-    solved = metric_curve(rollouts, "pass_at_k", ks, over_seeds=True, **options)
-    found = metric_curve(modes, "distinct_at_k", ks, over_seeds=True, **options)
+    solved = metric_curve(rollouts, "pass_at_k", ks, over_seeds=True, **HOW)
+    found = metric_curve(modes, "distinct_at_k", ks, over_seeds=True, **HOW)
     figure, axes = plt.subplots(1, 5, figsize=(18, 4.4), width_ratios=[4, 4, 2.5, 2.5, 2.5])
     styles = lab_styles([run for run in RUNS if run in set(rollouts["run"])])
     plot_pass_at_k(solved, axes[0], styles)
@@ -63,8 +59,7 @@ def science(questions: Questions) -> Drawn:
     axes[0].set_title("Four-choice questions solved")
     plot_distinct_at_k(found, axes[1], styles)
     axes[1].set_ylim(bottom=0)
-    axes[1].set_ylabel("meanings of correct replies per question")
-    axes[1].set_title("Their meanings")
+    axes[1].set(ylabel="meanings of correct replies per question", title="Their meanings")
     found_of = (
         {str(run): differing(part) for run, part in modes.groupby("run")},
         averages(per_seed(rollouts, "token_entropy")),
@@ -74,8 +69,7 @@ def science(questions: Questions) -> Drawn:
     titles = ("Variety if correct", "Token entropy", "Length of a reply")
     for ax, values, label, title in zip(axes[2:], found_of, labels, titles, strict=True):
         intervals(ax, values, styles)
-        ax.set_xlabel(label)
-        ax.set_title(title)
+        ax.set(xlabel=label, title=title)
     table = pd.concat([solved.assign(metric="pass_at_k"), found.assign(metric="distinct_at_k")])
     return figure, table
 
@@ -106,17 +100,11 @@ def _(tables: Tables) -> str:
         the rollout's nor the demonstration's own."""
 
 
-def per_seed(rollouts: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
-    """Means of a column, [seeds, problems, 1] for each run."""
-    means = rollouts.pivot_table(column, ["run", "seed"], "problem_id", observed=True)
-    return {str(run): part.to_numpy()[:, :, None] for run, part in means.groupby("run")}
-
-
 def averages(values: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float]]:
     """Means with their intervals."""
     found = {}
     for run, array in values.items():
-        low, high = bootstrap_mean(array, n_resamples=N_RESAMPLES, random_state=SEED)
+        low, high = bootstrap_mean(array, **HOW)
         found[run] = (float(array.mean()), float(low[0]), float(high[0]))
     return found
 
@@ -137,7 +125,7 @@ def differing(modes: pd.DataFrame) -> tuple[float, float, float]:
     every = pd.MultiIndex.from_product([seeds, problems])
     flat = pairs.reindex(every, fill_value=0).to_numpy(float)
     array = flat.reshape(len(seeds), len(problems), 2)
-    drawn = Resampling(N_RESAMPLES, random_state=SEED).replicates(array)
+    drawn = Resampling(**HOW).replicates(array)
     drawn = drawn[drawn[:, 1] > 0]
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
     differ, pairs_in_all = array.sum(axis=(0, 1))
@@ -167,28 +155,17 @@ def findings(questions: Questions) -> pd.DataFrame:
         f"pass@{largest}": (rollouts, "pass_at_k", largest),
         f"meanings@{largest}": (modes, "distinct_at_k", largest),
     }
-    arrays = {
-        name: {
-            found.group[0]: found.values
-            for found in problem_values(table, metric, k, over_seeds=True)
-        }
-        for name, (table, metric, k) in values.items()
-    }
-    arrays |= {name: per_seed(rollouts, name) for name in ("token_entropy", "n_tokens")}
-    told = {name: averages(of_run) for name, of_run in arrays.items()}
-    told["differing"] = {str(run): differing(part) for run, part in modes.groupby("run")}
-    rows = [(name, run, *found) for name, of_run in told.items() for run, found in of_run.items()]
-    table = pd.DataFrame(rows, columns=["metric", "run", "estimate", "low", "high"])
-    for other in ("base", "grpo"):
-        found = pd.concat(
-            paired_differences(of_run, other, n_resamples=N_RESAMPLES, random_state=SEED).assign(
-                metric=name
-            )
-            for name, of_run in arrays.items()
-        )
-        found = found.set_index(["metric", "run"]).drop(columns=["column", "estimate", "n_paired"])
-        table = table.join(found.add_suffix(f" vs {other}"), on=["metric", "run"])
-    return table
+    groups = [
+        found for given in values.values() for found in problem_values(*given, over_seeds=True)
+    ]
+    arrays = side_by_side(groups)
+    for column in ("token_entropy", "n_tokens"):
+        for run, means in per_seed(rollouts, column).items():
+            arrays[run] = np.concatenate([arrays[run], means], axis=2)
+    table = compared(arrays, [*values, "token_entropy", "n_tokens"], ("base", "grpo"))
+    rows = [("differing", str(run), *differing(part)) for run, part in modes.groupby("run")]
+    more = pd.DataFrame(rows, columns=["metric", "run", "estimate", "low", "high"])
+    return pd.concat([table, more], ignore_index=True)
 
 
 @SCIENCE.table("science-teacher")

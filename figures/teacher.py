@@ -7,24 +7,22 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from palette import lab_styles
+from palette import lab_styles, spans
 from registry import Drawn, Study, Tables
 from scipy.stats import spearmanr
 from words import span
 
-from passk_lab.stats import bootstrap_mean
+from passk_lab.stats import ResamplingOptions, bootstrap_mean
 from passk_lab.teacher import (
     expected_tilt,
     forecast_generations,
-    mode_changes,
     paired_logprobs,
     slope_table,
     source_table,
     tilt_sources,
 )
 
-SEED = 0
-N_RESAMPLES = 10_000
+HOW = ResamplingOptions(n_resamples=10_000, random_state=0)
 OTHERS = 1000  # demonstrations from other problems have numbers from here on
 K = 64
 CONTROLS = {"predicted": "predicted, weight 1", "null": "base again", "ideal_rl": "ideal RL"}
@@ -56,7 +54,7 @@ class Bias:
         self.seen = seen.astype({"run": str, "problem_id": str})
 
 
-TEACHER = Study("teacher", Bias, "data/paths", N_RESAMPLES, SEED)
+TEACHER = Study("teacher", Bias, "data/paths", HOW["n_resamples"])
 
 
 def before_and_after(policies: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -78,16 +76,15 @@ def amplification(bias: Bias) -> Drawn:
     rows = []
     for run in runs:
         modes = before_and_after(policies, run)
-        found = slope_table(modes, n_resamples=N_RESAMPLES, random_state=SEED)
-        part = found[(found["comparison"] == "trained") & (found["quantity"] == "slope")]
-        rows.append(part.assign(run=run))
+        found = slope_table(modes, **HOW).query("quantity == 'slope'")
+        rows.append(found[found["comparison"] == "trained"].assign(run=run))
         if run == runs[0]:
             first = modes[modes["seed"] == modes["seed"].min()]
             predicted = first[["problem_id", "answer", "logprob_before"]].merge(tilt)
             predicted["logprob_after"] = predicted["logprob_before"]
-            told = slope_table(predicted, n_resamples=N_RESAMPLES, random_state=SEED)
-            keep = (told["comparison"] != "trained") & (told["quantity"] == "slope")
-            rows.append(told[keep].assign(run=told.loc[keep, "comparison"].map(CONTROLS)))
+            told = slope_table(predicted, **HOW).query("quantity == 'slope'")
+            told = told[told["comparison"] != "trained"]
+            rows.append(told.assign(run=told["comparison"].map(CONTROLS)))
     table = pd.concat(rows, ignore_index=True)
     figure, axes = plt.subplots(1, 2, figsize=(12, 5))
     styles = lab_styles(["grpo/kl", "sdsd"])
@@ -96,8 +93,7 @@ def amplification(bias: Bias) -> Drawn:
         modes = modes[modes["seed"] == modes["seed"].min()]
         groups = modes.groupby("problem_id")
         x, y = (modes[n] - groups[n].transform("mean") for n in ("logprob_before", "logprob_after"))
-        axes[0].plot(x, y, ".", color=look.color, markersize=3, alpha=0.35,
-                     rasterized=True)  # fmt: skip
+        axes[0].plot(x, y, ".", color=look.color, markersize=3, alpha=0.35, rasterized=True)
         slope = table.loc[table["run"] == run, "estimate"].iloc[0]
         span = np.array([x.min(), x.max()])
         axes[0].plot(span, slope * span, color=look.color, linestyle=look.linestyle,
@@ -105,22 +101,24 @@ def amplification(bias: Bias) -> Drawn:
     ink = axes[0].spines["left"].get_edgecolor()
     axes[0].plot(span, span, color=ink, linewidth=1, label="ratios kept: 1")
     axes[0].legend(loc="upper left")
-    axes[0].set_xlabel("log π before (nats, less the problem's mean)")
-    axes[0].set_ylabel("log π after (nats, less the problem's mean)")
-    axes[0].set_title("Correct paths before and after training (one seed)")
+    axes[0].set(
+        xlabel="log π before (nats, less the problem's mean)",
+        ylabel="log π after (nats, less the problem's mean)",
+        title="Correct paths before and after training (one seed)",
+    )
     shown = table.sort_values("estimate")
-    spans = np.abs(shown[["low", "high"]].to_numpy().T - shown["estimate"].to_numpy())
-    at = np.arange(len(shown))
     axes[1].axvline(1, color=ink, linewidth=1)
     plain = lab_styles(["base"])["base"]
     known = dict.fromkeys(CONTROLS.values(), plain) | lab_styles(runs)
-    for place, (row, span) in enumerate(zip(shown.to_dict("records"), spans.T, strict=True)):
+    for place, (row, span) in enumerate(zip(shown.to_dict("records"), spans(shown).T, strict=True)):
         axes[1].errorbar(row["estimate"], place, xerr=span[:, None], fmt=known[row["run"]].marker,
                          color=known[row["run"]].color, capsize=3)  # fmt: skip
-    axes[1].set_yticks(at, shown["run"])
+    axes[1].set_yticks(range(len(shown)), shown["run"])
     axes[1].grid(axis="y", visible=False)
-    axes[1].set_xlabel("slope (interval over seeds and problems)")
-    axes[1].set_title("Amplification of gaps among correct paths")
+    axes[1].set(
+        xlabel="slope (interval over seeds and problems)",
+        title="Amplification of gaps among correct paths",
+    )
     return figure, table
 
 
@@ -158,29 +156,30 @@ def sources(bias: Bias) -> Drawn:
     right = base[base["correct"]][["problem_id", "sample_id"]]
     pairs, extra = (t.merge(right, on=["problem_id", "sample_id"]) for t in (pairs, extra))
     found = tilt_sources(pairs, base, control=extra, drop_self=False)
-    table = source_table(found, n_resamples=N_RESAMPLES, random_state=SEED)
+    table = source_table(found, **HOW)
     shown = table[(table["measure"] == "slope") & table["source"].isin(SOURCES)]
     shown = shown.set_index("source").loc[list(SOURCES)].reset_index()
     figure, (left, right_ax) = plt.subplots(1, 2, figsize=(13, 5))
     at = np.arange(len(shown))[::-1]
-    spans = np.abs(shown[["low", "high"]].to_numpy().T - shown["estimate"].to_numpy())
     color = lab_styles(["sdsd"])["sdsd"].color
-    left.barh(at, shown["estimate"], xerr=spans, color=color, height=0.6,
+    left.barh(at, shown["estimate"], xerr=spans(shown), color=color, height=0.6,
               error_kw={"capsize": 3, "ecolor": left.spines["left"].get_edgecolor()})  # fmt: skip
     left.axvline(0, color=left.spines["left"].get_edgecolor(), linewidth=1)
     left.set_yticks(at, [SOURCES[source] for source in shown["source"]])
     left.grid(axis="y", visible=False)
-    left.set_xlabel("what it adds to the slope (interval over problems)")
-    left.set_title("Sources of the amplification")
+    left.set(
+        xlabel="what it adds to the slope (interval over problems)",
+        title="Sources of the amplification",
+    )
     matrix = example(own, answers)
-    image = right_ax.imshow(matrix, cmap="PuOr_r", vmin=-np.abs(matrix.to_numpy()).max(),
-                            vmax=np.abs(matrix.to_numpy()).max())  # fmt: skip
+    top = np.abs(matrix.to_numpy()).max()
+    image = right_ax.imshow(matrix, cmap="PuOr_r", vmin=-top, vmax=top)
     right_ax.set_xticks(range(len(matrix.columns)), matrix.columns, rotation=60, ha="right")
     right_ax.set_yticks(range(len(matrix)), matrix.index)
     right_ax.grid(visible=False)
-    right_ax.set_xlabel("demonstration, most likely first")
-    right_ax.set_ylabel("correct path")
-    right_ax.set_title("PCMI of one prompt")
+    right_ax.set(
+        xlabel="demonstration, most likely first", ylabel="correct path", title="PCMI of one prompt"
+    )
     figure.colorbar(image, ax=right_ax, label="PCMI (nats)", shrink=0.8)
     return figure, table
 
@@ -216,18 +215,17 @@ def forecasts(bias: Bias) -> Drawn:
 
     Measured on problems that training never saw, and where it was trained on these very problems.
     """
-    own, answers = bias.own, bias.answers
     measured = {"new": bias.policies, "trained-on": bias.seen}
     updates = int(bias.policies["step"].max())
     # A teacher that takes a share of the student at every update has gone through as many
     # generations as shares; beyond a few of them nothing is left to move.
     moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates}
     times = {run: min(time, 8.0) for run, time in moved.items()}
-    moving = forecast_generations(own, answers, [0.0, *times.values()], [1, K], split_path)
+    given = bias.own, bias.answers
+    moving = forecast_generations(*given, [0.0, *times.values()], [1, K], split_path)
     told = {run: moving[moving["generation"].isin([0, time])] for run, time in times.items()}
-    told["sdsd/frozen"] = forecast_generations(
-        own, answers, [0, 1], [1, K], split_path, teacher="frozen"
-    )
+    frozen = forecast_generations(*given, [0, 1], [1, K], split_path, teacher="frozen")
+    told["sdsd/frozen"] = frozen
     runs = ["sdsd/frozen", *moved]
     figure, axes = plt.subplots(2, len(runs), figsize=(13, 8), sharex=True, sharey=True)
     records = []
@@ -265,11 +263,11 @@ def against_forecast(
 ) -> tuple[dict[str, object], tuple[np.ndarray, np.ndarray]]:
     """Forecast and outcome of a run; and each problem's drop of effective paths, both ways."""
     problems, changes = measured_changes(policies, run)
-    before, after = (part.set_index("problem_id").loc[problems] for _, part in
-                     told.groupby("generation"))  # fmt: skip
+    generations = told.groupby("generation")
+    before, after = (part.set_index("problem_id").loc[problems] for _, part in generations)
     record: dict[str, object] = {"run": run, "pass@1_base": before["pass@1"].mean()}
     record |= {"pass@1_forecast": after["pass@1"].mean(), "pass@1": changes[..., 2].mean()}
-    low, high = bootstrap_mean(changes, n_resamples=N_RESAMPLES, random_state=SEED)
+    low, high = bootstrap_mean(changes, **HOW)
     mean = changes.mean(axis=0)
     for at, name in enumerate(("effective_answers", f"distinct@{K}")):
         drop = (before[name] - after[name]).to_numpy()
@@ -297,13 +295,12 @@ def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.nd
     """Problems, and [seeds, problems, 3]: drop of effective and distinct paths, accuracy after."""
     seeds = []
     for _, modes in before_and_after(policies, run).groupby("seed"):
-        changes = mode_changes(modes).set_index("problem_id")
-        p = modes[["logprob_before", "logprob_after"]].transform(np.exp)
-        found = (1 - (1 - p) ** K).groupby(modes["problem_id"]).sum().loc[changes.index]
-        accuracy = p["logprob_after"].groupby(modes["problem_id"]).sum().clip(upper=1)
-        drops = (
-            changes["effective_before"] - changes["effective_after"],
-            found["logprob_before"] - found["logprob_after"],
+        logs = modes[["logprob_before", "logprob_after"]]
+        p, law = np.exp(logs), np.exp(logs.astype(float))
+        total, sums, squares, found = (
+            part.groupby(modes["problem_id"], sort=False).sum()
+            for part in (p, law, law**2, 1 - (1 - p) ** K)
         )
-        seeds.append(np.column_stack([*drops, accuracy.loc[changes.index]]))
-    return list(changes.index), np.stack(seeds)
+        drops = (d["logprob_before"] - d["logprob_after"] for d in (sums**2 / squares, found))
+        seeds.append(np.column_stack([*drops, total["logprob_after"].clip(upper=1)]))
+    return list(total.index), np.stack(seeds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -27,18 +29,11 @@ BOOST = 2.0
 THEORY = Study("theory", seed=SEED)
 
 
-def boost_pcmi(base: np.ndarray, boost: float, n_correct: int) -> np.ndarray:
-    """PCMI [answers, demonstrations] where a demonstration boosts its own answer."""
-    teacher = np.where(
-        np.eye(len(base))[:, :n_correct] > 0, base[:, None] * np.exp(boost), base[:, None]
-    )
-    return np.log(teacher / teacher.sum(axis=0)) - np.log(base)[:, None]
-
-
 @THEORY.figure("optimum-theory", "What the optima do to correct answers", number=1)
 def optimum() -> Drawn:
     """The base, the optimum of RL and that of self-distillation, at equal accuracy."""
-    pcmi = boost_pcmi(BASE, BOOST, 3)
+    world = BoostWorld(BASE, BOOST)
+    pcmi = world.pcmi(world.log_base)[0][:, :3]
     popular = BASE[:3] / BASE[:3].sum()
     distilled = self_distillation_optimum(BASE, pcmi, popular)
     balanced = self_distillation_optimum(BASE, pcmi)
@@ -53,10 +48,9 @@ def optimum() -> Drawn:
         "sdsd-uniform": "self-distillation, demonstrations balanced",
     }
     names = ["correct 1", "correct 2", "correct 3", "wrong"]
-    rows = [
-        {"run": run, "law": labels[run], "answer": name, "probability": p}
+    tables = [
+        pd.DataFrame({"run": run, "law": labels[run], "answer": names, "probability": law})
         for run, law in laws.items()
-        for name, p in zip(names, law, strict=True)
     ]
     figure, ax = plt.subplots(figsize=(7.2, 4.4))
     styles = lab_styles(laws)
@@ -68,10 +62,9 @@ def optimum() -> Drawn:
                label=labels[run])  # fmt: skip
     ax.set_xticks(range(4), names)
     ax.grid(axis="x", visible=False)
-    ax.set_ylabel("probability")
-    ax.set_title("RL keeps ratios, self-distillation doesn't")
+    ax.set(ylabel="probability", title="RL keeps ratios, self-distillation doesn't")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
-    return figure, pd.DataFrame(rows)
+    return figure, pd.concat(tables)
 
 
 @optimum.found
@@ -92,11 +85,13 @@ def dynamics() -> Drawn:
     rng = np.random.default_rng(SEED)
     base = rng.dirichlet(np.full(5, 5.0), size=n_worlds)
     world = BoostWorld(base, boost=1.0)
-    settings: dict[str, dict[str, object]] = {
-        "sdsd/live": {},
-        "sdsd/frozen": {"teacher": "frozen"},
-        "sdsd-uniform": {"demos": "uniform"},
-        "sdsd": {"n_demos": 8, "random_state": SEED},
+    distil = partial(self_distillation_trajectory, world, n_generations)
+    paths = {
+        "sdsd/live": distil(),
+        "sdsd/frozen": distil(teacher="frozen"),
+        "sdsd-uniform": distil(demos="uniform"),
+        "sdsd": distil(n_demos=8, random_state=SEED),
+        "grpo": rl_trajectory(base, np.ones_like(base), n_generations),
     }
     labels = {
         "sdsd/live": "teacher and demonstrations move",
@@ -105,51 +100,34 @@ def dynamics() -> Drawn:
         "sdsd": "teacher and demonstrations move, 8 demonstrations drawn",
         "grpo": "RL, all answers rewarded alike",
     }
-    modes = {
-        run: self_distillation_trajectory(world, n_generations, **options).effective_modes  # type: ignore[arg-type]
-        for run, options in settings.items()
-    }
-    modes["grpo"] = rl_trajectory(base, np.ones_like(base), n_generations).effective_modes
     rows = []
-    for run, values in modes.items():
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=1)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "run": run,
-                    "law": labels[run],
-                    "step": np.arange(n_generations + 1),
-                    "estimate": middle,
-                    "low": low,
-                    "high": high,
-                }
-            )
-        )
+    for run, path in paths.items():
+        low, middle, high = np.quantile(path.effective_modes, [0.25, 0.5, 0.75], axis=1)
+        part = pd.DataFrame({"run": run, "law": labels[run], "step": np.arange(len(middle))})
+        rows.append(part.assign(estimate=middle, low=low, high=high))
     table = pd.concat(rows, ignore_index=True)
     figure, ax = plt.subplots(figsize=(7.2, 4.6))
-    plot_progress(table, ax, lab_styles(modes))
-    ax.set_xlabel("generation (the student becomes the teacher)")
-    ax.set_ylabel("effective correct answers")
+    plot_progress(table, ax, lab_styles(paths))
+    ax.set(
+        xlabel="generation (the student becomes the teacher)",
+        ylabel="effective correct answers",
+        title=f"{n_worlds} worlds of five answers: median and quartiles",
+    )
     ax.set_ylim(bottom=0.8)
-    ax.set_title(f"{n_worlds} worlds of five answers: median and quartiles")
-    handles = [look.handle() for look in lab_styles(modes).values()]
-    ax.legend(handles, [labels[run] for run in modes], loc="upper center",
+    handles = [look.handle() for look in lab_styles(paths).values()]
+    ax.legend(handles, [labels[run] for run in paths], loc="upper center",
               bbox_to_anchor=(0.5, -0.15), ncols=1, handlelength=3.0)  # fmt: skip
     return figure, table
 
 
 @dynamics.found
 def _(tables: Tables) -> str:
-    last = tables["dynamics-theory"].groupby("law", sort=False).last()
-    laws = [f"{law}: {row['estimate']:.2f}" for law, row in last.iterrows()]
-    return f"""Theory. Effective correct answers after {last["step"].max():.0f} generations,
-        from {first_value(tables):.2f}: {"; ".join(laws)}."""
-
-
-def first_value(tables: Tables) -> float:
-    """Effective answers at the start of the dynamics."""
     table = tables["dynamics-theory"]
-    return float(table.loc[table["step"] == 0, "estimate"].iloc[0])
+    last = table.groupby("law", sort=False).last()
+    laws = [f"{law}: {row['estimate']:.2f}" for law, row in last.iterrows()]
+    first = table.loc[table["step"] == 0, "estimate"].iloc[0]
+    return f"""Theory. Effective correct answers after {last["step"].max():.0f} generations,
+        from {first:.2f}: {"; ".join(laws)}."""
 
 
 @THEORY.figure("slopes-theory", "Estimators of the slope")
@@ -157,10 +135,10 @@ def slopes() -> Drawn:
     """Estimates of the amplification from counts, where the truth is known."""
     rng = np.random.default_rng(SEED)
     n_problems, n_modes, n_trials = 40, 8, 20
-    rows = []
+    parts = []
     for true in (1.0, 2.0):
         for n in (16, 64, 256, 1024):
-            for trial in range(n_trials):
+            for _ in range(n_trials):
                 p = rng.dirichlet(np.ones(n_modes), size=n_problems)
                 after = p**true / (p**true).sum(axis=1, keepdims=True)
                 counts = pd.DataFrame(
@@ -172,12 +150,9 @@ def slopes() -> Drawn:
                     }
                 )
                 found = count_slope_table(counts, n_resamples=2, random_state=SEED)
-                found = found[(found["comparison"] == "trained") & (found["quantity"] == "slope")]
-                rows += [
-                    (true, n, trial, row["estimator"], row["estimate"])
-                    for row in found.to_dict("records")
-                ]
-    trials = pd.DataFrame(rows, columns=["slope", "n_samples", "trial", "estimator", "estimate"])
+                found = found.query("comparison == 'trained' and quantity == 'slope'")
+                parts.append(found.assign(slope=true, n_samples=n))
+    trials = pd.concat(parts, ignore_index=True)
     grouped = trials.groupby(["slope", "n_samples", "estimator"])["estimate"]
     table = grouped.agg(["mean", "std"]).reset_index()
     names = {
@@ -198,9 +173,11 @@ def slopes() -> Drawn:
                         marker=styles[look].marker, label=names[estimator])  # fmt: skip
         ax.set_xscale("log", base=2)
         ax.set_xticks([16, 64, 256, 1024], ["16", "64", "256", "1024"])
-        ax.set_xlabel("samples per problem, before and after")
-        ax.set_ylabel("estimated slope (mean and spread of 20 trials)")
-        ax.set_title(f"True slope {true:g}")
+        ax.set(
+            xlabel="samples per problem, before and after",
+            ylabel="estimated slope (mean and spread of 20 trials)",
+            title=f"True slope {true:g}",
+        )
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     return figure, table
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from lab import BY, MAIN, N_RESAMPLES, PATHS, SEED, Lab, common_target, trajectories
-from palette import STYLES, lab_styles
+from lab import BY, HOW, MAIN, PATHS, Lab, common_target, trajectories
+from palette import STYLES, lab_styles, spans
 from registry import Drawn, Tables
-from words import listed, span
+from words import span
 
 from passk_lab.plots import plot_tradeoff
-from passk_lab.stats import matched_differences, paired_differences, policy_curve
+from passk_lab.stats import (
+    ResamplingOptions,
+    matched_differences,
+    paired_differences,
+    policy_curve,
+)
+
+HALF = ResamplingOptions(n_resamples=2_000, random_state=0)
 
 
 @PATHS.figure("tradeoff-paths", "Accuracy and coverage in training")
@@ -20,8 +29,7 @@ def tradeoff(lab: Lab) -> Drawn:
     usual = lab.policies[lab.policies["split"] == "id"]
     tables = []
     for metric, k, name in (("pass_at_k", 1, "pass@1"), ("coverage_at_k", 64, "coverage@64")):
-        part = policy_curve(usual, metric, k, BY, n_resamples=N_RESAMPLES, random_state=SEED)
-        part = part.set_index(["run", "step"])
+        part = policy_curve(usual, metric, k, BY, **HOW).set_index(["run", "step"])
         tables.append(part[["estimate", "low", "high"]].add_prefix(f"{name} "))
     table = tables[0].join(tables[1]).reset_index()
     table = table.rename(columns=lambda name: name.replace(" estimate", ""))
@@ -31,8 +39,7 @@ def tradeoff(lab: Lab) -> Drawn:
     for ax, names in zip(axes, groups, strict=True):
         part = table[table["run"].isin(names)]
         plot_tradeoff(part, "pass@1", "coverage@64", ax, lab_styles(names), lines=True)
-        ax.set_xlabel("pass@1")
-        ax.set_ylabel("coverage@64 (share of the correct paths)")
+        ax.set(xlabel="pass@1", ylabel="coverage@64 (share of the correct paths)")
     axes[0].set_title("Main runs in training")
     axes[1].set_title("The other runs")
     return figure, table
@@ -59,9 +66,8 @@ def matched(lab: Lab) -> pd.DataFrame:
         target = {run: common_target(x, accuracy[other]) for run, x in accuracy.items()}
         for metric, k in (("coverage_at_k", 64), ("distinct_at_k", 64), ("effective_answers", 1)):
             found = matched_differences(
-                accuracy, trajectories(usual, metric, k), other, target,
-                n_resamples=2_000, random_state=SEED,
-            )  # fmt: skip
+                accuracy, trajectories(usual, metric, k), other, target, **HALF
+            )
             found.insert(0, "metric", metric.replace("_at_k", f"@{k}"))
             found.insert(1, "baseline", other)
             parts.append(found)
@@ -102,35 +108,34 @@ def conditions(lab: Lab) -> Drawn:
     color = STYLES["sdsd"].color
     shown = (("difference", 0), ("kept", 1), ("ratio", 1))
     for ax, (name, none) in zip(axes, shown, strict=True):
-        middle = table[name].to_numpy()
-        spans = np.abs(table[[f"{name} low", f"{name} high"]].to_numpy().T - middle)
+        bars = spans(table, name, f"{name} ")
         ax.axvline(none, color="black", linewidth=1)
-        ax.errorbar(middle, at, xerr=spans, fmt="^", color=color, capsize=3)
+        ax.errorbar(table[name], at, xerr=bars, fmt="^", color=color, capsize=3)
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(at, table["condition"])
-    axes[0].set_xlabel("pass@1 of SDSD minus pass@1 of GRPO")
-    for ax in axes[1:]:
-        ax.set_xlabel("coverage@64 of SDSD / of GRPO")
-    axes[0].set_title(f"Accuracy after {last} updates")
-    axes[1].set_title(f"Correct paths covered after {last} updates")
-    axes[2].set_title("The same at equal accuracy")
+    ratio = "coverage@64 of SDSD / of GRPO"
+    axes[0].set(
+        xlabel="pass@1 of SDSD minus pass@1 of GRPO", title=f"Accuracy after {last} updates"
+    )
+    axes[1].set(xlabel=ratio, title=f"Correct paths covered after {last} updates")
+    axes[2].set(xlabel=ratio, title="The same at equal accuracy")
     return figure, table
 
 
 @conditions.found
 def _(tables: Tables) -> str:
     table = tables["map-paths"]
-    ahead = table[table["difference low"] > 0]["condition"].tolist()
-    behind = table[table["difference high"] < 0]["condition"].tolist()
-    narrower = table[table["ratio high"] < 1]["condition"].tolist()
-    wider = table[table["ratio low"] > 1]["condition"].tolist()
-    fewer = table[table["kept high"] < 1]["condition"].tolist()
-    more = table[table["kept low"] > 1]["condition"].tolist()
+
+    def where(rows: pd.Series) -> str:
+        names = table.loc[rows, "condition"].tolist()
+        return f"{len(names)} ({'; '.join(names)})" if names else "none"
+
     return f"""One condition changed at a time, {len(table)} in all; what is counted has an interval
         on one side. After {table["step"].max()} updates SDSD is more accurate than GRPO in
-        {listed(ahead)} and less in {listed(behind)}; it covers fewer correct paths in
-        {listed(fewer)} and more in {listed(more)}. At equal accuracy it covers fewer in
-        {listed(narrower)} and more in {listed(wider)}."""
+        {where(table["difference low"] > 0)} and less in {where(table["difference high"] < 0)}; it
+        covers fewer correct paths in {where(table["kept high"] < 1)} and more in
+        {where(table["kept low"] > 1)}. At equal accuracy it covers fewer in
+        {where(table["ratio high"] < 1)} and more in {where(table["ratio low"] > 1)}."""
 
 
 def under_condition(part: pd.DataFrame, run: str, other: str) -> dict[str, object]:
@@ -140,29 +145,25 @@ def under_condition(part: pd.DataFrame, run: str, other: str) -> dict[str, objec
     accuracy = trajectories(part, "pass_at_k", 1)
     coverage = trajectories(part, "coverage_at_k", 64)
     end, kept = (
-        paired_differences({r: x[:, :, -1:] for r, x in values.items()}, other,
-                         n_resamples=N_RESAMPLES, random_state=SEED).iloc[0]
+        paired_differences({r: x[:, :, -1:] for r, x in values.items()}, other, **HOW).iloc[0]
         for values in (accuracy, coverage)
-    )  # fmt: skip
+    )
     target = common_target(accuracy[run], accuracy[other])
-    equal = matched_differences(
-        accuracy, coverage, other, target, n_resamples=2_000, random_state=SEED
-    ).iloc[0]
+    equal = matched_differences(accuracy, coverage, other, target, **HALF).iloc[0]
     return {
         "step": steps[-1],
         "pass@1": end["estimate"],
-        "difference": end["difference"],
-        "difference low": end["low"],
-        "difference high": end["high"],
-        "kept": kept["ratio"],
-        "kept low": kept["ratio_low"],
-        "kept high": kept["ratio_high"],
-        "target": equal["target"],
-        "reached": equal["reached"],
-        "ratio": equal["ratio"],
-        "ratio low": equal["ratio_low"],
-        "ratio high": equal["ratio_high"],
+        **three(end, "difference", "difference", ""),
+        **three(kept, "kept"),
+        **{name: equal[name] for name in ("target", "reached")},
+        **three(equal, "ratio"),
     }
+
+
+def three(row: pd.Series, name: str, middle: str = "ratio", ends: str = "ratio_") -> dict[str, Any]:
+    """Name an estimate and its interval."""
+    found = (row[middle], row[f"{ends}low"], row[f"{ends}high"])
+    return dict(zip((name, f"{name} low", f"{name} high"), found, strict=True))
 
 
 def with_starts(mapped: pd.DataFrame, policies: pd.DataFrame) -> pd.DataFrame:

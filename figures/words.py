@@ -17,8 +17,3 @@ def share(row: Any, other: str) -> str:
     parts = (row[f"{part} vs {other}"] for part in ("ratio", "ratio_low", "ratio_high"))
     point, low, high = (f"{value:.0%}" for value in parts)
     return f"{point} [{low}, {high}]"
-
-
-def listed(names: list[str]) -> str:
-    """Count, and name, conditions."""
-    return f"{len(names)} ({'; '.join(names)})" if names else "none"

@@ -23,7 +23,6 @@ from passk_lab.teacher.optimum import (
 )
 from passk_lab.teacher.slopes import (
     gap_slope,
-    mode_changes,
     paired_logprobs,
     slope_table,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "forecast_problems",
     "forecast_rows",
     "gap_slope",
-    "mode_changes",
     "paired_counts",
     "paired_logprobs",
     "problem_decompositions",

@@ -39,27 +39,23 @@ def refuse_twice(table: pd.DataFrame, keys: list[str], source: str) -> None:
     )
 
 
-def least_squares(
-    x: Floats, y: Floats, code: Ints, weights: Floats, instrument: Floats | None = None
-) -> Floats:
+def least_squares(x: Floats, y: Floats, code: Ints, instrument: Floats | None = None) -> Floats:
     """Each problem's numerator and denominator, shape (n_problems, 2); 0 where it has no slope."""
     z = x if instrument is None else instrument
     size = int(code.max(initial=-1)) + 1
     keep = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
-    x, y, z, code, w = x[keep], y[keep], z[keep], code[keep], weights[keep]
-    total = np.bincount(code, w, size)
+    x, y, z, code = x[keep], y[keep], z[keep], code[keep]
+    total = np.bincount(code, minlength=size)
 
     def centred(values: Floats) -> Floats:
-        sums = np.bincount(code, w * values, size)
-        means = np.divide(sums, total, out=np.zeros(size), where=total > 0)
+        means = np.bincount(code, values, size) / np.maximum(total, 1)
         return np.asarray(values - means[code])
 
-    instrument = w * centred(z)
+    instrument = centred(z)
     # Rounding leaves traces of variance where all modes are equally likely.
-    instrument[np.abs(instrument) <= 1e-12 * (1 + np.abs(z)) * w] = 0.0
-    alone = np.bincount(code, minlength=size) < 2
+    instrument[np.abs(instrument) <= 1e-12 * (1 + np.abs(z))] = 0.0
     sums = [np.bincount(code, instrument * centred(v), size) for v in (y, x)]
-    return np.where(alone[:, None], 0.0, np.stack(sums, axis=1))
+    return np.where(total[:, None] < 2, 0.0, np.stack(sums, axis=1))
 
 
 def pooled(moments: Floats) -> float:

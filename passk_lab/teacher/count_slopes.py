@@ -200,7 +200,7 @@ def _slope_row(name: str, n: Ints, m: Ints, code: Ints, bootstrap: Resampling) -
         found = likelihood.row(bootstrap)
     else:
         x, y, instrument = _regression(name, n, m, code, bootstrap.generator())
-        moments = least_squares(x, y, code, np.ones(len(n)), instrument)
+        moments = least_squares(x, y, code, instrument)
         seen, some = np.isfinite(x), (moments != 0).any(axis=1)
         found = ratio_row(moments[None, some], bootstrap)
     return {

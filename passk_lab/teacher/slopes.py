@@ -19,17 +19,14 @@ import pandas as pd
 
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.teacher._arguments import (
-    Floats,
     Ints,
     log_array,
-    refuse_entry,
     refuse_row,
     require_columns,
 )
 from passk_lab.teacher._modes import (
     least_squares,
     log_sums,
-    narrowing,
     narrowing_rows,
     pooled,
     problem_codes,
@@ -37,14 +34,13 @@ from passk_lab.teacher._modes import (
     refuse_twice,
 )
 
-__all__ = ["gap_slope", "mode_changes", "paired_logprobs", "slope_table"]
+__all__ = ["gap_slope", "paired_logprobs", "slope_table"]
 
 
 def gap_slope(
     log_before: npt.ArrayLike,
     log_after: npt.ArrayLike,
     problem: npt.ArrayLike,
-    weights: npt.ArrayLike | None = None,
 ) -> float:
     """Least-squares slope with an intercept for each problem.
 
@@ -58,8 +54,6 @@ def gap_slope(
         in either are left out.
     problem : array_like, shape (n_modes,)
         Label of each mode's problem.
-    weights : array_like, shape (n_modes,), optional
-        Positive; 1 by default.
 
     Returns
     -------
@@ -78,7 +72,7 @@ def gap_slope(
     code, _ = problem_codes(problem, len(x))
     if len(y) != len(x):
         raise ValueError(f"log_before has {len(x)} modes, but log_after {len(y)}")
-    return pooled(least_squares(x, y, code, _positive(weights, len(x))))
+    return pooled(least_squares(x, y, code))
 
 
 def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -123,45 +117,6 @@ def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return before[keys].merge(both.drop(columns="side"), on=keys, how="left")
 
 
-def mode_changes(modes: pd.DataFrame) -> pd.DataFrame:
-    """What training did to the correct modes of each problem.
-
-    Parameters
-    ----------
-    modes : DataFrame
-        As for `slope_table`.
-
-    Returns
-    -------
-    DataFrame
-        One row a problem: ``problem_id, n_modes, n_lost`` (probability 0 on either side), ``slope``
-        (NaN without two others that the base tells apart), ``kl`` (nats, after from before, among
-        the listed modes), ``effective_before, effective_after``; NaN where training lost all modes.
-
-    Examples
-    --------
-    >>> modes = pd.DataFrame({"problem_id": "a", "logprob_before": np.log([0.5, 0.25]),
-    ...                       "logprob_after": np.log([0.8, 0.2])})
-    >>> mode_changes(modes).round(3).values.tolist()
-    [['a', 2, 0, 2.0, 0.044, 1.8, 1.471]]
-    """
-    table = _read_modes(modes)
-    code, labels = problem_codes(table["problem_id"], len(table))
-    x, y = (table[f"logprob_{side}"].to_numpy(float) for side in ("before", "after"))
-    over, under = least_squares(x, y, code, _positive(table.get("weight"), len(table))).T
-    slopes = np.divide(over, under, out=np.full(len(labels), np.nan), where=under > 0)
-    lost = ~(np.isfinite(x) & np.isfinite(y))
-    return pd.DataFrame(
-        {
-            "problem_id": labels,
-            "n_modes": np.bincount(code),
-            "n_lost": np.bincount(code, lost).astype(int),
-            "slope": slopes,
-            **narrowing(x, y, code),
-        }
-    )
-
-
 def slope_table(modes: pd.DataFrame, **resampling: Unpack[ResamplingOptions]) -> pd.DataFrame:
     """Slope, KL and effective modes from log-probabilities, with controls.
 
@@ -173,7 +128,7 @@ def slope_table(modes: pd.DataFrame, **resampling: Unpack[ResamplingOptions]) ->
     modes : DataFrame
         One row a correct mode: ``problem_id, logprob_before, logprob_after`` (nats, under base
         and trained model). Optional: ``answer``, against duplicates; ``correct``, whose false rows
-        are passed over; ``weight``; ``tilt`` (s, nats), which adds the predicted policy;
+        are passed over; ``tilt`` (s, nats), which adds the predicted policy;
         ``logprob_null``, the base scored a second time or by another seed; ``seed`` of several
         trained models, over which estimates are and which intervals resample, too.
     **resampling
@@ -215,12 +170,11 @@ def slope_table(modes: pd.DataFrame, **resampling: Unpack[ResamplingOptions]) ->
     reached, first = (log_sums(v, code, n_seeds * n_problems) for v in (after["trained"], before))
     with np.errstate(invalid="ignore"):
         after["ideal_rl"] = before + (reached - first)[code]
-    weights = _positive(table.get("weight"), len(table))
     bootstrap = Resampling(**resampling)
     rows = []
     for comparison, log_after in after.items():
         lost = ~(np.isfinite(before) & np.isfinite(log_after))
-        moments = least_squares(before, log_after, code, weights).reshape(n_seeds, -1, 2)
+        moments = least_squares(before, log_after, code).reshape(n_seeds, -1, 2)
         some = np.any(moments[:, :, 1] > 0, axis=0)
         slope = {
             "quantity": "slope",
@@ -248,16 +202,6 @@ def _seeds_and_problems(table: pd.DataFrame) -> tuple[Ints, int, int]:
             f"{labels[at % len(labels)]!r}; score every seed on the same problems"
         )
     return both, len(seeds), len(labels)
-
-
-def _positive(weights: npt.ArrayLike | None, size: int) -> Floats:
-    if weights is None:
-        return np.ones(size)
-    array = np.asarray(weights, dtype=np.float64)
-    if array.shape != (size,):
-        raise ValueError(f"weights has shape {array.shape}; give one for each of {size} modes")
-    refuse_entry(~((array > 0) & (array < np.inf)), array, "weights", "; weights must be positive")
-    return array
 
 
 def _read_modes(modes: pd.DataFrame) -> pd.DataFrame:

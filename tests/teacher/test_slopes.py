@@ -14,7 +14,7 @@ from passk_lab.teacher.count_slopes import (
     paired_counts,
 )
 from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
-from passk_lab.teacher.slopes import gap_slope, mode_changes, paired_logprobs, slope_table
+from passk_lab.teacher.slopes import gap_slope, paired_logprobs, slope_table
 from tests.refusals import refusals, refuses
 
 
@@ -60,14 +60,11 @@ def test_slope_of_a_power_is_its_exponent():
 
 def test_slope_equals_a_regression_with_dummies():
     modes = exact_modes(1.3, noise=0.4)
-    rng = np.random.default_rng(1)
-    weight = rng.uniform(0.5, 2, len(modes))
     x, y = modes["logprob_before"].to_numpy(), modes["logprob_after"].to_numpy()
     design = np.column_stack([x, pd.get_dummies(modes["problem_id"]).to_numpy(float)])
-    root = np.sqrt(weight)
-    expected = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0][0]
-    assert gap_slope(x, y, modes["problem_id"], weight) == pytest.approx(expected, abs=1e-10)
-    table = slope_table(modes.assign(weight=weight), n_resamples=10, random_state=0)
+    expected = np.linalg.lstsq(design, y, rcond=None)[0][0]
+    assert gap_slope(x, y, modes["problem_id"]) == pytest.approx(expected, abs=1e-10)
+    table = slope_table(modes, n_resamples=10, random_state=0)
     assert value(table, "trained")["estimate"] == pytest.approx(expected, abs=1e-10)
 
 
@@ -146,20 +143,14 @@ def test_lost_modes_are_counted_and_give_no_nan():
     assert trained["n_lost"] == 1
     assert trained["estimate"] == pytest.approx(1.2)
     assert np.isfinite(value(table, "trained", "kl")["estimate"])
-    changes = mode_changes(modes)
-    assert changes["n_lost"].tolist()[:3] == [0, 1, 0]
-    assert np.isnan(changes["slope"][0])
-    assert changes["slope"].to_numpy()[2:] == pytest.approx(1.2)
     # A problem all of whose modes were lost has no law among them.
     modes.loc[0, "logprob_after"] = -np.inf
-    gone = mode_changes(modes)
-    assert np.isnan(gone["kl"][0])
     row = value(slope_table(modes, n_resamples=50, random_state=0), "trained", "kl")
     assert (row["n_problems"], row["n_left_out"]) == (11, 1)
     # A mode that the base couldn't give is infinitely far.
     modes = exact_modes(1.2)
     modes.loc[1, "logprob_before"] = -np.inf
-    assert mode_changes(modes)["kl"][1] == np.inf
+    assert value(slope_table(modes), "trained", "kl")["estimate"] == np.inf
 
 
 def test_equally_likely_modes_have_no_slope():
@@ -349,7 +340,6 @@ def test_logprobs_side_by_side():
         ({"logprob_null": 1.0}, "column 'logprob_null', row 0"),
         ({"tilt": np.inf}, "column 'tilt', row 0: inf is no tilt"),
         ({"answer": "x"}, "row 3: answer 'x' of problem 'p1' occurs twice|row 2"),
-        ({"weight": 0.0}, r"weights\[0\] is 0.0"),
         ({"correct": False}, "no correct mode"),
         ({"logprob_before": -np.inf}, "gives none of the modes of problem"),
         ({"problem_id": None}, "missing"),
@@ -368,7 +358,6 @@ test_bad_input_is_refused = refusals(
     (lambda: gap_slope([-1.0], [-1.0], ["a", "b"]), "problem has shape"),
     (lambda: gap_slope([[-1.0]], [-1.0], ["a"]), "must have shape"),
     (lambda: gap_slope([-1.0], [np.nan], ["a"]), r"log_after\[0\] is nan"),
-    (lambda: gap_slope([-1.0], [-1.0], ["a"], [1, 2]), "weights has shape"),
     (lambda: count_slope([1, -1], [1, 1], ["a", "a"]), r"before\[1\] is -1"),
     (lambda: count_slope([1, 1], [1], ["a", "a"]), "but after 1"),
     (lambda: count_slope([], [], []), "must have shape"),
