@@ -297,10 +297,11 @@ def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.nd
     for _, modes in before_and_after(policies, run).groupby("seed"):
         logs = modes[["logprob_before", "logprob_after"]]
         p, law = np.exp(logs), np.exp(logs.astype(float))
+        problems = modes["problem_id"].unique()
         total, sums, squares, found = (
-            part.groupby(modes["problem_id"], sort=False).sum()
+            part.groupby(modes["problem_id"]).sum().loc[problems]
             for part in (p, law, law**2, 1 - (1 - p) ** K)
         )
         drops = (d["logprob_before"] - d["logprob_after"] for d in (sums**2 / squares, found))
         seeds.append(np.column_stack([*drops, total["logprob_after"].clip(upper=1)]))
-    return list(total.index), np.stack(seeds)
+    return list(problems), np.stack(seeds)
