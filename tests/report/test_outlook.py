@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,8 @@ import pytest
 from passk_lab.cli import main
 from passk_lab.report.analysis import build_report
 from passk_lab.report.outlook import outlook
+from tests.refusals import refuses
+from tests.teacher.tables import rollout_table, score_table
 
 pytestmark = pytest.mark.slow  # whole reports
 
@@ -30,9 +33,7 @@ def scored(copying, correctness, n_problems=30, n=24, seed=0):
                 weight[drawn[j]] *= np.exp(copying)
                 given = np.log(weight[mode] / weight.sum())
                 scores.append((f"p{problem}", i, j, np.log(base[mode]), given))
-    columns = ["problem_id", "sample_id", "demo_id", "logprob", "logprob_given_demo"]
-    table = pd.DataFrame(rollouts, columns=["problem_id", "sample_id", "correct", "answer"])
-    return pd.DataFrame(scores, columns=columns), table
+    return score_table(scores), rollout_table(rollouts)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,10 @@ def test_report_with_scores(tmp_path, capsys):
 
 def test_scores_of_other_rollouts_are_refused(tmp_path):
     scores, rollouts = scored(1.0, 0.5, n_problems=12)
-    with pytest.raises(ValueError, match="none of its problems has rollouts of the baseline"):
-        build_report(
-            rollouts.assign(run="base"),
-            "base",
-            out=tmp_path,
-            scores=scores.assign(problem_id="q"),
-            n_resamples=50,
-        )
-    without = build_report(rollouts.assign(run="base"), "base", out=tmp_path, n_resamples=50)
+    report = partial(
+        build_report, rollouts.assign(run="base"), "base", out=tmp_path, n_resamples=50
+    )
+    said = "none of its problems has rollouts of the baseline"
+    refuses(said, report, scores=scores.assign(problem_id="q"))
+    without = report()
     assert without.outlook is None

@@ -10,6 +10,7 @@ from passk_lab.teacher.optimum import self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope
 from passk_lab.teacher.sources import SOURCES, problem_decompositions, source_table, tilt_sources
 from tests.refusals import refusals, refuses
+from tests.teacher.tables import rollout_table, score_table
 
 quick = settings(max_examples=25, phases=[Phase.generate], database=None)
 
@@ -174,6 +175,11 @@ test_bad_matrices_are_refused = refusals(
 # --- Tables ---
 
 
+def adds_up(sources):
+    parts = sources[list(SOURCES)].sum(axis=1).to_numpy()
+    return parts == pytest.approx(sources["tilt"].to_numpy(), abs=1e-12)
+
+
 def world(n_problems=4, seed=0, n_samples=12, n_modes=3, n_demos=6):
     """Rollouts of few answers, and the scores of all of them given correct demonstrations."""
     rng = np.random.default_rng(seed)
@@ -189,26 +195,19 @@ def world(n_problems=4, seed=0, n_samples=12, n_modes=3, n_demos=6):
         matrix = rng.normal(size=(n_modes, n_modes)) + np.eye(n_modes)
         matrix = np.minimum(matrix, -logs[:, None])
         for i in range(n_samples):
-            rollouts.append((name, i, True, f"m{answer[i]}", 4))
+            rollouts.append((name, i, True, f"m{answer[i]}"))
             for j in range(n_demos):
                 base = logs[answer[i]]
                 scores.append((name, i, j, base, base + matrix[answer[i], answer[j]]))
-        rollouts.append((name, n_samples, False, "wrong", 4))
+        rollouts.append((name, n_samples, False, "wrong"))
         scores += [(name, n_samples, j, -1.5, -2.0) for j in range(n_demos)]
-    return (
-        pd.DataFrame(scores, columns=["problem_id", "sample_id", "demo_id", "logprob",
-                                      "logprob_given_demo"]),
-        pd.DataFrame(rollouts, columns=["problem_id", "sample_id", "correct", "answer",
-                                        "n_tokens"]),
-    )  # fmt: skip
+    return score_table(scores), rollout_table(rollouts)
 
 
 def test_sources_add_up_to_the_tilt():
     scores, rollouts = world()
     sources = tilt_sources(scores, rollouts)
-    assert sources[list(SOURCES)].sum(axis=1).to_numpy() == pytest.approx(
-        sources["tilt"].to_numpy(), abs=1e-12
-    )
+    assert adds_up(sources)
     assert len(sources) == 12
     assert (sources["n_missing"] == 0).all()
     assert sources.groupby("problem_id")["base_share"].sum().to_numpy() == pytest.approx(1)
@@ -235,35 +234,29 @@ def test_balanced_demonstrations_leave_only_the_teachers_preference():
     sources = tilt_sources(scores, rollouts, demo_law="uniform")
     assert sources["sampling_copying"].abs().max() < 1e-12
     assert sources["sampling_cross"].abs().max() < 1e-12
-    assert sources[list(SOURCES)].sum(axis=1).to_numpy() == pytest.approx(
-        sources["tilt"].to_numpy(), abs=1e-12
-    )
+    assert adds_up(sources)
 
 
 @pytest.mark.slow
 def test_a_control_takes_out_what_any_context_does():
     scores, rollouts = world(seed=1)
     control = scores[scores["demo_id"] == 0].drop(columns="demo_id").reset_index(drop=True)
-    index = control["sample_id"].to_numpy()
     answers = rollouts["answer"].to_numpy()
-    effect = np.where(answers == "m0", -0.5, 0.0)
-    control["logprob_given_demo"] = control["logprob"] + effect
-    assert len(index) == len(rollouts)
+    control["logprob_given_demo"] = control["logprob"] + np.where(answers == "m0", -0.5, 0.0)
     plain = tilt_sources(scores, rollouts)
     sources = tilt_sources(scores, rollouts, control)
     assert sources["tilt"].to_numpy() == pytest.approx(plain["tilt"].to_numpy(), abs=1e-12)
-    assert sources[list(SOURCES)].sum(axis=1).to_numpy() == pytest.approx(
-        sources["tilt"].to_numpy(), abs=1e-12
-    )
+    assert adds_up(sources)
     expected = np.where(sources["answer"] == "m0", -0.5, 0.0) + 0.5 / 3
     assert sources["any_context"].to_numpy() == pytest.approx(expected)
     assert (plain["any_context"] == 0).all()
-    with pytest.raises(ValueError, match="answer 'm0' of problem 'p0' is scored, but has no"):
-        tilt_sources(scores, rollouts, control[answers != "m0"])
-    with pytest.raises(ValueError, match="control: column 'sample_id', row 0"):
-        tilt_sources(scores, rollouts, control.assign(sample_id=99))
-    with pytest.raises(ValueError, match="control: column 'logprob_given_demo', row 0"):
-        tilt_sources(scores, rollouts, control.assign(logprob_given_demo=-np.inf))
+    vetoed = control.assign(logprob_given_demo=-np.inf)
+    for bad, message in (
+        (control[answers != "m0"], "answer 'm0' of problem 'p0' is scored, but has no"),
+        (control.assign(sample_id=99), "control: column 'sample_id', row 0"),
+        (vetoed, "control: column 'logprob_given_demo', row 0"),
+    ):
+        refuses(message, tilt_sources, scores, rollouts, bad)
 
 
 @pytest.mark.slow
@@ -297,9 +290,7 @@ def test_missing_and_unshown_answers_are_reported():
     holed = scores.assign(logprob_given_demo=scores["logprob_given_demo"].mask(hole.to_numpy()))
     sources = tilt_sources(holed, rollouts)
     assert sources["n_missing"].tolist() == [1, 0, 0]
-    assert sources[list(SOURCES)].sum(axis=1).to_numpy() == pytest.approx(
-        sources["tilt"].to_numpy(), abs=1e-10
-    )
+    assert adds_up(sources)
     assert problem_decompositions(holed, rollouts)["n_missing"].tolist() == [1]
     # Leaving the rows out is the same as NaN.
     assert tilt_sources(holed.dropna(), rollouts).equals(sources)
@@ -400,20 +391,19 @@ def test_bad_scores_are_refused(change, message):
 def test_scores_without_their_rollouts_are_refused():
     scores, rollouts = world(n_problems=1)
     one = scores.iloc[:1]
-    with pytest.raises(ValueError, match="'sample_id', row 0: problem 'p0' has no rollout 99"):
-        checked_scores(one.assign(sample_id=99), rollouts)
-    with pytest.raises(ValueError, match="'demo_id', row 0: problem 'p0' has no rollout 99"):
-        checked_scores(one.assign(demo_id=99), rollouts)
-    with pytest.raises(ValueError, match="'demo_id', row 0: demonstration 12 of problem 'p0' is"):
-        checked_scores(one.assign(demo_id=12), rollouts)
-    with pytest.raises(ValueError, match="scores: column 'demo_id' is missing"):
-        checked_scores(one.drop(columns="demo_id"), rollouts)
-    with pytest.raises(ValueError, match="rollouts: column 'answer' is missing"):
-        checked_scores(one, rollouts.drop(columns="answer"))
-    with pytest.raises(ValueError, match="has two rollouts 0"):
-        checked_scores(one, pd.concat([rollouts.assign(run="a"), rollouts.assign(run="b")]))
-    with pytest.raises(ValueError, match=r"rollout 0 of problem 'p0' .* is correct and has no"):
-        checked_scores(one, rollouts.assign(answer=None))
+    for bad, message in (
+        (one.assign(sample_id=99), "'sample_id', row 0: problem 'p0' has no rollout 99"),
+        (one.assign(demo_id=99), "'demo_id', row 0: problem 'p0' has no rollout 99"),
+        (one.assign(demo_id=12), "'demo_id', row 0: demonstration 12 of problem 'p0' is"),
+        (one.drop(columns="demo_id"), "scores: column 'demo_id' is missing"),
+    ):
+        refuses(message, checked_scores, bad, rollouts)
+    for bad, message in (
+        (rollouts.drop(columns="answer"), "rollouts: column 'answer' is missing"),
+        (pd.concat([rollouts.assign(run=run) for run in "ab"]), "has two rollouts 0"),
+        (rollouts.assign(answer=None), r"rollout 0 of problem 'p0' .* is correct and has no"),
+    ):
+        refuses(message, checked_scores, one, bad)
     refuses("demo_law='best'", tilt_sources, scores, rollouts, demo_law="best")
     wrong = scores[scores["sample_id"] == 12]
     for function in (tilt_sources, problem_decompositions):

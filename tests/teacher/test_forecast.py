@@ -5,6 +5,7 @@ import pytest
 from passk_lab.teacher.forecast import expected_tilt, forecast, forecast_problems, forecast_rows
 from passk_lab.teacher.optimum import self_distillation_optimum
 from tests.refusals import refuses
+from tests.teacher.tables import rollout_table, score_table
 
 ANSWERS = ["x", "y", "z"]
 
@@ -29,9 +30,7 @@ def world(n_problems=4, n=400, seed=0):
                 alone = np.log(base[mode])
                 given = min(alone + pcmi[mode, m], 0.0)
                 scores.append((name, i, j, alone, given))
-    rollouts = pd.DataFrame(rollouts, columns=["problem_id", "sample_id", "correct", "answer"])
-    columns = ["problem_id", "sample_id", "demo_id", "logprob", "logprob_given_demo"]
-    return rollouts, pd.DataFrame(scores, columns=columns), exact
+    return rollout_table(rollouts), score_table(scores), exact
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +57,22 @@ def test_demonstrations_by_their_probability():
     """Each answer listed once: weights are the base's probabilities."""
     base = np.array([0.5, 0.3, 0.1])
     pcmi = np.array([[0.4, -0.2, 0.1], [0.0, 0.5, -0.3], [-0.6, 0.1, 0.7]])
-    answers = pd.DataFrame(
-        {"problem_id": "p", "sample_id": range(3), "correct": True, "answer": list("xyz")}
-    )
-    scores = pd.DataFrame(
-        [(i, j, np.log(base[i]), np.log(base[i]) + pcmi[i, j]) for i in range(3) for j in range(3)],
-        columns=["sample_id", "demo_id", "logprob", "logprob_given_demo"],
-    ).assign(problem_id="p")
-    scores["logprob_given_demo"] = scores["logprob_given_demo"].clip(upper=0)
-    given = scores["logprob_given_demo"].to_numpy().reshape(3, 3) - np.log(base)[:, None]
+    answers = rollout_table([("p", i, True, "xyz"[i]) for i in range(3)])
+    log_base = np.log(base)[:, None]
+    given = np.minimum(log_base + pcmi, 0)
+    pairs = np.ndindex(3, 3)
+    scores = score_table([("p", i, j, log_base[i, 0], given[i, j]) for i, j in pairs])
     found = expected_tilt(scores, answers, "probability", drop_self=False)
-    assert found["tilt"].to_numpy() == pytest.approx(given @ (base / base.sum()))
-    with pytest.raises(ValueError, match="demonstration 2 wasn't scored as a rollout"):
-        expected_tilt(scores[scores["sample_id"] < 2], answers, "probability")
+    assert found["tilt"].to_numpy() == pytest.approx((given - log_base) @ (base / base.sum()))
+    some = scores[scores["sample_id"] < 2]
+    said = "demonstration 2 wasn't scored as a rollout"
+    refuses(said, expected_tilt, some, answers, "probability")
 
 
 @pytest.mark.slow
 def test_laws_differ_where_answers_are_shown_unequally():
-    rollouts = pd.DataFrame(
-        {"problem_id": "p", "sample_id": range(4), "correct": True, "answer": list("xxxy")}
-    )
-    scores = pd.DataFrame(
-        [(i, j) for i in range(4) for j in range(4)], columns=["sample_id", "demo_id"]
-    ).assign(problem_id="p", logprob=-3.0)
-    scores["logprob_given_demo"] = -3.0 + (scores["demo_id"] == 3)
+    rollouts = rollout_table([("p", i, True, "xxxy"[i]) for i in range(4)])
+    scores = score_table([("p", i, j, -3.0, -3.0 + (j == 3)) for i, j in np.ndindex(4, 4)])
     policy = expected_tilt(scores, rollouts, "policy", drop_self=False)
     uniform = expected_tilt(scores, rollouts, "uniform", drop_self=False)
     assert policy["tilt"].to_numpy() == pytest.approx(0.25)
@@ -94,7 +85,7 @@ def test_exact_rows_give_the_optimum(weight):
     rollouts, scores, exact = world(3, 60)
     tilts = expected_tilt(scores, rollouts, "uniform", drop_self=False)
     first = tilts[tilts["correct"]].drop_duplicates(["problem_id", "answer"])
-    policy = first.rename(columns={})[["problem_id", "answer", "logprob", "tilt"]]
+    policy = first[["problem_id", "answer", "logprob", "tilt"]]
     rows = forecast_rows(tilts, rollouts, policy)
     found = forecast_problems(rows, [weight], [1, 8]).set_index("problem_id")
     for name, (base, _) in exact.items():
@@ -133,8 +124,8 @@ def test_effective_samples_and_refusal(rows):
     found = forecast_problems(rows, [0.0, 1.0, 4.0], 1)
     falling = found.pivot_table(index="problem_id", columns="weight", values="effective_samples")
     assert (falling.diff(axis=1).iloc[:, 1:] < 0).all(axis=None)
-    with pytest.raises(ValueError, match="effective samples; take a smaller weight"):
-        forecast(rows, [4.0], min_effective=390, n_resamples=50)
+    said = "effective samples; take a smaller weight"
+    refuses(said, forecast, rows, [4.0], min_effective=390, n_resamples=50)
 
 
 def test_table_with_changes(rows):

@@ -10,6 +10,7 @@ from passk_lab.teacher.generations import _evolve as evolve
 from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.optimum import distillation_optimum
 from tests.refusals import refusals, refuses
+from tests.teacher.tables import rollout_table, score_table
 
 WORDS = ["a", "bx", "by", "bzq", "bzr", "c"]
 
@@ -108,13 +109,10 @@ def test_vetoes_leave_the_others():
 def problem(n_correct=3):
     base, given_demo = teachers(1)
     correct = np.arange(len(WORDS)) < n_correct
-    rollouts = pd.DataFrame({"problem_id": "p", "sample_id": np.arange(len(WORDS)),
-                             "correct": correct, "answer": WORDS})  # fmt: skip
-    rows = [
-        ("p", i, j, base[i], given_demo[j, i]) for i in range(len(WORDS)) for j in range(n_correct)
-    ]
-    names = ["problem_id", "sample_id", "demo_id", "logprob", "logprob_given_demo"]
-    return rollouts, pd.DataFrame(rows, columns=names), base, given_demo
+    rollouts = rollout_table([("p", i, correct[i], word) for i, word in enumerate(WORDS)])
+    pairs = np.ndindex(len(WORDS), n_correct)
+    scores = score_table([("p", i, j, base[i], given_demo[j, i]) for i, j in pairs])
+    return rollouts, scores, base, given_demo
 
 
 def test_table_from_scores():
@@ -156,22 +154,13 @@ def test_incomplete_scores_are_refused(change, message):
     refuses(message, forecast_generations, scores.reset_index(drop=True), rollouts, [1.0])
 
 
-test_bad_trees_are_refused = refusals(
+TREE = tree_of(WORDS, *teachers(0))
+test_bad_trees_and_options_are_refused = refusals(
     (lambda: tree_of(["a", "a"], -np.ones(2), -np.ones((1, 2))), "0 and 1 are equal"),
     (lambda: tree_of(["a"], np.zeros(1), np.array([[-np.inf]])), "rules out every listed"),
+    (lambda: evolve(TREE, [-1.0]), "must not be negative"),
+    (lambda: evolve(TREE, [1.0], weight=-1.0), "must not be negative"),
+    (lambda: evolve(TREE, [2.0], teacher="frozen"), "at most 1"),
+    (lambda: evolve(TREE, [1.0], teacher="live"), "teacher='live' is none of"),
+    (lambda: evolve(TREE, [1.0], demo_law="even"), "demo_law='even' is none of"),
 )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"generations": [-1.0]}, "must not be negative"),
-        ({"generations": [1.0], "weight": -1.0}, "must not be negative"),
-        ({"generations": [2.0], "teacher": "frozen"}, "at most 1"),
-        ({"generations": [1.0], "teacher": "live"}, "teacher='live' is none of"),
-        ({"generations": [1.0], "demo_law": "even"}, "demo_law='even' is none of"),
-    ],
-)
-def test_bad_options_are_refused(options, message):
-    base, given_demo = teachers(0)
-    refuses(message, evolve, tree_of(WORDS, base, given_demo), **options)

@@ -75,24 +75,14 @@ def test_ideal_rl_keeps_ratios_and_self_distillation_is_as_predicted():
     demos = base[:3] / 0.6
     tilt = pcmi @ demos
     distilled = self_distillation_optimum(base, pcmi, demos)
-    modes = pd.DataFrame(
-        {
-            "problem_id": "x",
-            "answer": list("abcd"),
-            "correct": [True, True, True, False],
-            "logprob_before": np.log(base),
-            "logprob_after": np.log(distilled),
-            "tilt": tilt,
-        }
-    )
-    table = slope_table(modes)
+    modes = pd.DataFrame({"answer": list("abcd"), "correct": [True, True, True, False]})
+    modes = modes.assign(problem_id="x", logprob_before=np.log(base), tilt=tilt)
+    table = slope_table(modes.assign(logprob_after=np.log(distilled)))
     assert value(table, "trained")["estimate"] == pytest.approx(1.66, abs=0.005)
-    assert value(table, "predicted")["estimate"] == pytest.approx(
-        value(table, "trained")["estimate"], abs=1e-12
-    )
-    assert value(table, "predicted", "kl")["estimate"] == pytest.approx(
-        value(table, "trained", "kl")["estimate"], abs=1e-12
-    )
+    for quantity in ("slope", "kl"):
+        trained = value(table, "trained", quantity)["estimate"]
+        predicted = value(table, "predicted", quantity)["estimate"]
+        assert predicted == pytest.approx(trained, abs=1e-12)
     log_base = np.log(base[:3])
     assert gap_slope(log_base, log_base + tilt[:3], list("xxx")) == pytest.approx(1.6603, abs=1e-4)
     # A single problem has no interval.
@@ -131,8 +121,8 @@ def test_seeds_are_averaged_and_widen_the_interval():
     twice = pd.concat([one.assign(seed=0), one.assign(seed=1)], ignore_index=True)
     same = value(slope_table(twice, n_resamples=4000, random_state=0), "trained")
     assert same["high"] - same["low"] == pytest.approx(alone[0]["high"] - alone[0]["low"], rel=0.1)
-    with pytest.raises(ValueError, match="seed 8 has no mode of problem 'p5'"):
-        slope_table(both[(both["seed"] == 3) | (both["problem_id"] != "p5")])
+    without = both[(both["seed"] == 3) | (both["problem_id"] != "p5")]
+    refuses("seed 8 has no mode of problem 'p5'", slope_table, without)
 
 
 def test_lost_modes_are_counted_and_give_no_nan():
@@ -244,14 +234,14 @@ def test_controls_on_counts(second_sample):
 
 
 def test_problems_without_slope_are_counted_in_counts():
-    table = pd.DataFrame(
-        {
-            "problem_id": list("aabcd"),
-            "answer": ["x", "y", "x", None, "x"],
-            "before": [9, 3, 5, 0, 4],
-            "after": [10, 1, 7, 0, 0],
-        }
-    )
+    rows = [
+        ("a", "x", 9, 10),
+        ("a", "y", 3, 1),
+        ("b", "x", 5, 7),
+        ("c", None, 0, 0),
+        ("d", "x", 4, 0),
+    ]
+    table = pd.DataFrame(rows, columns=["problem_id", "answer", "before", "after"])
     result = count_slope_table(table, n_resamples=20, random_state=0)
     row = value(result, "trained", estimator="multinomial")
     assert (row["n_problems"], row["n_left_out"], row["n_modes"]) == (1, 3, 2)
@@ -273,11 +263,7 @@ def test_extreme_counts_have_an_infinite_slope():
 @pytest.mark.slow
 @settings(max_examples=25, phases=[Phase.generate], database=None)
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 3)),
-        min_size=1,
-        max_size=12,
-    ),
+    st.lists(st.tuples(*map(st.integers, (0, 0, 0), (30, 30, 3))), min_size=1, max_size=12),
     st.integers(0, 2**32 - 1),
 )
 def test_any_counts(rows, seed):
@@ -294,27 +280,20 @@ def test_any_counts(rows, seed):
 
 
 def test_counts_from_rollouts():
-    before = pd.DataFrame(
-        {
-            "problem_id": list("aaabb"),
-            "correct": [True, True, False, False, False],
-            "answer": ["x", "y", "w", None, "w"],
-        }
-    )
+    before = pd.DataFrame({"problem_id": list("aaabb"), "answer": ["x", "y", "w", None, "w"]})
+    before["correct"] = [True, True, False, False, False]
     after = before.assign(answer=["x", "z", "w", "w", "w"])
     table = paired_counts(before, after)
-    assert table[["problem_id", "before", "after"]].values.tolist() == [
-        ["a", 1, 1],
-        ["a", 1, 0],
-        ["a", 0, 1],
-        ["b", 0, 0],
-    ]
+    assert table["problem_id"].tolist() == list("aaab")
+    assert table[["before", "after"]].values.tolist() == [[1, 1], [1, 0], [0, 1], [0, 0]]
     assert table["answer"].isna().tolist() == [False, False, False, True]
-    with pytest.raises(ValueError, match="problem 'b' is in one table only"):
-        paired_counts(before, after[after["problem_id"] == "a"])
-    with pytest.raises(ValueError, match="'answer', row 0: a correct rollout has no answer"):
-        paired_counts(before.assign(answer=None), after)
-    refuses("column 'answer' is missing", paired_counts, before.drop(columns="answer"), after)
+    of_a = after[after["problem_id"] == "a"]
+    for pair, message in (
+        ((before, of_a), "problem 'b' is in one table only"),
+        ((before.assign(answer=None), after), "'answer', row 0: a correct rollout has no answer"),
+        ((before.drop(columns="answer"), after), "column 'answer' is missing"),
+    ):
+        refuses(message, paired_counts, *pair)
 
 
 def test_logprobs_side_by_side():
@@ -325,11 +304,13 @@ def test_logprobs_side_by_side():
     both = paired_logprobs(before, after)
     assert both["logprob_before"].tolist() == [-1, -2, -3]
     assert both["logprob_after"].tolist() == [-0.1, -0.2, -0.3]
-    with pytest.raises(ValueError, match="answer 'x' of problem 'b' is in 'before' only"):
-        paired_logprobs(before, after.iloc[:2])
-    with pytest.raises(ValueError, match="before: row 3: answer 'x' of problem 'b' occurs twice"):
-        paired_logprobs(pd.concat([before, before]), after)
-    refuses("column 'logprob' is missing", paired_logprobs, before, after.drop(columns="logprob"))
+    twice = pd.concat([before, before])
+    for pair, message in (
+        ((before, after.iloc[:2]), "answer 'x' of problem 'b' is in 'before' only"),
+        ((twice, after), "before: row 3: answer 'x' of problem 'b' occurs twice"),
+        ((before, after.drop(columns="logprob")), "column 'logprob' is missing"),
+    ):
+        refuses(message, paired_logprobs, *pair)
 
 
 @pytest.mark.parametrize(
