@@ -11,7 +11,7 @@ import glob
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -148,7 +148,7 @@ class Rows:
     ) -> None:
         self.con, self.parts = con, parts
         wanted = {*REQUIRED, *IDENTITY, *by} | ({"answer"} if modes is not False else set())
-        self._origins = [_opened(con, at, parts, wanted) for at in range(len(parts))]
+        self._origins = _together([_opened(con, at, parts, wanted) for at in range(len(parts))])
         self.modes = all("answer" in o.names for o in self._origins) if modes is None else modes
         for origin in self._origins:
             _check_counted(origin, by, self.modes)
@@ -158,11 +158,11 @@ class Rows:
         self._define()
 
     def _define(self, numbered: bool = False) -> None:
-        more = f", row_number() OVER () - 1 + part * {_PART_ROWS} AS row" if numbered else ""
-        views = [
-            f"SELECT {self._fields(origin)}, {at} AS part {more} FROM {origin.sql}"
-            for at, origin in enumerate(self._origins)
-        ]
+        views = []
+        for origin in self._origins:
+            more = f", {origin.row} + part * {_PART_ROWS} AS row" if numbered else ""
+            fields = f"{self._fields(origin)}, {origin.place} AS part {more}"
+            views.append(f"SELECT {fields} FROM {origin.sql}")
         self.con.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {' UNION ALL '.join(views)}")
 
     def _fields(self, origin: _Origin) -> str:
@@ -241,22 +241,50 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Origin:
-    """A part opened: where its rows come from, and its columns.
+    """A part opened, or several parquet files of the same columns.
 
     Attributes
     ----------
-    names : list of str
-    sql : str
-        What to select from.
-    columns : mapping
-        From a name to the column of ``sql`` and its type.
     part : Part
+        The first.
+    at : int
+        Its number.
+    names : list of str
+        Of all its columns.
+    columns : mapping
+        From a wanted column's name to its name in SQL and its type.
+    files : tuple of str
+        Empty for a table.
     """
 
-    names: list[str]
-    sql: str
-    columns: Mapping[str, tuple[str, pa.DataType]]
     part: Part
+    at: int
+    names: list[str]
+    columns: Mapping[str, tuple[str, pa.DataType]]
+    width: int
+    files: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """What to select from, its columns by number."""
+        # Names may differ in upper and lower case only, which are the same to SQL.
+        aliases = ", ".join(f"c{i}" for i in range(self.width))
+        source = f"part{self.at}"
+        if self.files:
+            # One scan: each scan of its own would keep groups, and memory, of its own.
+            patterns = ", ".join(_quoted(glob.escape(file)) for file in self.files)
+            source = f"read_parquet([{patterns}], hive_partitioning = false)"
+        return f"{source} AS t({aliases})"
+
+    @property
+    def place(self) -> str:
+        """SQL for a row's part."""
+        return f"{self.at} + file_index::BIGINT" if self.files else f"{self.at}"
+
+    @property
+    def row(self) -> str:
+        """SQL for a row's number in its part."""
+        return "file_row_number" if self.files else "row_number() OVER () - 1"
 
     def field(self, name: str) -> str:
         """SQL for a column of the table."""
@@ -287,11 +315,11 @@ def _opened(
     con: duckdb.DuckDBPyConnection, at: int, parts: Sequence[Part], wanted: set[str]
 ) -> _Origin:
     part = parts[at]
-    schema = None
+    schema, files = None, tuple[str, ...]()
     if isinstance(part.rows, Path) and is_parquet(part.rows):
         with open_parquet(part.rows) as file:
             schema = file.schema_arrow
-        names, sql = schema.names, _parquet_sql(part.rows)
+        names, files = schema.names, (str(part.rows),)
         require_columns([*names, *part.known], part.source)
     if (
         schema is None
@@ -301,11 +329,24 @@ def _opened(
     ):
         table, names = _loaded(part, wanted, number=len(parts) > 1)
         con.register(f"part{at}", table)
-        schema, sql = table.schema, f"part{at}"
-    # By number: names may differ in upper and lower case only, which are the same to SQL.
+        schema, files = table.schema, ()
     columns = {f.name: (f"c{i}", f.type) for i, f in enumerate(schema) if f.name in wanted}
-    aliases = ", ".join(f"c{i}" for i in range(len(schema)))
-    return _Origin([*names, *part.known], f"{sql} AS t({aliases})", columns, part)
+    return _Origin(part, at, [*names, *part.known], columns, len(schema), files)
+
+
+def _together(origins: Sequence[_Origin]) -> list[_Origin]:
+    """Join neighbouring files of the same columns."""
+    found = [origins[0]]
+    for origin in origins[1:]:
+        last = found[-1]
+        same = (last.names, last.columns, last.part.known)
+        if last.files and origin.files and same == (
+            origin.names, origin.columns, origin.part.known
+        ):  # fmt: skip
+            found[-1] = replace(last, files=last.files + origin.files)
+        else:
+            found.append(origin)
+    return found
 
 
 def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[str]]:
@@ -356,11 +397,6 @@ def _check_counted(origin: _Origin, by: Sequence[str], modes: bool) -> None:
             f"{origin.part.source}: column 'answer' is missing; modes need the canonical form of "
             "each answer"
         )
-
-
-def _parquet_sql(path: Path) -> str:
-    pattern = _quoted(glob.escape(str(path)))
-    return f"read_parquet({pattern}, hive_partitioning = false)"
 
 
 def _quoted(text: str) -> str:

@@ -249,6 +249,24 @@ def test_files_together(tmp_path):
 
 
 @pytest.mark.slow
+def test_many_files_of_the_same_columns_are_one_scan(tmp_path):
+    frame = pd.DataFrame({"problem_id": np.arange(60) % 7, "file_index": 3, "correct": True})
+    frame = frame.assign(sample_id=np.arange(60), file_row_number=1, seed=np.arange(60) // 30)
+    parts = []
+    for at in range(6):
+        some = frame.iloc[at * 10 : at * 10 + 10]
+        some.drop(columns="seed" if at == 2 else []).to_parquet(tmp_path / f"{at}.parquet")
+        parts.append(Part(tmp_path / f"{at}.parquet"))
+    together = frame.astype({"seed": "Int64"})
+    together.loc[20:29, "seed"] = None
+    keys = ["run", "split", "problem_id"]
+    found = count_parts(parts)
+    assert_frame_equal(found.sort_values(keys, ignore_index=True), counts(together))
+    frame.iloc[[50, 51]].to_parquet(tmp_path / "4.parquet")
+    with pytest.raises(ValueError, match=r"5\.parquet: row 0 repeats .*sample_id=50"):
+        count_parts(parts)
+
+
 def test_names_of_files_are_no_patterns(tmp_path):
     for name in ("a[1]*.parquet", "it's?.parquet", "run=x.parquet"):
         write(table(), tmp_path / name)
@@ -264,7 +282,7 @@ def test_goes_to_disk(tmp_path, monkeypatch):
     frame["correct"] = rng.random(n) < 0.5
     frame["answer"] = [f"a long answer that takes its room, number {i}" for i in range(n)]
     frame.to_parquet(tmp_path / "r.parquet")
-    monkeypatch.setattr(_rows, "MEMORY", "60MB")
+    monkeypatch.setattr(_rows, "MEMORY", "100MB")
     assert counts(tmp_path / "r.parquet")["mode_counts"].map(len).sum() == n
 
 
