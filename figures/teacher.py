@@ -296,7 +296,7 @@ def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.nd
     seeds = []
     for _, modes in before_and_after(policies, run).groupby("seed"):
         logs = modes[["logprob_before", "logprob_after"]]
-        p, law = np.exp(logs), np.exp(logs.astype(float))
+        p, law = (table.transform(np.exp) for table in (logs, logs.astype(float)))
         problems = modes["problem_id"].unique()
         total, sums, squares, found = (
             part.groupby(modes["problem_id"]).sum().loc[problems]

@@ -76,20 +76,14 @@ def log_sums(logs: Floats, code: Ints, size: int) -> Floats:
 def narrowing(x: Floats, y: Floats, code: Ints) -> dict[str, Floats]:
     """KL after from before, effective modes before and after, of each problem."""
     size = int(code.max(initial=-1)) + 1
-    total_x, total_y = log_sums(x, code, size), log_sums(y, code, size)
-    lost = total_y == -np.inf
-    log_p = x - total_x[code]
-    log_q = np.full(len(y), -np.inf)
-    np.subtract(y, total_y[code], out=log_q, where=~lost[code])
-    p, q = np.exp(log_p), np.exp(log_q)
-    terms = np.zeros(len(x))
-    np.multiply(q, log_q - np.where(q > 0, log_p, 0.0), out=terms, where=q > 0)
-    kl = np.maximum(np.bincount(code, terms, size), 0.0)
-    squares = np.bincount(code, q**2, size)
+    with np.errstate(invalid="ignore"):  # NaN where all modes are lost
+        log_p, log_q = (logs - log_sums(logs, code, size)[code] for logs in (x, y))
+        p, q = np.exp(log_p), np.exp(log_q)
+        terms = np.where(q == 0, 0.0, q * (log_q - log_p))
     return {
-        "kl": np.where(lost, np.nan, kl),
+        "kl": np.maximum(np.bincount(code, terms, size), 0.0),
         "effective_before": 1 / np.bincount(code, p**2, size),
-        "effective_after": np.divide(1.0, squares, out=np.full(size, np.nan), where=~lost),
+        "effective_after": 1 / np.bincount(code, q**2, size),
     }
 
 

@@ -51,8 +51,7 @@ def count_slope(before: npt.ArrayLike, after: npt.ArrayLike, problem: npt.ArrayL
     Parameters
     ----------
     before, after : array_like of int, shape (n_modes,)
-        How often the base and the trained model gave each correct mode. A mode that only one of
-        them gave belongs in, with a 0.
+        How often the base and the trained model gave each correct mode that either gave.
     problem : array_like, shape (n_modes,)
         Label of each mode's problem.
 
@@ -147,7 +146,7 @@ def count_slope_table(
     Returns
     -------
     DataFrame
-        Columns as of `slope_table`. "ideal_rl" draws correct answers in the base's proportions, as
+        As of `slope_table`. "ideal_rl" draws correct answers in the base's proportions, as
         many as the trained model gave. ``kl`` and effective modes have ½ added to each count and
         are biased; the controls show by how much. A problem that one side never solved is left out.
 
@@ -304,8 +303,7 @@ class _Likelihood:
 def _resampled(counts: Ints, sizes: npt.NDArray[Any], code: Ints, rng: np.random.Generator) -> Ints:
     """Draw so many rollouts of each problem, in the proportions of its counts.
 
-    Without replacement, after as many copies of all as fit in: drawing with it would add noise
-    to that of the rollouts.
+    Without replacement, after as many copies as fit in: drawing with it would add noise.
     """
     drawn = np.zeros_like(counts)
     order = np.argsort(code, kind="stable")

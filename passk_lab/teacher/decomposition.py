@@ -29,7 +29,7 @@ __all__ = ["Decomposition"]
 
 
 class Decomposition:
-    """Take a matrix apart into μ + a_i + b_j + g_ij, which add up to it exactly.
+    """A matrix taken apart into μ + a_i + b_j + g_ij, which add up to it exactly.
 
     Parameters
     ----------

@@ -45,17 +45,10 @@ _MOST_MODES = 8  # of a search over all faces of the simplex
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Policies of all generations.
+    """Policies of all generations, the first of which is the base."""
 
-    Attributes
-    ----------
-    log_prob : array, shape (n_generations + 1, n_worlds, n_modes)
-        Nats; the first is the base.
-    correct : array of bool, shape (n_worlds, n_modes)
-    """
-
-    log_prob: Floats
-    correct: Bools
+    log_prob: Floats  # (n_generations + 1, n_worlds, n_modes), nats
+    correct: Bools  # (n_worlds, n_modes)
 
     @property
     def prob(self) -> Floats:
@@ -131,7 +124,7 @@ def self_distillation_trajectory(
     Raises
     ------
     ValueError
-        Demonstrations together veto every answer of a world, so that reverse KL has no optimum.
+        Demonstrations together veto every answer of a world.
 
     Examples
     --------

@@ -1,16 +1,14 @@
 """What generations of self-distillation do to listed answers, forecast from the base alone.
 
-A teacher that follows its student teaches what it was taught: each generation tilts the last one,
-and is shown demonstrations of the last one. Let m_c(v) = log T_c(v | prefix) - log π(v | prefix) be
-what demonstration c does to token v in the base. If training leaves m as it is, then in time τ,
-counted in generations,
+A teacher that follows its student teaches what it was taught. Let m_c(v) = log T_c(v | prefix) -
+log π(v | prefix) be what demonstration c does to token v in the base. If training leaves m as it
+is, then in time τ, counted in generations,
 
     d log p(v | prefix) / dτ = Σ_c q(c) m_c(v) + const,    q(c) ∝ p(c) on the correct answers,
 
-from the base at τ = 0. With one token an answer this is the replicator equation, with the mutual
-information that was measured as its pay-off; on a tree of tokens it is the same at each prefix,
-which is what a loss summed over tokens minimises (see `distillation_optimum`). A frozen teacher
-instead has the fixed point p ∝ π exp(Σ q m) in which only the demonstrations follow the student.
+from the base at τ = 0: the replicator equation at each prefix, which is what a loss summed over
+tokens minimises (see `distillation_optimum`). A frozen teacher instead has the fixed point
+p ∝ π exp(Σ q m) in which only the demonstrations follow the student.
 """
 
 from __future__ import annotations
@@ -56,12 +54,11 @@ def forecast_generations(
     Parameters
     ----------
     scores, rollouts : DataFrame
-        As for `expected_tilt`. Answers must be whole outputs; each counts once. Correct ones that
-        aren't listed can't be forecast; wrong ones that aren't make the base look more accurate
-        than it is, so compare with generation 0.
+        As for `expected_tilt`. Answers are whole outputs; each counts once. Wrong ones that aren't
+        listed make the base look more accurate than it is, so compare with generation 0.
     generations : sequence of float
         Times τ, not negative; 0 is the base. For a frozen teacher, how far the tilt has been taken
-        up, at most 1: each is a fixed point of its own.
+        up, at most 1.
     k : int or sequence of int
     tokens : callable, optional
         Tokens of an answer, for the optimum of a loss over tokens. Default: an answer is one token,
@@ -70,7 +67,7 @@ def forecast_generations(
         Demonstrations as the policy of the moment gives them, or every correct answer alike.
     teacher : {"moving", "frozen"}
     weight : float
-        η = 1 / (1 + β') with a penalty β' to the base (frozen) or to the last generation (moving).
+        η = 1 / (1 + β′), see `self_distillation_optimum`.
 
     Returns
     -------
@@ -133,9 +130,7 @@ def forecast_generations(
 class _AnswerTree:
     """Listed answers as a tree of tokens, with what each demonstration does at each branch.
 
-    ``answers`` are their tokens; an end token is added to each. ``log_base`` [answers] holds log π
-    of whole answers, ``pcmi`` [answers, demonstrations] nats, and ``demos`` says which answer each
-    demonstration is. Everything is conditional on the listed answers.
+    ``pcmi`` is [answers, demonstrations]; ``demos`` says which answer each demonstration is.
     """
 
     def __init__(
@@ -175,10 +170,7 @@ class _AnswerTree:
             return np.asarray(log_values - total[self.fork])
 
     def moved(self, log_branch: Floats) -> Floats:
-        """As `normalised`; a fork where all is ruled out has no probability.
-
-        `_evolve` sees if it matters.
-        """
+        """As `normalised`, but -inf where all is ruled out; `_evolve` sees if it matters."""
         found = self.normalised(log_branch)
         return np.where(np.isnan(found), -np.inf, found)
 

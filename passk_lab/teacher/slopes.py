@@ -44,8 +44,7 @@ def gap_slope(
 ) -> float:
     """Least-squares slope with an intercept for each problem.
 
-    With a tilt s, ``log_after=log_before + s`` gives the slope that training would lead to,
-    1 + cov(s, log π)/var(log π) within problems.
+    With a tilt s, ``log_after=log_before + s`` gives the slope that training would lead to.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def paired_logprobs(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``problem_id, answer, logprob_before, logprob_after``, in the order of ``before``.
+        ``problem_id, answer, logprob_before, logprob_after``, in the order of ``before``.
 
     Raises
     ------
