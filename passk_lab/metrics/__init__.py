@@ -30,7 +30,6 @@ from passk_lab.metrics.entropy import (
 from passk_lab.metrics.functional import (
     ModeCounts,
     chao1,
-    coverage_at_k,
     distinct_at_k,
     good_turing_coverage,
     hill_number,
@@ -75,7 +74,6 @@ __all__ = [
     "chao1",
     "compression_ratio",
     "cover_at_tau",
-    "coverage_at_k",
     "distinct_at_k",
     "distinct_k",
     "distinct_n",

@@ -74,18 +74,14 @@ class ModeCounts:
         owner = (np.cumsum(keep) - 1)[self.owner[mine]]
         return ModeCounts(self.counts[mine], owner, int(keep.sum()), self.one)
 
-    def one_each(self, values: npt.ArrayLike, name: str) -> Ints:
-        """Whole numbers, one a problem or one for all."""
-        numbers = whole_numbers(values, name)
-        if numbers.shape not in ((), (self.n_problems,)):
-            raise ValueError(f"{name} has shape {numbers.shape}, not () or ({self.n_problems},)")
-        return np.broadcast_to(numbers, (self.n_problems,))
-
     def samples(self, n_samples: npt.ArrayLike | None) -> Ints:
         """Give n of each problem: the sum of its counts unless told otherwise."""
         if n_samples is None:
             return self.total
-        n = self.one_each(n_samples, "n_samples")
+        n = whole_numbers(n_samples, "n_samples")
+        if n.shape not in ((), (self.n_problems,)):
+            raise ValueError(f"n_samples has shape {n.shape}, not () or ({self.n_problems},)")
+        n = np.broadcast_to(n, (self.n_problems,))
         if (n < self.total).any():
             at = int(np.argmax(n < self.total))
             total = self.total[at]

@@ -141,8 +141,7 @@ def support_change(
 ) -> tuple[Any, Any, Any]:
     """Shares of solved problems that a run kept from its base, and won beyond it.
 
-    Wu et al. (2025), arXiv:2507.14843: support retention rate, net discovery rate, support dynamic
-    score.
+    Support retention rate, net discovery rate, dynamic score: Wu et al. (2025), arXiv:2507.14843.
 
     Parameters
     ----------

@@ -51,20 +51,15 @@ def vendi_score(embeddings: npt.ArrayLike, q: float = 1.0) -> float:
 
     The Hill number of order q of the eigenvalues of K / n, K the matrix of cosines: Friedman and
     Dieng (2023), equation 2; orders other than 1: Pasarkar and Dieng (2024). X Xᵀ and Xᵀ X share
-    their eigenvalues other than 0, so that the eigenproblem is of size min(n, d).
+    their eigenvalues other than 0, so that the eigenproblem is of size min(n, d), and so is the
+    highest score.
 
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
-        One row is enough.
     q : float
         Order, from 0 (the rank) to inf (the inverse of the largest eigenvalue). Default: 1, the
         exponential of the entropy.
-
-    Returns
-    -------
-    float
-        From 1 to min(n, d).
 
     Examples
     --------
@@ -98,10 +93,11 @@ def semantic_modes(
 ) -> npt.NDArray[np.int64]:
     """Group rows by meaning: agglomerative clusters of average linkage. Needs scikit-learn.
 
+    Memory grows with n²: 10,000 rows take 0.4 GB.
+
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
-        Memory grows with n²: 10,000 rows take 0.4 GB.
     threshold : float
         Clusters are joined while the mean cosine distance of their rows is below it. What is one
         meaning depends on embedder and texts; look at some clusters before you trust their number.

@@ -96,25 +96,15 @@ def entropy_rate(logprob: npt.ArrayLike, n_tokens: npt.ArrayLike) -> tuple[float
 
 
 @metric("logprobs", "token_entropy", columns=("token_entropy",), better="neither")
-def mean_token_entropy(
-    token_entropy: npt.ArrayLike, n_tokens: npt.ArrayLike | None = None
-) -> tuple[float, float]:
+def mean_token_entropy(token_entropy: npt.ArrayLike) -> tuple[float, float]:
     """Mean entropy of the next token, and its standard error.
-
-    Given ``n_tokens``, every token has the same weight, and otherwise every sample.
 
     Examples
     --------
-    >>> mean_token_entropy([0.5, 0.2])[0], round(mean_token_entropy([0.5, 0.2], [1, 2])[0], 4)
-    (0.35, 0.3)
+    >>> mean_token_entropy([0.5, 0.2])[0]
+    0.35
     """
-    values = _entropies(token_entropy)
-    if n_tokens is None:
-        return _mean_and_error(values)
-    lengths = _lengths(n_tokens, len(values))
-    mean = float(values @ lengths / lengths.sum())
-    _, error = _mean_and_error((values - mean) * lengths)
-    return mean, error / float(lengths.mean())
+    return _mean_and_error(_entropies(token_entropy))
 
 
 def _mean_and_error(values: Floats) -> tuple[float, float]:

@@ -34,7 +34,6 @@ from passk_lab.metrics.registry import metric
 __all__ = [
     "ModeCounts",
     "chao1",
-    "coverage_at_k",
     "distinct_at_k",
     "good_turing_coverage",
     "hill_number",
@@ -78,36 +77,6 @@ def distinct_at_k(
     modes = ModeCounts.of(mode_counts)
     n = modes.samples(n_samples)
     return modes.shaped(rarefied(modes, n, check_draws(k, n)), k)
-
-
-def coverage_at_k(
-    mode_counts: Counts,
-    k: npt.ArrayLike,
-    n_modes: npt.ArrayLike,
-    *,
-    n_samples: npt.ArrayLike | None = None,
-) -> Any:
-    """Share of all the modes there are that k samples find: `distinct_at_k` / ``n_modes``.
-
-    ``n_modes``, one number or one a problem, says how many (correct) answers exist, at least as
-    many as occurred; other arguments and result as for `distinct_at_k`.
-
-    Examples
-    --------
-    >>> coverage_at_k([3, 1], [1, 2, 4], n_modes=4).tolist()
-    [0.25, 0.375, 0.5]
-    """
-    modes = ModeCounts.of(mode_counts)
-    n = modes.samples(n_samples)
-    exist = modes.one_each(n_modes, "n_modes")
-    bad = (exist < 1) | (exist < modes.observed)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(
-            f"n_modes={exist[at]} of problem {at} must be at least 1 and no less than the "
-            f"{modes.observed[at]} modes that occurred; count every answer that exists"
-        )
-    return modes.shaped(rarefied(modes, n, check_draws(k, n)) / exist[:, None], k)
 
 
 @metric("correct", says="The chance that k samples hold two different correct answers.")

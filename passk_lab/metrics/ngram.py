@@ -57,7 +57,8 @@ _BLOCK = 1 << 22  # pairs of texts held at once
 def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = "words") -> float:
     """Share of distinct n-grams among all n-grams of the texts.
 
-    Li et al. (2016), A Diversity-Promoting Objective Function for Neural Conversation Models.
+    Li et al. (2016), A Diversity-Promoting Objective Function for Neural Conversation Models. Above
+    0 and up to 1.
 
     Parameters
     ----------
@@ -65,11 +66,6 @@ def distinct_n(texts: Sequence[str] | Texts, n: int = 2, tokenizer: Tokenizer = 
     n : int
         Length of the n-grams; they don't reach across texts.
     tokenizer : str or callable
-
-    Returns
-    -------
-    float
-        Above 0 and up to 1.
 
     Examples
     --------

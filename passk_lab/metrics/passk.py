@@ -132,15 +132,9 @@ def bayes_pass_at_k(
 ) -> Any:
     """Posterior mean of pass@k, 1 - E (1 - p)^k with p ~ Beta(a + c, b + n - c).
 
-    Hariri et al. (2025), arXiv:2510.04265. Not unbiased, but never exactly 0 or 1. As `pass_at_k`,
-    but k may exceed n, and n may be 0.
-
-    Parameters
-    ----------
-    n_samples, n_correct, k : array_like of int
-    prior : (float, float)
-        a and b of the Beta prior on a problem's accuracy, both positive. (1, 1) is uniform,
-        (0.5, 0.5) Jeffreys'.
+    Hariri et al. (2025), arXiv:2510.04265. Not unbiased, but never exactly 0 or 1. ``prior`` is a
+    and b of the Beta prior on a problem's accuracy: (1, 1) is uniform, (0.5, 0.5) Jeffreys'. Other
+    arguments and result as for `pass_at_k`, but k may exceed n, and n may be 0.
 
     Examples
     --------

@@ -35,7 +35,7 @@ def reads_files(source_files: Callable[[Path], list[Path]]) -> Callable[[Reader]
     return mark
 
 
-def find_files(path: PathLike, fits: Callable[[Path], Any], hint: str) -> list[Path]:
+def find_files(fits: Callable[[Path], Any], hint: str, path: PathLike) -> list[Path]:
     """Give the file itself, or those of a folder that fit (judged by their path within it)."""
     path = Path(path)
     if not path.exists():

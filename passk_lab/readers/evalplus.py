@@ -45,9 +45,8 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
     Parameters
     ----------
     path : path
-        The results file; or the ``.jsonl`` samples file (or samples folder) that it belongs to.
-        Given a samples file, its further fields (temperature, raw text, ...) are added to the
-        table, and it is checked that these are the samples that were graded.
+        The results file; or the ``.jsonl`` samples file (or samples folder) that it belongs to,
+        whose further fields are added to the table once it is checked to be what was graded.
     tests : {"plus", "base"}, optional
         Which tests decide. Default: "plus" if the file has them, "base" if it was made with
         ``--base-only``; the column ``tests`` says which it was.

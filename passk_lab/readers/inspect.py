@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,17 +36,15 @@ _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
-def _source_files(path: PathLike) -> list[Path]:
-    notes = ("eval-set.json", "listing.json", "logs.json")  # Inspect's own about a folder
-    return find_files(
-        path,
-        lambda file: (
-            file.suffix in (".json", ".eval")
-            and file.name not in notes
-            and not any(part.startswith(".") for part in file.parts)
-        ),
-        "no Inspect logs (.json or .eval) here",
-    )
+_NOTES = ("eval-set.json", "listing.json", "logs.json")  # Inspect's own about a folder
+
+
+def _is_log(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts)
+    return file.suffix in (".json", ".eval") and file.name not in _NOTES and not hidden
+
+
+_source_files = partial(find_files, _is_log, "no Inspect logs (.json or .eval) here")
 
 
 @reads_files(_source_files)

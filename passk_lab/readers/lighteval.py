@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -55,19 +56,8 @@ class _Document(NamedTuple):
     row: dict[str, Any]
 
 
-class _Share(NamedTuple):
-    """A metric that is pass@k (k = 1: an average) over the first n responses."""
-
-    n: int
-    k: int
-
-
-def _source_files(path: PathLike) -> list[Path]:
-    return find_files(
-        path,
-        lambda file: _NAME.fullmatch(file.name),
-        "no details_<task>_<date>.parquet here; run lighteval with --save-details",
-    )
+_HINT = "no details_<task>_<date>.parquet here; run lighteval with --save-details"
+_source_files = partial(find_files, lambda file: _NAME.fullmatch(file.name), _HINT)
 
 
 @reads_files(_source_files)
@@ -86,7 +76,7 @@ def read_lighteval(
     Parameters
     ----------
     path : path
-        A ``details_*.parquet``, or a folder, which is searched with its subfolders.
+        A ``details_*.parquet``, or a folder, searched with its subfolders.
     task : str, optional
         Read only this task of a folder, with its few-shot number: ``"gsm8k|0"``.
     metric, repeats, answer_pattern, threshold, merge_reruns : optional
@@ -214,15 +204,16 @@ def _rollout(score: float, answer: str | None = None, text: str | None = None) -
     return {"score": score, "answer": answer, "text": text}
 
 
-def _share(document: harness.Document) -> _Share | None:
+def _share(document: harness.Document) -> tuple[int, int] | None:
+    """Give n and k of a metric that is pass@k (k = 1: an average) over the first n responses."""
     # Names are "avg@n:n=4", "pass@k:k=2&n=8" or "pass@k:k=1" (then n is the number of responses).
     metric = str(document.metric)
     settings = {key: int(value) for key, value in re.findall(r"\b([kn])=(\d+)", metric)}
     n = settings.get("n", len(document.texts))
     if re.match(r"avg@n\b", metric):
-        return _Share(n, 1)
+        return n, 1
     if re.match(r"(\w+_)?pass@k\b", metric) and "k" in settings:
-        return _Share(n, settings["k"])
+        return n, settings["k"]
     return None
 
 
@@ -233,12 +224,11 @@ def _counted(document: harness.Document) -> list[dict[str, Any]]:
             f"{document.where}: {document.metric!r} doesn't say how many responses are correct; "
             "choose avg@n or pass@k, or repeats='regrade'"
         )
-    if len(document.texts) < share.n:
-        raise ValueError(
-            f"{document.where}: {len(document.texts)} responses, but {document.metric!r} is over "
-            f"{share.n}"
-        )
-    return [_rollout(score) for score in document.counted(share.n, share.k)]
+    n, k = share
+    if len(document.texts) < n:
+        found = f"{len(document.texts)} responses, but {document.metric!r} is over {n}"
+        raise ValueError(f"{document.where}: {found}")
+    return [_rollout(score) for score in document.counted(n, k)]
 
 
 def _regraded(
@@ -249,13 +239,13 @@ def _regraded(
     final = row["model_response"].get("text_post_processed") or document.texts
     answers = [harness.first_match(pattern, text) for text in final]
     grades = [float(answer in golds) for answer in answers]
-    share = _Share(1, 1) if len(document.texts) == 1 else _share(document)
-    if share is not None and share.n <= len(document.texts):
-        expected = harness.share_correct(share.n, int(sum(grades[: share.n])), share.k)
+    share = (1, 1) if len(document.texts) == 1 else _share(document)
+    if share is not None and share[0] <= len(document.texts):
+        n, k = share
+        expected = harness.share_correct(n, int(sum(grades[:n])), k)
         fix = "set answer_pattern to what it compares"
         document.check_regrade(expected, f"the golds {golds}", fix)
-    rows = zip(grades, answers, document.texts, strict=True)
-    return [_rollout(*cells) for cells in rows]
+    return [_rollout(*cells) for cells in zip(grades, answers, document.texts, strict=True)]
 
 
 def _golds(doc: Mapping[str, Any], where: str) -> list[str]:

@@ -30,6 +30,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -64,12 +65,8 @@ class _Options(NamedTuple):
     target_pattern: harness.Pattern
 
 
-def _source_files(path: PathLike) -> list[Path]:
-    return shared.find_files(
-        path,
-        lambda file: _NAME.fullmatch(file.name),
-        "no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and --output_path",
-    )
+_HINT = "no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and --output_path"
+_source_files = partial(shared.find_files, lambda file: _NAME.fullmatch(file.name), _HINT)
 
 
 @shared.reads_files(_source_files)
@@ -102,8 +99,7 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     threshold : float
         A grade is correct from here on. Grades other than 0 and 1 are kept in ``score``.
     merge_reruns : bool
-        Several files of the same model and task are further samples of the same documents.
-        Default: they are refused, for they may differ in settings.
+        Take several files of a model and task as further samples, which may differ in settings.
 
     Returns
     -------
@@ -113,8 +109,7 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     Raises
     ------
     ValueError
-        Several metrics or filters and none chosen; responses without a grade of their own; a
-        regrade that contradicts lm-eval's grade.
+        Several metrics or filters; responses without a grade; a regrade that lm-eval contradicts.
 
     Examples
     --------

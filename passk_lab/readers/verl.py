@@ -59,8 +59,7 @@ def read_verl(
     threshold : float
         A rollout is correct if this field is at least ``threshold``.
     problem_id : str or sequence of str, optional
-        The field, or the fields together, that tell problems apart. Default: ``input``, of which
-        `passk_lab.readers.stable_id` makes a short name.
+        The fields that tell problems apart. Default: `passk_lab.readers.stable_id` of ``input``.
     answer : str, optional
         The field with the canonical answer. Default: ``pred`` if the file has it.
 

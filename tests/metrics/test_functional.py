@@ -16,7 +16,6 @@ from passk_lab import counts, distinct_at_k, distinct_at_k_curve, hill_number
 from passk_lab.metrics.functional import (
     ModeCounts,
     chao1,
-    coverage_at_k,
     good_turing_coverage,
     semantic_entropy,
     two_modes_at_k,
@@ -144,14 +143,6 @@ def test_rarefaction_of_correct_modes_is_unbiased():
     truth = sum(1 - (1 - p) ** 3 for p in P[1:])  # the first mode is the wrong answer
     mean = expectation(P, 5, lambda sizes: distinct_at_k(sizes[1:], 3, n_samples=5))
     assert close(float(mean), truth)
-
-
-def test_coverage_at_k_is_the_share_of_all_modes():
-    problems = [[3, 1], [2, 0, 2], []]
-    found = distinct_at_k(problems, [1, 4], n_samples=[4, 4, 6])
-    share = coverage_at_k(problems, [1, 4], [2, 5, 3], n_samples=[4, 4, 6])
-    np.testing.assert_allclose(share, found / np.array([[2], [5], [3]]), rtol=1e-15)
-    assert coverage_at_k([3, 1], 4, 2) == 1
 
 
 # --- Hill numbers, entropy, Chao1, coverage ---
@@ -464,8 +455,6 @@ def test_bad_draws_are_refused(function, arguments, options, message):
         (lambda: hill_number([1], 1, "plain"), "estimator='plain'"),
         (lambda: semantic_entropy([1], "plain"), "estimator='plain'"),
         (lambda: good_turing_coverage([1], "plain"), "estimator='plain'"),
-        (lambda: coverage_at_k([[3], [2, 1]], 1, [1, 1]), "n_modes=1 of problem 1"),
-        (lambda: coverage_at_k([], 1, 0, n_samples=4), "n_modes=0 of problem 0"),
         (lambda: distinct_k(["a", None], 1), "problem 0: a label is missing"),
         (lambda: distinct_k([["a"], ["a", float("nan")]], 1), "problem 1: a label is missing"),
         (lambda: distinct_k([["a"], []], 1), "problem 1 is empty"),
