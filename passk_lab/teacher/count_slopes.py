@@ -13,6 +13,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.optimize import elementwise
 
 from passk_lab.metrics.passk import whole_numbers
 from passk_lab.rollouts.table import validate_rollouts
@@ -256,48 +257,36 @@ class _Likelihood:
         if size > 1:
             weights = np.zeros((bootstrap.n_resamples, len(self.starts)))
             weights[:, self.informative] = bootstrap.draws(size)
-            drawn = self.maximum(weights, estimate if np.isfinite(estimate) else 1.0)
-            low, high = bounded_ends(drawn, bootstrap, size)
+            low, high = bounded_ends(self.maximum(weights), bootstrap, size)
         return {"estimate": estimate, "low": low, "high": high, "n_problems": size}
 
-    def maximum(self, weights: Floats, start: float = 1.0) -> Floats:
-        """Best λ of each row of weights, shape (n_rows,), looked for from a first guess."""
+    def maximum(self, weights: Floats) -> Floats:
+        """Best λ of each row of weights, shape (n_rows,), where the derivative is 0."""
         height = max(1, _BLOCK // max(len(self.logs), 1))
-        blocks = range(0, len(weights), height)
-        return np.concatenate([self._newton(weights[at : at + height], start) for at in blocks])
+        return np.concatenate(
+            [self._root(weights[at : at + height]) for at in range(0, len(weights), height)]
+        )
 
-    def _newton(self, weights: Floats, start: float) -> Floats:
-        low = np.full(len(weights), -LARGEST_SLOPE)
-        high = np.full(len(weights), LARGEST_SLOPE)
-        lam = np.full(len(weights), start)
-        for _ in range(100):
-            first, second = self._derivatives(lam, weights)
-            low, high = np.where(first > 0, lam, low), np.where(first > 0, high, lam)
-            step = np.divide(first, -second, out=np.zeros_like(first), where=second < 0)
-            new = lam + step
-            # The likelihood is concave, so that the bracket can only shrink.
-            new = np.where((new > low) & (new < high) & (second < 0), new, (low + high) / 2)
-            done = np.abs(new - lam) <= 1e-10 * (1 + np.abs(lam))
-            lam = new
-            if done.all():
-                break
+    def _root(self, weights: Floats) -> Floats:
+        found = elementwise.find_root(
+            lambda lam, row: self._derivative(lam, weights[row.astype(int)]),
+            (-LARGEST_SLOPE, LARGEST_SLOPE),
+            args=(np.arange(len(weights), dtype=float),),
+            tolerances={"xatol": 1e-14, "xrtol": 1e-14},
+        )
+        beyond = np.copysign(np.inf, found.f_bracket[0])
         used = (weights > 0) & self.informative
-        lam = np.where(np.abs(lam) > 0.999 * LARGEST_SLOPE, np.copysign(np.inf, lam), lam)
+        lam = np.where(found.success, found.x, beyond)
         lam = np.where((self.at_top | ~used).all(axis=1), np.inf, lam)
         lam = np.where((self.at_bottom | ~used).all(axis=1), -np.inf, lam)
         return np.where(used.any(axis=1), lam, np.nan)
 
-    def _derivatives(self, lam: Floats, weights: Floats) -> tuple[Floats, Floats]:
-        """First and second derivative; the second is never positive."""
+    def _derivative(self, lam: Floats, weights: Floats) -> Floats:
         powers = np.exp(lam[:, None] * self.logs - np.maximum(-lam[:, None], 0) * self.span)
-        mass, mean, square = (
-            np.add.reduceat(powers * factor, self.starts, axis=1)
-            for factor in (1.0, self.logs, self.logs**2)
+        mass, mean = (
+            np.add.reduceat(powers * factor, self.starts, axis=1) for factor in (1.0, self.logs)
         )
-        mean, square = mean / mass, square / mass
-        first = (weights * (self.score - self.total * mean)).sum(axis=1)
-        second = -(weights * self.total * np.maximum(square - mean**2, 0)).sum(axis=1)
-        return first, second
+        return (weights * (self.score - self.total * mean / mass)).sum(axis=1)
 
 
 def _resampled(counts: Ints, sizes: npt.NDArray[Any], code: Ints, rng: np.random.Generator) -> Ints:
