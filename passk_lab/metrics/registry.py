@@ -113,15 +113,9 @@ def metric(
 
     Parameters
     ----------
-    needs : str
-        See the module.
-    name : str, optional
-        Default: the function's.
-    fixed : mapping, optional
-        Arguments of the function that this name sets.
-    **options
-        Further fields of `Metric`. Default: the columns follow from ``needs``, and ``says`` is the
-        first line of the docstring.
+    needs, name, fixed, **options
+        Fields of `Metric`. Default: the name is the function's, the columns follow from ``needs``,
+        and ``says`` is the first line of the docstring.
 
     Examples
     --------

@@ -45,8 +45,7 @@ def read_plain(
         names. One that holds lists must be named here (or be called as in the rollouts table) to
         be spread over the rollouts; other lists are repeated for each of them.
     threshold : float, optional
-        For a ``correct`` column of numbers other than 0 and 1: correct from here on. The numbers
-        become ``score``, unless the file has one.
+        For numbers other than 0 and 1: correct from here on. They become a missing ``score``.
 
     Returns
     -------
