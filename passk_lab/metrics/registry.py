@@ -75,7 +75,7 @@ class Metric:
         if self.option is not None and self.option not in options:
             parameter = inspect.signature(self.function).parameters[self.option]
             if parameter.default is parameter.empty:
-                raise ValueError(f"metric {self.name!r} needs {self.option}: {self.name}:0.5")
+                raise ValueError(f"metric {self.name!r} needs {self.option}: write {self.name}:0.5")
 
 
 METRICS: dict[str, Metric] = {}
