@@ -142,7 +142,7 @@ def sources(bias: Bias) -> Drawn:
     own, control, answers, base = bias.own, bias.control, bias.answers, bias.base
     # The decomposition counts how often the base gives each answer: scores go to its rollouts.
     keys = ["problem_id", "answer"]
-    first = base.drop_duplicates(keys)[[*keys, "sample_id"]]
+    first = base[base["correct"]].drop_duplicates(keys)[[*keys, "sample_id"]]
     both = answers.merge(first, on=keys, suffixes=("_listed", ""))
     number = both.set_index(["problem_id", "sample_id_listed"])["sample_id"]
 
@@ -153,8 +153,6 @@ def sources(bias: Bias) -> Drawn:
 
     pairs = renumbered(renumbered(own, "sample_id"), "demo_id")
     extra = renumbered(control, "sample_id")
-    right = base[base["correct"]][["problem_id", "sample_id"]]
-    pairs, extra = (t.merge(right, on=["problem_id", "sample_id"]) for t in (pairs, extra))
     found = tilt_sources(pairs, base, control=extra, drop_self=False)
     table = source_table(found, **HOW)
     shown = table[(table["measure"] == "slope") & table["source"].isin(SOURCES)]

@@ -72,10 +72,9 @@ def expected_tilt(
     Raises
     ------
     ValueError
-        A column is missing; a log-probability is positive; ``logprob`` isn't finite; a pair occurs
-        twice or wasn't scored (NaN); a rollout or demonstration isn't among the rollouts, or two
-        rollouts have its number; a demonstration is incorrect; a correct rollout has no answer;
-        with "probability", a demonstration wasn't scored as a rollout.
+        A log-probability is positive, or ``logprob`` not finite; a pair occurs twice or wasn't
+        scored (NaN); a rollout or demonstration isn't among the rollouts, or is there twice; a
+        demonstration is incorrect, or with "probability" no rollout; a correct one has no answer.
     """
     check_choice(demo_law, "demo_law", get_args(_DemoLaw))
     table = checked_scores(scores, rollouts)

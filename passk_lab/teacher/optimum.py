@@ -156,11 +156,11 @@ def distillation_optimum(
 ) -> _Optimum:
     """Policy closest to the teachers of all demonstrations.
 
-    As whole sequences or, with ``tokens``, if each token's loss is minimised for itself, prefix by
-    prefix. That is where a loss summed over tokens leads, whose gradient doesn't pass through the
-    sampling of the prefix. For reverse KL it is the product over tokens of the normalised exp
-    E_q log T_c(y_t | y_<t); the optimum over whole sequences also multiplies each token by the
-    agreement of the demonstrations about what may follow.
+    As whole sequences or, with ``tokens``, if each token's loss is minimised for itself: where a
+    loss summed over tokens leads, whose gradient doesn't pass through the sampling of the prefix.
+    For reverse KL that is the product over tokens of the normalised exp E_q log T_c(y_t | y_<t);
+    the optimum over whole sequences also multiplies each token by the agreement of the
+    demonstrations about what may follow.
 
     Parameters
     ----------
@@ -192,8 +192,8 @@ def distillation_optimum(
     ------
     ValueError
         Shapes differ; a log-probability is NaN or positive; all answers are vetoed, or all tokens
-        after a prefix that is reached, so that no policy has a finite reverse KL; rows don't sum to
-        1 where they must; the base is missing; two answers are equal.
+        after a prefix that is reached; rows don't sum to 1 where they must; the base is missing;
+        two answers are equal.
 
     Examples
     --------
