@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,6 +67,11 @@ class ModeCounts:
     def add(self, values: npt.NDArray[Any]) -> Floats:
         """Sum over the modes of each problem."""
         return _add(values, self.owner, self.n_problems)
+
+    def __iter__(self) -> Iterator[Ints]:
+        """Give the counts of each problem."""
+        ends = np.searchsorted(self.owner, np.arange(1, self.n_problems))
+        return iter(np.split(self.counts, ends)[: self.n_problems])
 
     def take(self, keep: npt.NDArray[np.bool_]) -> ModeCounts:
         """Keep some of the problems."""

@@ -106,18 +106,18 @@ def two_modes_at_k(
     return modes.shaped(np.clip(found, 0.0, 1.0), k)
 
 
+@metric("correct", "effective_answers", {"q": 2, "estimator": "corrected"}, least=2, harmonic=True,
+        says="Effective correct answers: inverse chance that two samples agree.")  # fmt: skip
+@metric("correct", "hill_1_corrected", {"q": 1, "estimator": "corrected"}, least=2,
+        says="exp of the entropy of correct answers (Chao, Wang and Jost).")  # fmt: skip
+@metric("correct", "hill_0_corrected", {"q": 0, "estimator": "corrected"}, least=2,
+        says="Distinct correct answers, unseen ones included (Chao1).")  # fmt: skip
+@metric("correct", "effective_answers_naive", {"q": 2, "estimator": "naive"}, harmonic=True,
+        says="Inverse chance that two draws from the correct samples agree.")  # fmt: skip
+@metric("correct", "hill_1_naive", {"q": 1, "estimator": "naive"},
+        says="exp of the entropy of the correct answers seen.")  # fmt: skip
 @metric("correct", "hill_0_naive", {"q": 0, "estimator": "naive"},
         says="Distinct correct answers seen.")  # fmt: skip
-@metric("correct", "hill_1_naive", {"q": 1, "estimator": "naive"},
-        says="exp of the entropy of answers.")  # fmt: skip
-@metric("correct", "hill_2_naive", {"q": 2, "estimator": "naive"}, harmonic=True,
-        says="Inverse chance that two draws agree.")  # fmt: skip
-@metric("correct", "hill_0_corrected", {"q": 0, "estimator": "corrected"},
-        says="Distinct correct answers, unseen ones included (Chao1).")  # fmt: skip
-@metric("correct", "hill_1_corrected", {"q": 1, "estimator": "corrected"},
-        says="exp of the entropy of answers (Chao, Wang and Jost).")  # fmt: skip
-@metric("correct", "hill_2_corrected", {"q": 2, "estimator": "corrected"}, harmonic=True,
-        says="Effective correct answers: inverse chance that two samples agree.")  # fmt: skip
 def hill_number(
     mode_counts: Counts, q: float, estimator: Literal["corrected", "naive"] = "corrected"
 ) -> Any:
@@ -183,6 +183,8 @@ def chao1(mode_counts: Counts) -> Any:
     return modes.shaped(_chao1(modes))
 
 
+@metric("correct", "coverage", least=2,
+        says="Share of the correct answers' probability that was seen (Good-Turing).")  # fmt: skip
 def good_turing_coverage(
     mode_counts: Counts, estimator: Literal["chao_jost", "turing"] = "chao_jost"
 ) -> Any:

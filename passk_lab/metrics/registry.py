@@ -60,6 +60,7 @@ class Metric:
     fixed: dict[str, Any]  # arguments that this name sets
     better: Literal["higher", "lower", "neither"] = "higher"  # more able, or more diverse
     option: str | None = None  # the argument that "name:value" sets
+    least: int = 1  # counted samples of a problem; undefined with fewer
     harmonic: bool = False  # mean over problems: it is the inverse of a chance, which may be 0
     # Makes the metric of the means over problems of its parts (the last axis of both, and of what
     # the function gives), for a metric that is no mean itself.
@@ -98,6 +99,7 @@ class _MetricOptions(TypedDict, total=False):
     columns: tuple[str, ...]
     option: str
     says: str
+    least: int
     harmonic: bool
     of_means: Callable[[Any], Any]
     extra: str

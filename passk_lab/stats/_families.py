@@ -23,8 +23,6 @@ from passk_lab.metrics.embedding import (
 from passk_lab.metrics.functional import (
     ModeCounts,
     distinct_at_k,
-    good_turing_coverage,
-    hill_number,
     semantic_entropy,
     two_modes_at_k,
 )
@@ -61,13 +59,10 @@ def functional_values(
     for name, at_k in (("distinct", distinct_at_k), ("two_modes", two_modes_at_k)):
         put([f"{name}@{k}" for k in ks], enough, at_k(some, ks, n_samples=n[enough]))
     found["n_counted"] = modes.total.astype(np.float64)
-    estimators: tuple[Literal["naive", "corrected"], ...] = ("naive", "corrected")
-    for least, estimator in enumerate(estimators, start=1):
-        keep = modes.total >= least
-        some = modes.take(keep)
-        for q in (0, 1, 2):
-            put([f"hill_{q}_{estimator}"], keep, hill_number(some, q, estimator)[:, None])
-    put(["coverage"], keep, good_turing_coverage(some)[:, None])
+    for metric in METRICS.values():
+        if metric.needs == "correct" and not metric.at_k:
+            keep = modes.total >= metric.least
+            put([metric.name], keep, np.asarray(metric(modes.take(keep)))[:, None])
     return found
 
 

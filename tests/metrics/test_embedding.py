@@ -451,7 +451,7 @@ def test_modes_are_shared_by_runs_and_feed_functional_metrics():
     assert gap["difference"].tolist() == [-1]
     found = functional_summary(table, random_state=0).set_index(["run", "metric"])["estimate"]
     assert found["wide", "hill_0_naive"] == 2
-    assert found["slim", "hill_2_corrected"] == 1
+    assert found["slim", "effective_answers"] == 1
 
 
 def test_modes_need_texts():

@@ -522,10 +522,10 @@ def test_summary_of_correct_modes():
         "n_counted": (4 + 6 + 0 + 1) / 4,
         "hill_0_naive": (3 + 1 + 1) / 3,
         "hill_1_naive": (2**1.5 + 1 + 1) / 3,
-        "hill_2_naive": 3 / (6 / 16 + 1 + 1),
+        "effective_answers_naive": 3 / (6 / 16 + 1 + 1),
         "hill_0_corrected": (chao1([2, 1, 1]) + 1) / 2,
         "hill_1_corrected": (np.exp(chao_jost([2, 1, 1])) + 1) / 2,
-        "hill_2_corrected": 1 / ((1 / 6 + 1) / 2),
+        "effective_answers": 1 / ((1 / 6 + 1) / 2),
         "coverage": (good_turing_coverage([2, 1, 1]) + 1) / 2,
     }
     assert base.index.tolist() == list(means)
@@ -567,7 +567,7 @@ def test_summary_has_intervals_over_problems():
     assert row["high"] == pytest.approx(high, abs=0.02)
     agreement = np.array([1 / 6, 1])
     low, high = bootstrap_mean(agreement, n_resamples=20_000, confidence=0.8, random_state=2)
-    row = lookup(summary, "base").loc["hill_2_corrected"]
+    row = lookup(summary, "base").loc["effective_answers"]
     assert (row["low"], row["high"]) == pytest.approx((1 / high, 1 / low), abs=0.02)
 
 
@@ -605,5 +605,5 @@ def test_summary_says_where_nothing_is_defined():
 def test_summary_of_answers_that_never_agree():
     table = rollouts(wide={"p": "ABC", "q": "AB-"})
     row = lookup(functional_summary(table, n_resamples=100, random_state=0), "wide")
-    assert row.loc["hill_2_corrected", ["estimate", "low", "high"]].tolist() == [np.inf] * 3
-    assert np.isfinite(row.drop("hill_2_corrected")[["estimate", "low", "high"]].to_numpy()).all()
+    assert row.loc["effective_answers", ["estimate", "low", "high"]].tolist() == [np.inf] * 3
+    assert np.isfinite(row.drop("effective_answers")[["estimate", "low", "high"]].to_numpy()).all()

@@ -617,7 +617,7 @@ def by_last_letter(texts):
 
 
 class TestMetrics:
-    NAMES = ("g_pass_at_k:0.5", "support_kept", "hill_2_corrected", "self_bleu")
+    NAMES = ("g_pass_at_k:0.5", "support_kept", "effective_answers", "self_bleu")
 
     def test_table_page_and_files(self, two_splits, tmp_path):
         report = build_report(two_splits, "base", out=tmp_path, metrics=self.NAMES, **FAST)

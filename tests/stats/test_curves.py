@@ -100,7 +100,7 @@ def value_of(metric, mine, k):
     options = {function.option: float(setting)} if setting else {}
     if function.needs == "correct":
         right = modes["size"][modes["first"]]
-        enough = len(right) and right.sum() > ("corrected" in name)
+        enough = right.sum() >= function.least
         return function(right, **options) if enough else np.nan
     return function(n, c, k, **options) if function.at_k else function(n, c, **options)
 
@@ -173,9 +173,12 @@ def test_bayes_extends_beyond_n():
         (lambda t: metric_curve(t.drop(columns="answer"), "maj_at_k"), "'answer' is missing"),
         (lambda t: metric_curve(t.drop(columns="score"), "max_at_k"), "'score' is missing"),
         (lambda t: metric_curve(t.assign(score=np.nan), "max_at_k"), "'score', row 0"),
-        (lambda t: metric_curve(t, "g_pass_at_k"), "write g_pass_at_k:0.5"),
+        (lambda t: metric_curve(t, "g_pass_at_k"), "needs tau: g_pass_at_k:0.5"),
         (lambda t: metric_curve(t, "pass_at_k:0.5"), "pass_at_k has no setting"),
-        (lambda t: metric_curve(t, "g_pass_at_k:half"), "'half' is no number for tau"),
+        (
+            lambda t: metric_curve(t, "g_pass_at_k:half"),
+            "'half' is no number; write g_pass_at_k:0.5",
+        ),
         (lambda t: pass_at_k_curve(counts(t), by=("run", "seed")), "'seed' is missing"),
         (lambda t: as_counts(counts(t), by=("split",)), "occurs twice"),
         (lambda t: as_counts(counts(t, modes=False), modes=True), "'mode_counts' is missing"),

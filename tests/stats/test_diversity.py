@@ -141,7 +141,7 @@ def test_infinite_hill_numbers():
     """Order 2 is averaged as a chance, and two infinite means have no difference."""
     values = pd.DataFrame({"problem_id": list("ab") * 3, "split": "id"})
     values["run"] = np.repeat(["base", "none", "some"], 2)
-    values["hill_2_corrected"] = [np.inf, np.inf, np.inf, np.inf, 2.0, np.inf]
+    values["effective_answers"] = [np.inf, np.inf, np.inf, np.inf, 2.0, np.inf]
     values = ProblemValues.of_frame(values, ["run", "split"])
     how = Resampling(500, random_state=0)
     means = mean_table(values, ["run", "split"], "metric", how).set_index("run")

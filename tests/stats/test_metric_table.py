@@ -138,7 +138,7 @@ def test_a_metric_of_ones_own(rollouts):
         (["pass@k"], {}, "'pass@k' is unknown"),
         (["support_kept"], {}, "compares runs with a baseline"),
         (["pass_at_k"], {"baseline": "best"}, "'best' is none of the runs: base, other, tuned"),
-        (["cover_at_tau"], {}, "write cover_at_tau:0.5"),
+        (["cover_at_tau"], {}, "needs tau: cover_at_tau:0.5"),
         (["pass_at_k"], {"k": 9}, "k=9 exceeds the 8 samples"),
         (["vendi"], {}, "needs an embedder"),
     ],
