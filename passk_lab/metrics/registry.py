@@ -165,4 +165,6 @@ def find_metric(name: str) -> tuple[Metric, dict[str, Any]]:
     try:
         return found, {found.option: float(value)}
     except ValueError:
-        raise ValueError(f"metric {name!r}: {value!r} is no number; write {key}:0.5") from None
+        raise ValueError(
+            f"metric {name!r}: {value!r} is no number for {found.option}; write {key}:0.5"
+        ) from None
