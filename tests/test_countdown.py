@@ -233,9 +233,6 @@ def test_replies_end_with_a_line(task):
     assert task.decode(task.encode_answer("6+4*1")[:-1]) is None
 
 
-# The table itself
-
-
 @pytest.fixture(scope="module")
 def table():
     return read_rollouts(ROLLOUTS)

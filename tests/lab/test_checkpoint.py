@@ -35,9 +35,6 @@ def equal(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-# ------------------------------------------------------------------ resuming
-
-
 class Run:
     """A small training run whose data come from every kind of generator."""
 
@@ -132,9 +129,6 @@ def test_other_optimizers_and_plain_modules(kind, tmp_path):
     assert equal(weights(models[0]), weights(models[1]))
 
 
-# ------------------------------------------------------------------ state and files
-
-
 def test_state_comes_back_as_it_was(tmp_path):
     state = {
         "step": 40,
@@ -199,8 +193,6 @@ def test_the_last_ones_are_kept(tmp_path):
     assert load_checkpoint(kept[0]).state == {"step": 2}
     assert set(tmp_path.iterdir()) == set(kept)
 
-
-# ------------------------------------------------------------------ being killed
 
 KILLED = """
 import os, random, signal, sys, time
@@ -295,9 +287,6 @@ def test_a_crash_in_any_step_leaves_whole_checkpoints(tmp_path, monkeypatch, pla
     save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": 4}, keep=2)
     assert load_checkpoint(tmp_path).state["step"] == 4
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-# ------------------------------------------------------------------ refusals
 
 
 def test_another_config_is_refused_field_by_field(tmp_path):

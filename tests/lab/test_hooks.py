@@ -63,35 +63,27 @@ class Listener(TrainerCallback):
         self.logs.append({"step": state.global_step, **logs})
 
 
-def made(kind, folder, rewards=(has_a,), prompts=("ab", "cd", "dc", "bd"), columns=(), **options):
+def made(
+    kind, folder, rewards=(has_a,), prompts=("ab", "cd", "dc", "bd"), evaluated=None, **options
+):
     trainer, config = KINDS[kind]
-    evaluated = options.pop("evaluated", None)
     if kind == "sdpo":
         options["teacher_model_kind"] = "live"  # others copy the model from its name
     # Older transformers, of those that the package runs on, know it by its first name.
     renamed = "activation_checkpointing" in {field.name for field in fields(config)}
     recomputed = "activation_checkpointing" if renamed else "gradient_checkpointing"
     options = {
-        "per_device_train_batch_size": 8,
-        "num_generations": 4,
-        "max_completion_length": 6,
-        "max_steps": 3,
-        "logging_steps": 1,
-        "report_to": [],
-        "save_strategy": "no",
-        "use_cpu": True,
-        "bf16": False,
-        recomputed: False,
-        "seed": 0,
-        "disable_tqdm": True,
+        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6,
+        "max_steps": 3, "logging_steps": 1, "report_to": [], "save_strategy": "no",
+        "use_cpu": True, "bf16": False, recomputed: False, "seed": 0, "disable_tqdm": True,
         **options,
-    }
+    }  # fmt: skip
     listener = Listener()
     return trainer(
         model=tiny_model(),
         reward_funcs=list(rewards),
         args=config(output_dir=str(folder), **options),
-        train_dataset=Dataset.from_dict({"prompt": list(prompts), **dict(columns)}),
+        train_dataset=Dataset.from_dict({"prompt": list(prompts)}),
         eval_dataset=None if evaluated is None else Dataset.from_dict({"prompt": evaluated}),
         processing_class=letter_tokenizer(
             [*LETTERS, ">"], chat_template=TEMPLATE, pad_token="<pad>", eos_token="<eos>"
@@ -278,9 +270,6 @@ def test_resumed_training_goes_on_with_the_files(tmp_path):
     again, _ = made("grpo", tmp_path, **options)
     record(again, tmp_path / "rollouts")
     refuses("holds the rollouts of another training", again.train)
-
-
-# ------------------------------------------------------------------ without a trainer
 
 
 class Fake:

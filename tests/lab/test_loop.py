@@ -54,6 +54,7 @@ def test_a_resumed_run_gives_the_same_numbers(base, tmp_path, teacher):
     for one, other in zip(metrics(tmp_path / "a"), metrics(tmp_path / "b"), strict=True):
         for name in ("step", "loss", "correct", "token_entropy", "grad_norm"):
             assert one[name] == other[name]
+    assert len({step["loss"] for step in metrics(tmp_path / "a")}) == 4  # other rollouts each
 
 
 def test_pretraining_resumes_to_the_same_numbers(tmp_path):

@@ -26,14 +26,8 @@ torch.set_num_threads(1)
 NAN, INF = float("nan"), float("inf")
 REDUCTIONS = ("token", "sequence", "sequence_mean", "constant")
 # (kind, alpha) and TRL's alpha for the same divergence.
-KINDS = [
-    ("reverse", 0.5, 1.0),
-    ("forward", 0.5, 0.0),
-    ("jsd", 0.0, 0.0),
-    ("jsd", 0.3, 0.3),
-    ("jsd", 0.5, 0.5),
-    ("jsd", 1.0, 1.0),
-]
+KINDS = [("reverse", 0.5, 1.0), ("forward", 0.5, 0.0)]
+KINDS += [("jsd", alpha, alpha) for alpha in (0.0, 0.3, 0.5, 1.0)]
 
 
 def batch(seed, b=3, t=4, v=7, scale=2.0, dtype=torch.float64):
@@ -56,9 +50,6 @@ def gradient(loss, *inputs):
     return torch.autograd.grad(loss, inputs, allow_unused=False)
 
 
-# --- against TRL -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("kind", "alpha", "trl_alpha"), KINDS)
 @pytest.mark.parametrize("top_k", [None, 1, 3, 6])
@@ -67,18 +58,13 @@ def test_divergence_agrees_with_trl(kind, alpha, trl_alpha, top_k, dtype):
     student, teacher, _, mask = batch(0, b=5, v=11, dtype=dtype)
     ours, theirs = (student.clone().requires_grad_() for _ in range(2))
     values = divergence(ours, teacher, mask, kind, alpha, top_k=top_k)
+    options = {"distillation_alpha": trl_alpha}
     if top_k is None:
-        expected = trl.compute_full_logit_self_distillation_loss(
-            theirs, teacher, distillation_alpha=trl_alpha
-        )
+        loss = trl.compute_full_logit_self_distillation_loss
     else:
-        expected = trl.compute_topk_self_distillation_loss(
-            theirs,
-            teacher,
-            distillation_topk=top_k,
-            distillation_alpha=trl_alpha,
-            distillation_add_tail=True,
-        )
+        loss = trl.compute_topk_self_distillation_loss
+        options |= {"distillation_topk": top_k, "distillation_add_tail": True}
+    expected = loss(theirs, teacher, **options)
     close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {}
     assert values.dtype == dtype
     torch.testing.assert_close(values, expected * mask, **close)
@@ -95,48 +81,32 @@ def trl_grpo_loss(logprob, old, advantages, mask, **settings):
     """``GRPOTrainer._compute_loss`` on given log-probabilities, without model and data."""
     trl = pytest.importorskip("trl")
     trainer = object.__new__(trl.GRPOTrainer)
+    off = ("aux_loss_enabled", "use_vllm", "vllm_importance_sampling_correction")
     vars(trainer).update(
-        aux_loss_enabled=False,
+        dict.fromkeys([*off, "_entropy_bonus_enabled"], False),
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
         importance_sampling_level="token",
-        use_vllm=False,
-        vllm_importance_sampling_correction=False,
-        _entropy_bonus_enabled=False,
         args=SimpleNamespace(delta=None, use_bias_correction_kl=False),
         model=SimpleNamespace(training=False),
-        accelerator=SimpleNamespace(
-            num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x
-        ),
+        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, reduce=lambda x, **_: x),
         _metrics=defaultdict(lambda: defaultdict(list)),
         _get_per_token_logps_and_entropies=lambda *_, **__: (logprob, 0 * logprob.detach(), None),
         **settings,
     )
-    ids = torch.zeros(mask.shape, dtype=torch.long)
-    return trainer._compute_loss(
-        None,
-        {
-            "prompt_ids": ids,
-            "prompt_mask": ids,
-            "completion_ids": ids,
-            "completion_mask": mask.long(),
-            "advantages": advantages,
-            "old_per_token_logps": old,
-            "num_items_in_batch": mask.sum(),
-        },
-    )
+    inputs = dict.fromkeys(("prompt_ids", "prompt_mask", "completion_ids"), torch.zeros_like(mask))
+    inputs |= {"completion_mask": mask.long(), "num_items_in_batch": mask.sum()}
+    inputs |= {"advantages": advantages, "old_per_token_logps": old}
+    return trainer._compute_loss(None, inputs)
 
 
 @pytest.mark.parametrize(
     ("loss_type", "how"),
     [
-        ("grpo", "sequence_mean"),
-        ("bnpo", "token"),
-        ("dapo", "token"),
-        ("dr_grpo", "constant"),
+        ("grpo", "sequence_mean"), ("bnpo", "token"), ("dapo", "token"), ("dr_grpo", "constant"),
         ("luspo", "sequence"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("old_given", [True, False])
 def test_policy_gradient_agrees_with_trl(loss_type, how, old_given):
     start, _, mask = logprobs(3, b=6)
@@ -149,24 +119,12 @@ def test_policy_gradient_agrees_with_trl(loss_type, how, old_given):
     old = old if old_given else None
     apart = policy_gradient_loss(ours, old, advantages, mask, (0.2, 0.28))
     loss = reduce(apart, mask, how, length=16)
-    expected = trl_grpo_loss(
-        theirs,
-        old,
-        advantages,
-        mask,
-        loss_type=loss_type,
-        beta=0.0,
-        epsilon_low=0.2,
-        epsilon_high=0.28,
-        max_completion_length=16,
-    )
-    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        gradient(loss, ours)[0], gradient(expected, theirs)[0], rtol=1e-12, atol=1e-12
-    )
-
-
-# --- values ----------------------------------------------------------------------------------
+    options = {"loss_type": loss_type, "beta": 0.0, "max_completion_length": 16}
+    options |= {"epsilon_low": 0.2, "epsilon_high": 0.28}
+    expected = trl_grpo_loss(theirs, old, advantages, mask, **options)
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(loss, expected, **close)
+    torch.testing.assert_close(gradient(loss, ours), gradient(expected, theirs), **close)
 
 
 def test_divergences_by_hand():
@@ -241,9 +199,6 @@ def test_half_precision_is_computed_in_float32():
     assert token_logprob(student, tokens, mask).dtype == torch.float32
 
 
-# --- gradients -------------------------------------------------------------------------------
-
-
 def test_no_gradient_reaches_the_teacher():
     student, teacher, _, mask = batch(11)
     student.requires_grad_()
@@ -271,8 +226,6 @@ def test_losses_are_level_at_the_optima_of_the_theory(kind, seed):
     assert loss.item() == pytest.approx(optimum.value, rel=1e-9)
     assert gradient(loss, student)[0].abs().max() < 1e-9
 
-
-# --- properties ------------------------------------------------------------------------------
 
 seeds = st.integers(0, 2**32 - 1)
 kinds = st.sampled_from([("reverse", 0.5), ("forward", 0.5), ("jsd", 0.05), ("jsd", 0.5)])
@@ -391,9 +344,6 @@ def test_forbidden_tokens():
         assert torch.isfinite(gradient(values.sum(), x)[0]).all()
 
 
-# --- advantages and rewards ------------------------------------------------------------------
-
-
 def test_policy_gradient_clips_as_ppo():
     ratio = torch.tensor([[0.5, 0.9, 1.1, 2.0]])
     logprob = ratio.log().requires_grad_()
@@ -491,8 +441,6 @@ def test_mara_by_group():
     lower = mara_rewards(rewards[1:2], logprob[1:2] - [[0, 0, 1]], 0.5, threshold=0.5)
     np.testing.assert_allclose(lower, [[0.0, 0.5, 1.0]])
 
-
-# --- bad input -------------------------------------------------------------------------------
 
 B, T, V = 2, 3, 4
 LOGITS, FLAT = torch.zeros(B, T, V), torch.zeros(B, T)

@@ -73,9 +73,6 @@ def same_samples(one, other, atol=1e-5):
     torch.testing.assert_close(one.entropy, other.entropy, atol=atol, rtol=0)
 
 
-# ------------------------------------------------------------------ sample
-
-
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_frequencies_follow_the_exact_distribution(temperature):
     model, prompt, n = tiny_llama(spread=0.2), [3, 7, 4], 20_000
@@ -171,9 +168,6 @@ def test_training_mode_is_left_as_it_was():
     assert model.training
 
 
-# ------------------------------------------------------------------ what runs how often
-
-
 def count_tokens(model):
     counts = []
     hook = model.get_input_embeddings().register_forward_hook(
@@ -209,9 +203,6 @@ def test_each_beginning_of_an_answer_runs_once(monkeypatch):
 def test_llama_has_the_fast_decoder():
     decoder = _decoding.start_decoding(tiny_llama(), [[3]], PAD, room=6)(torch.tensor([0]))
     assert isinstance(decoder, _decoding.LlamaDecoder)
-
-
-# ------------------------------------------------------------------ score
 
 
 @pytest.mark.parametrize("batch_rows", [3, 1000])
@@ -271,9 +262,6 @@ def test_several_end_tokens():
     last = {answer[-1] for answer in drawn.answers() if len(answer) < 8}
     assert last == ends
     assert not any(ends & set(answer[:-1]) for answer in drawn.answers())
-
-
-# ------------------------------------------------------------------ bad input
 
 
 def test_a_prompt_longer_than_the_context_names_both_lengths():

@@ -41,9 +41,6 @@ def random_worlds(seed, n_worlds=3, n_modes=4):
     )
 
 
-# --- The vectors of the theory ---
-
-
 def test_moving_boost():
     path = trajectory(BoostWorld([0.5, 0.3, 0.2], 1.0), 8)
     top = path.prob[[1, 2, 4, 6, 8], 0, 0]
@@ -88,9 +85,6 @@ def test_practical_policy_gradient_amplifies_and_ideal_rl_does_not():
     assert natural.effective_modes == pytest.approx(natural.effective_modes[0, 0], rel=1e-12)
 
 
-# --- One generation is the optimum ---
-
-
 @pytest.mark.parametrize("divergence", ["reverse", "forward"])
 @pytest.mark.parametrize("weight", [1.0, 0.4])
 @pytest.mark.parametrize("kind", [0, 1, 2])
@@ -131,9 +125,6 @@ def test_one_answer_a_style_is_the_copy_mixture():
     world = copying(p, 0.6)
     teacher = 0.4 * p[:, None] + 0.6 * np.eye(3)
     assert np.exp(world.pcmi(world.log_base)[0]) == pytest.approx(teacher / p[:, None])
-
-
-# --- Limit cases proved in docs/dynamics.md ---
 
 
 @pytest.mark.parametrize("divergence", ["reverse", "forward"])
@@ -240,9 +231,6 @@ def test_the_time_to_collapse_from_near_equality():
     assert taken == pytest.approx(theory, rel=0.1)
 
 
-# --- Finitely many demonstrations ---
-
-
 def test_drift_of_the_log_odds():
     p = np.array([0.5, 0.3, 0.2])
     world = BoostWorld(np.tile(p, (40_000, 1)), 1.2)
@@ -273,9 +261,6 @@ def test_random_states_repeat():
     world = copying([0.5, 0.5], 0.5)
     first, second = (trajectory(world, 5, n_demos=2, random_state=7).log_prob for _ in "ab")
     assert (first == second).all()
-
-
-# --- Fixed points ---
 
 
 @pytest.mark.slow
@@ -361,9 +346,6 @@ def test_where_every_policy_is_fixed():
     (only,) = fixed_points(copying([0.5, 0.3, 0.2], 0.0))
     assert only.prob == pytest.approx([0.5, 0.3, 0.2])
     assert not only.stable
-
-
-# --- Half-lives ---
 
 
 def half_life(share, influence, weight=1.0, n_generations=300):

@@ -89,9 +89,6 @@ def within(count, n, p, sigmas=4.5):
     return abs(count - n * p) <= sigmas * np.sqrt(n * p * (1 - p)) + 0.5
 
 
-# Enumeration -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("n_nodes", "n_labels"), [(2, 2), (5, 8), (9, 12), (12, 12)])
 def test_enumeration_is_depth_first_search(n_nodes, n_labels):
     rng = np.random.default_rng(n_nodes)
@@ -144,9 +141,6 @@ def test_random_graphs_are_what_they_claim():
     assert stats.chisquare(np.bincount(graphs.start, minlength=12)).pvalue > 1e-4
     first = np.bincount(graphs.edges[:, 0], minlength=144).reshape(12, 12)
     assert stats.chisquare(first[~np.eye(12, dtype=bool)]).pvalue > 1e-4
-
-
-# Verifier and answers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,9 +224,6 @@ def test_concepts():
     assert TASK.concepts_of(prompt, None) == frozenset()
     refuses("has no concepts", TASK.concepts_of, FAN, "0-4")
     refuses("answer: 'x'", TASK.concepts_of, prompt, "x")
-
-
-# Authors ---------------------------------------------------------------------------------------
 
 
 def test_styles():
@@ -375,9 +366,6 @@ def test_posterior_and_law_against_the_generator(monkeypatch, seed):
     assert p_value(base_fit) < 1e-12
 
 
-# Documents -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("share", "chunk"), [(0.05, 64), (1.0, 4096)])
 def test_documents_are_what_they_claim(share, chunk, monkeypatch):
     monkeypatch.setattr("passk_lab.lab.tasks.paths._CHUNK", chunk)
@@ -492,9 +480,6 @@ def test_data_does_not_limit_training():
     assert best > 3000, f"{best:.0f} documents a CPU second"
 
 
-# Prompts and splits ----------------------------------------------------------------------------
-
-
 def test_samples():
     sample = TASK.sample(400, 0)
     assert len({prompt.problem_id for prompt in sample}) == 400
@@ -603,27 +588,18 @@ def test_waypoint(min_paths):
     assert made > 75
 
 
-# Bad input -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"n_nodes": 13}, "n_nodes: 13 must be between 2 and max_nodes, which is 12"),
-        ({"n_nodes": 1}, "n_nodes: 1"),
-        ({"max_nodes": 101}, "max_nodes: 101"),
-        ({"edges": (20, 15)}, "edges: "),
-        ({"edges": (15, 73)}, "edges: .* between 1 and 72"),
-        ({"larger_edges": (0, 3)}, "larger_edges: "),
+        ({"n_nodes": 1}, "n_nodes: 1"), ({"max_nodes": 101}, "max_nodes: 101"),
+        ({"edges": (20, 15)}, "edges: "), ({"edges": (15, 73)}, "edges: .* between 1 and 72"),
+        ({"larger_edges": (0, 3)}, "larger_edges: "), ({"min_paths": 0}, "min_paths: 0"),
         ({"min_paths": 11}, "min_paths: 11 must be between 1 and max_paths, which is 10"),
-        ({"min_paths": 0}, "min_paths: 0"),
-        ({"n_concepts": 0}, "n_concepts: 0"),
-        ({"max_tries": 0}, "max_tries: 0"),
+        ({"n_concepts": 0}, "n_concepts: 0"), ({"max_tries": 0}, "max_tries: 0"),
         ({"follow": 1.1}, "follow: 1.1 must be between 0 and 1"),
-        ({"wrong": float("nan")}, "wrong: nan"),
-        ({"wrong_after_demo": -0.1}, "wrong_after_demo"),
-        ({"demo_share": 2}, "demo_share"),
-        ({"waypoint_share": -1}, "waypoint_share"),
+        ({"wrong": float("nan")}, "wrong: nan"), ({"wrong_after_demo": -0.1}, "wrong_after_demo"),
+        ({"demo_share": 2}, "demo_share"), ({"waypoint_share": -1}, "waypoint_share"),
         ({"styles": ("shortest", "tallest")}, "unknown style 'tallest'; known are shortest"),
         ({"styles": ("longest", "longest")}, "styles: .* different names"),
         ({"styles": (), "style_shares": ()}, "styles"),
@@ -634,7 +610,7 @@ def test_waypoint(min_paths):
         ({"context_length": 64}, "context_length: 64 is too small, .* takes 65 tokens"),
         ({"larger_edges": (40, 60)}, "context_length: 80 is too small"),
     ],
-)
+)  # fmt: skip
 def test_bad_settings(settings, message):
     refuses(message, PathTask, **settings)
 
