@@ -48,10 +48,7 @@ _CHUNK = 1024  # texts embedded between two writes of the cache
 def find_embedder(embedder: str | Embedder = "default") -> Embedder:
     """Find an embedder by its name; a callable is given back as it is.
 
-    Raises
-    ------
-    ValueError
-        A package is missing, or the model can't be loaded.
+    ValueError says which package is missing, or that the model can't be loaded.
     """
     if not isinstance(embedder, str):
         if not callable(embedder):
@@ -80,11 +77,8 @@ def find_embedder(embedder: str | Embedder = "default") -> Embedder:
 def embed(texts: Sequence[str], embedder: str | Embedder = "default") -> npt.NDArray[np.floating]:
     """Embed texts, and check what comes back: array, shape (n, d), whose rows are not scaled.
 
-    Raises
-    ------
-    ValueError
-        There is no text, something is no text; the embedder isn't found, or doesn't return a
-        finite row that is not zero for each text.
+    ValueError says where something is no text, the embedder isn't found, or it doesn't return a
+    finite row that is not zero for each text.
 
     Examples
     --------

@@ -76,7 +76,7 @@ class Metric:
         if self.option is not None and self.option not in options:
             parameter = inspect.signature(self.function).parameters[self.option]
             if parameter.default is parameter.empty:
-                raise ValueError(f"metric {self.name!r} needs {self.option}: write {self.name}:0.5")
+                raise ValueError(f"metric {self.name!r} needs {self.option}: {self.name}:0.5")
 
 
 METRICS: dict[str, Metric] = {}
@@ -165,6 +165,4 @@ def find_metric(name: str) -> tuple[Metric, dict[str, Any]]:
     try:
         return found, {found.option: float(value)}
     except ValueError:
-        raise ValueError(
-            f"metric {name!r}: {value!r} is no number for {found.option}; write {key}:0.5"
-        ) from None
+        raise ValueError(f"metric {name!r}: {value!r} is no number; write {key}:0.5") from None
