@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.rollouts.table import validate_rollouts
-from passk_lab.teacher._arguments import Bools, Floats, Law, refuse_row, require_columns
+from passk_lab.teacher._arguments import Floats, Law, refuse_row, require_columns
 
 ROLLOUT = ["problem_id", "sample_id"]
 _PAIR = [*ROLLOUT, "demo_id"]
@@ -74,11 +74,6 @@ class Problem:
     log_base: Floats  # (n_modes,)
     incorrect: Floats | None  # (n_demo_modes,), mean over incorrect rollouts
     counts: dict[str, int]  # correct rollouts with each answer
-
-    @property
-    def same(self) -> Bools:
-        """Where row and column are the same answer."""
-        return np.array([[mode == demo for demo in self.demo_modes] for mode in self.modes])
 
     def demo_law(self, law: Law) -> tuple[Floats, float]:
         """Give q over the columns, and its share on answers never shown."""

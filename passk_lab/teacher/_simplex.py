@@ -52,23 +52,15 @@ def probabilities(values: npt.ArrayLike, name: str) -> Floats:
     return np.asarray(array / total[:, None])
 
 
-def one_each(values: npt.ArrayLike, name: str, size: int) -> Floats:
-    """One finite number, or one for each world, shape (n_worlds,)."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape not in ((), (size,)):
-        raise ValueError(f"{name} has shape {array.shape}; give one for each of {size} worlds")
-    return fitting(array, name, (size,))
-
-
 def fitting(values: npt.ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
-    """Finite numbers, broadcast to the shape of the policies."""
+    """Finite numbers, broadcast to the shape of the worlds or of their policies."""
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
     try:
         return np.broadcast_to(array, shape)
     except ValueError as error:
-        raise ValueError(f"{name} has shape {array.shape}, but the policies {shape}") from error
+        raise ValueError(f"{name} has shape {array.shape}, which doesn't fit {shape}") from error
 
 
 class World:

@@ -23,7 +23,6 @@ from passk_lab.teacher._simplex import (
     fitting,
     log_sum,
     normalised,
-    one_each,
     probabilities,
     times,
 )
@@ -139,7 +138,7 @@ def self_distillation_trajectory(
     check_choice(divergence, "divergence", get_args(_Divergence))
     if n_demos is not None and n_demos < 1:
         raise ValueError(f"n_demos={n_demos} must be at least 1, or None for their whole law")
-    trust = one_each(weight, "weight", size)
+    trust = fitting(weight, "weight", (size,))
     if (trust < 0).any():
         raise ValueError(f"weight={trust.min()} must not be negative")
     law = _demo_law(world, demos)
@@ -189,7 +188,7 @@ def rl_trajectory(
     """
     p = probabilities(base, "base")
     rewards = fitting(reward, "reward", p.shape)
-    steps = one_each(step, "step", len(p))[:, None]
+    steps = fitting(step, "step", (len(p),))[:, None]
     _check_generations(n_generations)
     check_choice(gradient, "gradient", get_args(_Gradient))
     path = np.empty((n_generations + 1, *p.shape))
@@ -310,7 +309,7 @@ def fixed_points(
     faces = _faces(world, moving)
     rng = np.random.default_rng(random_state)
     law = _demo_law(world, demos)
-    trust = one_each(weight, "weight", 1)
+    trust = fitting(weight, "weight", (1,))
 
     def step(log_p: Floats) -> Floats:
         q = _student_demos(world, log_p[None]) if law is None else law

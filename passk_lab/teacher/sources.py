@@ -250,7 +250,8 @@ def _sources(problem: Problem, demo_law: Law, context: Floats) -> pd.DataFrame:
     parts = _parts(problem, problem.matrix - context[:, None])
     q, left_out = problem.demo_law(demo_law)
     u = parts.demo_weights
-    ok, same = ~parts.vetoed, problem.same
+    ok = ~parts.vetoed
+    same = np.array([[mode == demo for demo in problem.demo_modes] for mode in problem.modes])
     g = np.where(np.isnan(parts.interaction), 0.0, parts.interaction)
     a = np.where(ok, parts.rollout_effect, 0.0)
     preference = u * (a[:, None] + g)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from passk_lab.teacher._arguments import Floats
-from passk_lab.teacher._simplex import World, above_zero, fitting, log_sum, one_each, probabilities
+from passk_lab.teacher._simplex import World, above_zero, fitting, log_sum, probabilities
 
 __all__ = ["BoostWorld", "StyleWorld"]
 
@@ -46,7 +46,7 @@ class BoostWorld(World):
         correct: npt.ArrayLike = True,
     ) -> None:
         super().__init__(base, correct)
-        self.boost = one_each(boost, "boost", len(self.log_base))
+        self.boost = fitting(boost, "boost", (len(self.log_base),))
         self.preference = fitting(preference, "preference", self.log_base.shape)
 
     def pcmi(self, log_policy: Floats) -> Floats:
@@ -110,7 +110,7 @@ class StyleWorld(World):
         joint = rho[:, :, None] * np.broadcast_to(flat.reshape(laws.shape), (size, *laws.shape[1:]))
         base = joint.sum(axis=1)
         super().__init__(base, correct)
-        share = one_each(influence, "influence", size)
+        share = fitting(influence, "influence", (size,))
         for odd in share[(share < 0) | (share > 1)]:
             raise ValueError(f"influence={odd} must lie between 0 and 1")
         # A mode that no style gives has no style; any law will do, for its probability is 0.
