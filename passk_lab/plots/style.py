@@ -229,34 +229,9 @@ def _columns(labels: list[str]) -> int:
 
 
 def save_figure(fig: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write a figure as PNG (150 dpi) and SVG; the same figure gives the same bytes.
+    """Write a figure as ``stem``.png (150 dpi) and ``stem``.svg; return both paths.
 
-    Neither file holds a date, and letters are shapes, so that no font is needed. Bytes can still
-    differ between processors and versions of matplotlib.
-
-    Parameters
-    ----------
-    fig : Figure
-        From ``ax.figure``.
-    stem : path
-        Path without its ending.
-
-    Returns
-    -------
-    tuple of Path
-        The PNG and the SVG.
-
-    Raises
-    ------
-    OSError
-        The folder can't be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     [path.name for path in save_figure(Figure(), Path(folder, "empty"))]
-    ['empty.png', 'empty.svg']
+    Neither file holds a date, and letters are shapes, so that no font is needed.
     """
     stem = Path(stem)
     paths = (stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg"))

@@ -335,36 +335,11 @@ def worst_problems(
     n: int = 10,
     k: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """List the problems on which each run lost most against the baseline.
+    """List the problems on which each run lost most against the baseline, the largest falls first.
 
-    Parameters
-    ----------
-    counts : DataFrame
-        From `passk_lab.counts`, of one split.
-    baseline : str
-        The run to compare with.
-    n : int
-        Problems a run; fewer where fewer got worse.
-    k : sequence of int, optional
-        Default: powers of two up to each problem's smaller number of samples, and that number.
-
-    Returns
-    -------
-    DataFrame
-        Columns run, split, problem_id, correct_baseline, n_baseline, correct, n_samples,
-        rate_baseline, rate, drop; with modes also distinct_baseline and distinct (numbers of
-        distinct correct answers). ``drop`` is the fall of the problem's pass@k, averaged over
-        the k: near 1 for a problem that the baseline always and the run never solves. Only
-        falls are listed, the largest first.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"run": ["base", "base", "rl", "rl"], "split": "id",
-    ...                       "problem_id": list("abab"), "n_samples": 2,
-    ...                       "n_correct": [2, 1, 0, 1]})
-    >>> worst_problems(table, "base")[["run", "problem_id", "drop"]]
-      run problem_id  drop
-    0  rl          a   1.0
+    ``drop`` is the fall of the problem's pass@k, averaged over the k (default: powers of two up to
+    its smaller number of samples): near 1 where the baseline always and the run never solves it. At
+    most n problems a run, and only falls.
     """
     keys = ["split", "problem_id"]
     reference = counts[counts["run"] == baseline].drop(columns="run")

@@ -34,19 +34,7 @@ _SHOWN = (
 
 
 def choose_problems(counts: pd.DataFrame, random_state: int | None) -> dict[str, list[str]]:
-    """Choose the problems of each split whose texts are compared, at random if there are too many.
-
-    Parameters
-    ----------
-    counts : DataFrame
-        Of all runs and splits, see `passk_lab.counts`.
-    random_state : int, optional
-
-    Returns
-    -------
-    dict
-        From each split to its problems.
-    """
+    """Choose the problems of each split whose texts are compared: a random few of many."""
     rng = np.random.default_rng(random_state)
     chosen = {}
     for split, rows in counts.groupby("split", sort=True, observed=True):
@@ -62,21 +50,9 @@ def text_diversity(
     baseline: str | None,
     settings: Settings,
 ) -> tuple[pd.DataFrame | None, int]:
-    """Compare the texts of the runs of one split.
+    """Compare the texts of the runs of one split; also say how many rollouts have none.
 
-    Parameters
-    ----------
-    texts : DataFrame
-        Rollouts of one split, of the problems to compare; a missing text is left out.
-    baseline : str or None
-    settings : Settings
-
-    Returns
-    -------
-    table : DataFrame or None
-        What `diversity_summary` returns; None where no problem of a run has two texts.
-    missing : int
-        How many rollouts have no text.
+    None where no problem of a run has two texts.
     """
     there = texts["text"].notna()
     rows = texts[there].sort_values(["run", "problem_id", "sample_id"], kind="stable")
@@ -98,24 +74,7 @@ def text_diversity(
 
 
 def panel_view(table: pd.DataFrame, runs: Sequence[str], n_all_problems: int) -> dict[str, Any]:
-    """Arrange the table for the page: a row a metric, a column a run.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `text_diversity`.
-    runs : sequence of str
-        The runs in the order of the page.
-    n_all_problems : int
-        Problems of the split.
-
-    Returns
-    -------
-    dict
-        ``runs``; ``rows`` with ``name``, ``words`` and one of ``cells`` a run (value, interval,
-        change or None, whether the change is clear); ``changes`` (whether there are any);
-        ``n_texts``, ``n_problems``, ``n_all_problems``.
-    """
+    """Arrange the table for the page: a row a metric, a column a run."""
     n_texts = int(table["n_samples"].max())
     found = {(r["run"], r["family"], r["metric"]): r for r in table.to_dict("records")}
     rows: list[dict[str, Any]] = []

@@ -110,30 +110,9 @@ def write_figures(
     out: PathLike,
     suffix: str = "",
 ) -> tuple[tuple[FigureFiles, ...], list[Path]]:
-    """Write a split's figures and tables, as the report does.
+    """Write a split's figures (PNG, SVG, CSV) and its worst problems; return what was written.
 
-    Parameters
-    ----------
-    section : Section
-        From a `Report`.
-    runs : sequence of str
-        All runs of the study, which keeps one style for a run over its splits.
-    baseline : str, optional
-    out : path
-        Folder to write into.
-    suffix : str
-        Added to each file's stem.
-
-    Returns
-    -------
-    figures : tuple of FigureFiles
-    files : list of Path
-        PNG, SVG and CSV of each figure, and the CSV of the worst problems.
-
-    Raises
-    ------
-    OSError
-        The folder can't be written.
+    ``runs`` are those of the whole study, which keeps one style for a run over its splits.
     """
     out = Path(out)
     figures = []

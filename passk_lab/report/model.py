@@ -146,19 +146,10 @@ class Report:
 
 
 def overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
-    """Condense a split to one row a run, as the terminal and the page show it.
+    """Condense a split to one row a run, the baseline first, as the terminal and the page show it.
 
-    Parameters
-    ----------
-    section : Section
-    baseline : str, optional
-        Put first.
-
-    Returns
-    -------
-    DataFrame
-        Columns run, problems, then for the smallest, a middle and the largest k that all runs
-        have ``pass@k`` and, with answers, ``distinct@k`` for the largest: "estimate [low, high]".
+    For the smallest, a middle and the largest k that all runs have: "estimate [low, high]" of
+    ``pass@k``, and of ``distinct@k`` for the largest.
     """
     shared = set.intersection(*(set(g["k"]) for _, g in section.curve.groupby("run")))
     ks = sorted(shared)

@@ -45,30 +45,10 @@ def outlook(
     weights: Sequence[float] = WEIGHTS,
     **resampling: Unpack[ResamplingOptions],
 ) -> Outlook:
-    """Forecast one generation of self-distillation, and weaker and stronger tilts.
+    """Forecast one generation of self-distillation (weight 1), and weaker and stronger tilts.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        Teacher scores of the baseline's rollouts, see `passk_lab.lab.scoring.score`.
-    rollouts : DataFrame
-        The baseline's rollouts that were scored.
-    k : int
-        Number of samples at which distinct answers are counted.
-    weights : sequence of float
-        λ, 1 among them: the strength of the tilt. A generation of self-distillation has 1; a
-        penalty to the base lowers it, a teacher that follows the student raises it.
-    **resampling
-        See `passk_lab.stats.Resampling`; the default seed is 0.
-
-    Returns
-    -------
-    Outlook
-
-    Raises
-    ------
-    ValueError
-        The scores don't fit the rollouts; see `passk_lab.teacher.forecast`.
+    A penalty to the base lowers the weight, a teacher that follows the student raises it. Distinct
+    answers are counted among k samples. ValueError as `passk_lab.teacher.forecast`.
     """
     how: ResamplingOptions = {"random_state": 0, **resampling}
     rows = forecast_rows(expected_tilt(scores, rollouts), rollouts)

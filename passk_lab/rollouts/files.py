@@ -41,28 +41,7 @@ _METADATA_KEY = b"passk_lab"
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path in the same folder; on success it takes the place of ``path``.
 
-    Parameters
-    ----------
-    path : path
-        Where the file is to be. Its folder is made if it is missing.
-
-    Yields
-    ------
-    Path
-        Write to this one. If the block raises, it is removed and ``path`` stays as it was.
-
-    Raises
-    ------
-    OSError
-        The folder can't be made or written; the message names it.
-
-    Examples
-    --------
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with atomic_write(f"{folder}/note.txt") as temporary:
-    ...         _ = temporary.write_text("done")
-    ...     Path(folder, "note.txt").read_text()
-    'done'
+    The folder is made if it is missing. If the block raises, ``path`` stays as it was.
     """
     path = Path(path)
     try:

@@ -24,31 +24,8 @@ def mean_table(
 ) -> pd.DataFrame:
     """Mean of each column over seeds and problems, with intervals, a block of rows a group.
 
-    Parameters
-    ----------
-    values : sequence of ProblemValues
-        NaN is allowed where there is one seed: the mean is over the problems that have a value.
-    by : sequence of str
-        Names of the group's keys.
-    column : str
-        What the columns are: "k", or "metric".
-    how : Resampling
-
-    Returns
-    -------
-    DataFrame
-        Columns ``*by, {column}, estimate, low, high, n_problems, n_defined, n_seeds``. Where no
-        problem has a value, ``n_defined`` is 0, and estimate and interval are NaN.
-
-    Examples
-    --------
-    >>> values = ProblemValues(("base",), np.array(["p", "q"], object), np.array([1, 2]),
-    ...                        np.array([[[0.5, 0.75], [1.0, 1.0]]]))
-    >>> table = mean_table([values], ["run"], "k", Resampling(random_state=0))
-    >>> table[["run", "k", "estimate", "n_problems"]]
-        run  k  estimate  n_problems
-    0  base  1     0.750           2
-    1  base  2     0.875           2
+    Columns ``*by, {column}, estimate, low, high, n_problems, n_defined, n_seeds``. With one seed
+    NaN is allowed: the mean is over the problems that have a value, and NaN where none has.
     """
     parts = []
     for group, (estimate, low, high) in zip(values, _estimates(values, how), strict=True):
@@ -154,28 +131,9 @@ def pair_table(
 def crossing_point(
     grid: npt.NDArray[Any], gap: Floats, replicates: Floats, confidence: float = 0.95
 ) -> dict[str, float]:
-    """Where the difference of two curves last changes its sign, with the bootstrap's interval.
+    """Where a difference of two curves over the grid of k last changes its sign.
 
-    Parameters
-    ----------
-    grid : array, shape (n_k,)
-        Ascending values of k.
-    gap : array, shape (n_k,)
-        Difference of the curves.
-    replicates : array, shape (n_resamples, n_k)
-        The same in bootstrap replicates.
-    confidence : float
-
-    Returns
-    -------
-    dict
-        ``k_cross, low, high, share`` as in `passk_lab.stats.compare.Comparison`.
-
-    Examples
-    --------
-    >>> gap = np.array([0.1, 0.0, -0.1])
-    >>> crossing_point(np.array([1, 2, 4]), gap, gap[None, :])["k_cross"]
-    2.0
+    Gives ``k_cross, low, high, share`` as in `Comparison`, the last three from the replicates.
     """
     none = {"k_cross": np.nan, "low": np.nan, "high": np.nan}
     # Where both curves have reached 1, what is left of their difference is rounding.
