@@ -105,12 +105,6 @@ def test_one_form_for_one_solution(same, form):
     assert canonical(form) == form
 
 
-def test_different_solutions_stay_apart():
-    # All are 4, with different operations or numbers in different places.
-    forms = ["2*2", "2 + 2", "4*1", "4/1", "2*2*1", "2*2/1", "2 + 2*1", "(2 + 2)*1", "8/2", "7 - 3"]
-    assert len({canonical(text) for text in forms}) == len(forms)
-
-
 def pairs_or_negated(inner):
     operators = st.sampled_from([ast.Add(), ast.Sub(), ast.Mult(), ast.Div()])
     pairs = st.builds(ast.BinOp, inner, operators, inner)

@@ -15,10 +15,6 @@ from tests.refusals import refuses
 SMALL = ModelConfig(vocab_size=20, context_length=16, d_model=32, n_layers=2, n_heads=4)
 
 
-def test_default_size_is_about_0_9_million():
-    assert 0.85e6 < count_parameters(build_model(ModelConfig(170, 64), seed=0)) < 0.95e6
-
-
 def test_parameters_are_counted_by_formula():
     config = ModelConfig(20, 16, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, ffn_multiple=2)
     attention = 32 * 32 * 2 + 32 * 16 * 2

@@ -17,14 +17,13 @@ from passk_lab.lab.experiments.science import ScienceSuite, _split_questions
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.model import ModelConfig, build_model, load_model, load_tokenizer
 from passk_lab.lab.questions import (
-    Reply,
     SampleConfig,
     TransformersBackend,
     VllmBackend,
     sample_questions,
 )
 from passk_lab.lab.sampling import score
-from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
+from passk_lab.lab.tasks.science_qa import ScienceTask, load_questions
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts
 from tests.letters import letter_tokenizer
@@ -132,7 +131,7 @@ def test_vllm_is_missed(folder, tmp_path, capsys):
 
 def test_what_vllm_is_asked_for(folder, tmp_path, monkeypatch):
     """Not vLLM itself, which needs a GPU: what goes in and comes out by its documentation."""
-    asked = {}
+    asked = {"prompts": []}
 
     class Engine:
         def __init__(self, **options):
@@ -141,64 +140,47 @@ def test_what_vllm_is_asked_for(folder, tmp_path, monkeypatch):
             self.llm_engine = SimpleNamespace(model_config=limits)
 
         def generate(self, prompts, parameters, use_tqdm):
-            asked["prompts"], asked["parameters"] = prompts, parameters
-            reply = load_tokenizer(folder)("Answer: A")["input_ids"]
-            ended = SimpleNamespace(token_ids=(*reply, 0), cumulative_logprob=-1.5)
-            cut = SimpleNamespace(token_ids=tuple(reply), cumulative_logprob=-2.5)
-            return [SimpleNamespace(outputs=[ended, cut]) for _ in prompts]
+            asked["prompts"] += prompts
+            asked["parameters"] = parameters
+            right, wrong = load_tokenizer(folder)(["Answer: A", "Answer: B"])["input_ids"]
+            replies = [(*right, 0), (*wrong, 0), right]  # the last one is cut
+            outputs = [
+                SimpleNamespace(token_ids=reply, cumulative_logprob=-1.5 - i)
+                for i, reply in enumerate(replies)
+            ]
+            return [SimpleNamespace(outputs=outputs) for _ in prompts]
 
     fake = ModuleType("vllm")
     fake.LLM = Engine
     fake.SamplingParams = lambda **options: options
     monkeypatch.setitem(sys.modules, "vllm", fake)
     backend = VllmBackend(folder, tensor_parallel_size=2)
-    task = ScienceTask(
-        (Question("q:1", "Odd?", "A", (("A", "no"), ("B", "yes"))),),
-        TextEncoder(backend.tokenizer), 40, backend.context_length,
-    )  # fmt: skip
-    table = sample_questions(
-        backend, task, tmp_path / "r.parquet", SampleConfig(2, 0.7), run="big", progress=False
-    )
+    questions = tuple(load_questions(folder / "questions.jsonl"))
+    task = ScienceTask(questions, TextEncoder(backend.tokenizer), 40, backend.context_length)
+    config = SampleConfig(3, 0.7, batch=2)
+    out = tmp_path / "r.parquet"
+    table = sample_questions(backend, task, out, config, run="big", progress=False)
     assert asked["engine"] == {
         "model": str(folder), "logprobs_mode": "processed_logprobs", "tensor_parallel_size": 2,
     }  # fmt: skip
-    assert asked["prompts"] == [{"prompt_token_ids": task.encode(task.questions[0])}]
-    expected = {"n": 2, "temperature": 0.7, "top_p": 1.0, "top_k": -1, "max_tokens": 40}
+    assert asked["prompts"] == [{"prompt_token_ids": task.encode(q)} for q in questions]
+    expected = {"n": 3, "temperature": 0.7, "top_p": 1.0, "top_k": -1, "max_tokens": 40}
     assert expected.items() <= asked["parameters"].items()
     assert asked["parameters"]["stop_token_ids"] == [task.eos_id]
-    assert table["correct"].tolist() == [True, False]
-    assert table["ended"].tolist() == [True, False]
-    assert table["answer"].fillna("-").tolist() == ["A", "-"]
-    assert table["logprob"].tolist() == [-1.5, -2.5]
-    assert table["n_tokens"].tolist() == [10, 9]
+    # Each reply stays with its question: their right answers take turns.
+    right = np.repeat([q.answer for q in questions], 3)
+    assert table["problem_id"].tolist() == np.repeat([q.problem_id for q in questions], 3).tolist()
+    assert table["answer"].fillna("-").tolist() == ["A", "B", "-"] * 5
+    assert table["correct"].tolist() == (table["answer"] == right).tolist()
+    assert table["ended"].tolist() == [True, True, False] * 5
+    assert table["logprob"].tolist() == [-1.5, -2.5, -3.5] * 5
+    assert table["n_tokens"].tolist() == [10, 10, 9] * 5
     assert "token_entropy" not in table  # vLLM doesn't tell
 
 
 @pytest.mark.parametrize("name", ["n_samples", "batch"])
 def test_numbers_that_make_no_sense(name):
     refuses(f"{name}=0", SampleConfig, **{name: 0})
-
-
-def test_replies_with_several_samples_keep_their_question(folder, tmp_path):
-    class Known:
-        name, tokenizer, context_length = "known", load_tokenizer(folder), 512
-
-        def sample(self, task, questions, n, temperature, seed):
-            texts = [[f"Answer: {'AB'[j % 2]}" for j in range(n)] for _ in questions]
-            return [
-                [Reply([*task.encode_answer(t)], -float(i), np.nan) for i, t in enumerate(group)]
-                for group in texts
-            ]
-
-    questions = tuple(load_questions(folder / "questions.jsonl"))
-    task = ScienceTask(questions, TextEncoder(Known.tokenizer), 40, 512)
-    table = sample_questions(
-        Known(), task, tmp_path / "r.parquet", SampleConfig(3, batch=2), run="x", progress=False
-    )
-    right = pd.Series({q.problem_id: q.answer for q in questions})
-    assert (table["correct"] == (table["answer"] == table["problem_id"].map(right))).all()
-    assert table["answer"].tolist() == ["A", "B", "A"] * 5
-    assert table["logprob"].tolist() == [0.0, -1.0, -2.0] * 5
 
 
 def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, special
+from scipy import special
 
 from passk_lab.teacher.dynamics import fixed_points, rl_trajectory
 from passk_lab.teacher.dynamics import self_distillation_trajectory as trajectory
@@ -296,19 +296,6 @@ def test_fixed_points_around_the_critical_weights(m, appears):
     assert stable(appears + 0.02) == (m, True)
     assert stable(m - 0.02) == (m, True)
     assert stable(m + 0.02) == (m, False)
-
-
-@pytest.mark.parametrize(("m", "coexists"), [(3, 2.77), (5, 3.70), (10, 4.94)])
-def test_coexistence_is_where_the_free_energies_meet(m, coexists):
-    a = 2 * (m - 1) * np.log(m - 1) / (m - 2)
-    assert a == pytest.approx(coexists, abs=5e-3)
-
-    def energy(x):
-        p = np.array([x, *[(1 - x) / (m - 1)] * (m - 1)])
-        return np.sum(p * np.log(m * p)) - a / 2 * np.sum(p**2)
-
-    best = optimize.minimize_scalar(energy, bounds=(2 / m, 1 - 1e-9), method="bounded")
-    assert best.fun == pytest.approx(energy(1 / m), abs=1e-8)
 
 
 def test_fixed_points_of_a_skewed_frozen_world_are_where_iterations_end():
