@@ -85,7 +85,7 @@ runs = {n: TrainConfig(n, prompts_per_step=2, group_size=4, save_every=1) for n 
 tiny = s.Suite(pretrain=PretrainConfig(steps=30, batch_size=8, warmup=1), runs=runs, steps=(8,),
                policy_steps=(4, 8), learning_rates=(1e-3,), seeds=(0,), n_problems=6, n_samples=4,
                d_model=32, n_layers=2, n_heads=2)
-base = s.make_base(tiny, folder / "base", progress=False)
+base = tiny.make_base(folder / "base", progress=False)
 run_suite(tiny, base, folder, progress=False)
 """
 

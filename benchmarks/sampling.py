@@ -26,7 +26,7 @@ from measuring import best_times
 from tqdm import tqdm
 
 from passk_lab.lab import _decoding, sampling
-from passk_lab.lab.model import ModelConfig, build_model, count_parameters
+from passk_lab.lab.model import ModelConfig, build_model
 
 PAD, EOS, START = 0, 1, 2
 VOCABULARY = 170
@@ -146,7 +146,7 @@ def main() -> None:
         ]
     device = torch.cuda.get_device_name() if options.device != "cpu" else "one CPU thread"
     print(
-        f"{count_parameters(model) / 1e6:.2f} M parameters, {options.prompts} prompts x "
+        f"{model.num_parameters() / 1e6:.2f} M parameters, {options.prompts} prompts x "
         f"{options.samples} samples, {device}, torch {torch.__version__}, transformers "
         f"{transformers.__version__}\n\n| answers | | time | tokens per second | ratio |\n"
         "| --- | --- | --- | --- | --- |"

@@ -63,7 +63,7 @@ def our_seconds(base: Any, run: str, steps: int) -> tuple[list[float], dict[str,
     config = replace(SUITE.runs[run], steps=steps, save_every=steps)
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(loop, "sample_and_grade", timed("sampling", loop.sample_and_grade)),
+        mock.patch.object(loop, "sample", timed("sampling", loop.sample)),
         mock.patch.object(Batch, "teacher_logits", timed("teacher", Batch.teacher_logits)),
         mock.patch.object(loop, "log_metrics", note),
     ):

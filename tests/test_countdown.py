@@ -16,7 +16,7 @@ from pandas.testing import assert_frame_equal
 
 from passk_lab.lab.tasks import countdown
 from passk_lab.lab.tasks.base import check_task
-from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game, solutions
+from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game
 from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
@@ -156,17 +156,17 @@ def test_one_form_for_each_rational_function(n, n_expressions):
 
 
 def test_solutions_of_a_known_game():
-    assert solutions([3, 1, 2], 6) == {"1 + 2 + 3", "1*2*3", "2*3/1"}
-    assert solutions([1, 1], 5) == set()
+    assert Game((3, 1, 2), 6).solutions() == {"1 + 2 + 3", "1*2*3", "2*3/1"}
+    assert Game((1, 1), 5).solutions() == set()
     # The well-known hard one: 8 / (3 - 8/3) is the only way.
-    assert solutions([3, 3, 8, 8], 24) == {"8/(3 - 8/3)"}
+    assert Game((3, 3, 8, 8), 24).solutions() == {"8/(3 - 8/3)"}
 
 
 @pytest.mark.slow
 @given(st.permutations([1, 4, 6]), st.integers(1, 30))
 def test_solutions_are_right_in_any_order(numbers, target):
-    found = solutions(numbers, target)
-    assert found == solutions([1, 4, 6], target)
+    found = Game(tuple(numbers), target).solutions()
+    assert found == Game((1, 4, 6), target).solutions()
     assert all(countdown._evaluate(countdown._parse(text)) == target for text in found)
 
 
@@ -253,7 +253,7 @@ def test_table_is_complete(table, note, make):
 def test_grades_agree_with_exact_arithmetic(table, note):
     """The verifier works in floating point on text; here each answer is looked up among all."""
     solved = {
-        name: solutions(facts["numbers"], facts["target"])
+        name: Game(tuple(facts["numbers"]), facts["target"]).solutions()
         for name, facts in note["problems"].items()
     }
     assert {name: len(forms) for name, forms in solved.items()} == {

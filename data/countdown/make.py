@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from passk_lab.lab.questions import SampleConfig, TransformersBackend, sample_questions
-from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game, solutions
+from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import write_rollouts
 
@@ -92,7 +92,7 @@ def choose_problems(offered: Iterable[Game], settings: Settings) -> dict[int, Ga
         if key in seen:
             continue
         seen.add(key)
-        if len(solutions(game.numbers, game.target)) >= settings.min_solutions:
+        if len(game.solutions()) >= settings.min_solutions:
             chosen[index] = game
             if len(chosen) == settings.n_problems:
                 return chosen
@@ -164,7 +164,7 @@ def main() -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "problems": {
             game.problem_id: {"index": index, **asdict(game),
-                              "n_solutions": len(solutions(game.numbers, game.target))}
+                              "n_solutions": len(game.solutions())}
             for index, game in problems.items()
         },
     }  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from passk_lab.lab.experiments.suite import SUITES, evaluation_prompts
+from passk_lab.lab.experiments.suite import SUITES
 from passk_lab.lab.model import load_model
 from passk_lab.lab.scoring import score
 from passk_lab.lab.tasks.paths import PathPrompt
@@ -66,7 +66,7 @@ def main() -> None:
     lab = parser.parse_args().lab
     suite = SUITES["paths"]
     base = load_model(HERE / "base")
-    prompts = evaluation_prompts(suite, base)["id"]
+    prompts = suite.evaluation_prompts(base)["id"]
     rollouts = read_rollouts(lab / "rollouts" / "base-0.parquet")
     answers = list_answers(prompts, rollouts[rollouts["split"] == "id"])
     other = controls(answers, np.random.default_rng(0))

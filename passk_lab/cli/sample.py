@@ -23,7 +23,6 @@ from passk_lab.cli._arguments import (
 def _run(options: argparse.Namespace) -> int:
     with train_extra("sampling"):
         from passk_lab.lab.questions import (
-            Backend,
             SampleConfig,
             TransformersBackend,
             VllmBackend,
@@ -34,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
     found = load_questions(options.questions, others="skip" if options.skip_others else "refuse")
     questions = found[: options.limit]
     model = Path(options.model)
-    backend: Backend
+    backend: TransformersBackend | VllmBackend
     if options.backend == "vllm":
         backend = VllmBackend(options.model)
     else:

@@ -31,13 +31,13 @@ _ONE = (("run", str), ("split", str), ("seed", int), ("step", int))
 def _run(options: argparse.Namespace) -> int:
     with train_extra("scoring"):
         from passk_lab.lab.model import load_model
-    from passk_lab.lab.scoring import one_evaluation, score
+    from passk_lab.lab.scoring import score
     from passk_lab.rollouts.files import atomic_write, read_rollouts
 
     if options.out.suffix != ".parquet":
         raise ValueError(f"{options.out}: scores are written as .parquet; choose such a name")
     wanted = {name: getattr(options, name) for name, _ in _ONE}
-    table = one_evaluation(read_rollouts(options.file), str(options.file), **wanted)
+    table = _one_evaluation(read_rollouts(options.file), str(options.file), **wanted)
     model = load_model(options.model, device=device(options.device))
     prompts, encoder, text = _prompts(options, model, table)
     table = _first_of_each(table, options.rollouts)
@@ -62,15 +62,14 @@ def _prompts(
     options: argparse.Namespace, model: Any, table: pd.DataFrame
 ) -> tuple[dict[str, Any], Encoder, str]:
     """Find the prompts, how to encode them, and the column with what was generated."""
-    from passk_lab.lab.experiments.suite import ALL_SPLITS, SUITES, evaluation_prompts
+    from passk_lab.lab.experiments.suite import ALL_SPLITS, SUITES
     from passk_lab.lab.model import load_tokenizer
-    from passk_lab.lab.scoring import read_prompts
     from passk_lab.lab.tasks import TextEncoder
 
     if options.suite is not None:
         suite = look_up("suite", options.suite, SUITES)
         splits = [s for s in ALL_SPLITS if s in set(table["split"])]
-        made = evaluation_prompts(suite, model, splits)
+        made = suite.evaluation_prompts(model, splits)
         prompts = {p.problem_id: p for split in made.values() for p in split}
         return prompts, suite.task, options.text or "answer"
     chat = False if options.no_chat else None
@@ -81,8 +80,52 @@ def _prompts(
         questions = load_questions(options.questions, others="skip")
         found = {question.problem_id: question.text for question in questions}
     else:
-        found = read_prompts(options.prompts)
+        found = _read_prompts(options.prompts)
     return found, encoder, options.text or "text"
+
+
+def _read_prompts(path: Path) -> dict[str, str]:
+    """Read ``problem_id`` -> ``prompt`` from a file."""
+    import pandas as pd
+
+    from passk_lab.rollouts.files import iter_jsonl
+
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        table = pd.read_parquet(path)
+    elif name.endswith(".csv"):
+        table = pd.read_csv(path, dtype=str)
+    elif name.endswith((".jsonl", ".jsonl.gz")):
+        table = pd.DataFrame(list(iter_jsonl(path)))
+    else:
+        raise ValueError(f"{path}: unknown ending; give a .parquet, .csv, .jsonl or .jsonl.gz file")
+    for column in ("problem_id", "prompt"):
+        if column not in table.columns:
+            raise ValueError(
+                f"{path}: column {column!r} is missing; add it or rename the right one"
+            )
+    missing = table["prompt"].isna().to_numpy()
+    if missing.any():
+        raise ValueError(f"{path}: column 'prompt', row {int(missing.argmax())}: no prompt")
+    table = table.astype({"problem_id": str}).drop_duplicates(["problem_id", "prompt"])
+    twice = table["problem_id"].duplicated()
+    if twice.any():
+        problem = table.loc[twice, "problem_id"].iloc[0]
+        raise ValueError(f"{path}: problem {problem!r} has two different prompts; keep one")
+    return dict(zip(table["problem_id"], table["prompt"].astype(str), strict=True))
+
+
+def _one_evaluation(table: pd.DataFrame, source: str, **values: str | int | None) -> pd.DataFrame:
+    """Choose rollouts by ``values``, None where a column holds only one, in order of problems."""
+    for name, value in values.items():
+        if value is not None:
+            if name not in table.columns or not (table[name] == value).any():
+                raise ValueError(f"{source}: no rollout has {name} {value!r}")
+            table = table[table[name] == value]
+        elif name in table.columns and (table[name] != table[name].iloc[0]).any():
+            some = ", ".join(map(str, table[name].unique()[:4]))
+            raise ValueError(f"{source}: several values of {name} ({some}); give --{name}")
+    return table.sort_values(["problem_id", "sample_id"], ignore_index=True)
 
 
 def _first_of_each(table: pd.DataFrame, n: int | None) -> pd.DataFrame:

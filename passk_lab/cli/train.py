@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from passk_lab._text import visible
+from passk_lab._text import look_up, visible
 from passk_lab.cli._arguments import (
     QUIET,
     Command,
@@ -28,24 +28,18 @@ if TYPE_CHECKING:
 
 def _run(options: argparse.Namespace) -> int:
     with train_extra("training"):
-        from passk_lab.lab.experiments import (
-            ScienceSuite,
-            base_report,
-            get_suite,
-            make_base,
-            run_suite,
-        )
+        from passk_lab.lab.experiments import SUITES, ScienceSuite, run_suite
         from passk_lab.lab.experiments.map import run_map
 
-    suite = get_suite(options.suite)
+    suite = look_up("suite", options.suite, SUITES)
     base: Any
     if isinstance(suite, ScienceSuite):
         suite, base = _with_questions(suite, options)
     else:
         folder = options.base or options.out / "base"
-        base = make_base(suite, folder, device(options.device), not options.quiet)
+        base = suite.make_base(folder, device(options.device), not options.quiet)
         if options.base_only:
-            print(base_report(suite, base).round(3).to_string())
+            print(suite.base_report(base).round(3).to_string())
             return 0
     rest = (options.seeds, options.jobs, not options.quiet)
     if options.map:

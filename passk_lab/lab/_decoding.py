@@ -1,6 +1,6 @@
 """Running a causal language model: prompts once, then answers after their keys and values.
 
-A `Decoder` continues prompts token by token. `SlabDecoder` works with any transformers model;
+Decoders continue prompts token by token. `CacheDecoder` works with any transformers model;
 `LlamaDecoder` computes the same function for the Llama architecture in fewer and larger steps.
 """
 
@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 from transformers.models.llama.modeling_llama import rotate_half
-
-__all__ = [
-    "Decoder",
-    "LlamaDecoder",
-    "Prefix",
-    "SlabDecoder",
-    "logits_after",
-    "logits_alone",
-    "padded",
-    "run_prompts",
-    "start_decoding",
-]
 
 # On a CPU, so that a layer's intermediate values stay in the processor's cache.
 _TOKENS_AT_ONCE = 512
@@ -97,6 +85,33 @@ def logits_alone(
     return _forward(model, sequence, seen, _positions(seen), None, n_logits=tokens.shape[1])
 
 
+def check_context(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], n_answer_tokens: Sequence[int]
+) -> None:
+    """Refuse prompts that are empty or don't fit the model's context with their answers."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for index, (prompt, new) in enumerate(zip(prompts, n_answer_tokens, strict=True)):
+        if not len(prompt):
+            raise ValueError(f"prompt {index} is empty; give it at least one token to start from")
+        if context is not None and len(prompt) + new > context:
+            raise ValueError(
+                f"prompt {index} has {len(prompt)} tokens and its answer up to {new}, together "
+                f"longer than the model's context of {context}; shorten the prompt or the answer, "
+                "or use a model with a longer context"
+            )
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Evaluation mode for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
@@ -122,56 +137,34 @@ def _forward(
     return logits[:, -n_logits:]
 
 
-# ------------------------------------------------------------------ decoding token by token
-
-
-class Decoder(Protocol):
-    """R rows that continue prompts."""
-
-    first_logits: Tensor  # [R, V], of each row's first token
-    drop_share: float  # keep() is worth its cost once this share of the rows is to go
-
-    def step(self, token: Tensor) -> Tensor:
-        """Append a token [R] to each row; logits [R, V] of the one after it."""
-
-    def keep(self, index: Tensor) -> None:
-        """Keep these of the rows and drop the others."""
-
-
 def start_decoding(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int, room: int
-) -> Callable[[Tensor], Decoder]:
-    """Run prompts once, for any number of decoders; not for gradients.
-
-    Returns a function of ``source`` [R]: a decoder of R rows, row r of which continues prompt
-    ``source[r]`` by at most ``room`` tokens.
-    """
+) -> Callable[[Tensor], CacheDecoder | LlamaDecoder]:
+    """Run prompts once; a decoder of ``source`` [R] continues these, each by ``room`` tokens."""
     if type(model) is LlamaForCausalLM:
         prefix = _run_prompts_llama(model, prompts, pad_id)
         return lambda source: LlamaDecoder(model, prefix, source, room)
     prefix = run_prompts(model, prompts, pad_id)
-    return lambda source: SlabDecoder(model, prefix, source, room)
+    return lambda source: CacheDecoder(model, prefix, source)
 
 
-class SlabDecoder:
-    """Decoder for any model: transformers' forward, with a cache that is allocated once."""
+class CacheDecoder:
+    """R rows that continue prompts: transformers' forward and cache, for any model."""
 
-    drop_share = 0.2
+    drop_share = 0.2  # keep() is worth its cost once this share of the rows is to go
 
-    def __init__(self, model: PreTrainedModel, prefix: Prefix, source: Tensor, room: int) -> None:
+    def __init__(self, model: PreTrainedModel, prefix: Prefix, source: Tensor) -> None:
         self.model = model
-        self.cache = _selected(prefix.cache, source, room)
-        before = prefix.mask[source]
-        self.mask = torch.cat([before, before.new_ones(len(source), room)], dim=1)
+        self.cache = _selected(prefix.cache, source)
+        self.mask = prefix.mask[source]
         self.position = prefix.lengths[source]
-        self.n_keys = before.shape[1]
-        self.first_logits = prefix.logits[source]
+        self.first_logits = prefix.logits[source]  # [R, V], of each row's first token
 
     def step(self, token: Tensor) -> Tensor:
         """Append a token [R] to each row; logits [R, V] of the one after it."""
-        self.n_keys += 1
-        mask, position = self.mask[:, : self.n_keys], self.position[:, None]
-        logits = _forward(self.model, token[:, None], mask, position, self.cache, n_logits=1)
+        self.mask = pad(self.mask, (0, 1), value=True)
+        position = self.position[:, None]
+        logits = _forward(self.model, token[:, None], self.mask, position, self.cache, n_logits=1)
         self.position = self.position + 1
         return logits[:, 0]
 
@@ -181,54 +174,16 @@ class SlabDecoder:
         self.cache.batch_select_indices(index)
 
 
-def _selected(cache: Any, source: Tensor, room: int = 0) -> Any:
-    """A cache for the rows ``source`` of another one, which stays as it is.
-
-    With ``room`` for more tokens, layers that would grow by concatenation become slabs, which
-    autograd can't follow.
-    """
+def _selected(cache: Any, source: Tensor) -> Any:
+    """A cache for the rows ``source`` of another one, which stays as it is."""
     chosen = copy.copy(cache)
-    chosen.layers = []
-    for layer in cache.layers:
-        if room and type(layer) is DynamicLayer:
-            chosen.layers.append(_Slab(layer, source, room))
-        else:
-            chosen.layers.append(copy.copy(layer))
-            chosen.layers[-1].batch_select_indices(source)
+    chosen.layers = [copy.copy(layer) for layer in cache.layers]
+    chosen.batch_select_indices(source)
     return chosen
 
 
-class _Slab(DynamicLayer):
-    """A layer's keys and values, in memory that is allocated once for all tokens to come."""
-
-    def __init__(self, layer: Any, source: Tensor, room: int) -> None:
-        super().__init__()
-        self.slabs = [_with_room(x, source, room) for x in (layer.keys, layer.values)]
-        self.length = layer.keys.shape[-2]
-        self.dtype, self.device = layer.keys.dtype, layer.keys.device
-        self.is_initialized = True
-        self.keys, self.values = self._filled()
-
-    def _filled(self) -> tuple[Tensor, Tensor]:
-        keys, values = (slab[:, :, : self.length] for slab in self.slabs)
-        return keys, values
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        start, self.length = self.length, self.length + key_states.shape[-2]
-        for slab, new in zip(self.slabs, (key_states, value_states), strict=True):
-            slab[:, :, start : self.length] = new
-        self.keys, self.values = filled = self._filled()
-        return filled
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self.slabs = [slab[indices] for slab in self.slabs]
-        self.keys, self.values = self._filled()
-
-
 class LlamaDecoder:
-    """Decoder for the Llama architecture that runs every distinct beginning once.
+    """As `CacheDecoder`, for the Llama architecture: runs every distinct beginning once.
 
     Rows of one prompt that have drawn the same tokens so far are one node: they share what the
     model computes, until they part. Attention runs over blocks. A block has the keys of a prompt
@@ -253,7 +208,6 @@ class LlamaDecoder:
         self.visible = pad(prefix.mask[prompt_of], (0, room * n_rows))  # [nodes, all keys]
 
     def step(self, token: Tensor) -> Tensor:
-        """Append a token [R] to each row; logits [R, V] of the one after it."""
         n_tokens, n_blocks = self.model.config.vocab_size, len(self.slabs[0][0])
         # The new nodes are the distinct pairs of an old one and a token, in the order of blocks.
         pair, self.node_of = (self.node_of * n_tokens + token).unique(return_inverse=True)
@@ -281,7 +235,6 @@ class LlamaDecoder:
         return logits[self.node_of]
 
     def keep(self, index: Tensor) -> None:
-        """Keep these of the rows and drop the others."""
         self.node_of = self.node_of[index]
 
 
@@ -332,30 +285,10 @@ def _llama(
 ) -> Tensor:
     """Run N tokens through a Llama: a list of tokens, where transformers takes a padded rectangle.
 
-    Only attention needs a rectangle, of B blocks of S slots.
-
-    Parameters
-    ----------
-    model : LlamaForCausalLM
-        Its own modules are called, attention excepted.
-    tokens, positions : Tensor [N], int64
-        The tokens and their positions in their sequences.
-    place : (Tensor [N], Tensor [N]), int64
-        Block and slot of each token.
-    slabs : sequence of (keys, values), one a layer
-        Each [B, heads, K, width]; those of the tokens are written to the columns from ``start`` on.
-    start : int
-        First column of the S new ones.
-    visible : Tensor [B, S, K], bool
-        Which columns each slot attends to.
-    wanted : Tensor [M], optional
-        The tokens whose logits are wanted, where these aren't all. The last layer needs no
-        queries of the others.
-
-    Returns
-    -------
-    Tensor [N or M, V]
-        Logits.
+    Only attention needs a rectangle, of B blocks of S slots: ``place`` has each token's block and
+    slot, ``visible`` [B, S, K] the columns that a slot attends to, ``slabs`` each layer's keys and
+    values [B, heads, K, width], whose columns from ``start`` on are written. Logits [M, V] are
+    those of the tokens ``wanted`` (default: all); the last layer asks no queries of the others.
     """
     llama = model.model
     x = llama.embed_tokens(tokens)
@@ -391,10 +324,7 @@ def _llama(
 
 
 def _blocks(source: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Prompt of each block [B], block of each row [R], and the most rows of a block.
-
-    Blocks are numbered in the order of their first rows.
-    """
+    """Prompt of each block [B], block of each row [R], and the most rows of a block."""
     prompt_of: list[int] = []
     n_rows_of: list[int] = []
     open_block: dict[int, int] = {}
@@ -407,12 +337,8 @@ def _blocks(source: Tensor) -> tuple[Tensor, Tensor, int]:
             n_rows_of.append(0)
         n_rows_of[block] += 1
         block_of.append(block)
-    device = source.device
-    return (
-        torch.tensor(prompt_of, device=device),
-        torch.tensor(block_of, device=device),
-        max(n_rows_of),
-    )
+    prompts, blocks = (torch.tensor(x, device=source.device) for x in (prompt_of, block_of))
+    return prompts, blocks, max(n_rows_of)
 
 
 def _with_room(x: Tensor, source: Tensor, room: int) -> Tensor:

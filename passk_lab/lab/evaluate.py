@@ -11,50 +11,12 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from passk_lab.lab.sampling import Decoding, Samples, sample, score
+from passk_lab.lab.sampling import Decoding, sample, score
 from passk_lab.lab.tasks.base import Task
 
-__all__ = [
-    "answer_logprobs",
-    "correct_answer_policy",
-    "evaluate",
-    "follows_demonstration",
-    "sample_and_grade",
-]
+__all__ = ["answer_logprobs", "correct_answer_policy", "evaluate", "follows_demonstration"]
 
 _PROMPTS_AT_ONCE = 16
-
-
-def sample_and_grade(
-    model: PreTrainedModel,
-    task: Task[Any],
-    prompts: Sequence[Any],
-    n_per_prompt: int,
-    temperature: float,
-    generator: torch.Generator,
-) -> tuple[Samples, list[str | None], npt.NDArray[np.bool_]]:
-    """Sample ``n_per_prompt`` answers to each prompt, read and verify them.
-
-    Returns
-    -------
-    samples : Samples
-        Row ``g * n_per_prompt + j`` is answer j to prompt g.
-    answers : list of str or None, one a row
-        Canonical answers; None where the tokens make none.
-    correct : array of bool [G, n_per_prompt]
-    """
-    samples = sample(
-        model,
-        [task.encode(prompt) for prompt in prompts],
-        n_per_prompt,
-        Decoding(task.max_answer_tokens, task.eos_id, task.pad_id, temperature),
-        generator,
-    )
-    answers = [task.decode(tokens) for tokens in samples.answers()]
-    verdicts = [
-        task.verify(prompts[row // n_per_prompt], answer) for row, answer in enumerate(answers)
-    ]
-    return samples, answers, np.array(verdicts, dtype=bool).reshape(len(prompts), n_per_prompt)
 
 
 def evaluate(
@@ -68,16 +30,10 @@ def evaluate(
     seed: int = 0,
     step: int = 0,
 ) -> pd.DataFrame:
-    """Sample answers to each prompt, have the task grade them, and give the rollouts table.
+    """Sample answers to each prompt at temperature 1 and give the graded rollouts table.
 
-    ``run``, ``split``, ``seed`` and ``step`` are written into the columns of these names; seed and
-    step also decide the samples.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``run, split, problem_id, sample_id, correct, answer, logprob, n_tokens,
-        token_entropy, temperature, seed, step``. Answers that make no sense are missing.
+    ``run``, ``split``, ``seed`` and ``step`` fill the columns of these names; seed and step also
+    decide the samples. Answers that make no sense are missing.
     """
     parts = []
     for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
@@ -85,7 +41,9 @@ def evaluate(
         generator = torch.Generator().manual_seed(
             int(np.random.SeedSequence([seed, step, start]).generate_state(1)[0])
         )
-        drawn, answers, correct = sample_and_grade(model, task, chunk, n_samples, 1.0, generator)
+        encoded = [task.encode(prompt) for prompt in chunk]
+        drawn = sample(model, encoded, n_samples, Decoding.of(task), generator)
+        answers, correct = drawn.graded(task, chunk)
         n_tokens = drawn.mask.sum(1)
         parts.append(
             pd.DataFrame(
@@ -126,8 +84,6 @@ def correct_answer_policy(
 ) -> pd.DataFrame:
     """Exact probability of every correct answer to each prompt, where a task can list them.
 
-    From these, accuracy, pass@k, distinct@k and gap slopes follow without sampling noise.
-
     Returns
     -------
     DataFrame
@@ -154,17 +110,15 @@ def follows_demonstration(
 ) -> pd.DataFrame:
     """Compare what a demonstration changes in the model with what it should, by Bayes' rule.
 
-    For each prompt a demonstration is drawn from the exact law of the documents. The probability
-    of answering with the same path again, given that the answer is correct, is taken from the
-    model and from the exact posterior over authors, with and without the demonstration. The task
-    has ``document_law(prompt, demo)``, as `PathTask` does.
+    For each prompt a demonstration is drawn from the exact law of the documents,
+    ``task.document_law(prompt, demo)``, as `PathTask` has it.
 
     Returns
     -------
     DataFrame
-        One row a prompt: ``problem_id``, ``demo``, ``model``, ``exact`` (without),
-        ``model_given_demo``, ``exact_given_demo``; and ``correct``, ``correct_given_demo``, the
-        model's probability of all correct answers together.
+        One row a prompt: ``problem_id``, ``demo``; the probability of the demonstration's own path
+        among the correct ones by ``model`` and ``exact`` law, and of both ``_given_demo``; and
+        ``correct``, ``correct_given_demo``, the model's probability of all correct answers.
     """
     rng = np.random.default_rng(seed)
     rows = []

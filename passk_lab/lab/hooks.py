@@ -8,9 +8,8 @@ Every batch of completions becomes rows of the rollouts table, in files of one f
 
     passk-lab report rollouts/*.parquet --baseline train --out report
 
-and at each logging step the trainer reports, beside its own numbers and to wherever it reports
-them (Weights & Biases, TensorBoard, ...), ``passk/pass@k``, ``passk/distinct@k`` and an alarm, see
-`RolloutRecorder`. Written for TRL 1.16; it needs the extra ``train`` and, of course, TRL.
+and at each logging step the trainer reports, beside its own numbers, ``passk/pass@k``,
+``passk/distinct@k`` and an alarm. docs/hooks.md has more. Written for TRL 1.16.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import torch
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
+from passk_lab.lab._decoding import evaluating
 from passk_lab.lab.sampling import score
 from passk_lab.metrics.functional import distinct_at_k
 from passk_lab.metrics.passk import pass_at_k
@@ -40,14 +41,27 @@ from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.intervals import bootstrap_mean
 from passk_lab.stats.values import default_ks
 
-__all__ = ["RolloutRecorder", "record"]
+__all__ = ["record"]
 
 _LOG = logging.getLogger(__name__)
+_ROWS_AT_ONCE = 64  # that are scored
 _FEWEST_PAIRS = 10  # problems below which a mean difference has no interval worth the name
 
 
-def record(trainer: Any, folder: PathLike, **options: Any) -> RolloutRecorder:
-    """Attach a `RolloutRecorder` to a trainer.
+def record(
+    trainer: Any,
+    folder: PathLike,
+    *,
+    run: str = "train",
+    reward: str | None = None,
+    threshold: float = 1.0,
+    answer: Callable[[str], str | None] | None = None,
+    logprobs: bool = True,
+    confidence: float = 0.99,
+) -> None:
+    """Record a trainer's rollouts and report pass@k, distinct@k and a collapse alarm.
+
+    docs/hooks.md says what is written and reported.
 
     Parameters
     ----------
@@ -55,32 +69,6 @@ def record(trainer: Any, folder: PathLike, **options: Any) -> RolloutRecorder:
         A trainer of TRL that samples completions and calls reward functions.
     folder : path
         Where the rollouts go; new or empty, except where training resumes from a checkpoint.
-    **options
-        Arguments of `RolloutRecorder`.
-
-    Returns
-    -------
-    RolloutRecorder
-
-    Raises
-    ------
-    ValueError
-        The trainer has no reward functions, or several and none was chosen; the one in question is
-        a model or asynchronous.
-    """
-    recorder = RolloutRecorder(folder, **options)
-    recorder.attach(trainer)
-    return recorder
-
-
-class RolloutRecorder(TrainerCallback):
-    """Record a trainer's rollouts and report pass@k, distinct@k and a collapse alarm.
-
-    Parameters
-    ----------
-    folder : path
-        One parquet file for each logging step and split, each a rollouts table:
-        "train-00000010.parquet" holds what was sampled up to step 10 and is in no earlier file.
     run : str
         The column ``run``.
     reward : str, optional
@@ -91,42 +79,60 @@ class RolloutRecorder(TrainerCallback):
         From a completion's text to its canonical answer, or None. Without it there is neither
         distinct@k nor the alarm. A correct completion for which it gives None stands for itself.
     logprobs : bool
-        Score every completion under the policy that sampled it, at the trainer's temperature
-        (filters such as top-p left aside): one more forward pass a batch.
-    batch_rows : int
-        Completions scored at once.
+        Score every completion under the policy that sampled it, at the trainer's temperature.
     confidence : float
         Of the alarm's interval. It is looked at again and again, so keep it high.
 
-    Notes
-    -----
-    Rows have ``split`` "train" or "eval", ``step`` (updates before they were sampled; 0 is the
-    model as it came), ``problem_id`` (the data set's column of this name, else
-    `passk_lab.readers.stable_id` of the prompt), ``score`` (the reward) and the rest of the table.
-    docs/hooks.md says what is reported. Several processes: rows are gathered, the main one writes.
+    Raises
+    ------
+    ValueError
+        The trainer has no reward functions, or several and none was chosen; the one in question is
+        a model or asynchronous.
     """
+    recorder = _Recorder(trainer, Path(folder), run, threshold, answer, logprobs, confidence)
+    functions = getattr(trainer, "reward_funcs", None)
+    if not functions:
+        raise ValueError("the trainer has no reward functions, so nothing says what is correct")
+    names = [getattr(f, "__name__", type(f).__name__) for f in functions]
+    if reward is None and len(names) > 1:
+        raise ValueError(
+            f"several rewards ({', '.join(names)}): choose the one that says what is correct "
+            "with reward=..."
+        )
+    if reward is not None and reward not in names:
+        raise ValueError(f"reward {reward!r} is none of {', '.join(names)}")
+    place = 0 if reward is None else names.index(reward)
+    function = functions[place]
+    if isinstance(function, torch.nn.Module) or inspect.iscoroutinefunction(function):
+        raise ValueError(
+            f"reward {names[place]!r} must be a plain function; models and coroutines can't be "
+            "watched"
+        )
 
-    def __init__(
-        self,
-        folder: PathLike,
-        *,
-        run: str = "train",
-        reward: str | None = None,
-        threshold: float = 1.0,
-        answer: Callable[[str], str | None] | None = None,
-        logprobs: bool = True,
-        batch_rows: int = 64,
-        confidence: float = 0.99,
-    ) -> None:
-        self.folder = Path(folder)
-        self.run = run
-        self.reward = reward
-        self.threshold = threshold
-        self.answer = answer
-        self.logprobs = logprobs
-        self.batch_rows = batch_rows
-        self.confidence = confidence
-        self._trainer: Any = None
+    @functools.wraps(function)
+    def watched(*args: Any, **columns: Any) -> Any:
+        rewards = function(*args, **columns)
+        recorder.take(rewards, **columns)
+        return rewards
+
+    functions[place] = watched
+    # In front, so that the callbacks that report see what is added to the logs.
+    trainer.callback_handler.callbacks.insert(0, recorder)
+
+
+@dataclass(eq=False)
+class _Recorder(TrainerCallback):
+    """What `record` attaches; several processes gather their rows, and the main one writes."""
+
+    trainer: Any
+    folder: Path
+    run: str
+    threshold: float
+    answer: Callable[[str], str | None] | None
+    logprobs: bool
+    confidence: float
+
+    def __post_init__(self) -> None:
         self._begun = False
         self._unwritten: dict[str, list[dict[str, Any]]] = {}
         self._unreported: dict[str, list[dict[str, Any]]] = {}
@@ -135,41 +141,7 @@ class RolloutRecorder(TrainerCallback):
         # (split, problem) -> its counts when it was first seen.
         self._first: dict[tuple[str, str], Mapping[Any, Any]] = {}
 
-    def attach(self, trainer: Any) -> None:
-        """Watch a trainer: its reward function and, before all other callbacks, its logs."""
-        functions = getattr(trainer, "reward_funcs", None)
-        if not functions:
-            raise ValueError("the trainer has no reward functions, so nothing says what is correct")
-        names = [getattr(f, "__name__", type(f).__name__) for f in functions]
-        if self.reward is None and len(names) > 1:
-            raise ValueError(
-                f"several rewards ({', '.join(names)}): choose the one that says what is correct "
-                "with reward=..."
-            )
-        if self.reward is not None and self.reward not in names:
-            raise ValueError(f"reward {self.reward!r} is none of {', '.join(names)}")
-        place = 0 if self.reward is None else names.index(self.reward)
-        function = functions[place]
-        if isinstance(function, torch.nn.Module) or inspect.iscoroutinefunction(function):
-            raise ValueError(
-                f"reward {names[place]!r} must be a plain function; models and coroutines can't be "
-                "watched"
-            )
-        self._trainer = trainer
-        functions[place] = self._watched(function)
-        # In front, so that the callbacks that report see what is added to the logs.
-        trainer.callback_handler.callbacks.insert(0, self)
-
-    def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def reward(*args: Any, **columns: Any) -> Any:
-            rewards = function(*args, **columns)
-            self._take(rewards, **columns)
-            return rewards
-
-        return reward
-
-    def _take(
+    def take(
         self,
         rewards: Sequence[float | None],
         *,
@@ -179,7 +151,8 @@ class RolloutRecorder(TrainerCallback):
         problem_id: Sequence[Any] | None = None,
         **_: Any,
     ) -> None:
-        trainer = self._trainer
+        """Keep a batch of completions and their rewards."""
+        trainer = self.trainer
         step = int(trainer.state.global_step)
         self._begin(step)
         split = "train" if trainer.model.training else "eval"
@@ -220,29 +193,21 @@ class RolloutRecorder(TrainerCallback):
         self, prompts: Sequence[Any], completion_ids: Sequence[Sequence[int]]
     ) -> list[float | None]:
         """Log-probability of each completion; None for one without tokens."""
-        trainer, model = self._trainer, self._trainer.model
+        trainer, model = self.trainer, self.trainer.model
         written = [i for i, ids in enumerate(completion_ids) if len(ids)]
         contexts = _prompt_tokens(trainer, prompts)
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             values = score(
                 model,
                 [contexts[i] for i in written],
                 [list(completion_ids[i]) for i in written],
                 pad_id=0,  # masked, so any token will do
                 temperature=trainer.temperature,
-                batch_rows=self.batch_rows,
+                batch_rows=_ROWS_AT_ONCE,
             )
-        finally:
-            model.train(training)
         totals = values.double().sum(dim=1).clamp(max=0.0).tolist()
-        found: list[float | None] = [None] * len(completion_ids)
-        for i, total in zip(written, totals, strict=True):
-            found[i] = total
-        return found
-
-    # ------------------------------------------------------------------ the trainer's events
+        found = dict(zip(written, totals, strict=True))
+        return [found.get(i) for i in range(len(completion_ids))]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Go on with the files of an interrupted training, or refuse those of another one."""
@@ -269,13 +234,11 @@ class RolloutRecorder(TrainerCallback):
         """Write what is left."""
         self._write(state.is_world_process_zero)
 
-    # ------------------------------------------------------------------ files
-
     def _begin(self, step: int) -> None:
         if self._begun:
             return
         self._begun = True
-        if not self._trainer.accelerator.is_main_process:
+        if not self.trainer.accelerator.is_main_process:
             return  # the main one alone reads, writes and reports
         files = sorted(self.folder.glob("*.parquet"))
         if files and step == 0:
@@ -305,10 +268,8 @@ class RolloutRecorder(TrainerCallback):
             file = self.folder / f"{split}-{table['step'].max():08d}.parquet"
             if file.exists():
                 table = pd.concat([read_rollouts(file), table], ignore_index=True)
-            write_rollouts(table, file, {"recorded_from": type(self._trainer).__name__})
+            write_rollouts(table, file, {"recorded_from": type(self.trainer).__name__})
         self._unwritten.clear()
-
-    # ------------------------------------------------------------------ measures
 
     def _measure(self, rows: Sequence[Mapping[Any, Any]]) -> dict[str, float]:
         table = pd.DataFrame.from_records(list(rows))

@@ -1,12 +1,11 @@
 """Losses of the on-policy methods: distillation divergences, policy gradients and reward shaping.
 
-Logits are [B, T, V] and log-probabilities [B, T], aligned with the answer's tokens: position t
-predicts answer token t. The mask [B, T] is true where a token counts. Values at masked positions
-never matter, not even NaN. Everything is computed in float32, float64 where the input is float64.
-
-p is the student and q the teacher, which is always a constant: no gradient flows into it. Losses
-are values per token, in nats; `reduce` brings them to one number. Rewards are arrays [G, n]: G
-prompts with n rollouts each. Wrong shapes, options and numbers are a ValueError that names them.
+Logits are [B, T, V], log-probabilities [B, T]: position t predicts answer token t. The mask [B, T],
+boolean or integer, is true where a token counts; elsewhere results are 0, whatever the values are,
+NaN included. Losses are values per token in nats; `reduce` brings them to one number. p is the
+student, q the teacher, into which no gradient flows. Rewards are arrays [G, n]: n rollouts of each
+of G prompts. Wrong shapes, options and numbers are a ValueError that names them. Everything is
+computed in float32, float64 where the input is float64.
 """
 
 from __future__ import annotations
@@ -46,40 +45,29 @@ _MIN_TAIL = 1e-7
 def reduce(
     values: Tensor, mask: Tensor, how: Reduction = "token", length: float | None = None
 ) -> Tensor:
-    """Bring per-token values to one number.
+    """Bring per-token values [B, T] to one number.
 
     Parameters
     ----------
-    values : Tensor [B, T]
-    mask : Tensor [B, T], bool or integer
+    values, mask : Tensor [B, T]
     how : {"token", "sequence", "sequence_mean", "constant"}
-        "token": mean over all tokens of the batch [1]. "sequence": sum of each sequence, mean
-        over sequences. "sequence_mean": mean of each sequence, mean over sequences, as in
-        GRPO [2]. "constant": the "sequence" value divided by `length`, as in Dr. GRPO [3].
-        Sequences with an empty mask count as sequences of value 0.
+        Mean over all tokens, as in DAPO (arXiv:2503.14476, section 3.3); mean over sequences of
+        their sums; mean over sequences of their means, as in GRPO (arXiv:2402.03300, equation 3);
+        "sequence" divided by ``length``, as in Dr. GRPO (arXiv:2503.20783, section 3).
     length : float, optional
-        The constant of "constant", usually the longest answer that sampling allows; other
-        reductions don't use it.
+        Of "constant": usually the longest answer that sampling allows.
 
     Returns
     -------
     Tensor []
-        0 where no token counts, so that such a batch has a gradient of zero and not of NaN.
-
-    References
-    ----------
-    1. Yu et al. (2025), DAPO, arXiv:2503.14476, section 3.3.
-    2. Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, equation 3.
-    3. Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
+        0, with a gradient of 0, where no token counts. Sequences without a token count as 0.
 
     Examples
     --------
     >>> values = torch.tensor([[1.0, 2.0, 3.0], [6.0, 0.0, 0.0]])
     >>> mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    >>> reduce(values, mask).item(), reduce(values, mask, "sequence").item()
-    (3.0, 6.0)
-    >>> reduce(values, mask, "sequence_mean").item(), reduce(values, mask, "constant", 3).item()
-    (4.0, 2.0)
+    >>> [reduce(values, mask, how).item() for how in ("token", "sequence", "sequence_mean")]
+    [3.0, 6.0, 4.0]
     """
     _choice("how", how, Reduction)
     mask = _mask(mask, values=values)
@@ -98,19 +86,7 @@ def reduce(
 
 
 def token_logprob(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Log-probability of each given token, in nats.
-
-    Parameters
-    ----------
-    logits : Tensor [B, T, V]
-    tokens : Tensor [B, T], int64
-        Any number is allowed at masked positions.
-    mask : Tensor [B, T], bool or integer
-
-    Returns
-    -------
-    Tensor [B, T]
-        0 at masked positions.
+    """Log-probability [B, T] of each given token, in nats.
 
     Examples
     --------
@@ -133,52 +109,39 @@ def divergence(
     alpha: float = 0.5,
     top_k: int | None = None,
 ) -> Tensor:
-    """Divergence between student p and teacher q over the vocabulary, per token.
+    """Divergence [B, T] between student p and teacher q over the vocabulary, per token.
 
     - "reverse": KL(p || q) = sum p log(p / q)
     - "forward": KL(q || p) = sum q log(q / p)
-    - "jsd": (1 - alpha) KL(p || m) + alpha KL(q || m) with m = (1 - alpha) p + alpha q, the
-      generalised Jensen-Shannon divergence [1] in the convention of TRL and SDPO [2]: alpha = 0
-      is taken as the forward KL, alpha = 1 as the reverse KL. Divided by alpha (1 - alpha) it
-      tends to these two at both ends; undivided it tends to 0, so learning rates don't carry over.
+    - "jsd": (1 - alpha) KL(p || m) + alpha KL(q || m) with m = (1 - alpha) p + alpha q [1], in the
+      convention of TRL and SDPO [2]: alpha = 0 is the forward KL, alpha = 1 the reverse. Divided by
+      alpha (1 - alpha) it tends to these two; undivided to 0, so learning rates don't carry over.
 
-    Prefixes are the student's own samples and count as given, so the gradient is that of the
-    per-prefix objective, not of the divergence of whole sequences.
+    The gradient is that of the objective per prefix, not of the divergence of whole sequences.
 
     Parameters
     ----------
     student_logits, teacher_logits : Tensor [B, T, V]
         -inf forbids a token. A token that only the teacher forbids makes the reverse KL infinite.
-    mask : Tensor [B, T], bool or integer
+    mask : Tensor [B, T]
     kind : {"reverse", "forward", "jsd"}
     alpha : float
-        Between 0 and 1; used by "jsd" only.
+        Between 0 and 1; of "jsd" only.
     top_k : int, optional
         Keep the student's k largest logits and put the rest of p and of q in one bucket each, as
-        SDPO does [2]. A bucket holds at least 1e-7; up to this much, the result is a lower bound
-        of the full divergence and not negative. From V on it is the full divergence.
-
-    Returns
-    -------
-    Tensor [B, T]
-        0 at masked positions.
+        SDPO does [2]: a lower bound of the full divergence, up to 1e-7, and not negative.
 
     References
     ----------
-    1. Agarwal et al. (2024), On-Policy Distillation of Language Models, arXiv:2306.13649,
-       equation 1; their beta weights the teacher, as alpha does here.
-    2. Hübotter et al. (2026), Reinforcement Learning via Self-Distillation,
-       arXiv:2601.20802; TRL 1.16, ``trl.experimental.sdpo.loss_utils``.
+    1. Agarwal et al. (2024), arXiv:2306.13649, equation 1.
+    2. Hübotter et al. (2026), arXiv:2601.20802; TRL 1.16, ``trl.experimental.sdpo.loss_utils``.
 
     Examples
     --------
     >>> student = torch.log(torch.tensor([[[0.5, 0.25, 0.25]]]))
     >>> teacher = torch.log(torch.tensor([[[0.25, 0.5, 0.25]]]))
-    >>> mask = torch.ones(1, 1, dtype=torch.bool)
-    >>> divergence(student, teacher, mask)
+    >>> divergence(student, teacher, torch.ones(1, 1, dtype=torch.bool))
     tensor([[0.1733]])
-    >>> divergence(student, teacher, mask, kind="jsd", top_k=1)
-    tensor([[0.0338]])
     """
     _choice("kind", kind, Kind)
     if not 0 <= alpha <= 1:
@@ -216,7 +179,7 @@ def policy_gradient_loss(
     mask: Tensor,
     clip: tuple[float, float] | None = (0.2, 0.2),
 ) -> Tensor:
-    """PPO's clipped loss per token, -min(ratio A, clip(ratio, 1 - low, 1 + high) A).
+    """PPO's clipped loss per token [B, T], -min(ratio A, clip(ratio, 1 - low, 1 + high) A).
 
     ratio = p(y_t) / p_old(y_t). The method lies in the advantages and the reduction:
 
@@ -230,47 +193,30 @@ def policy_gradient_loss(
     Parameters
     ----------
     logprob : Tensor [B, T]
-        Log-probabilities of the sampled tokens under the policy, with their gradient.
+        Of the sampled tokens under the policy, with their gradient.
     old_logprob : Tensor [B, T] or None
-        The same under the policy that sampled them. None: they were sampled by this very policy,
-        the ratio is 1 and the gradient is -A grad log p.
+        The same under the policy that sampled them; None where it was this very policy.
     advantages : Tensor [B] or [B, T]
-    mask : Tensor [B, T], bool or integer
+    mask : Tensor [B, T]
     clip : (low, high) or None
-        None doesn't clip. Without it a log ratio is still cut off at 20.
-
-    Returns
-    -------
-    Tensor [B, T]
+        None doesn't clip; a log ratio is still cut off at 20.
 
     References
     ----------
-    1. Schulman et al. (2017), Proximal Policy Optimization Algorithms, arXiv:1707.06347,
-       equation 7.
-    2. Ahmadian et al. (2024), Back to Basics, arXiv:2402.14740, section 2.
+    Schulman et al. (2017), arXiv:1707.06347, equation 7; leave-one-out: Ahmadian et al. (2024),
+    arXiv:2402.14740, section 2.
 
     Examples
     --------
     >>> logprob = torch.tensor([[-1.0, -1.0]], requires_grad=True)
     >>> mask = torch.ones(1, 2, dtype=torch.bool)
-    >>> loss = reduce(policy_gradient_loss(logprob, None, torch.tensor([2.0]), mask), mask)
-    >>> loss.backward()
-    >>> loss.item(), logprob.grad.tolist()
-    (-2.0, [[-1.0, -1.0]])
+    >>> reduce(policy_gradient_loss(logprob, None, torch.tensor([2.0]), mask), mask).backward()
+    >>> logprob.grad.tolist()
+    [[-1.0, -1.0]]
     """
-    inputs = {"logprob": logprob}
-    if old_logprob is not None:
-        inputs["old_logprob"] = old_logprob
-    if advantages.ndim != 1:
-        inputs["advantages"] = advantages
-    mask = _mask(mask, **inputs)
     if advantages.ndim == 1:
-        if len(advantages) != len(mask):
-            raise ValueError(
-                f"advantages has {len(advantages)} rows but mask has {len(mask)}: "
-                "give one advantage a rollout, or [B, T]"
-            )
-        advantages = advantages[:, None].expand(mask.shape)
+        advantages = advantages[:, None].expand(-1, mask.shape[-1])
+    mask = _mask(mask, logprob=logprob, old_logprob=old_logprob, advantages=advantages)
     advantages = _masked(advantages.detach(), mask)
     logprob = _masked(logprob, mask)
     old = logprob if old_logprob is None else _masked(old_logprob, mask)
@@ -285,28 +231,14 @@ def policy_gradient_loss(
 
 
 def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats:
-    """Advantages of a prompt's rollouts against their own group.
+    """Advantages [G, n] of rollouts against their own group of n >= 2.
 
-    - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as TRL computes it [1]
-    - "dr_grpo": r - mean [2]
-    - "rloo": r - mean of the others [3], which is n / (n - 1) times "dr_grpo"
+    - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as in TRL
+      (arXiv:2402.03300, section 4.1.2)
+    - "dr_grpo": r - mean (arXiv:2503.20783, section 3)
+    - "rloo": r - mean of the others (Kool et al. 2019), n / (n - 1) times "dr_grpo"
 
-    Parameters
-    ----------
-    rewards : array [G, n]
-        n >= 2 rollouts of each of G prompts.
-    kind : {"grpo", "dr_grpo", "rloo"}
-
-    Returns
-    -------
-    array [G, n]
-        Exactly 0 in a group whose rewards are all equal.
-
-    References
-    ----------
-    1. Shao et al. (2024), DeepSeekMath, arXiv:2402.03300, section 4.1.2.
-    2. Liu et al. (2025), Understanding R1-Zero-Like Training, arXiv:2503.20783, section 3.
-    3. Kool et al. (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free.
+    Exactly 0 in a group whose rewards are all equal.
 
     Examples
     --------
@@ -329,15 +261,15 @@ def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats
 
 
 def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floats:
-    """Rewards whose policy gradient is an unbiased gradient of pass@k.
+    """Rewards [G, n] whose policy gradient is an unbiased gradient of pass@k.
 
-    With c of n rollouts correct and rho(n, c, k) the unbiased pass@k [1],
+    With c of n rollouts correct and rho(n, c, k) the unbiased pass@k,
 
         s_i = k / n                          where rollout i is correct,
         s_i = k / n rho(n - 1, c, k - 1)     where it is wrong,
 
-    and E sum_i s_i grad log p(y_i) = grad pass@k: a *sum* over the group. Use s as advantages as
-    it is. Subtracting the group's mean (`group_advantages`) would bias it, for s_j depends on y_i.
+    and E sum_i s_i grad log p(y_i) = grad pass@k: a *sum* over the group (Walder and Karkhanis,
+    arXiv:2505.15201). Subtracting the group's mean would bias it, for s_j depends on y_i.
 
     Parameters
     ----------
@@ -347,30 +279,16 @@ def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floa
         1 <= k <= n.
     baseline : bool
         Subtract k / n times the pass@(k - 1) of the other rollouts, which doesn't depend on y_i
-        (the paper's "loo - 1"). Wrong rollouts then get 0 and correct ones
-        k / n (1 - rho(n - 1, c - 1, k - 1)): little where others would have solved it anyway.
-
-    Returns
-    -------
-    array [G, n]
-
-    References
-    ----------
-    1. Walder and Karkhanis (2025), Pass@K Policy Optimization, arXiv:2505.15201.
+        (the paper's "loo - 1"). Wrong rollouts then get 0, and correct ones little where others
+        would have solved it anyway: k / n (1 - rho(n - 1, c - 1, k - 1)).
 
     Examples
     --------
     >>> pkpo_rewards([[1, 0, 0, 0]], k=2).round(4).tolist()
     [[0.5, 0.1667, 0.1667, 0.1667]]
-    >>> pkpo_rewards([[1, 1, 0, 0]], k=2, baseline=True).round(4).tolist()
-    [[0.3333, 0.3333, 0.0, 0.0]]
     """
     hits = _groups("correct", correct)
-    if not np.isin(hits, (0, 1)).all():
-        group, rollout = np.argwhere(~np.isin(hits, (0, 1)))[0]
-        raise ValueError(
-            f"correct[{group}, {rollout}] is {hits[group, rollout]:g}; it must be 0 or 1"
-        )
+    _all("correct", hits, np.isin(hits, (0, 1)), "it must be 0 or 1")
     n = hits.shape[1]
     if not 1 <= k <= n:
         raise ValueError(f"k={k} must be between 1 and the {n} rollouts of a group")
@@ -384,42 +302,23 @@ def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floa
 def mara_rewards(
     rewards: npt.ArrayLike, base_logprob: npt.ArrayLike, beta: float, threshold: float = 1.0
 ) -> Floats:
-    """Mode-anchored reward augmentation: make the KL-regularised optimum flat over good answers.
+    """Mode-anchored rewards [G, n]: make the KL-regularised optimum flat over good answers.
 
-    In each group the anchor z is the good rollout (reward >= threshold) that the base finds most
-    likely. Every good rollout gets
-
-        R(z) + beta (log pi_0(z) - log pi_0(y)),
-
-    the others keep their reward. The optimum of E r - beta KL(p || pi_0), pi_0 exp(r / beta), then
-    has the same probability for every good answer. beta must be the loss's own KL coefficient;
-    with beta = 0 only the good rewards become equal.
+    In each group the anchor z is the good rollout (reward >= threshold) that the base pi_0 finds
+    most likely. Every good rollout gets R(z) + beta (log pi_0(z) - log pi_0(y)), the others keep
+    their reward: the optimum of E r - beta KL(p || pi_0), pi_0 exp(r / beta), then gives every good
+    answer the same probability. Algorithm 1 of GX-Chen et al. (arXiv:2510.20817) for a batch of one
+    prompt's samples; rewards of different groups can differ by a constant.
 
     Parameters
     ----------
     rewards : array [G, n]
     base_logprob : array [G, n]
-        log pi_0(y) of the whole answer under the base (the reference policy), in nats.
+        log pi_0(y) of the whole answer under the base, in nats.
     beta : float
-        >= 0.
+        The loss's own KL coefficient, >= 0.
     threshold : float
-        From which reward on an answer is good; 1 suits rewards 0 and 1.
-
-    Returns
-    -------
-    array [G, n]
-        A group without a good rollout is unchanged.
-
-    Notes
-    -----
-    The definition is Algorithm 1 of [1] for a batch of one prompt's samples. As there, the anchor
-    comes from the samples at hand, so it moves with them; rewards of different groups can differ
-    by a constant, which group-relative advantages remove.
-
-    References
-    ----------
-    1. GX-Chen et al. (2025), KL-Regularized Reinforcement Learning is Designed to Mode
-       Collapse, arXiv:2510.20817, algorithm 1.
+        From which reward on an answer is good.
 
     Examples
     --------
@@ -484,7 +383,7 @@ def _choice(name: str, value: str, allowed: Any) -> None:
         raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
 
-def _mask(mask: Tensor, **others: Tensor) -> Tensor:
+def _mask(mask: Tensor, **others: Tensor | None) -> Tensor:
     """The mask as bool, after the shapes were compared: [B, T], or [B, T, V] for logits."""
     if mask.ndim != 2 or mask.is_floating_point():
         raise ValueError(
@@ -492,7 +391,7 @@ def _mask(mask: Tensor, **others: Tensor) -> Tensor:
         )
     for name, tensor in others.items():
         ndim = 3 if name.endswith("logits") else 2
-        if tensor.ndim != ndim or tensor.shape[:2] != mask.shape:
+        if tensor is not None and (tensor.ndim != ndim or tensor.shape[:2] != mask.shape):
             wanted = f"[{mask.shape[0]}, {mask.shape[1]}{', V' if ndim == 3 else ''}]"
             raise ValueError(
                 f"{name} has shape {tuple(tensor.shape)}; with this mask it must be {wanted}"
@@ -505,9 +404,11 @@ def _groups(name: str, values: npt.ArrayLike) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2:
         raise ValueError(f"{name} must be [G, n], prompts by rollouts, not of shape {array.shape}")
-    if not np.isfinite(array).all():
-        group, rollout = np.argwhere(~np.isfinite(array))[0]
-        raise ValueError(
-            f"{name}[{group}, {rollout}] is {array[group, rollout]}; every rollout needs a number"
-        )
+    _all(name, array, np.isfinite(array), "every rollout needs a number")
     return array
+
+
+def _all(name: str, array: Floats, good: npt.NDArray[np.bool_], wanted: str) -> None:
+    if not good.all():
+        group, rollout = np.argwhere(~good)[0]
+        raise ValueError(f"{name}[{group}, {rollout}] is {array[group, rollout]:g}; {wanted}")

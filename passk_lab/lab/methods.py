@@ -34,16 +34,9 @@ Bools = npt.NDArray[np.bool_]
 class LossOptions:
     """Numbers that a method's loss may use.
 
-    Attributes
-    ----------
-    kl_coef : float
-        Weight of KL(student || base) in the reinforcing methods.
-    trust : float
-        Weight beta' of the same KL in the distilling methods, for a tilt of 1 / (1 + beta').
-    clip : (float, float)
-        Bounds of the probability ratio, below and above 1.
-    pkpo_k : int
-        k of the pass@k that ``pkpo`` climbs.
+    ``kl_coef`` weighs KL(student || base) in the reinforcing methods, ``trust`` (beta') in the
+    distilling ones, for a tilt of 1 / (1 + beta'). ``clip`` bounds the probability ratio below and
+    above 1; ``pkpo_k`` is the k of the pass@k that ``pkpo`` climbs.
     """
 
     kl_coef: float = 0.0
@@ -56,19 +49,9 @@ class LossOptions:
 class Batch:
     """One step's rollouts: G prompts with n rollouts each, row g * n + j is rollout j of prompt g.
 
-    Attributes
-    ----------
-    task : Task
-    prompts : sequence of prompts [G]
-    samples : Samples, B = G n rows
-    answers : list of str or None [B]
-        Canonical answers; None where the tokens make no answer.
-    correct : array of bool [G, n]
-    student, teacher, base : model
-        Gradients flow into the student alone.
-    rng : Generator
-        For the choice of demonstrations.
-    options : LossOptions
+    ``answers`` [B] are canonical, None where the tokens make none; ``correct`` is [G, n]. Gradients
+    flow into ``student`` alone; ``rng`` chooses demonstrations. What a method notes in ``measured``
+    is logged.
     """
 
     task: Task[Any]
@@ -127,7 +110,6 @@ class Batch:
 Picker = Callable[[Batch], "list[str | None]"]
 LossFunction = Callable[[Batch], Tensor]
 
-
 METHODS: dict[str, LossFunction] = {}
 
 
@@ -143,11 +125,6 @@ def method(name: str) -> Callable[[LossFunction], LossFunction]:
 
 def get_method(name: str) -> LossFunction:
     """Look a method up by name; a variant's suffix ("sdsd/frozen") is passed over.
-
-    Raises
-    ------
-    ValueError
-        The method is unknown; the message lists the known ones.
 
     Examples
     --------
@@ -178,15 +155,11 @@ def _wrong_peers(batch: Batch) -> list[str | None]:
 
 def _strangers(batch: Batch) -> list[str | None]:
     """A random correct rollout of another prompt."""
-    group, member = np.nonzero(batch.correct)
+    right = np.flatnonzero(batch.correct)
     picked: list[str | None] = []
     for row in range(len(batch.answers)):
-        others = np.flatnonzero(group != row // batch.n)
-        if not len(others):
-            picked.append(None)
-            continue
-        at = batch.rng.choice(others)
-        picked.append(batch.answers[group[at] * batch.n + member[at]])
+        others = right[right // batch.n != row // batch.n]
+        picked.append(batch.answers[batch.rng.choice(others)] if len(others) else None)
     return picked
 
 
@@ -220,11 +193,15 @@ def _against_teacher(
     mask = batch.rows(shown)
     batch.measured["taught"] = float(shown.mean())
     apart = losses.divergence(batch.student_logits, teacher_logits, mask, kind)
-    loss = losses.reduce(apart, mask, "sequence")
-    if batch.options.trust:
-        stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
-        loss = loss + batch.options.trust * losses.reduce(stay, mask, "sequence")
-    return loss
+    return _near_base(batch, losses.reduce(apart, mask, "sequence"), mask, batch.options.trust)
+
+
+def _near_base(batch: Batch, loss: Tensor, mask: Tensor, weight: float) -> Tensor:
+    """Add KL(student || base), where it has a weight."""
+    if not weight:
+        return loss
+    stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
+    return loss + weight * losses.reduce(stay, mask, "sequence")
 
 
 @method("sdsd")
@@ -275,39 +252,29 @@ def _sdsd_centred(batch: Batch) -> Tensor:
 
 
 def _reinforce(
-    batch: Batch,
-    advantages: Any,
-    weights: Tensor | None = None,
-    keep: Bools | None = None,
+    batch: Batch, advantages: Any, weights: Tensor | None = None, keep: Bools | None = None
 ) -> Tensor:
     mask = batch.mask if keep is None else batch.rows(keep)
     advantage = torch.as_tensor(np.asarray(advantages).ravel()).to(batch.student_logprob)
     per_token = losses.policy_gradient_loss(
-        batch.student_logprob,
-        batch.samples.logprob,
-        advantage,
-        mask,
-        clip=batch.options.clip,
+        batch.student_logprob, batch.samples.logprob, advantage, mask, batch.options.clip
     )
     if weights is not None:
         per_token = per_token * weights
     loss = losses.reduce(per_token, mask, "sequence")
-    if batch.options.kl_coef:
-        stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
-        loss = loss + batch.options.kl_coef * losses.reduce(stay, mask, "sequence")
-    return loss
+    return _near_base(batch, loss, mask, batch.options.kl_coef)
 
 
 @method("grpo")
 def _grpo(batch: Batch) -> Tensor:
     """Policy gradient with rewards standardised in the group."""
-    return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "grpo"))
+    return _reinforce(batch, losses.group_advantages(batch.correct, "grpo"))
 
 
 @method("rloo")
 def _rloo(batch: Batch) -> Tensor:
     """Policy gradient against the mean of the other rollouts."""
-    return _reinforce(batch, losses.group_advantages(batch.correct.astype(float), "rloo"))
+    return _reinforce(batch, losses.group_advantages(batch.correct, "rloo"))
 
 
 @method("rft")
@@ -327,14 +294,14 @@ def _rl_modulated(batch: Batch) -> Tensor:
     mean = size.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp(min=1)
     # A row whose tokens the teacher doesn't judge at all counts as in plain GRPO.
     weights = torch.where(mean > 0, size / mean.clamp(min=1e-12), torch.ones_like(size))
-    advantages = losses.group_advantages(batch.correct.astype(float), "grpo")
+    advantages = losses.group_advantages(batch.correct, "grpo")
     return _reinforce(batch, advantages, weights)
 
 
 @method("srpo")
 def _srpo(batch: Batch) -> Tensor:
     """Sample routing: correct rows are reinforced, failed rows are taught."""
-    advantages = losses.group_advantages(batch.correct.astype(float), "grpo")
+    advantages = losses.group_advantages(batch.correct, "grpo")
     share = float(batch.correct.mean())
     reinforced = _reinforce(batch, advantages, keep=batch.correct) if share > 0 else 0.0
     taught = _distil(batch, _peers, "reverse", keep=~batch.correct) if share < 1 else 0.0
@@ -346,7 +313,7 @@ def _mara(batch: Batch) -> Tensor:
     """Policy gradient with rewards anchored at the base's most likely correct mode."""
     base = losses.token_logprob(batch.base_logits, batch.samples.tokens, batch.mask)
     logprob = (base * batch.mask).sum(1).cpu().numpy().reshape(batch.correct.shape)
-    rewards = losses.mara_rewards(batch.correct.astype(float), logprob, batch.options.kl_coef)
+    rewards = losses.mara_rewards(batch.correct, logprob, batch.options.kl_coef)
     return _reinforce(batch, losses.group_advantages(rewards, "grpo"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,7 @@ from transformers import (
 )
 from transformers.utils import quantization_config
 
-__all__ = [
-    "ModelConfig",
-    "build_model",
-    "check_context",
-    "count_parameters",
-    "load_model",
-    "load_tokenizer",
-]
+__all__ = ["ModelConfig", "build_model", "load_model", "load_tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -34,38 +27,20 @@ class ModelConfig:
 
     With the default sizes and about 170 tokens it has 0.87 million parameters.
 
-    Parameters
+    Attributes
     ----------
-    vocab_size : int
-        Number of tokens.
-    context_length : int
-        Most tokens of a sequence, prompt and answer together.
+    vocab_size, context_length : int
+        Number of tokens, and most tokens of a sequence, prompt and answer together.
     d_model, n_layers, n_heads : int
         Width, depth and attention heads; ``n_heads`` divides ``d_model`` into even widths.
     n_kv_heads : int, optional
-        Heads of keys and values, a divisor of ``n_heads`` (grouped queries). None: ``n_heads``.
+        Heads of keys and values (grouped queries); default ``n_heads``.
     ffn_multiple : float
         Hidden width of the feed-forward layers as a multiple of ``d_model``.
-    tie_embeddings : bool
-        Use one matrix for the embedding and for the output.
-    pad_id, eos_id : int, optional
-        Written into the transformers config, so that its tools know them.
-    rope_theta : float
-        Base of the rotary position embedding.
-    initializer_range : float
-        Standard deviation of the initial weights.
+    tie_embeddings, pad_id, eos_id, rope_theta, initializer_range
+        As in transformers' ``LlamaConfig``.
 
-    Raises
-    ------
-    ValueError
-        The sizes don't fit together; the message names the field.
-
-    Examples
-    --------
-    >>> ModelConfig(vocab_size=170, context_length=64, n_heads=3)
-    Traceback (most recent call last):
-    ...
-    ValueError: n_heads=3 must divide d_model=128 into heads of even width
+    Sizes that don't fit together are a ValueError.
     """
 
     vocab_size: int
@@ -105,8 +80,7 @@ def build_model(config: ModelConfig, seed: int) -> LlamaForCausalLM:
 
     Examples
     --------
-    >>> model = build_model(ModelConfig(vocab_size=170, context_length=64), seed=0)
-    >>> count_parameters(model)
+    >>> build_model(ModelConfig(vocab_size=170, context_length=64), seed=0).num_parameters()
     874880
     """
     llama = LlamaConfig(
@@ -135,62 +109,34 @@ def build_model(config: ModelConfig, seed: int) -> LlamaForCausalLM:
 def load_model(
     path_or_name: str | os.PathLike[str],
     *,
-    gguf_file: str | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> PreTrainedModel:
-    """Load a causal language model from a folder or from the hub.
+    """Load a causal language model, in evaluation mode.
 
-    Parameters
-    ----------
-    path_or_name : path or str
-        A folder (one of a checkpoint's ``model`` folders, for example), a GGUF file or a name on
-        the hub.
-    gguf_file : str, optional
-        Name of a GGUF file inside the folder; its weights are unpacked to ``dtype``.
-    dtype, device
-
-    Returns
-    -------
-    PreTrainedModel
-        In evaluation mode.
+    ``path_or_name``: a folder (such as a checkpoint's ``model``), a GGUF file, a name on the hub.
 
     Raises
     ------
-    FileNotFoundError
-        The folder exists but holds no model, or not that GGUF file; the message lists what it has.
+    OSError
+        There is no model of this name; a FileNotFoundError lists what a folder has instead.
     ValueError
         Weights that the config asks for are missing; the message names them.
-    OSError
-        It is neither a folder nor a name that the hub knows.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> model = build_model(ModelConfig(vocab_size=9, context_length=8), seed=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save_pretrained(folder)
-    ...     again = load_model(folder)
-    >>> bool((again.lm_head.weight == model.lm_head.weight).all())
-    True
     """
-    if gguf_file is None:
-        path_or_name, gguf_file = _split_gguf(path_or_name)
-    folder = Path(path_or_name)
-    if folder.is_dir():
-        needed = gguf_file or "config.json"
-        if not (folder / needed).is_file():
-            found = _listed(path.name for path in folder.iterdir())
-            raise FileNotFoundError(
-                f"{folder} has no {needed} (it has: {found}); give a folder that save_pretrained "
-                "wrote, or name a GGUF file with gguf_file="
-            )
+    folder, file = _split_gguf(path_or_name)
+    needed = Path(folder, file or "config.json")
+    if Path(folder).is_dir() and not needed.is_file():
+        found = _listed(path.name for path in Path(folder).iterdir())
+        raise FileNotFoundError(
+            f"{folder} has no {needed.name} (it has: {found}); give a folder that save_pretrained "
+            "wrote, or a GGUF file"
+        )
     options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
-    if gguf_file is not None:
-        options["gguf_file"] = gguf_file
+    if file is not None:
+        options["gguf_file"] = file
         if hasattr(quantization_config, "GgufConfig"):  # older versions always unpack
             options["quantization_config"] = quantization_config.GgufConfig(dequantize=True)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(os.fspath(path_or_name), **options)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
     model, report = loaded
     if report["missing_keys"]:
         raise ValueError(
@@ -216,44 +162,3 @@ def _listed(names: Iterable[str], limit: int = 8) -> str:
     ordered = sorted(names)
     shown = ", ".join(ordered[:limit]) or "nothing"
     return shown + (f" and {len(ordered) - limit} more" if len(ordered) > limit else "")
-
-
-def count_parameters(model: torch.nn.Module) -> int:
-    """Number of parameters, a shared matrix counted once.
-
-    Examples
-    --------
-    >>> count_parameters(torch.nn.Linear(3, 2))
-    8
-    """
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def check_context(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], n_answer_tokens: int | Sequence[int]
-) -> None:
-    """Refuse prompts that are empty or don't fit the model's context with their answers.
-
-    ``n_answer_tokens`` follow each prompt: one number for all, or one a prompt. Where the model's
-    config states no context length, anything fits.
-
-    Examples
-    --------
-    >>> model = build_model(ModelConfig(vocab_size=9, context_length=8), seed=0)
-    >>> check_context(model, [[1, 2], [3] * 6], 4)
-    Traceback (most recent call last):
-    ...
-    ValueError: prompt 1 has 6 tokens and its answer up to 4, together longer than the model's \
-context of 8; shorten the prompt or the answer, or use a model with a longer context
-    """
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    for index, prompt in enumerate(prompts):
-        new = n_answer_tokens if isinstance(n_answer_tokens, int) else n_answer_tokens[index]
-        if not len(prompt):
-            raise ValueError(f"prompt {index} is empty; give it at least one token to start from")
-        if context is not None and len(prompt) + new > context:
-            raise ValueError(
-                f"prompt {index} has {len(prompt)} tokens and its answer up to {new}, together "
-                f"longer than the model's context of {context}; shorten the prompt or the answer, "
-                "or use a model with a longer context"
-            )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,81 +25,22 @@ from passk_lab.lab.tasks.text import TextQuestion, TextTask, grade
 from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts
 from passk_lab.rollouts.table import PathLike
 
-__all__ = [
-    "Backend",
-    "Reply",
-    "SampleConfig",
-    "TransformersBackend",
-    "VllmBackend",
-    "sample_questions",
-]
+__all__ = ["SampleConfig", "TransformersBackend", "VllmBackend", "sample_questions"]
+
+_ROWS_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class Reply:
-    """One sampled reply.
-
-    Attributes
-    ----------
-    tokens : list of int
-        With the end token, unless it was cut off.
-    logprob : float
-        Sum over the tokens, nats, at the temperature of sampling.
-    entropy : float
-        Mean over the tokens of the entropy of the distributions they were drawn from, nats; NaN
-        where the backend doesn't tell.
-    """
-
-    tokens: list[int]
-    logprob: float
-    entropy: float
-
-
-class Backend(Protocol):
-    """Something that samples replies."""
-
-    @property
-    def name(self) -> str:
-        """Of the backend, and of the package behind it."""
-        ...
-
-    @property
-    def tokenizer(self) -> Any:
-        """The model's."""
-        ...
-
-    @property
-    def context_length(self) -> int:
-        """Longest sequence that the model takes."""
-        ...
-
-    def sample(
-        self,
-        task: TextTask[Any],
-        questions: Sequence[TextQuestion],
-        n: int,
-        temperature: float,
-        seed: int,
-    ) -> list[list[Reply]]:
-        """``n`` replies to each question; the same arguments give the same replies."""
-        ...
+# Tokens, with the end token unless the reply was cut off; their log-probability (sum, at the
+# temperature of sampling) and mean entropy, in nats, NaN where the backend doesn't tell.
+Reply = tuple[list[int], float, float]
 
 
 @dataclass(frozen=True)
 class TransformersBackend:
-    """Samples with transformers; see `passk_lab.lab.sampling`.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-    tokenizer : PreTrainedTokenizerBase
-    batch_rows : int
-        Replies that grow side by side.
-    """
+    """Samples with transformers; see `passk_lab.lab.sampling`."""
 
     model: PreTrainedModel
     tokenizer: Any
-    batch_rows: int = 256
 
     name: ClassVar[str] = "transformers"
 
@@ -133,36 +74,20 @@ class TransformersBackend:
             self.model,
             [task.encode(question) for question in questions],
             n,
-            Decoding(task.max_answer_tokens, task.ends, task.pad_id, temperature, self.batch_rows),
+            Decoding(task.max_answer_tokens, task.ends, task.pad_id, temperature, _ROWS_AT_ONCE),
             torch.Generator().manual_seed(seed),
         )
         lengths = drawn.mask.sum(1)
-        replies = [
-            Reply(tokens, min(logprob, 0.0), entropy)
-            for tokens, logprob, entropy in zip(
-                drawn.answers(),
-                drawn.logprob.double().sum(1).tolist(),
-                (drawn.entropy.double().sum(1) / lengths).tolist(),
-                strict=True,
-            )
-        ]
+        logprobs = drawn.logprob.double().sum(1).clamp(max=0.0).tolist()
+        entropies = (drawn.entropy.double().sum(1) / lengths).tolist()
+        replies = list(zip(drawn.answers(), logprobs, entropies, strict=True))
         return [replies[i : i + n] for i in range(0, len(replies), n)]
 
 
 class VllmBackend:
     """Samples with vLLM, for models that transformers is too slow for.
 
-    Parameters
-    ----------
-    model : path or str
-        A folder or a name on the hub.
-    **options
-        Arguments of ``vllm.LLM``: ``tensor_parallel_size``, ``dtype``, ...
-
-    Raises
-    ------
-    ValueError
-        vLLM isn't installed.
+    ``options`` are those of ``vllm.LLM``. A ValueError where vLLM isn't installed.
     """
 
     name = "vllm"
@@ -205,7 +130,7 @@ class VllmBackend:
         outputs = self.model.generate(prompts, parameters, use_tqdm=False)
         return [
             [
-                Reply(list(one.token_ids), min(float(one.cumulative_logprob), 0.0), np.nan)
+                (list(one.token_ids), min(float(one.cumulative_logprob), 0.0), np.nan)
                 for one in output.outputs
             ]
             for output in outputs
@@ -214,17 +139,7 @@ class VllmBackend:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How many replies, and how they are drawn.
-
-    Attributes
-    ----------
-    n_samples : int
-        Replies to each question.
-    temperature : float
-    seed : int
-    batch : int
-        Questions sampled at once.
-    """
+    """``n_samples`` replies to each question, ``batch`` questions at once."""
 
     n_samples: int = 32
     temperature: float = 1.0
@@ -238,7 +153,7 @@ class SampleConfig:
 
 
 def sample_questions(
-    backend: Backend,
+    backend: TransformersBackend | VllmBackend,
     task: TextTask[Any],
     path: PathLike,
     config: SampleConfig,
@@ -249,33 +164,16 @@ def sample_questions(
 ) -> pd.DataFrame:
     """Sample replies to all questions of a task, grade them and keep them in a rollouts file.
 
-    The file is written anew after each batch of questions. If it is there already, made with the
-    same arguments, the questions that it holds are passed over; a batch depends on the seed and its
-    place alone, so an interrupted command ends with the same table.
+    The file is written anew after each batch of questions. Those that it holds already, made with
+    the same arguments, are passed over; a batch depends on the seed and its place alone.
 
-    Parameters
-    ----------
-    backend : Backend
-    task : TextTask
-    path : path
-        A ``.parquet`` file.
-    config : SampleConfig
-    run : str
-        The column ``run``.
-    note : dict, optional
-        Written into the file's metadata; with the arguments, it must agree to go on with a file.
-    progress : bool
-
-    Returns
-    -------
-    DataFrame
-        The rollouts table: ``answer`` is canonical, ``text`` the whole reply. A reply that was cut
-        off has no answer.
+    The table that is returned has canonical ``answer`` and the whole reply, ``text``. A reply that
+    was cut off has no answer. ``note`` goes into the file's metadata.
 
     Raises
     ------
     ValueError
-        The file was made with other arguments; a prompt doesn't fit.
+        The file isn't ``.parquet``, or was made with other arguments; a prompt doesn't fit.
     """
     path = Path(path)
     if path.suffix != ".parquet":
@@ -331,14 +229,14 @@ def _table(
         {
             "problem_id": question.problem_id,
             "sample_id": place,
-            "text": task.text(reply.tokens),
-            "ended": not task.ends.isdisjoint(reply.tokens),
-            "logprob": reply.logprob,
-            "n_tokens": len(reply.tokens),
-            "token_entropy": reply.entropy,
+            "text": task.text(tokens),
+            "ended": not task.ends.isdisjoint(tokens),
+            "logprob": logprob,
+            "n_tokens": len(tokens),
+            "token_entropy": entropy,
         }
         for question, group in zip(questions, replies, strict=True)
-        for place, reply in enumerate(group)
+        for place, (tokens, logprob, entropy) in enumerate(group)
     ]
     table = grade(questions, pd.DataFrame(rows))
     table["answer"] = table["answer"].where(table["ended"])

@@ -1,40 +1,38 @@
 """Sampling answers from a causal language model, and scoring given ones.
 
-Three things make sampling fast, none of which changes its distribution:
-
-- each distinct prompt runs through the model once, whatever number of rows continue it; for the
-  Llama architecture this also holds for each distinct beginning of an answer;
-- keys and values live in memory that is allocated once, where transformers' own cache is
-  concatenated anew for every token;
-- rows that have ended leave the batch.
-
-Randomness: one uniform number a row and token is drawn before the start, all from the generator,
-and picks the token by inverting the cumulative distribution. So a row's numbers don't depend on how
-rows are batched or on when others end. (The model's logits may, in their last bits: matrix products
-of other sizes round differently. A token changes only if its uniform lies within that distance of
-the boundary between two tokens.)
+Sampling is fast because each distinct prompt (for Llama, each distinct beginning of an answer) runs
+through the model once, and because rows that have ended leave the batch. None of it changes the
+distribution: one uniform number a row and token is drawn before the start and picks the token by
+inverting the cumulative distribution. So a row's numbers depend neither on how rows are batched nor
+on when others end, but for the last bits of the model's logits, as matrix products of other sizes
+round differently.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 
 from passk_lab.lab._decoding import (
-    Decoder,
+    CacheDecoder,
+    LlamaDecoder,
+    check_context,
+    evaluating,
     logits_after,
     logits_alone,
     padded,
     run_prompts,
     start_decoding,
 )
-from passk_lab.lab.model import check_context
+from passk_lab.lab.tasks.base import Task
 
 __all__ = ["Decoding", "Samples", "sample", "score"]
 
@@ -43,23 +41,9 @@ __all__ = ["Decoding", "Samples", "sample", "score"]
 class Decoding:
     """How answers are drawn, and how they end.
 
-    Parameters
-    ----------
-    max_new_tokens : int
-        Tokens after which an answer is cut; such an answer has no end token.
-    eos_id : int or collection of int
-        Tokens that end an answer.
-    pad_id : int
-        Token for padding, never read by the model.
-    temperature : float
-        Logits are divided by it; positive.
-    batch_rows : int
-        Rows that are sampled at once; bounds the memory.
-
-    Raises
-    ------
-    ValueError
-        A number is out of range.
+    ``eos_id``, one or several, ends an answer; one that is cut off after ``max_new_tokens`` has no
+    end. ``temperature`` divides the logits, ``pad_id`` fills rows up, ``batch_rows`` rows at once
+    bound the memory. A number out of range is a ValueError.
     """
 
     max_new_tokens: int
@@ -73,6 +57,11 @@ class Decoding:
             self.temperature, max_new_tokens=self.max_new_tokens, batch_rows=self.batch_rows
         )
 
+    @classmethod
+    def of(cls, task: Task[Any], temperature: float = 1.0) -> Decoding:
+        """That of a task's answers."""
+        return cls(task.max_answer_tokens, task.eos_id, task.pad_id, temperature)
+
     @property
     def ends(self) -> list[int]:
         """The end tokens."""
@@ -83,17 +72,9 @@ class Decoding:
 class Samples:
     """Sampled answers, right padded; row ``i * n_per_prompt + j`` is sample j of prompt i.
 
-    Parameters
-    ----------
-    tokens : Tensor [B, T], int64
-        Answers, their end token included; ``pad_id`` after it. T is the longest one's length.
-    mask : Tensor [B, T], bool
-        True where a token was sampled.
-    logprob : Tensor [B, T], float32
-        Log-probability of each token (nats) in the distribution it was drawn from, that is at its
-        temperature; 0 where masked.
-    entropy : Tensor [B, T], float32
-        Entropy of that distribution (nats); 0 where masked.
+    ``tokens`` [B, T] have the end token and then ``pad_id``; ``mask`` [B, T] is true where a token
+    was sampled. ``logprob`` and ``entropy`` [B, T] are those of the distribution that a token was
+    drawn from, in nats; 0 where masked.
     """
 
     tokens: Tensor
@@ -102,16 +83,18 @@ class Samples:
     entropy: Tensor
 
     def answers(self) -> list[list[int]]:
-        """Token lists without the padding.
-
-        Examples
-        --------
-        >>> two = torch.tensor([[5, 1], [1, 0]])
-        >>> Samples(two, two > 0, torch.zeros(2, 2), torch.zeros(2, 2)).answers()
-        [[5, 1], [1]]
-        """
+        """Token lists without the padding."""
         lengths = self.mask.sum(dim=1).tolist()
         return [row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)]
+
+    def graded(
+        self, task: Task[Any], prompts: Sequence[Any]
+    ) -> tuple[list[str | None], npt.NDArray[np.bool_]]:
+        """Canonical answers [B], None where tokens make none, and verdicts [G, n_per_prompt]."""
+        answers = [task.decode(tokens) for tokens in self.answers()]
+        n = len(answers) // len(prompts)
+        correct = [task.verify(prompts[row // n], answer) for row, answer in enumerate(answers)]
+        return answers, np.array(correct, dtype=bool).reshape(len(prompts), -1)
 
 
 def sample(
@@ -126,20 +109,12 @@ def sample(
     Parameters
     ----------
     model : PreTrainedModel
-        Any transformers causal language model that works with a ``DynamicCache``, on any device.
+        Any causal language model that works with a ``DynamicCache``, on any device.
     prompts : sequence of token sequences
-        Prompts of any lengths; equal ones are run through the model once.
     n_per_prompt : int
-        Answers to each prompt.
     decoding : Decoding
     generator : torch.Generator, optional
-        Source of randomness, on any device (a CPU generator gives the same numbers for a model on
-        a GPU). None: torch's global one. It advances by ``B * max_new_tokens`` numbers.
-
-    Returns
-    -------
-    Samples
-        On the model's device; ordinary tensors, which losses can use.
+        On any device; default torch's global one. It advances by ``B * max_new_tokens`` numbers.
 
     Raises
     ------
@@ -150,21 +125,16 @@ def sample(
     --------
     >>> from passk_lab.lab.model import ModelConfig, build_model
     >>> model = build_model(ModelConfig(vocab_size=9, context_length=16), seed=0)
-    >>> drawn = sample(model, [[3, 4], [5]], 4, Decoding(6, eos_id=1, pad_id=0),
-    ...                torch.Generator().manual_seed(0))
-    >>> drawn.tokens.shape[0], len(drawn.answers())
-    (8, 8)
+    >>> len(sample(model, [[3, 4], [5]], 4, Decoding(6, eos_id=1, pad_id=0)).answers())
+    8
     """
     _check_numbers(decoding.temperature, n_per_prompt=n_per_prompt)
-    check_context(model, prompts, decoding.max_new_tokens)
+    check_context(model, prompts, [decoding.max_new_tokens] * len(prompts))
     n_rows = len(prompts) * n_per_prompt
     shape = (n_rows, decoding.max_new_tokens)
-    uniforms = torch.rand(
-        shape,
-        dtype=torch.float64,
-        generator=generator,
-        device="cpu" if generator is None else generator.device,
-    ).to(model.device)
+    where = "cpu" if generator is None else generator.device
+    uniforms = torch.rand(shape, dtype=torch.float64, generator=generator, device=where)
+    uniforms = uniforms.to(model.device)
     # Made outside of inference mode: autograd refuses inference tensors, and losses use these.
     drawn = Samples(
         tokens=torch.full(shape, decoding.pad_id, device=model.device),
@@ -173,22 +143,16 @@ def sample(
         entropy=torch.zeros(shape, device=model.device),
     )
     owners = [prompt for prompt in prompts for _ in range(n_per_prompt)]
-    with torch.inference_mode(), _evaluating(model):
+    with torch.inference_mode(), evaluating(model):
         for group in _groups(owners, decoding.batch_rows):
-            decoder_of = start_decoding(
-                model, group.prompts, decoding.pad_id, decoding.max_new_tokens
-            )
+            room = decoding.max_new_tokens
+            decoder_of = start_decoding(model, group.prompts, decoding.pad_id, room)
             for rows, source in group.parts(decoding.batch_rows, model.device):
                 _continue(decoder_of(source), rows, uniforms, decoding, drawn)
     if not torch.isfinite(drawn.logprob).all():
         raise ValueError("the model's logits are NaN or infinite; check its weights")
     longest = int(drawn.mask.sum(dim=1).max()) if n_rows else 0
-    return Samples(
-        drawn.tokens[:, :longest],
-        drawn.mask[:, :longest],
-        drawn.logprob[:, :longest],
-        drawn.entropy[:, :longest],
-    )
+    return Samples(**{name: values[:, :longest] for name, values in vars(drawn).items()})
 
 
 def score(
@@ -202,42 +166,28 @@ def score(
 ) -> Tensor:
     """Score given answers: the model predicts each token from the prompt and those before it.
 
-    Position t belongs to answer token t, and answers are right padded to the longest one, as in
-    `Samples`. Gradients flow where they are enabled. Equal prompts run through the model once, with
-    gradients or without.
+    Gradients flow where they are enabled. Equal prompts run through the model once (and share their
+    dropout in training mode).
 
     Parameters
     ----------
     model : PreTrainedModel
-        Used in the mode it is in; dropout in training mode is shared by equal prompts.
     prompts, answers : sequences of token sequences
         Row i scores ``answers[i]`` after ``prompts[i]``; the end token counts where it is given.
-    pad_id, temperature
-        As in `Decoding`.
+    pad_id, temperature, batch_rows
+        As for `Decoding`. With gradients, the graphs of all rows are kept.
     return_logits : bool
         Return logits (divided by the temperature) instead of log-probabilities.
-    batch_rows : int
-        Rows that run through the model at once. With gradients, all of their graphs are kept.
 
     Returns
     -------
     Tensor [B, T] or [B, T, V], float32
-        Log-probability of each answer token (nats), or logits over the vocabulary; 0 after the
-        answer's end.
+        Log-probability of each answer token (nats), or logits; 0 after the answer's end.
 
     Raises
     ------
     ValueError
         Numbers of prompts and answers differ; one is empty; together they don't fit the context.
-
-    Examples
-    --------
-    >>> from passk_lab.lab.model import ModelConfig, build_model
-    >>> model = build_model(ModelConfig(vocab_size=9, context_length=16), seed=0)
-    >>> score(model, [[3, 4], [5]], [[6, 7, 1], [1]], pad_id=0).shape
-    torch.Size([2, 3])
-    >>> score(model, [[3, 4], [5]], [[6, 7, 1], [1]], pad_id=0, return_logits=True).shape
-    torch.Size([2, 3, 9])
     """
     _check_numbers(temperature, batch_rows=batch_rows)
     if len(prompts) != len(answers):
@@ -275,7 +225,7 @@ def score(
 
 
 def _continue(
-    decoder: Decoder,
+    decoder: CacheDecoder | LlamaDecoder,
     rows: Tensor,
     uniforms: Tensor,
     decoding: Decoding,
@@ -314,9 +264,6 @@ def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, 
     return token[:, 0], logprobs.gather(-1, token)[:, 0], entropy
 
 
-# ------------------------------------------------------------------ rows and batches
-
-
 @dataclass(frozen=True)
 class _Group:
     """Distinct prompts that run through the model together, and the rows that continue them."""
@@ -348,16 +295,6 @@ def _groups(prompts: Sequence[Sequence[int]], batch_rows: int) -> Iterator[_Grou
         group.rows.extend(rows)
     if group.rows:
         yield group
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _check_numbers(temperature: float, **counts: int) -> None:

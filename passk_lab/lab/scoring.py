@@ -3,16 +3,13 @@
     PCMI(y; c | x) = log π(y | x, c) - log π(y | x), nats
 
 for rollouts y and demonstrations c of a problem x (Proposition 2 of arXiv 2606.26091 tilts by its
-expectation). `score` gives the scores table that everything else in `passk_lab.teacher` reads; it
-needs PyTorch, they don't. An encoder says how a problem, a demonstration and an answer become
-tokens: a task of the lab, or `passk_lab.lab.tasks.text.TextEncoder` for a language model with a
-tokenizer, with the templates of SDPO and OPSD by name.
+expectation). An encoder says how a problem, a demonstration and an answer become tokens: a task of
+the lab, or `passk_lab.lab.tasks.text.TextEncoder` for a language model with a tokenizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,80 +21,9 @@ from transformers import PreTrainedModel
 
 from passk_lab.lab import sampling
 from passk_lab.lab.tasks.base import Encoder
-from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import PathLike, validate_rollouts
+from passk_lab.rollouts.table import validate_rollouts
 
-__all__ = ["one_evaluation", "read_prompts", "score"]
-
-
-def read_prompts(path: PathLike) -> dict[str, str]:
-    """Read the prompts of problems from a file.
-
-    Parameters
-    ----------
-    path : path
-        ``.parquet``, ``.csv``, ``.jsonl`` or ``.jsonl.gz`` with ``problem_id`` and ``prompt``.
-
-    Returns
-    -------
-    dict of str to str
-
-    Raises
-    ------
-    ValueError
-        The ending is unknown, a column or a prompt is missing, or a problem has two prompts.
-    """
-    name = Path(path).name.lower()
-    if name.endswith(".parquet"):
-        table = pd.read_parquet(path)
-    elif name.endswith(".csv"):
-        table = pd.read_csv(path, dtype=str)
-    elif name.endswith((".jsonl", ".jsonl.gz")):
-        table = pd.DataFrame(list(iter_jsonl(path)))
-    else:
-        raise ValueError(f"{path}: unknown ending; give a .parquet, .csv, .jsonl or .jsonl.gz file")
-    for column in ("problem_id", "prompt"):
-        if column not in table.columns:
-            raise ValueError(
-                f"{path}: column {column!r} is missing; add it or rename the right one"
-            )
-    missing = table["prompt"].isna().to_numpy()
-    if missing.any():
-        raise ValueError(f"{path}: column 'prompt', row {int(np.argmax(missing))}: no prompt")
-    table = table.astype({"problem_id": str}).drop_duplicates(["problem_id", "prompt"])
-    twice = table["problem_id"].duplicated().to_numpy()
-    if twice.any():
-        problem = table["problem_id"].iloc[int(np.argmax(twice))]
-        raise ValueError(f"{path}: problem {problem!r} has two different prompts; keep one")
-    return dict(zip(table["problem_id"], table["prompt"].astype(str), strict=True))
-
-
-def one_evaluation(table: pd.DataFrame, source: str, **values: str | int | None) -> pd.DataFrame:
-    """Choose the rollouts of one run, split, seed and step, in the order of the problems.
-
-    Parameters
-    ----------
-    table : DataFrame
-        A rollouts table.
-    source : str
-        What to call it in messages: its file.
-    **values
-        Column -> the value to choose; None where the column holds only one.
-
-    Raises
-    ------
-    ValueError
-        Nothing has a value, or a column holds several and none is chosen.
-    """
-    for name, value in values.items():
-        if value is not None:
-            if name not in table.columns or not (table[name] == value).any():
-                raise ValueError(f"{source}: no rollout has {name} {value!r}")
-            table = table[table[name] == value]
-        elif name in table.columns and (table[name] != table[name].iloc[0]).any():
-            some = ", ".join(map(str, table[name].unique()[:4]))
-            raise ValueError(f"{source}: several values of {name} ({some}); give --{name}")
-    return table.sort_values(["problem_id", "sample_id"], ignore_index=True)
+__all__ = ["score"]
 
 
 def score(
@@ -128,11 +54,9 @@ def score(
         Those of the rollouts that are shown: ``problem_id, sample_id``. Default: every correct one.
     encoder : Encoder
     text : str
-        Column with what was generated: "answer" where answers are the whole output, "text" for
-        language models.
+        Column with what was generated: "text" for language models.
     tokens : bool
-        Also give the log-probability of each token, in the columns ``token_logprob`` and
-        ``token_logprob_given_demo`` (arrays, nats).
+        Also give arrays ``token_logprob`` and ``token_logprob_given_demo`` (nats).
     progress : bool
 
     Returns
@@ -145,8 +69,7 @@ def score(
     Raises
     ------
     ValueError
-        A prompt, a rollout's text or a demonstration's rollout is missing; there is nothing to
-        score; a context and an answer don't fit the model.
+        A prompt, a text or a demonstration's rollout is missing; a context and an answer don't fit.
     """
     table, shown = _checked(prompts, rollouts, demos, text)
     by_problem = dict(list(shown.groupby("problem_id", sort=False)))
@@ -208,8 +131,8 @@ def _checked(
         raise ValueError(
             f"rollouts: column {text!r} is missing; name the column with the generated text"
         )
-    keys: Sequence[str] = ["problem_id", "sample_id"]
-    twice = table.duplicated(list(keys))
+    keys = ["problem_id", "sample_id"]
+    twice = table.duplicated(keys)
     if twice.any():
         row = int(np.argmax(twice))
         raise ValueError(
@@ -229,8 +152,8 @@ def _checked(
     for name in keys:
         if name not in demos.columns:
             raise ValueError(f"demos: column {name!r} is missing; it names a rollout")
-    wanted = demos[list(keys)].drop_duplicates().astype({"problem_id": table["problem_id"].dtype})
-    shown = wanted.merge(table, on=list(keys), how="left")
+    wanted = demos[keys].drop_duplicates().astype({"problem_id": table["problem_id"].dtype})
+    shown = wanted.merge(table, on=keys, how="left")
     absent = shown[text].isna()
     if absent.any():
         row = int(np.argmax(absent))

@@ -4,7 +4,7 @@ import random
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from passk_lab.lab.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from passk_lab.lab._checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from passk_lab.lab.model import ModelConfig, build_model, load_model
 from tests.refusals import refuses
 
@@ -64,7 +64,7 @@ class Run:
         return save_checkpoint(folder, self.model, self.optimizer, state=state)
 
     def resume(self, folder):
-        state = load_checkpoint(folder, self.model, self.optimizer).state
+        state = load_checkpoint(folder, self.model, self.optimizer)
         self.step = state["step"]
         self.data.set_state(state["data"])
 
@@ -150,7 +150,7 @@ def test_state_comes_back_as_it_was(tmp_path):
         },
     }
     save_checkpoint(tmp_path, nn.Linear(1, 1), state=state)
-    loaded = load_checkpoint(tmp_path).state
+    loaded = load_checkpoint(tmp_path)
     exact = {"rtol": 0, "atol": 0}  # the types of tensors as well
     torch.testing.assert_close(loaded.pop("tensors"), state.pop("tensors"), **exact)
     assert loaded == state
@@ -161,7 +161,7 @@ def test_a_second_models_weights_fit_into_the_state(tmp_path):
     teacher = build_model(SIZES, seed=8)  # its tied weights share memory
     save_checkpoint(tmp_path, build_model(SIZES, seed=7), state={"teacher": teacher.state_dict()})
     again = build_model(SIZES, seed=9)
-    again.load_state_dict(load_checkpoint(tmp_path).state["teacher"])
+    again.load_state_dict(load_checkpoint(tmp_path)["teacher"])
     assert equal(weights(again), weights(teacher))
 
 
@@ -185,12 +185,12 @@ def test_no_code_of_a_file_is_run(tmp_path):
 
 def test_the_last_ones_are_kept(tmp_path):
     for step in range(5):
-        path = save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": step}, keep=3)
+        path = save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": step})
     kept = list_checkpoints(tmp_path)
-    assert [p.name for p in kept] == [f"checkpoint-00000{number}" for number in (3, 4, 5)]
+    assert [p.name for p in kept] == [f"checkpoint-00000{number}" for number in (4, 5)]
     assert path == kept[-1]
-    assert load_checkpoint(tmp_path).state == {"step": 4}
-    assert load_checkpoint(kept[0]).state == {"step": 2}
+    assert load_checkpoint(tmp_path) == {"step": 4}
+    assert load_checkpoint(kept[0]) == {"step": 3}
     assert set(tmp_path.iterdir()) == set(kept)
 
 
@@ -198,7 +198,7 @@ KILLED = """
 import os, random, signal, sys, time
 import torch
 from torch import nn
-from passk_lab.lab.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from passk_lab.lab._checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 
 torch.set_num_threads(1)
 folder, seed = sys.argv[1], int(sys.argv[2])
@@ -216,7 +216,7 @@ save(2)
 took = time.perf_counter() - start
 unfinished = 0
 for kill in range(10):
-    step = load_checkpoint(folder).state["step"]
+    step = load_checkpoint(folder)["step"]
     child = os.fork()
     if child == 0:
         while True:
@@ -228,9 +228,9 @@ for kill in range(10):
     unfinished += any(name.startswith(".") for name in os.listdir(folder))
     model = nn.Linear(200, 200)
     loaded = load_checkpoint(folder, model)
-    assert loaded.state["step"] >= step, "the previous checkpoint is gone"
-    assert all((p == loaded.state["step"]).all() for p in model.parameters()), "mixed checkpoint"
-    assert loaded.state["again"] == loaded.state["step"], "mixed checkpoint"
+    assert loaded["step"] >= step, "the previous checkpoint is gone"
+    assert all((p == loaded["step"]).all() for p in model.parameters()), "mixed checkpoint"
+    assert loaded["again"] == loaded["step"], "mixed checkpoint"
     for path in list_checkpoints(folder):
         load_checkpoint(path, model)
 print(unfinished)
@@ -262,7 +262,7 @@ class Crash(BaseException):
 def test_a_crash_in_any_step_leaves_whole_checkpoints(tmp_path, monkeypatch, place, name, call):
     for step in (1, 2):
         model = nn.Linear(1, 1)
-        save_checkpoint(tmp_path, model, state={"step": step}, keep=2)
+        save_checkpoint(tmp_path, model, state={"step": step})
     real, count = getattr(place, name), 0
 
     def crash(*arguments, **options):
@@ -275,30 +275,29 @@ def test_a_crash_in_any_step_leaves_whole_checkpoints(tmp_path, monkeypatch, pla
     with monkeypatch.context() as patch:
         patch.setattr(place, name, crash)
         try:
-            save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": 3}, keep=2)
+            save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": 3})
         except Crash:
             assert count >= call
         else:
             assert count < call
     survivor = load_checkpoint(tmp_path, nn.Linear(1, 1))
-    assert survivor.state["step"] in (2, 3)
+    assert survivor["step"] in (2, 3)
     for path in list_checkpoints(tmp_path):
         load_checkpoint(path, nn.Linear(1, 1))
-    save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": 4}, keep=2)
-    assert load_checkpoint(tmp_path).state["step"] == 4
+    save_checkpoint(tmp_path, nn.Linear(1, 1), state={"step": 4})
+    assert load_checkpoint(tmp_path)["step"] == 4
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_another_config_is_refused_field_by_field(tmp_path):
-    save_checkpoint(tmp_path, nn.Linear(1, 1), config=Settings())
-    load_checkpoint(tmp_path, config=Settings())
-    assert load_checkpoint(tmp_path).config["shape"] == [1, 2]
+    save_checkpoint(tmp_path, nn.Linear(1, 1), config=asdict(Settings()))
+    load_checkpoint(tmp_path, config=asdict(Settings()))
     for config, message in (
-        (Settings(4, n_steps=200, shape=(1, 3)),
+        (asdict(Settings(4, n_steps=200, shape=(1, 3))),
          r"group is 8 there and 4 here; n_steps is 100 there and 200 here; shape is .*; use"),
         ({"teacher": {"rate": 0.05}, "shape": [1, 2], "n_steps": 100},
          r"group is 8 there and absent here"),
-        (Settings(teacher={"rate": 0.1}), r"teacher\.rate is 0\.05 there and 0\.1 here"),
+        (asdict(Settings(teacher={"rate": 0.1})), r"teacher\.rate is 0\.05 there and 0\.1 here"),
     ):  # fmt: skip
         refuses(message, load_checkpoint, tmp_path, config=config)
 
@@ -317,13 +316,6 @@ def test_a_plain_module_of_another_shape_is_refused(tmp_path):
     other = nn.Linear(2, 2, bias=False)
     refuses(r"weight is \(3, 2\) there and \(2, 2\) here", load_checkpoint, tmp_path, other)
     refuses("bias is absent there", load_checkpoint, tmp_path, nn.Linear(2, 3))
-
-
-def test_what_was_not_saved_is_not_restored(tmp_path):
-    model = nn.Linear(1, 1)
-    save_checkpoint(tmp_path, model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    refuses("has no optimizer", load_checkpoint, tmp_path, model, optimizer)
 
 
 def test_no_checkpoint_says_so(tmp_path):
@@ -345,18 +337,7 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
         load_checkpoint(tmp_path, model)
 
 
-def test_what_cannot_be_saved_is_named_before_anything_is_written(tmp_path):
-    for options, message in (
-        ({"state": {"task": Settings()}}, "state/task is a Settings"),
-        ({"state": {"words": [np.array(["a"])]}}, "words/0 is a ndarray"),
-        ({"config": {"path": tmp_path}}, "config has a value that JSON can't hold"),
-        ({"keep": 0}, "keep must be at least 1"),
-    ):
-        refuses(message, save_checkpoint, tmp_path / "run", nn.Linear(1, 1), **options)
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_run_folder_may_be_moved(tmp_path):
     save_checkpoint(tmp_path / "here", nn.Linear(1, 1), state={"step": 1})
     shutil.move(tmp_path / "here", tmp_path / "there")
-    assert load_checkpoint(tmp_path / "there").state == {"step": 1}
+    assert load_checkpoint(tmp_path / "there") == {"step": 1}

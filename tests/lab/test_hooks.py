@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.experimental.sdpo import SDPOConfig, SDPOTrainer
 
 from passk_lab import distinct_at_k_curve, pass_at_k_curve
-from passk_lab.lab.hooks import RolloutRecorder, record
+from passk_lab.lab.hooks import record
 from passk_lab.lab.model import ModelConfig, build_model
 from passk_lab.readers.trl import read_trl
 from passk_lab.rollouts.files import read_metadata, read_rollouts
@@ -296,7 +296,7 @@ class Fake:
 
 def test_change_against_the_first_time(tmp_path):
     fake = Fake(has_a)
-    RolloutRecorder(tmp_path, answer=letters, logprobs=False).attach(fake)
+    record(fake, tmp_path, answer=letters, logprobs=False)
     prompts = [w for w in WORDS[:12] for _ in range(3)]
     fake.sample(prompts, ["a", "ab", "ac"] * 12)
     assert "passk/paired" not in fake.log(loss=1.0)
@@ -318,7 +318,7 @@ def test_change_against_the_first_time(tmp_path):
 
 def test_no_alarm_without_a_loss(tmp_path, caplog):
     fake = Fake(has_a)
-    RolloutRecorder(tmp_path, answer=letters, logprobs=False).attach(fake)
+    record(fake, tmp_path, answer=letters, logprobs=False)
     rng = np.random.default_rng(0)
     prompts = [w for w in WORDS for _ in range(4)]
     for step in range(2):
@@ -332,7 +332,7 @@ def test_no_alarm_without_a_loss(tmp_path, caplog):
 
 def test_rewards_of_none_are_left_out(tmp_path):
     fake = Fake(lambda completions, **_: [None if c == "d" else 1.0 for c in completions])
-    RolloutRecorder(tmp_path, logprobs=False).attach(fake)
+    record(fake, tmp_path, logprobs=False)
     assert fake.sample(["ab"] * 3, ["a", "d", "b"]) == [1.0, None, 1.0]
     logs = fake.log(loss=1.0)
     assert logs["passk/ungraded"] == 1
@@ -341,7 +341,7 @@ def test_rewards_of_none_are_left_out(tmp_path):
 
 def test_names_of_the_data_set_and_evaluations(tmp_path):
     fake = Fake(has_a)
-    RolloutRecorder(tmp_path, answer=lambda text: None, logprobs=False).attach(fake)
+    record(fake, tmp_path, answer=lambda text: None, logprobs=False)
     fake.sample(["ab"] * 2, ["a", "b"], problem_id=[17, 17])
     fake.model.training = False
     fake.sample(["cd"] * 2, ["a", "b"], problem_id=["x", "x"])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from passk_lab.lab.loop import Interrupted, TrainConfig, log_metrics, train
+from passk_lab.lab._run import log_metrics
+from passk_lab.lab.loop import Interrupted, TrainConfig, train
 from passk_lab.lab.methods import METHODS
 from passk_lab.lab.model import ModelConfig
 from passk_lab.lab.pretrain import PretrainConfig, _learning_rate_at, pretrain

@@ -465,7 +465,7 @@ test_bad_input_is_named = refusals(
     (lambda: token_logprob(FLAT, TOKENS, MASK), r"logits has shape \(2, 3\)"),
     (
         lambda: policy_gradient_loss(FLAT, FLAT, torch.zeros(3), MASK),
-        "advantages has 3 rows but mask has 2",
+        r"advantages has shape \(3, 3\)",
     ),
     (lambda: policy_gradient_loss(FLAT, FLAT, LOGITS, MASK), "advantages has shape"),
     (lambda: policy_gradient_loss(FLAT, FLAT[1:], FLAT, MASK), "old_logprob has shape"),

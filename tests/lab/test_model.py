@@ -3,13 +3,8 @@ import pytest
 import torch
 import transformers
 
-from passk_lab.lab.model import (
-    ModelConfig,
-    build_model,
-    check_context,
-    count_parameters,
-    load_model,
-)
+from passk_lab.lab._decoding import check_context
+from passk_lab.lab.model import ModelConfig, build_model, load_model
 from tests.refusals import refuses
 
 SMALL = ModelConfig(vocab_size=20, context_length=16, d_model=32, n_layers=2, n_heads=4)
@@ -19,7 +14,7 @@ def test_parameters_are_counted_by_formula():
     config = ModelConfig(20, 16, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, ffn_multiple=2)
     attention = 32 * 32 * 2 + 32 * 16 * 2
     layer = attention + 3 * 32 * 64 + 2 * 32
-    assert count_parameters(build_model(config, 0)) == 2 * layer + 32 + 20 * 32
+    assert build_model(config, 0).num_parameters() == 2 * layer + 32 + 20 * 32
 
 
 def test_shape_and_kind():
@@ -88,7 +83,7 @@ def test_a_folder_without_a_model_says_what_it_has(tmp_path):
     said = r"no {} \(it has: notes\.txt\)"
     missing, named = FileNotFoundError, "weights.gguf"
     refuses(said.format("config.json"), load_model, tmp_path, error=missing)
-    refuses(said.format(named), load_model, tmp_path, gguf_file=named, error=missing)
+    refuses(said.format(named), load_model, tmp_path / named, error=missing)
 
 
 def test_missing_weights_are_refused_and_not_made_up(tmp_path):
@@ -139,14 +134,14 @@ def test_a_gguf_file_in_a_folder_loads(tmp_path):
 
 def test_prompts_are_checked_against_the_context():
     model = build_model(SMALL, seed=0)
-    check_context(model, [[1] * 10], 6)
+    check_context(model, [[1] * 10], [6])
     check_context(model, [[1] * 10, [2] * 3], [6, 13])
     said = "prompt {} has {} tokens and its answer up to {}.*of 16"
-    refuses(said.format(0, 10, 7), check_context, model, [[1] * 10], 7)
+    refuses(said.format(0, 10, 7), check_context, model, [[1] * 10], [7])
     refuses(said.format(1, 3, 14), check_context, model, [[1] * 10, [2] * 3], [6, 14])
-    refuses("prompt 1 is empty", check_context, model, [[1], []], 1)
+    refuses("prompt 1 is empty", check_context, model, [[1], []], [1, 1])
 
 
 def test_a_model_without_a_stated_context_takes_any_length():
     config = transformers.BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2)
-    check_context(transformers.BloomForCausalLM(config), [[1] * 10_000], 1)
+    check_context(transformers.BloomForCausalLM(config), [[1] * 10_000], [1])

@@ -131,7 +131,7 @@ def test_how_rows_are_decoded_changes_nothing(model, share, most_rows, monkeypat
     usual = sample(model, prompts, 8, 8, generator=seeded())
     assert len(set(usual.mask.sum(1).tolist())) > 2  # rows do end at different times
     monkeypatch.setattr(_decoding, "_MOST_ROWS", most_rows)
-    for kind in (_decoding.LlamaDecoder, _decoding.SlabDecoder):
+    for kind in (_decoding.LlamaDecoder, _decoding.CacheDecoder):
         monkeypatch.setattr(kind, "drop_share", share)
     same_samples(usual, sample(model, prompts, 8, 8, generator=seeded()))
 

@@ -7,10 +7,11 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from passk_lab.cli import main
+from passk_lab.cli.score import _read_prompts
 from passk_lab.lab.evaluate import answer_logprobs, evaluate
 from passk_lab.lab.experiments import suite as suites
 from passk_lab.lab.model import ModelConfig, build_model
-from passk_lab.lab.scoring import read_prompts, score
+from passk_lab.lab.scoring import score
 from passk_lab.lab.tasks.paths import PathTask
 from passk_lab.lab.tasks.text import TEMPLATES, TextEncoder
 from passk_lab.teacher._scores import checked_scores
@@ -136,20 +137,20 @@ def test_read_prompts(tmp_path):
     table.to_csv(tmp_path / "p.csv", index=False)
     table.to_json(tmp_path / "p.jsonl", orient="records", lines=True)
     for ending in ("parquet", "csv", "jsonl"):
-        assert read_prompts(tmp_path / f"p.{ending}") == wanted
+        assert _read_prompts(tmp_path / f"p.{ending}") == wanted
     table.assign(prompt=["a", "b", "c"]).to_csv(tmp_path / "two.csv", index=False)
-    refuses("'b' has two different prompts", read_prompts, tmp_path / "two.csv")
+    refuses("'b' has two different prompts", _read_prompts, tmp_path / "two.csv")
     table.assign(prompt=["a", None, "c"]).to_csv(tmp_path / "none.csv", index=False)
-    refuses("row 1: no prompt", read_prompts, tmp_path / "none.csv")
+    refuses("row 1: no prompt", _read_prompts, tmp_path / "none.csv")
     table[["prompt"]].to_csv(tmp_path / "bare.csv", index=False)
-    refuses("'problem_id' is missing", read_prompts, tmp_path / "bare.csv")
-    refuses("unknown ending", read_prompts, tmp_path / "p.txt")
+    refuses("'problem_id' is missing", _read_prompts, tmp_path / "bare.csv")
+    refuses("unknown ending", _read_prompts, tmp_path / "p.txt")
 
 
 def test_command_on_the_suite(shipped, tmp_path, monkeypatch, capsys):
     tiny = replace(suites.SUITES["paths"], n_problems=3)
     monkeypatch.setitem(suites.SUITES, "paths", tiny)
-    made = suites.evaluation_prompts(tiny, shipped)["id"]
+    made = tiny.evaluation_prompts(shipped)["id"]
     parts = [evaluate(shipped, tiny.task, made, 8, run="base", seed=seed) for seed in (0, 1)]
     pd.concat(parts).to_parquet(tmp_path / "rollouts.parquet")
     call = ["score", str(tmp_path / "rollouts.parquet"), "--model", shipped.name_or_path]

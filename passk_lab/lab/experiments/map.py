@@ -14,7 +14,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from passk_lab._text import look_up
-from passk_lab.lab.experiments.runs import run_suite
+from passk_lab.lab.experiments._runs import run_suite
 from passk_lab.lab.experiments.suite import PATHS, Suite
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.methods import LossOptions
@@ -36,20 +36,14 @@ def _config(name: str, **options: object) -> TrainConfig:
     return replace(TrainConfig(name, prompts_per_step=8, ema_rate=0.01), **options)  # type: ignore[arg-type]
 
 
-_BOTH = {
-    "sdsd": _config("sdsd"),
-    "grpo/kl": _config("grpo/kl", options=LossOptions(kl_coef=0.1)),
-}
+_BOTH = {"sdsd": _config("sdsd"), "grpo/kl": _config("grpo/kl", options=LossOptions(kl_coef=0.1))}
 # What the main suite trains itself isn't trained again.
 CONDITIONS: dict[str, dict[str, TrainConfig]] = {
     "main": {
         "grpo/kl-0.3": _config("grpo/kl-0.3", options=LossOptions(kl_coef=0.3)),
         "sdsd/trust-1": _config("sdsd/trust-1", options=LossOptions(trust=1.0)),
     },
-    "freer-authors": _BOTH,
-    "fallible-after-demonstration": _BOTH,
-    "even-authors": _BOTH,
-    "unequal-authors": _BOTH,
+    **{name: _BOTH for name in AUTHORS if name != "main"},
 }
 # What the main experiment's sweep chose for both methods.
 _RATE = 3e-4
@@ -69,12 +63,8 @@ def run_map(
     """Train every condition from one base and keep its exact policies; resumes.
 
     Each condition gets a folder with the files of a suite and, for other authors, ``base/``, which
-    learned them by ``adaptation``. Of a given suite, task and runs are replaced.
-
-    Raises
-    ------
-    ValueError
-        A condition is unknown; the message lists the known ones.
+    learned them by ``adaptation``. Of a given suite, task and runs are replaced. An unknown
+    condition is a ValueError.
     """
     suite = suite or Suite(
         n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140), learning_rates=(_RATE,)

@@ -1,12 +1,9 @@
 """The science-questions experiment: a language model, trained with each method from its weights.
 
 Questions are split once, by a fixed seed, into those that are trained on and those that are only
-asked. A suite's folder holds
-
-- ``runs/<run>-<seed>/``: checkpoints and metrics of each training run,
-- ``rollouts/<run>-<seed>.parquet``: its graded replies to the questions that it never saw.
-
-What is there already is not made again, so an interrupted suite goes on where it was.
+asked. A suite's folder holds ``runs/<run>-<seed>/``, checkpoints and metrics, and
+``rollouts/<run>-<seed>.parquet``, graded replies to the questions that the run never saw. What is
+there already is not made again.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from passk_lab.lab.experiments.runs import run_file
+from passk_lab.lab.experiments._runs import run_file
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.questions import SampleConfig, TransformersBackend, sample_questions
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask
@@ -45,19 +42,15 @@ class ScienceSuite:
 
     Attributes
     ----------
-    runs : mapping of str to TrainConfig
-        Name in the column ``run`` -> how it is trained; the seed is filled in.
-    seeds : tuple of int
-    n_test : int
-        Questions that are kept for asking.
-    n_samples : int
-        Replies to each of them.
+    runs, seeds
+        As for `passk_lab.lab.experiments.suite.Suite`.
+    n_test, n_samples : int
+        Questions that are kept for asking, and replies to each.
     max_answer_tokens : int
         A reply is cut off here, in training as well.
-    questions : sequence of Question
-        All of them.
     template : str
-        How the teacher is shown a demonstration, see `passk_lab.lab.tasks.text.TextEncoder`.
+        As for `passk_lab.lab.tasks.text.TextEncoder`.
+    questions : sequence of Question
     """
 
     runs: Mapping[str, TrainConfig]
@@ -138,14 +131,7 @@ SUITES: dict[str, ScienceSuite] = {
 def _split_questions(
     questions: Sequence[Question], n_test: int
 ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
-    """Split questions into those to train on and those to ask, always in the same way.
-
-    Examples
-    --------
-    >>> questions = [Question(f"q:{i}", "How much?", "1 m") for i in range(5)]
-    >>> [len(part) for part in _split_questions(questions, 2)]
-    [3, 2]
-    """
+    """Split questions into those to train on and those to ask, always in the same way."""
     if not 0 < n_test < len(questions):
         raise ValueError(
             f"n_test={n_test} must leave some of the {len(questions)} questions to train on"

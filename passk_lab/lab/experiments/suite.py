@@ -1,14 +1,9 @@
 """The path-finding experiment: one base, every method from it, rollouts of all of them.
 
-A suite's folder holds
-
-- ``base/``: checkpoints of the base,
-- ``sweep/``: one file a learning rate that was tried; ``sweep.csv``: all of them,
-- ``runs/<run>-<seed>/``: checkpoints and metrics of each training run,
-- ``rollouts/<run>-<seed>.parquet``: its sampled answers (a rollouts table),
-- ``policies/<run>-<seed>.parquet``: its exact probabilities of every correct answer.
-
-What is there already is not made again, so an interrupted suite goes on where it was.
+A suite's folder holds ``base/`` (checkpoints); ``sweep/``, one file a learning rate, and
+``sweep.csv``; ``runs/<run>-<seed>/`` (checkpoints and metrics); and, as
+``<run>-<seed>.parquet``, ``rollouts/``, sampled answers, and ``policies/``, exact probabilities of
+every correct answer. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -31,10 +26,10 @@ from passk_lab.lab.evaluate import (
     evaluate,
     follows_demonstration,
 )
-from passk_lab.lab.experiments.runs import run_file, side_by_side
+from passk_lab.lab.experiments._runs import run_file, side_by_side
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import METHODS, LossOptions
-from passk_lab.lab.model import ModelConfig, count_parameters, load_model
+from passk_lab.lab.model import ModelConfig, load_model
 from passk_lab.lab.pretrain import PretrainConfig, pretrain
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.metrics.functional import hill_number
@@ -43,18 +38,13 @@ from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import atomic_write, write_rollouts
 from passk_lab.stats.policies import policy_summary, policy_values
 
-__all__ = [
-    "SUITES",
-    "Suite",
-    "base_report",
-    "evaluation_prompts",
-    "make_base",
-]
+__all__ = ["SUITES", "Suite"]
 
 # Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
 _PROMPT_SEED = 1_000_003
 _VALIDATION_SEED = 1_000_033
 
+ALL_SPLITS = ("id", "ood-blocked", "ood-larger", "ood-waypoint")
 
 # Half of the documents are wrong, but none that shows a demonstration: who solves a problem
 # correctly once does so again. Were some of these wrong, a model that sees a demonstration would
@@ -87,26 +77,23 @@ class Suite:
     pretrain : PretrainConfig
     runs : mapping of str to TrainConfig
         Name in the column ``run`` -> how it is trained; the seed is filled in.
-    steps : tuple of int
-        Training steps after which answers are sampled in distribution, and after the last one on
-        every split.
-    policy_steps : tuple of int
-        Training steps after which the exact probabilities of the correct answers are kept, in
-        distribution and, at those of ``steps``, which are among them, on every split.
+    steps, policy_steps : tuple of int
+        Training steps after which answers are sampled, and exact probabilities of correct answers
+        are kept: in distribution, and after the last one of ``steps`` (probabilities: all of them,
+        which are among ``policy_steps``) on every split.
     seeds : tuple of int
     n_problems, n_samples : int
         Size of an evaluation, for each split; without samples, exact probabilities alone are kept.
     learning_rates : tuple of float
         Those that the sweep tries, the same for every run; a single one is taken as it is.
     rate_of : mapping of str to str
-        Runs that aren't swept -> the run whose learning rate they take.
+        Runs that aren't swept -> the run, one of ``runs``, whose learning rate they take.
     sweep_steps, sweep_seed : int
         Length and seed of the sweep's runs; the seed is none of ``seeds``.
     d_model, n_layers, n_heads : int
         Shape of the model.
     seen : bool
-        Train on the very problems that are evaluated in distribution. What a method does to a
-        policy is then not mixed with how far that carries over to other problems.
+        Train on the very problems that are evaluated in distribution.
     """
 
     task: PathTask = field(default_factory=lambda: PATHS)
@@ -139,6 +126,80 @@ class Suite:
             eos_id=self.task.eos_id,
         )
 
+    def make_base(
+        self, folder: Path, device: str = "cpu", progress: bool = True
+    ) -> PreTrainedModel:
+        """Pre-train the base in ``folder``, from the newest checkpoint on, or load a saved one.
+
+        One with another vocabulary or a shorter context than the task's is a ValueError.
+        """
+        if not (folder / "config.json").exists():
+            return pretrain(self.task, self.model, self.pretrain, folder, device, progress)
+        base = load_model(folder, device=device)
+        for name, needed, has in (
+            ("tokens", self.task.vocab_size, base.config.vocab_size),
+            ("positions", self.task.context_length, base.config.max_position_embeddings),
+        ):
+            if has < needed:
+                raise ValueError(
+                    f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base "
+                    "of this suite"
+                )
+        return base
+
+    def evaluation_prompts(
+        self, base: PreTrainedModel, splits: Sequence[str] = ("id",)
+    ) -> dict[str, list[PathPrompt]]:
+        """Prompts of each split in `ALL_SPLITS` that is asked for, the same for every run.
+
+        The base decides what "blocked" blocks: its most likely correct path.
+        """
+        task, n = self.task, self.n_problems
+        usual = task.sample(n, np.random.default_rng(_PROMPT_SEED))
+        made: dict[str, list[PathPrompt]] = {}
+        for split in splits:
+            rng = np.random.default_rng([_PROMPT_SEED, len(split)])
+            found: Sequence[PathPrompt | None]
+            if split == "id":
+                found = usual
+            elif split == "ood-larger":
+                found = task.larger(n, rng)
+            elif split == "ood-waypoint":
+                found = [task.waypoint(prompt, rng, min_paths=2) for prompt in usual]
+            elif split == "ood-blocked":
+                found = [task.blocked(p, _favourite(base, task, p), rng) for p in usual]
+            else:
+                raise ValueError(f"split {split!r} is none of {', '.join(map(repr, ALL_SPLITS))}")
+            made[split] = [prompt for prompt in found if prompt is not None]
+        return made
+
+    def base_report(self, base: PreTrainedModel, n_prompts: int | None = None) -> pd.Series:
+        """Measure what the experiment asks of a base, on the suite's or ``n_prompts`` problems.
+
+        ``pass@1``, ``pass@64``; ``effective_paths``, 1 / sum p² over a prompt's correct paths, mean
+        over prompts, and ``effective_sampled``, the unbiased estimate from the samples (NaN where
+        no prompt has two correct ones); and what `follows_demonstration` gives, prefixed "demo_".
+        """
+        prompts = self.evaluation_prompts(base)["id"][: n_prompts or self.n_problems]
+        table = evaluate(base, self.task, prompts, self.n_samples, run="base", seed=0)
+        found = counts(table)
+        n, c = found["n_samples"].to_numpy(), found["n_correct"].to_numpy()
+        exact = policy_summary(correct_answer_policy(base, self.task, prompts))
+        several = [cell for cell in found["correct_mode_counts"] if cell.sum() > 1]
+        sampled = np.asarray(hill_number(several, 2)) if several else np.array([np.nan])
+        follows = follows_demonstration(base, self.task, prompts)
+        return pd.Series(
+            {
+                "parameters": base.num_parameters(),
+                "pass@1": pass_at_k(n, c, 1).mean(),
+                "pass@64": pass_at_k(n, c, min(64, int(n.min()))).mean(),
+                "effective_paths": exact["effective_answers"],
+                "effective_sampled": float(1 / np.mean(1 / sampled)),
+                "token_entropy": table["token_entropy"].mean(),
+                **follows.mean(numeric_only=True).add_prefix("demo_").to_dict(),
+            }
+        )
+
     def plan(
         self, base: PreTrainedModel, folder: Path, runs: Sequence[str], jobs: int, progress: bool
     ) -> _Plan:
@@ -148,7 +209,7 @@ class Suite:
             swept = _sweep_learning_rates(self, base, folder, runs, jobs, progress)
             best = swept[swept["chosen"]].set_index("run")["learning_rate"]
             rates = {name: float(best[self.rate_of.get(name, name)]) for name in runs}
-        return _Plan(evaluation_prompts(self, base, ALL_SPLITS), rates)
+        return _Plan(self.evaluation_prompts(base, ALL_SPLITS), rates)
 
     def complete(self, folder: Path, plan: _Plan, run: str, seed: int) -> bool:
         """Whether all files of a run are there."""
@@ -218,28 +279,21 @@ def _runs() -> dict[str, TrainConfig]:
 
 
 # What a variant or a control is compared with decides its learning rate, too.
-_RATE_OF = {
-    "grpo/kl": "grpo",
-    "sdsd/ema-0.05": "sdsd",
-    "sdsd/live": "sdsd",
-    "sdsd/frozen": "sdsd",
-    "control-other": "sdsd",
-    "control-wrong": "sdsd",
-    "control-none": "sdsd",
-}
+_RATE_OF = {"grpo/kl": "grpo"} | dict.fromkeys(
+    (
+        "sdsd/ema-0.05",
+        "sdsd/live",
+        "sdsd/frozen",
+        *(m for m in METHODS if m.startswith("control-")),
+    ),
+    "sdsd",
+)
 
 # For one GPU: larger graphs, ten million parameters.
 _LARGE = Suite(
     task=replace(
-        PATHS,
-        n_nodes=14,
-        max_nodes=18,
-        edges=(26, 34),
-        larger_edges=(38, 46),
-        min_paths=6,
-        max_paths=30,
-        n_concepts=8,
-        context_length=128,
+        PATHS, n_nodes=14, max_nodes=18, edges=(26, 34), larger_edges=(38, 46), min_paths=6,
+        max_paths=30, n_concepts=8, context_length=128,
     ),
     pretrain=PretrainConfig(steps=12_000, batch_size=512, learning_rate=1e-3, warmup=500),
     runs={
@@ -250,14 +304,12 @@ _LARGE = Suite(
     d_model=384,
     n_layers=6,
     n_heads=6,
-)
+)  # fmt: skip
 
 # The runs that the forecast is held against, and RL; the rate is what the sweep chose for both.
 _SEEN = Suite(
     runs={
-        name: config
-        for name, config in _runs().items()
-        if name in ("sdsd", "sdsd/frozen", "sdsd/ema-0.05", "grpo", "grpo/kl")
+        name: _runs()[name] for name in ("sdsd", "grpo", "grpo/kl", "sdsd/ema-0.05", "sdsd/frozen")
     },
     steps=(240,),
     policy_steps=(60, 240),
@@ -273,122 +325,31 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def make_base(
-    suite: Suite, folder: Path, device: str = "cpu", progress: bool = True
-) -> PreTrainedModel:
-    """Pre-train the base in ``folder``, going on from the newest checkpoint, or load a saved one.
-
-    Raises
-    ------
-    ValueError
-        The saved model has another vocabulary or a shorter context than the task.
-    """
-    if not (folder / "config.json").exists():
-        return pretrain(suite.task, suite.model, suite.pretrain, folder, device, progress)
-    base = load_model(folder, device=device)
-    for name, needed, has in (
-        ("tokens", suite.task.vocab_size, base.config.vocab_size),
-        ("positions", suite.task.context_length, base.config.max_position_embeddings),
-    ):
-        if has < needed:
-            raise ValueError(
-                f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base of "
-                "this suite"
-            )
-    return base
-
-
-def evaluation_prompts(
-    suite: Suite, base: PreTrainedModel, splits: Sequence[str] = ("id",)
-) -> dict[str, list[PathPrompt]]:
-    """Prompts of each split, the same for every run.
-
-    Splits are "id", "ood-blocked", "ood-larger" and "ood-waypoint"; another one is a ValueError.
-    The base decides what "blocked" blocks: its most likely correct path.
-    """
-    task, n = suite.task, suite.n_problems
-    usual = task.sample(n, np.random.default_rng(_PROMPT_SEED))
-    made: dict[str, list[PathPrompt]] = {}
-    for split in splits:
-        rng = np.random.default_rng([_PROMPT_SEED, len(split)])
-        if split == "id":
-            made[split] = usual
-        elif split == "ood-larger":
-            made[split] = task.larger(n, rng)
-        elif split == "ood-waypoint":
-            found = [task.waypoint(prompt, rng, min_paths=2) for prompt in usual]
-            made[split] = [prompt for prompt in found if prompt is not None]
-        elif split == "ood-blocked":
-            blocked = []
-            for prompt in usual:
-                answers = task.correct_answers(prompt)
-                favourite = answers[int(np.argmax(answer_logprobs(base, task, prompt, answers)))]
-                blocked.append(task.blocked(prompt, favourite, rng))
-            made[split] = [prompt for prompt in blocked if prompt is not None]
-        else:
-            raise ValueError(
-                f"split {split!r} is none of 'id', 'ood-blocked', 'ood-larger', 'ood-waypoint'"
-            )
-    return made
-
-
-ALL_SPLITS = ("id", "ood-blocked", "ood-larger", "ood-waypoint")
-
-
-def base_report(suite: Suite, base: PreTrainedModel, n_prompts: int | None = None) -> pd.Series:
-    """Measure what the experiment asks of a base, on the suite's or ``n_prompts`` problems.
-
-    Returns
-    -------
-    Series
-        ``pass@1``, ``pass@64``; ``effective_paths``, 1 / sum p² over a prompt's correct paths
-        from exact probabilities, mean over prompts, and ``effective_sampled``, the unbiased
-        estimate from the samples (NaN where no prompt has two correct ones); and how the model
-        answers with a demonstration's own path, without and with it, against Bayes' rule (see
-        `follows_demonstration`).
-    """
-    prompts = evaluation_prompts(suite, base)["id"][: n_prompts or suite.n_problems]
-    table = evaluate(base, suite.task, prompts, suite.n_samples, run="base", seed=0)
-    found = counts(table)
-    n, c = found["n_samples"].to_numpy(), found["n_correct"].to_numpy()
-    exact = policy_summary(correct_answer_policy(base, suite.task, prompts))
-    several = [cell for cell in found["correct_mode_counts"] if cell.sum() > 1]
-    sampled = np.asarray(hill_number(several, 2)) if several else np.array([np.nan])
-    follows = follows_demonstration(base, suite.task, prompts)
-    return pd.Series(
-        {
-            "parameters": count_parameters(base),
-            "pass@1": pass_at_k(n, c, 1).mean(),
-            "pass@64": pass_at_k(n, c, min(64, int(n.min()))).mean(),
-            "effective_paths": exact["effective_answers"],
-            "effective_sampled": float(1 / np.mean(1 / sampled)),
-            "token_entropy": table["token_entropy"].mean(),
-            **follows.mean(numeric_only=True).add_prefix("demo_").to_dict(),
-        }
-    )
+def _favourite(model: PreTrainedModel, task: PathTask, prompt: PathPrompt) -> str:
+    answers = task.correct_answers(prompt)
+    return answers[int(np.argmax(answer_logprobs(model, task, prompt, answers)))]
 
 
 def _sweep_learning_rates(
     suite: Suite,
     base: PreTrainedModel,
     folder: Path,
-    runs: Sequence[str] | None = None,
-    jobs: int = 1,
-    progress: bool = True,
+    runs: Sequence[str],
+    jobs: int,
+    progress: bool,
 ) -> pd.DataFrame:
-    """Try every learning rate of the suite, measured on prompts that nothing else uses.
+    """Try every learning rate on prompts that nothing else uses, once for runs that share it.
 
-    Runs that share a rate (``suite.rate_of``) are swept once.
-
-    Returns
-    -------
-    DataFrame
-        One row a run and rate: ``run, learning_rate, seed, step``, what
-        `policy_summary` gives on the validation prompts, ``pass@1_error`` (its
-        standard error over problems) and ``chosen``: the rate with the highest pass@1. Also
-        written to ``sweep.csv``.
+    One row a run and rate, also in ``sweep.csv``: what `policy_summary` gives, ``pass@1_error``
+    (standard error over problems) and ``chosen``, the rate with the highest pass@1.
     """
-    names = dict.fromkeys(suite.rate_of.get(n, n) for n in (suite.runs if runs is None else runs))
+    for name in runs:
+        if suite.rate_of.get(name, name) not in suite.runs:
+            raise ValueError(
+                f"rate_of: {name!r} takes the learning rate of {suite.rate_of[name]!r}, which is "
+                f"no run of the suite; add that run, or drop this entry to sweep {name!r} itself"
+            )
+    names = dict.fromkeys(suite.rate_of.get(name, name) for name in runs)
     tried = [(name, rate) for name in names for rate in suite.learning_rates]
     missing = [one for one in tried if not _tried(folder, *one).exists()]
     side_by_side(_try_rate, (base, suite, folder), missing, jobs, "sweep", progress)

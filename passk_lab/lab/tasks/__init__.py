@@ -5,7 +5,7 @@ where every correct answer can be enumerated and the law of the pre-training doc
 ``text`` makes a task of questions in words, as ``countdown`` and ``science_qa`` do.
 """
 
-from passk_lab.lab.tasks.base import Encoder, Prompt, Task, check_task
+from passk_lab.lab.tasks.base import Encoder, Task, check_task
 from passk_lab.lab.tasks.countdown import CountdownTask, Game
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
@@ -18,7 +18,6 @@ __all__ = [
     "Game",
     "PathPrompt",
     "PathTask",
-    "Prompt",
     "Question",
     "ScienceTask",
     "Task",

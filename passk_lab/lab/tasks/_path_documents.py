@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from passk_lab.lab.tasks._path_graphs import Bools, Graphs, Ints, PathTable
 
 PAD, BOS, EOS, QUESTION, START, GOAL, WAYPOINT, DEMO, DEMO_END, ANSWER = range(10)
 FIRST_NODE = 10
 
-Style = Callable[[PathTable], npt.NDArray[np.number]]
-
-
-def shortest(table: PathTable) -> Ints:
-    """Fewest nodes first."""
-    return table.length
-
-
-def longest(table: PathTable) -> Ints:
-    """Most nodes first."""
-    return -table.length
-
-
-def smallest_first(table: PathTable) -> Ints:
-    """At each step the smallest label: the first label sequence in lexicographic order."""
-    return np.arange(len(table.graph))
-
-
-def largest_first(table: PathTable) -> Ints:
-    """At each step the largest label: the last label sequence in lexicographic order."""
-    return -np.arange(len(table.graph))
-
-
-STYLES: dict[str, Style] = {
-    style.__name__: style for style in (shortest, longest, smallest_first, largest_first)
+# Each gives every path a key; the author takes the path with the smallest one.
+STYLES: dict[str, Callable[[PathTable], Ints]] = {
+    "shortest": lambda table: table.length,
+    "longest": lambda table: -table.length,
+    # At each step the smallest, or largest, label: the table is in lexicographic order.
+    "smallest_first": lambda table: np.arange(len(table.graph)),
+    "largest_first": lambda table: -np.arange(len(table.graph)),
 }
 
 
@@ -45,16 +26,9 @@ STYLES: dict[str, Style] = {
 class Documents:
     """Pre-training documents and what their authors did.
 
-    Attributes
-    ----------
-    tokens : array of int64 [n, L]
-        Right padded; L is the longest of these documents.
-    mask : array of bool [n, L]
-        True where a token is to be predicted (the loss at t - 1 predicts token t).
-    style : array of int [n]
-        The author's style, an index into ``PathTask.style_names``.
-    demo, wrong, waypoint : array of bool [n]
-        Whether the document shows a demonstration, is wrong, states a waypoint.
+    ``tokens`` [n, L] are right padded; ``mask`` [n, L] is true where one is to be predicted.
+    ``style`` [n] is the author's, an index into ``PathTask.styles``; ``demo``, ``wrong`` and
+    ``waypoint`` [n] say whether a document shows a demonstration, is wrong, states a waypoint.
     """
 
     tokens: Ints
@@ -65,49 +39,18 @@ class Documents:
     waypoint: Bools
 
 
-def favourites(table: PathTable, styles: list[Style]) -> Ints:
-    """Row of the path that each style takes in each graph, [S, G].
-
-    The path with the smallest key; of equal keys the first in lexicographic order, which is the
-    order of the table.
-    """
-    rows = np.empty((len(styles), len(table.offsets) - 1), dtype=np.int64)
-    for index, style in enumerate(styles):
-        key = np.asarray(style(table))
-        if key.shape != table.graph.shape or not np.isfinite(key).all():
-            raise ValueError(
-                f"styles: {style_name(style)} must give one finite key for each of the "
-                f"{len(table.graph)} rows of the table, got shape {key.shape}"
-            )
-        rows[index] = np.lexsort((key, table.graph))[table.offsets[:-1]]
-    return rows
-
-
-def style_name(style: Style) -> str:
-    return str(getattr(style, "__name__", repr(style)))
+def favourites(table: PathTable, styles: Sequence[str]) -> Ints:
+    """Row of the path that each style takes in each graph, [S, G]; of equal keys the first."""
+    rows = [np.lexsort((STYLES[style](table), table.graph)) for style in styles]
+    return np.array(rows)[:, table.offsets[:-1]]
 
 
 def spoil(paths: Ints, adjacency: Bools, goal: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Turn correct paths into mistakes.
-
-    One of three kinds, at random; where the second or third can't be made of a path, the first.
+    """Turn correct paths [W, N] into mistakes [W, N + 1], of one of three kinds [W], at random.
 
     0. The walk leaves the path by another edge, if there is one, and stops before the goal.
-    1. A node is left out, and the edge that this takes is missing.
-    2. An earlier node comes a second time.
-
-    Parameters
-    ----------
-    paths : array of int [W, N]
-        Correct paths, -1 after the end.
-    adjacency : array of bool [W, N, N]
-    goal : array of int [W]
-    rng : Generator
-
-    Returns
-    -------
-    answers : array of int [W, N + 1]
-    kind : array of int [W]
+    1. A node is left out, and the edge that this takes is missing; where impossible, 0.
+    2. An earlier node comes a second time; where impossible, 0.
     """
     n_rows, width = len(paths), paths.shape[1]
     length = (paths >= 0).sum(1)
@@ -155,8 +98,7 @@ def _choose(options: Bools, rng: np.random.Generator) -> Ints:
 def lay_out(graphs: Graphs, waypoint: Ints, shown: Ints, answer: Ints) -> tuple[Ints, Bools]:
     """Tokens of documents [G, L], right padded, and a mask of their answers.
 
-    Waypoints [G], demonstrations [G, N] and answers [G, N + 1] are labels; -1 after their end, and
-    throughout where there is none.
+    Waypoints [G], demonstrations [G, N] and answers [G, N + 1] are labels, -1 where there is none.
     """
     ones = np.ones(len(graphs), dtype=np.int64)
     edge = FIRST_NODE + graphs.n_labels

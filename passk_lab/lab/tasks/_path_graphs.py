@@ -19,8 +19,8 @@ _MAX_ROWS = 2_000_000
 class Graphs:
     """G graphs over the node labels 0 ... N-1.
 
-    edges [G, E] holds u * N + v in the order in which the prompt shows them, -1 where a graph
-    has fewer; labels [G, n] the labels in use; start and goal [G].
+    ``edges`` [G, E] holds u * N + v in the order of the prompt, -1 where a graph has fewer;
+    ``labels`` [G, n] are those in use; ``start`` and ``goal`` [G].
     """
 
     edges: Ints
@@ -49,16 +49,9 @@ class Graphs:
 class PathTable:
     """Simple paths of G graphs, sorted by graph and then in lexicographic order of the labels.
 
-    Attributes
-    ----------
-    graph : array of int [R]
-        Graph of each path.
-    paths : array of int8 [R, N]
-        Node labels from start to goal, -1 after the end.
-    length : array of int [R]
-        Number of nodes of each path.
-    offsets : array of int [G + 1]
-        The paths of graph g are rows offsets[g] ... offsets[g + 1] - 1.
+    ``graph`` [R] is the graph of each path; ``paths`` [R, N] the labels from start to goal, -1
+    after the end; ``length`` [R] their number. The paths of graph g are rows offsets[g] ...
+    offsets[g + 1] - 1, ``offsets`` [G + 1].
     """
 
     graph: Ints
@@ -113,30 +106,11 @@ def _sort_keys(paths: npt.NDArray[np.int8]) -> npt.NDArray[np.bytes_]:
 def enumerate_paths(
     adjacency: Bools, start: Ints, goal: Ints, limit: int | None = None
 ) -> tuple[PathTable, Ints]:
-    """All simple paths from start to goal, for all graphs at once.
+    """All simple paths from start to goal [G] over ``adjacency`` [G, N, N], and their number [G].
 
-    Breadth expansion: a row is a graph and a path from its start that hasn't reached the goal;
-    each round replaces every row by its one-edge continuations.
-
-    Parameters
-    ----------
-    adjacency : array of bool [G, N, N]
-        True where u -> v is an edge.
-    start, goal : array of int [G]
-        Ends, different from each other.
-    limit : int or None
-        Graphs with more paths are given up as soon as this shows, and have no rows in the table.
-
-    Returns
-    -------
-    table : PathTable
-    count : array of int [G]
-        Paths of each graph; a lower bound above ``limit`` where it was given up.
-
-    Raises
-    ------
-    ValueError
-        So many partial paths that they wouldn't fit in memory.
+    Breadth expansion: a row is a graph and a path from its start that hasn't reached the goal; each
+    round replaces every row by its one-edge continuations. Graphs with more paths than ``limit``
+    are given up as soon as this shows: they have no rows, and their number is a lower bound.
     """
     n_graphs, n_labels = adjacency.shape[:2]
     useful = adjacency & _reaches(adjacency, goal)[:, None, :]
@@ -201,12 +175,9 @@ def random_graphs(
 def accepted_graphs(
     n: int, draw: Callable[[int], Graphs], min_paths: int, max_paths: int, max_tries: int
 ) -> tuple[Graphs, PathTable]:
-    """Draw graphs until ``n`` of them have between ``min_paths`` and ``max_paths`` paths.
+    """Draw graphs until ``n`` have between ``min_paths`` and ``max_paths`` paths.
 
-    Raises
-    ------
-    ValueError
-        Fewer than one graph in ``max_tries`` is accepted; the message says which bound to relax.
+    Where fewer than one in ``max_tries`` does, a ValueError says which bound to relax.
     """
     parts: list[tuple[Graphs, PathTable]] = []
     tried = found = few = many = 0
@@ -241,16 +212,13 @@ def _give_up(tried: int, found: int, few: int, many: int, min_paths: int, max_pa
 
 
 def _join(parts: list[tuple[Graphs, PathTable]]) -> tuple[Graphs, PathTable]:
-    graphs = [part for part, _ in parts]
-    tables = [table for _, table in parts]
+    graphs, tables = zip(*parts, strict=True)
     shift = np.cumsum([0, *map(len, graphs)])
-    joined = Graphs(
-        np.concatenate([part.edges for part in graphs]),
-        np.concatenate([part.labels for part in graphs]),
-        np.concatenate([part.start for part in graphs]),
-        np.concatenate([part.goal for part in graphs]),
-        graphs[0].n_labels,
+    edges, labels, start, goal = (
+        np.concatenate([getattr(part, name) for part in graphs])
+        for name in ("edges", "labels", "start", "goal")
     )
+    joined = Graphs(edges, labels, start, goal, graphs[0].n_labels)
     table = PathTable.of_sorted(
         np.concatenate([table.graph + by for table, by in zip(tables, shift, strict=False)]),
         np.concatenate([table.paths for table in tables]),

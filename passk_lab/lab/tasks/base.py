@@ -11,19 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["Encoder", "Prompt", "Task", "check_task"]
+__all__ = ["Encoder", "Task", "check_task"]
 
 
-class Prompt(Protocol):
-    """A problem. Only its name is needed outside the task that made it."""
-
-    @property
-    def problem_id(self) -> str:
-        """Name of the problem: the same in every run, another for every other problem."""
-        ...
-
-
-PromptT = TypeVar("PromptT", bound=Prompt)
+PromptT = TypeVar("PromptT")
 
 
 class Encoder(Protocol):
@@ -32,79 +23,59 @@ class Encoder(Protocol):
     @property
     def pad_id(self) -> int:
         """Token that fills rows up; never part of a prompt or an answer."""
-        ...
 
     def encode(self, prompt: Any, demo: str | None = None) -> list[int]:
         """Tokens up to where the answer starts; with ``demo``, the teacher's context."""
-        ...
 
     def encode_answer(self, answer: str) -> list[int]:
         """Tokens of an answer, the end token included."""
-        ...
 
 
 class Task(Encoder, Protocol[PromptT]):
-    """Problems, their tokens and their verifier.
+    """Problems, their tokens and their verifier; plain attributes do for the properties.
 
-    Plain attributes are enough for the properties below.
+    A prompt is anything with a ``problem_id``, a text: the same in every run, another for every
+    other problem.
     """
 
     @property
     def name(self) -> str:
         """Short name, as it stands in file names and tables."""
-        ...
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens; ids are 0 ... vocab_size - 1."""
-        ...
 
     @property
     def eos_id(self) -> int:
         """Token that ends an answer."""
-        ...
 
     @property
     def context_length(self) -> int:
         """Longest sequence: a prompt with a demonstration and an answer fit in it."""
-        ...
 
     @property
     def max_answer_tokens(self) -> int:
         """Sampling stops after so many tokens, the end token included."""
-        ...
 
     def sample(self, n: int, rng: np.random.Generator) -> list[PromptT]:
         """Draw ``n`` prompts; the same generator state gives the same prompts."""
-        ...
 
     def decode(self, tokens: Sequence[int]) -> str | None:
         """Canonical answer in generated tokens (all after the end token is ignored).
 
         None where they hold no answer: no end token, or tokens that make no sense.
         """
-        ...
 
     def verify(self, prompt: PromptT, answer: str | None) -> bool:
         """Whether the answer is correct; never raises for a bad answer."""
-        ...
 
     def correct_answers(self, prompt: PromptT) -> list[str]:
         """All correct answers, each once. NotImplementedError where they can't be listed."""
-        ...
 
 
 def check_task(task: Task[Any], n: int = 16, rng: int | np.random.Generator | None = 0) -> None:
-    """Try a task on a few prompts and say what doesn't hold together.
-
-    Parameters
-    ----------
-    task : Task
-        The task.
-    n : int
-        Number of prompts to try.
-    rng : int, Generator or None
-        Source of the prompts.
+    """Try a task on ``n`` prompts and say what doesn't hold together.
 
     Raises
     ------
@@ -125,7 +96,7 @@ def check_task(task: Task[Any], n: int = 16, rng: int | np.random.Generator | No
         _check_prompt(task, prompt)
 
 
-def _check_prompt(task: Task[Any], prompt: Prompt) -> None:
+def _check_prompt(task: Task[Any], prompt: Any) -> None:
     at = f"prompt {prompt.problem_id!r}"
     _require(not task.verify(prompt, None), f"verify accepts None at {at}")
     try:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from passk_lab.lab.tasks.text import TextTask
 
-__all__ = ["EXAMPLES", "CountdownTask", "Game", "solutions"]
+__all__ = ["EXAMPLES", "CountdownTask", "Game"]
 
 # The worked examples of the prompt: numbers in the order of use, as a small model copies in order.
 EXAMPLES = (
@@ -178,13 +178,10 @@ def _render(sign: int, form: _Form) -> str:
 def _canonical(node: ast.expr) -> str:
     """Write an expression in the form that all its rearrangements share.
 
-    A difference counts as a sum with negative terms and a quotient as a product with inverse
-    factors. Nested sums and nested products are flattened, a bracket with a negative value is
-    turned round and its sign pulled out of the product, and terms and factors are sorted: what is
-    added before what is taken away, numbers before products before brackets, smaller before
-    larger. So two expressions are the same solution exactly when one becomes the other by
-    reordering, rebracketing and moving signs. Nothing is worked out: 2*2 and 2 + 2, or 6*1 and
-    6/1, are different solutions.
+    Nested sums and products are flattened, a bracket with a negative value is turned round and its
+    sign pulled out, and terms and factors are sorted. So two expressions are the same solution
+    exactly when one becomes the other by reordering, rebracketing and moving signs. Nothing is
+    worked out: 2*2 and 2 + 2, or 6*1 and 6/1, are different solutions.
 
     Examples
     --------
@@ -195,18 +192,6 @@ def _canonical(node: ast.expr) -> str:
     (3 - 1)*(5 - 2)
     """
     return _render(*_simplify(node))
-
-
-def solutions(numbers: Sequence[int], target: int) -> set[str]:
-    """Canonical forms of all solutions, by trying every expression (up to four numbers).
-
-    Examples
-    --------
-    >>> sorted(solutions([2, 2, 1], 4))
-    ['(2 + 2)/1', '1*(2 + 2)', '1*2*2', '2 + 1*2', '2 + 2/1', '2*2/1']
-    """
-    trees = _expressions(tuple(ast.Constant(number) for number in numbers))
-    return {_canonical(tree) for tree, value in trees if value == target}
 
 
 def _expressions(leaves: tuple[ast.expr, ...]) -> Iterator[tuple[ast.expr, Fraction]]:
@@ -226,20 +211,15 @@ def _expressions(leaves: tuple[ast.expr, ...]) -> Iterator[tuple[ast.expr, Fract
 
 @dataclass(frozen=True)
 class Game:
-    """One game.
-
-    Attributes
-    ----------
-    numbers : tuple of int
-        Each is to be used exactly once.
-    target : int
-        What the expression must come to.
+    """One game: come to ``target`` with each of ``numbers`` used exactly once.
 
     Examples
     --------
     >>> game = Game((2, 2, 1), 4)
     >>> game.problem_id, game.accepts(game.read("2*2/1 = 4")), game.accepts("2 + 2")
     ('make 4 from 2 2 1', True, False)
+    >>> sorted(game.solutions())
+    ['(2 + 2)/1', '1*(2 + 2)', '1*2*2', '2 + 1*2', '2 + 2/1', '2*2/1']
     """
 
     numbers: tuple[int, ...]
@@ -252,13 +232,7 @@ class Game:
 
     @property
     def text(self) -> list[dict[str, str]]:
-        r"""The examples and the question as turns of a chat.
-
-        Examples
-        --------
-        >>> Game((8, 3, 1), 24).text[-1]
-        {'role': 'user', 'content': 'Target: 24\nNumbers: 8, 3, 1'}
-        """
+        """The examples and the question as turns of a chat."""
         turns = []
         for numbers, target, answer in (*EXAMPLES, (self.numbers, self.target, None)):
             question = f"Target: {target}\nNumbers: {', '.join(map(str, numbers))}"
@@ -266,6 +240,11 @@ class Game:
             if answer is not None:
                 turns.append({"role": "assistant", "content": answer})
         return turns
+
+    def solutions(self) -> set[str]:
+        """Canonical forms of all solutions, by trying every expression (up to four numbers)."""
+        trees = _expressions(tuple(ast.Constant(number) for number in self.numbers))
+        return {_canonical(tree) for tree, value in trees if value == self.target}
 
     def read(self, reply: str | None) -> str | None:
         """Canonical form of the expression in a reply; None where there is none."""
@@ -312,7 +291,7 @@ class CountdownTask(TextTask[Game]):
 
     def correct_answers(self, prompt: Game) -> list[str]:
         """All correct answers, each once."""
-        return sorted(solutions(prompt.numbers, prompt.target))
+        return sorted(prompt.solutions())
 
 
 def _canonical_answer(reply: str | None) -> str | None:

@@ -5,26 +5,15 @@ goal and sometimes a waypoint. An answer is a node sequence such as "3-0-7-5". I
 leads from start to goal along edges, repeats no node, and visits the waypoint if there is one.
 Every prompt has several correct paths, and all of them can be listed.
 
-**Documents.** Each is by one author. The author has one style (shortest path, longest path, ...),
-drawn with the probabilities ``style_shares``. A solution is the path of the style with
-probability ``follow``, else a correct path drawn uniformly. A share ``demo_share`` of the documents
-first shows a demonstration, a correct solution, and then another solution by the same author (by
-habit often the same one). The last solution of a document is spoiled by a mistake with probability
-``wrong`` (no demonstration) or ``wrong_after_demo``, whoever the author is. So a demonstration
-is evidence of the author's style, and P(y | x, c) is a posterior predictive that is known exactly:
-`PathTask.document_law`.
+docs/training.md says how documents are written. A demonstration is evidence of its author's style,
+so P(y | x, c) is a posterior predictive that is known exactly: `PathTask.document_law`.
 
-**Tokens.** The vocabulary is the same for every split: 10 specials, then one token a node label
-(``max_nodes``), then one a directed edge u -> v (``max_nodes`` squared). Graphs of pre-training
-have ``n_nodes`` nodes under labels drawn from all ``max_nodes``, so every label and edge is
-trained, and larger graphs need no new token. A document, with its optional parts in brackets:
+The vocabulary is 10 specials, one token a node label (``max_nodes``) and one a directed edge
+(``max_nodes`` squared), so larger graphs need no new token. A document, with its optional parts in
+brackets, of which prompts of `PathTask.sample` have none:
 
     bos edge ... edge question start s goal g [waypoint w]
     [demo n ... n demo-end] answer n ... n eos
-
-The waypoint split isn't wholly new to the model: a share ``waypoint_share`` of the documents
-states a waypoint, for without it the token would mean nothing to the model. Prompts that
-`PathTask.sample` draws for training after that have none.
 """
 
 from __future__ import annotations
@@ -41,7 +30,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from passk_lab.lab.tasks._path_checks import check_authors, check_sizes
 from passk_lab.lab.tasks._path_documents import (
     ANSWER,
     BOS,
@@ -56,11 +44,9 @@ from passk_lab.lab.tasks._path_documents import (
     STYLES,
     WAYPOINT,
     Documents,
-    Style,
     favourites,
     lay_out,
     spoil,
-    style_name,
 )
 from passk_lab.lab.tasks._path_graphs import (
     Graphs,
@@ -71,7 +57,7 @@ from passk_lab.lab.tasks._path_graphs import (
     random_graphs,
 )
 
-__all__ = ["Documents", "PathPrompt", "PathTask"]
+__all__ = ["PathPrompt", "PathTask"]
 
 RandomState = int | np.random.Generator | None
 
@@ -83,25 +69,9 @@ _ANSWER = re.compile(r"(0|[1-9][0-9]*)(-(0|[1-9][0-9]*))*")
 class PathPrompt:
     """A graph and what is asked of it.
 
-    Attributes
-    ----------
-    edges : tuple of (int, int)
-        Directed edges in the order in which they are shown.
-    start, goal : int
-        Labels of the ends.
-    waypoint : int or None
-        Node that the path must visit.
-    concepts : tuple of int
-        Concept of each label, -1 for labels that the graph doesn't have; empty if there are none.
-        The model doesn't see them: they say what kinds of nodes a set of answers visits.
-    split : str
-        "id", "ood-blocked", "ood-larger" or "ood-waypoint".
-
-    Examples
-    --------
-    >>> prompt = PathPrompt(edges=((0, 1), (1, 2), (0, 2)), start=0, goal=2)
-    >>> prompt.problem_id
-    'id-a62ef1bf95947212'
+    ``edges`` stand in the order in which they are shown. ``concepts`` has the concept of each
+    label, -1 for those that the graph lacks: the model doesn't see it, but it says what kinds of
+    nodes a set of answers visits. ``split`` is "id", "ood-blocked", "ood-larger" or "ood-waypoint".
     """
 
     edges: tuple[tuple[int, int], ...]
@@ -130,9 +100,8 @@ class PathTask:
         Smallest and largest number of edges, in distribution and in the larger graphs.
     min_paths, max_paths : int
         Smallest and largest number of correct paths of a prompt, in both.
-    styles : tuple of str or callable
-        Names in `STYLES`, or functions of a `PathTable` that give each path a key: the author
-        takes the path with the smallest one (of equal keys, the first label sequence).
+    styles : tuple of str
+        Names in `STYLES`.
     style_shares : tuple of float
         Frequency of each style among authors.
     follow : float
@@ -140,9 +109,7 @@ class PathTask:
     wrong, wrong_after_demo : float
         Probability of a mistake without and with a demonstration.
     demo_share, waypoint_share : float
-        Share of documents with a demonstration, with a waypoint. (A graph with two correct paths
-        or more always has a node that some but not all of them visit: where they first part, one
-        takes a node that the other lacks or skips one. Graphs with one path get no waypoint.)
+        Share of documents with a demonstration, with a waypoint (where a graph has several paths).
     n_concepts : int
         Concepts that are spread over the nodes of a graph, as evenly as possible.
     context_length : int
@@ -150,10 +117,7 @@ class PathTask:
     max_tries : int
         Random graphs tried for one that is accepted, before giving up.
 
-    Raises
-    ------
-    ValueError
-        A parameter is out of its range or doesn't fit another one; the message names it.
+    A parameter that is out of its range or doesn't fit another one is a ValueError.
 
     Examples
     --------
@@ -161,6 +125,8 @@ class PathTask:
     >>> prompt = task.sample(1, 0)[0]
     >>> task.correct_answers(prompt)
     ['4-6-5', '4-6-10-9-5', '4-6-11-10-9-5']
+    >>> [task.verify(prompt, answer) for answer in ("4-6-5", "4-5", "?")]
+    [True, False, False]
     """
 
     n_nodes: int = 9
@@ -169,7 +135,7 @@ class PathTask:
     larger_edges: tuple[int, int] = (22, 28)
     min_paths: int = 3
     max_paths: int = 10
-    styles: tuple[str | Style, ...] = tuple(STYLES)
+    styles: tuple[str, ...] = tuple(STYLES)
     style_shares: tuple[float, ...] = (0.5, 0.2, 0.15, 0.15)
     follow: float = 0.85
     wrong: float = 0.30
@@ -185,8 +151,8 @@ class PathTask:
     eos_id: ClassVar[int] = EOS
 
     def __post_init__(self) -> None:
-        check_sizes(self)
-        check_authors(self)
+        _check_sizes(self)
+        _check_authors(self)
         needed = self._tokens_needed(max(self.edges[1], self.larger_edges[1]))
         if self.context_length < needed:
             raise ValueError(
@@ -208,27 +174,10 @@ class PathTask:
         """All nodes, one of them twice (a mistake that documents make), and the end."""
         return self.max_nodes + 2
 
-    @property
-    def style_names(self) -> tuple[str, ...]:
-        """Names of the styles, in the order of every array over styles."""
-        return tuple(
-            style if isinstance(style, str) else style_name(style) for style in self.styles
-        )
-
-    @property
-    def _styles(self) -> list[Style]:
-        return [STYLES[style] if isinstance(style, str) else style for style in self.styles]
-
     # Prompts ------------------------------------------------------------------------------
 
     def sample(self, n: int, rng: RandomState = None) -> list[PathPrompt]:
-        """Draw prompts in distribution, split "id".
-
-        Raises
-        ------
-        ValueError
-            No graphs with so many correct paths are found; the message says what to relax.
-        """
+        """Draw prompts in distribution, split "id"; ValueError where too few graphs fit."""
         return self._sample(n, self.n_nodes, self.edges, "id", np.random.default_rng(rng))
 
     def larger(self, n: int, rng: RandomState = None) -> list[PathPrompt]:
@@ -241,15 +190,7 @@ class PathTask:
     ) -> PathPrompt | None:
         """Remove a random edge of a correct path, so that another one is needed.
 
-        Returns
-        -------
-        PathPrompt or None
-            Split "ood-blocked"; None if no edge of the path leaves ``min_paths`` correct paths.
-
-        Raises
-        ------
-        ValueError
-            The path isn't a correct answer of the prompt.
+        Split "ood-blocked"; None if no edge of the path leaves ``min_paths`` correct paths.
         """
         if not self.verify(prompt, path):
             raise ValueError(f"path: {path!r} isn't a correct path of {prompt.problem_id}")
@@ -270,15 +211,7 @@ class PathTask:
     ) -> PathPrompt | None:
         """Require a random node that some but not all correct paths visit.
 
-        Returns
-        -------
-        PathPrompt or None
-            Split "ood-waypoint"; None if no node leaves ``min_paths`` correct paths.
-
-        Raises
-        ------
-        ValueError
-            The prompt has a waypoint already.
+        Split "ood-waypoint"; None if no node leaves ``min_paths`` correct paths.
         """
         if prompt.waypoint is not None:
             raise ValueError(f"prompt: {prompt.problem_id} has a waypoint already")
@@ -297,22 +230,16 @@ class PathTask:
         spread = np.tile(np.arange(n_nodes) % self.n_concepts, (n, 1))
         concepts = np.full((n, self.max_nodes), -1)
         np.put_along_axis(concepts, graphs.labels, rng.permuted(spread, axis=1), axis=1)
+        rows = zip(
+            *(x.tolist() for x in (graphs.edges, graphs.start, graphs.goal, concepts)), strict=True
+        )
         return [
             PathPrompt(
                 tuple(divmod(code, self.max_nodes) for code in codes if code >= 0),
-                start,
-                goal,
-                concepts=tuple(kinds),
-                split=split,
+                start, goal, concepts=tuple(kinds), split=split,
             )
-            for codes, start, goal, kinds in zip(
-                graphs.edges.tolist(),
-                graphs.start.tolist(),
-                graphs.goal.tolist(),
-                concepts.tolist(),
-                strict=True,
-            )
-        ]
+            for codes, start, goal, kinds in rows
+        ]  # fmt: skip
 
     def _accepted(
         self, n: int, n_nodes: int, edges: tuple[int, int], rng: np.random.Generator
@@ -325,14 +252,7 @@ class PathTask:
     # Tokens -------------------------------------------------------------------------------
 
     def encode(self, prompt: PathPrompt, demo: str | None = None) -> list[int]:
-        """Tokens of a prompt, up to and with the answer mark; a demonstration needn't be correct.
-
-        Raises
-        ------
-        ValueError
-            A label isn't one of ``max_nodes``; the demonstration isn't a path; the context is too
-            small for the prompt and an answer.
-        """
+        """Tokens up to and with the answer mark; a demonstration needn't be correct."""
         tokens = [BOS]
         tokens += [
             self._node(u) * self.max_nodes + self._node(v) + FIRST_NODE + self.max_nodes
@@ -366,16 +286,7 @@ class PathTask:
         return label
 
     def decode(self, tokens: Sequence[int] | npt.NDArray[np.integer]) -> str | None:
-        """Canonical answer in tokens, up to the end token; None where they hold none.
-
-        Examples
-        --------
-        >>> task = PathTask()
-        >>> task.decode([*task.encode_answer("3-0-7-5"), task.pad_id])
-        '3-0-7-5'
-        >>> task.decode(task.encode_answer("3-0-7-5")[:-1]) is None
-        True
-        """
+        """Canonical answer in tokens, up to the end token; None where they hold none."""
         nodes: list[int] = []
         for token in np.asarray(tokens, dtype=np.int64).tolist():
             if token == EOS:
@@ -388,15 +299,7 @@ class PathTask:
     # Answers ------------------------------------------------------------------------------
 
     def verify(self, prompt: PathPrompt, answer: str | None) -> bool:
-        """Whether an answer is a correct path; anything that isn't a path is wrong.
-
-        Examples
-        --------
-        >>> task = PathTask()
-        >>> prompt = PathPrompt(edges=((0, 1), (1, 2), (2, 1)), start=0, goal=2)
-        >>> [task.verify(prompt, answer) for answer in ("0-1-2", "0-2", "0-1-2-1-2", "0-1", "?")]
-        [True, False, False, False, False]
-        """
+        """Whether an answer is a correct path; anything that isn't a path is wrong."""
         nodes = _nodes(answer)
         return (
             len(nodes) > 0
@@ -412,13 +315,7 @@ class PathTask:
         return [_answer(path) for path in self._table(prompt).paths.tolist()]
 
     def concepts_of(self, prompt: PathPrompt, answer: str | None) -> frozenset[int]:
-        """Concepts of the nodes that an answer names, right or wrong (None: no concepts).
-
-        Raises
-        ------
-        ValueError
-            The prompt has no concepts, or the answer isn't a path.
-        """
+        """Concepts of the nodes that an answer names, right or wrong (None: no concepts)."""
         if not prompt.concepts:
             raise ValueError(f"prompt: {prompt.problem_id} has no concepts")
         if answer is None:
@@ -442,17 +339,8 @@ class PathTask:
     def document_law(self, prompt: PathPrompt, demo: str | None = None) -> dict[str, float]:
         """Exact law of the last solution of a document, over the correct answers.
 
-        Returns
-        -------
-        dict of str to float
-            P(y | x, c) of each correct answer. They sum to 1 - ``wrong``, or to
-            1 - ``wrong_after_demo`` with a demonstration: the rest is the mass of wrong answers.
-
-        Raises
-        ------
-        ValueError
-            The demonstration isn't correct (documents show only correct ones); the prompt has no
-            correct path.
+        P(y | x, c) of each; the rest, ``wrong`` or ``wrong_after_demo``, is the mass of wrong ones.
+        A demonstration that isn't correct, or a prompt without a correct path, is a ValueError.
 
         Examples
         --------
@@ -473,7 +361,7 @@ class PathTask:
         if not n_paths:
             raise ValueError(f"prompt: {prompt.problem_id} has no correct path")
         laws = np.full((len(self.styles), n_paths), (1 - self.follow) / n_paths)
-        laws[np.arange(len(laws)), favourites(table, self._styles)[:, 0]] += self.follow
+        laws[np.arange(len(laws)), favourites(table, self.styles)[:, 0]] += self.follow
         return [_answer(path) for path in table.paths.tolist()], laws
 
     def _posterior(
@@ -498,15 +386,7 @@ class PathTask:
     # Documents ----------------------------------------------------------------------------
 
     def documents(self, n: int, rng: RandomState = None) -> Documents:
-        """Draw pre-training documents, each about a graph of its own; errors as in `sample`.
-
-        Examples
-        --------
-        >>> task = PathTask()
-        >>> documents = task.documents(64, 0)
-        >>> documents.tokens.shape, int(documents.wrong.sum())
-        ((64, 46), 20)
-        """
+        """Draw pre-training documents, each about a graph of its own; errors as in `sample`."""
         rng = np.random.default_rng(rng)
         sizes = [min(_CHUNK, n - begun) for begun in range(0, _check_n(n), _CHUNK)]
         parts = [self._write(size, rng) for size in sizes]
@@ -524,7 +404,7 @@ class PathTask:
         graphs, table = self._accepted(n, self.n_nodes, self.edges, rng)
         waypoint = _draw_waypoints(table, self.waypoint_share, rng)
         table = table.through(waypoint)
-        own = favourites(table, self._styles)
+        own = favourites(table, self.styles)
         style = rng.choice(len(self.styles), n, p=self.style_shares)
         demo = rng.random(n) < self.demo_share
         wrong = rng.random(n) < np.where(demo, self.wrong_after_demo, self.wrong)
@@ -575,3 +455,45 @@ def _check_n(n: int) -> int:
     if operator.index(n) < 1:
         raise ValueError(f"n: {n} must be 1 or more")
     return n
+
+
+def _check_sizes(task: PathTask) -> None:
+    """Refuse numbers of nodes, edges and paths that no graph has."""
+    _between(task, "max_nodes", 2, 100)
+    _between(task, "n_nodes", 2, task.max_nodes, "max_nodes, which is ")
+    for name, nodes in (("edges", task.n_nodes), ("larger_edges", task.max_nodes)):
+        low, high = getattr(task, name)
+        if not 1 <= low <= high <= nodes * (nodes - 1):
+            raise ValueError(
+                f"{name}: {(low, high)} must be a smallest and a largest number between 1 and "
+                f"{nodes * (nodes - 1)}, the edges that {nodes} nodes can have"
+            )
+    _between(task, "min_paths", 1, task.max_paths, "max_paths, which is ")
+    for name in ("n_concepts", "max_tries"):
+        _between(task, name, 1, float("inf"))
+
+
+def _check_authors(task: PathTask) -> None:
+    """Refuse shares that are none, and styles that are unknown."""
+    for name in ("follow", "wrong", "wrong_after_demo", "demo_share", "waypoint_share"):
+        _between(task, name, 0, 1)
+    unknown = [style for style in task.styles if style not in STYLES]
+    if unknown:
+        raise ValueError(f"styles: unknown style {unknown[0]!r}; known are {', '.join(STYLES)}")
+    if not task.styles or len(set(task.styles)) < len(task.styles):
+        raise ValueError(f"styles: {task.styles} must be one or more, of different names")
+    shares = task.style_shares
+    if len(shares) != len(task.styles):
+        raise ValueError(
+            f"style_shares: {len(shares)} numbers for {len(task.styles)} styles; give one each"
+        )
+    if not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(
+            f"style_shares: {shares} must be 0 or more and sum to 1, not {sum(shares)}"
+        )
+
+
+def _between(task: PathTask, name: str, low: float, high: float, named: str = "") -> None:
+    value = getattr(task, name)
+    if not low <= value <= high:
+        raise ValueError(f"{name}: {value} must be between {low} and {named}{high}")

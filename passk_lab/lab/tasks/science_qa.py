@@ -10,14 +10,8 @@ object a line:
 A question is named by its file and line ("physics.jsonl:17"), so rollouts can be shared where the
 questions can't.
 
-**Answers.** The verifier reads what stands last after "Answer:", "the answer is" or in \boxed{};
-without any of these, a reply that begins with a choice's letter or is a choice's text, or the last
-number. A letter must be the right one. A number must lie within the relative tolerance, in any unit
-of the right dimension; without a unit it counts in the unit that the question asks for. The
-*canonical* answer, which the rollouts table keeps, is the letter, or the number in the question's
-unit (in the question's own spelling where it is right). A question has one right answer, so
-distinct correct answers say nothing here: what can differ are the explanations.
-
+docs/science.md says how a reply is read. The *canonical* answer, which the rollouts table keeps, is
+the letter, or the number in the question's unit (in the question's own spelling where it is right).
 Numbers with units need pint, which comes with the extra ``train``.
 """
 
@@ -68,17 +62,7 @@ class Question:
         Largest relative error of a right number; 0 asks for the very number.
     domain : str
 
-    Raises
-    ------
-    ValueError
-        The answer is no label of the choices, or not a number with a known unit; the tolerance is
-        negative.
-
-    Examples
-    --------
-    >>> question = Question("mine:1", "How fast is light in vacuum, in m/s?", "2.998e8 m/s")
-    >>> question.value, question.unit
-    (299800000.0, 'm/s')
+    What doesn't fit together is a ValueError.
     """
 
     problem_id: str
@@ -122,11 +106,33 @@ class Question:
     @property
     def text(self) -> str:
         """What the user says."""
-        return _prompt_text(self)
+        lines = [self.question, ""]
+        if self.choices:
+            lines += [*(f"{label}. {text}" for label, text in self.choices), ""]
+            *first, last = [label for label, _ in self.choices]
+            what = f"the letter, {', '.join(first)} or {last}" if first else f"the letter, {last}"
+        else:
+            what = f"the number in {self.unit}" if self.unit else "the number"
+        return "\n".join([*lines, f'Explain briefly, then end with a line "Answer: " and {what}.'])
 
     def read(self, reply: str | None) -> str | None:
-        """Canonical answer in a reply, see `passk_lab.lab.tasks.science_qa`."""
-        return _read_answer(self, reply)
+        """Canonical answer in a reply; None where it holds none, or several choices at once.
+
+        Examples
+        --------
+        >>> speed = Question("mine:1", "How fast?", "10 m/s")
+        >>> [speed.read(t) for t in ("Answer: 36 km/h", "12.5", "It takes 3 s.", "fast")]
+        ['10 m/s', '12.5 m/s', '3 s', None]
+        """
+        if not reply:
+            return None
+        marks = list(_MARK.finditer(reply))
+        ends = [*(mark.start() for mark in marks[1:]), len(reply)]
+        # What follows each mark up to the next one, the last first.
+        stated = [reply[mark.end() : end] for mark, end in zip(marks, ends, strict=False)][::-1]
+        if self.choices:
+            return _read_choice(self, stated or [reply])
+        return _read_number(self, stated, reply)
 
     def accepts(self, answer: str | None) -> bool:
         """Whether a canonical answer is right."""
@@ -142,37 +148,16 @@ def load_questions(
 ) -> list[Question]:
     """Load questions from a file, a folder or the hub.
 
-    Parameters
-    ----------
-    source : path or str
-        A ``.jsonl`` (or ``.jsonl.gz``) file; a folder, for all of them in it; or, where there is no
-        such path, the name of a data set on the Hugging Face hub, "owner/name", whose JSONL files
-        are then fetched.
-    others : {"refuse", "skip"}
-        What to do with questions of other types (open-ended ones, for example), which no rule can
-        grade.
-
-    Returns
-    -------
-    list of Question
-        In the order of files (by name) and lines.
+    ``source`` is a ``.jsonl`` or ``.jsonl.gz`` file, a folder of them, or, where there is no such
+    path, a data set on the Hugging Face hub, "owner/name", whose JSONL files are then fetched.
+    Questions of types that no rule can grade are refused or, with ``others="skip"``, passed over.
 
     Raises
     ------
     ValueError
         A line isn't such a question; the message names file and line. There is no question.
     FileNotFoundError
-        The folder holds no JSONL file; there is no such path and it is no name of the hub.
-
-    Examples
-    --------
-    >>> import json, tempfile
-    >>> line = {"question": "Which is a metal?", "answerKey": "A", "type": "mcq-2-choices",
-    ...         "choices": {"text": ["iron", "neon"], "label": ["A", "B"]}}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "mine.jsonl").write_text(json.dumps(line))
-    ...     load_questions(folder)[0].problem_id
-    'mine.jsonl:1'
+        There is no JSONL file, and no data set of this name.
     """
     if others not in ("refuse", "skip"):
         raise ValueError(f"others={others!r} is neither 'refuse' nor 'skip'")
@@ -250,71 +235,6 @@ def _text(record: dict[str, Any], field: str) -> str:
     return value
 
 
-def _prompt_text(question: Question) -> str:
-    r"""Write a question as the text of a user's message.
-
-    Examples
-    --------
-    >>> print(_prompt_text(Question("mine:1", "Which is a metal?", "A",
-    ...                            (("A", "iron"), ("B", "neon")))))
-    Which is a metal?
-    <BLANKLINE>
-    A. iron
-    B. neon
-    <BLANKLINE>
-    Explain briefly, then end with a line "Answer: " and the letter, A or B.
-    """
-    lines = [question.question, ""]
-    if question.choices:
-        lines += [f"{label}. {text}" for label, text in question.choices]
-        *first, last = [label for label, _ in question.choices]
-        letters = f"{', '.join(first)} or {last}" if first else last
-        lines += [
-            "",
-            f'Explain briefly, then end with a line "Answer: " and the letter, {letters}.',
-        ]
-    else:
-        what = f"the number in {question.unit}" if question.unit else "the number"
-        lines += [f'Explain briefly, then end with a line "Answer: " and {what}.']
-    return "\n".join(lines)
-
-
-def _read_answer(question: Question, text: str | None) -> str | None:
-    r"""Find the answer in a reply, in its canonical form.
-
-    Parameters
-    ----------
-    question : Question
-    text : str or None
-        What the model said.
-
-    Returns
-    -------
-    str or None
-        The label of a choice; or ``question.answer`` where a number is right, else the number in
-        the question's unit (in its own where that has another dimension). None where the reply
-        holds no answer, or several choices at once.
-
-    Examples
-    --------
-    >>> metal = Question("mine:1", "Which is a metal?", "A", (("A", "iron"), ("B", "neon")))
-    >>> [_read_answer(metal, t) for t in ("Neon is a gas.\nAnswer: A", "(b)", "Iron", "A or B")]
-    ['A', 'B', 'A', None]
-    >>> speed = Question("mine:2", "How fast?", "10 m/s")
-    >>> [_read_answer(speed, t) for t in ("Answer: 36 km/h", "12.5", "It takes 3 s.", "fast")]
-    ['10 m/s', '12.5 m/s', '3 s', None]
-    """
-    if not text:
-        return None
-    marks = list(_MARK.finditer(text))
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
-    # What follows each mark up to the next one, the last first.
-    stated = [text[mark.end() : end] for mark, end in zip(marks, ends, strict=False)][::-1]
-    if question.choices:
-        return _read_choice(question, stated or [text])
-    return _read_number(question, stated, text)
-
-
 def _read_choice(question: Question, stated: list[str]) -> str | None:
     by_text = {_folded(content): label for label, content in question.choices}
     labels = "|".join(re.escape(label) for label, _ in question.choices)
@@ -362,14 +282,6 @@ def _read_number(question: Question, stated: list[str], text: str) -> str | None
 
 @dataclass(frozen=True)
 class ScienceTask(TextTask[Question]):
-    """Science questions as a task; parameters and errors are those of `TextTask`.
-
-    Examples
-    --------
-    A task needs a tokenizer, of a small instruction-tuned model for example:
-
-        tokenizer = transformers.AutoTokenizer.from_pretrained("my-model")
-        task = ScienceTask(tuple(load_questions("data/science")), TextEncoder(tokenizer))
-    """
+    """Science questions as a task; parameters and errors are those of `TextTask`."""
 
     name: ClassVar[str] = "science"

@@ -45,21 +45,14 @@ class TextEncoder:
         the tokenizer has one.
     system : str, optional
         A system message of the chat.
-    end : bool
-        Answers end with the tokenizer's end token.
 
-    Raises
-    ------
-    ValueError
-        The template lacks a field, a chat is wanted and the tokenizer has no template, or answers
-        are to end and it has no end token.
+    A template without these fields, or a tokenizer without what is asked for, is a ValueError.
     """
 
     tokenizer: Any
     template: str = "sdpo"
     chat: bool | None = None
     system: str | None = None
-    end: bool = True
     pad_id: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,11 +66,11 @@ class TextEncoder:
             raise ValueError("chat: the tokenizer has no chat template; set chat=False")
         if self.system is not None and not self._is_chat:
             raise ValueError("system: a message of the system needs a chat template; leave it out")
-        if self.end and self.tokenizer.eos_token_id is None:
-            raise ValueError("end: the tokenizer has no end token; set end=False")
         pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        if end is None:
+            raise ValueError("the tokenizer has no end token; set its eos_token")
         # Padding is masked, so any token will do.
-        object.__setattr__(self, "pad_id", next((t for t in (pad, end) if t is not None), 0))
+        object.__setattr__(self, "pad_id", end if pad is None else pad)
 
     @property
     def _format(self) -> str:
@@ -113,7 +106,7 @@ class TextEncoder:
     def encode_answer(self, answer: str) -> list[int]:
         """Tokens of a reply and the end token."""
         tokens = list(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
-        return [*tokens, self.tokenizer.eos_token_id] if self.end else tokens
+        return [*tokens, self.tokenizer.eos_token_id]
 
 
 class TextQuestion(Protocol):
@@ -122,20 +115,16 @@ class TextQuestion(Protocol):
     @property
     def problem_id(self) -> str:
         """Name of the problem."""
-        ...
 
     @property
     def text(self) -> str | Turns:
         """What the user says, or the turns of a chat, the user's last."""
-        ...
 
     def read(self, reply: str | None) -> str | None:
         """Canonical answer in a reply; None where it holds none."""
-        ...
 
     def accepts(self, answer: str | None) -> bool:
         """Whether a canonical answer is right."""
-        ...
 
 
 QuestionT = TypeVar("QuestionT", bound=TextQuestion)
@@ -143,25 +132,18 @@ QuestionT = TypeVar("QuestionT", bound=TextQuestion)
 
 @dataclass(frozen=True)
 class TextTask(Generic[QuestionT]):
-    """Questions in words as a task of `passk_lab.lab.tasks.base`: answers are whole replies.
-
-    What training shows as a demonstration is a correct reply, with its explanation, put into the
-    prompt by the encoder's template.
+    """Questions in words as a task; answers and demonstrations are whole replies.
 
     Parameters
     ----------
     questions : tuple of TextQuestion
     encoder : TextEncoder
-        The tokenizer, with the chat's system message and the template for demonstrations.
     max_answer_tokens : int
         A reply is cut off here, and then counts as none.
     context_length : int
         Longest sequence that the model takes.
 
-    Raises
-    ------
-    ValueError
-        No question, two of one name, or an encoder without end tokens.
+    No question, or two of one name, are a ValueError.
     """
 
     questions: tuple[QuestionT, ...]
@@ -176,8 +158,6 @@ class TextTask(Generic[QuestionT]):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"questions: two are called {twice!r}; give each its own problem_id")
-        if not self.encoder.end:
-            raise ValueError("encoder: replies must end with the end token; set end=True")
 
     @property
     def vocab_size(self) -> int:
@@ -212,13 +192,7 @@ class TextTask(Generic[QuestionT]):
         return [self.questions[place] for place in order[:n]]
 
     def encode(self, prompt: QuestionT, demo: str | None = None) -> list[int]:
-        """Tokens of the chat up to where the reply starts; with a demonstration, the teacher's.
-
-        Raises
-        ------
-        ValueError
-            The prompt and a reply don't fit the context.
-        """
+        """Tokens of the chat up to where the reply starts; with a demonstration, the teacher's."""
         tokens = self.encoder.encode(prompt.text, demo)
         needed = len(tokens) + self.max_answer_tokens
         if needed > self.context_length:
@@ -253,32 +227,17 @@ class TextTask(Generic[QuestionT]):
 
 
 def grade(questions: Sequence[TextQuestion], rollouts: pd.DataFrame) -> pd.DataFrame:
-    """Grade replies: give the columns ``answer`` (canonical) and ``correct``.
+    """Grade replies, the column ``text``: set ``answer`` (canonical) and ``correct``.
 
-    Parameters
-    ----------
-    questions : sequence of TextQuestion
-    rollouts : DataFrame
-        With ``problem_id`` and ``text``, what the model said.
-
-    Returns
-    -------
-    DataFrame
-        A new table with both columns set.
-
-    Raises
-    ------
-    ValueError
-        A column is missing, or a rollout's question.
+    A missing column or question is a ValueError.
 
     Examples
     --------
     >>> from passk_lab.lab.tasks.countdown import Game
-    >>> two = pd.DataFrame({"problem_id": ["make 9 from 7 4 2"] * 2, "text": ["7+4-2", "no"]})
-    >>> grade([Game((7, 4, 2), 9)], two)[["answer", "correct"]]
+    >>> said = pd.DataFrame({"problem_id": ["make 9 from 7 4 2"], "text": ["7+4-2"]})
+    >>> grade([Game((7, 4, 2), 9)], said)[["answer", "correct"]]
           answer  correct
     0  4 + 7 - 2     True
-    1        NaN    False
     """
     for column in ("problem_id", "text"):
         if column not in rollouts.columns:

@@ -4,7 +4,7 @@ import pandas as pd
 import torch
 
 from passk_lab.lab.experiments import map as maps
-from passk_lab.lab.experiments.suite import PATHS, SUITES, Suite, make_base
+from passk_lab.lab.experiments.suite import PATHS, SUITES, Suite
 from passk_lab.lab.model import load_model
 from passk_lab.lab.pretrain import PretrainConfig
 from tests.refusals import refuses
@@ -17,7 +17,7 @@ TINY = Suite(
 
 
 def test_other_authors_get_a_base_of_their_own(tmp_path):
-    base = make_base(TINY, tmp_path / "base", progress=False)
+    base = TINY.make_base(tmp_path / "base", progress=False)
     before = [p.clone() for p in base.parameters()]
     call = {"seeds": [0], "progress": False, "conditions": ["even-authors"], "suite": TINY}
     call["adaptation"] = PretrainConfig(steps=1, batch_size=8, warmup=1)

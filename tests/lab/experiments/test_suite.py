@@ -33,7 +33,7 @@ TINY = suites.Suite(
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return suites.make_base(TINY, tmp_path_factory.mktemp("base"), progress=False)
+    return TINY.make_base(tmp_path_factory.mktemp("base"), progress=False)
 
 
 def test_every_method_has_a_run():
@@ -43,8 +43,8 @@ def test_every_method_has_a_run():
 
 
 def test_prompts_of_every_split(base):
-    prompts = suites.evaluation_prompts(TINY, base, suites.ALL_SPLITS)
-    again = suites.evaluation_prompts(TINY, base, suites.ALL_SPLITS)
+    prompts = TINY.evaluation_prompts(base, suites.ALL_SPLITS)
+    again = TINY.evaluation_prompts(base, suites.ALL_SPLITS)
     for split, made in prompts.items():
         assert [p.problem_id for p in made] == [p.problem_id for p in again[split]]
         assert all(p.problem_id.startswith(split) for p in made)
@@ -52,7 +52,7 @@ def test_prompts_of_every_split(base):
         answers = TINY.task.correct_answers(usual)
         favourite = answers[int(np.argmax(answer_logprobs(base, TINY.task, usual, answers)))]
         assert not TINY.task.verify(blocked, favourite)
-    refuses("'ood-harder' is none of", suites.evaluation_prompts, TINY, base, ["ood-harder"])
+    refuses("'ood-harder' is none of", TINY.evaluation_prompts, base, ["ood-harder"])
 
 
 @pytest.mark.slow
@@ -119,22 +119,28 @@ def test_a_failing_worker_is_heard(base, tmp_path):
         run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
 
 
+def test_a_rate_of_a_run_that_is_not_there_is_refused(base, tmp_path):
+    alone = replace(TINY, runs={"grpo/kl": TINY.runs["grpo/kl"]})
+    said = "rate_of: 'grpo/kl' takes the learning rate of 'grpo'"
+    refuses(said, run_suite, alone, base, tmp_path, progress=False)
+
+
 def test_a_saved_base_is_loaded(base, tmp_path):
     base.save_pretrained(tmp_path / "saved")
-    again = suites.make_base(TINY, tmp_path / "saved")
+    again = TINY.make_base(tmp_path / "saved")
     assert all(
         torch.equal(a, b) for a, b in zip(base.parameters(), again.parameters(), strict=True)
     )
     larger = replace(TINY, task=PathTask(max_nodes=14))
-    refuses("the task needs", suites.make_base, larger, tmp_path / "saved")
+    refuses("the task needs", larger.make_base, tmp_path / "saved")
 
 
 @pytest.mark.slow
 def test_the_shipped_base_is_what_its_readme_says():
     """Quick form of the measurement: the targets of the experiment hold for the shipped weights."""
     suite = replace(suites.SUITES["paths"], n_samples=64)
-    base = suites.make_base(suite, SHIPPED)
-    found = suites.base_report(suite, base, n_prompts=40)
+    base = suite.make_base(SHIPPED)
+    found = suite.base_report(base, n_prompts=40)
     assert 0.3 <= found["pass@1"] <= 0.6
     assert found["pass@64"] > 0.9
     assert found["effective_paths"] >= 3
@@ -143,7 +149,7 @@ def test_the_shipped_base_is_what_its_readme_says():
 
 
 def test_base_report(base):
-    found = suites.base_report(replace(TINY, n_samples=64), base)
+    found = replace(TINY, n_samples=64).base_report(base)
     assert 0 <= found["pass@1"] <= found["pass@64"] <= 1
     assert found["effective_paths"] >= 1
     assert found["demo_exact_given_demo"] > found["demo_exact"]

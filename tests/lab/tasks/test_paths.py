@@ -21,7 +21,6 @@ from passk_lab.lab.tasks._path_documents import (
     EOS,
     FIRST_NODE,
     QUESTION,
-    STYLES,
     WAYPOINT,
     favourites,
     spoil,
@@ -228,42 +227,25 @@ def test_concepts():
 
 def test_styles():
     table = TASK._table(FAN)
-    rows = favourites(table, [STYLES[name] for name in TASK.style_names])[:, 0]
-    assert TASK.style_names == ("shortest", "longest", "smallest_first", "largest_first")
+    rows = favourites(table, TASK.styles)[:, 0]
+    assert TASK.styles == ("shortest", "longest", "smallest_first", "largest_first")
     assert [FAN_PATHS[row] for row in rows] == ["0-4", "0-3-2-1-4", "0-1-4", "0-4"]
     # Ties go to the first sequence of labels.
     table = TASK._table(replace(FAN, edges=tuple(e for e in FAN.edges if e != (0, 4))))
-    row = favourites(table, [STYLES["shortest"]])[0, 0]
+    row = favourites(table, ["shortest"])[0, 0]
     assert table.paths[row].tolist()[:4] == [0, 1, 4, -1]
 
 
 def test_label_styles_are_greedy():
     for prompt in TASK.sample(40, 8):
         paths = [nodes_of(answer) for answer in TASK.correct_answers(prompt)]
-        rows = favourites(TASK._table(prompt), [STYLES["smallest_first"], STYLES["largest_first"]])
+        rows = favourites(TASK._table(prompt), ["smallest_first", "largest_first"])
         for row, choose in zip(rows[:, 0], (min, max), strict=True):
             left, depth = paths, 0
             while len(left) > 1:
                 label = choose(path[depth] for path in left)
                 left, depth = [path for path in left if path[depth] == label], depth + 1
             assert paths[row] == left[0]
-
-
-def test_a_style_of_ones_own():
-    def through_two(table):
-        return ~table.visits()[:, 2]
-
-    def short(table):
-        return table.length[:-1]
-
-    task = replace(TASK, styles=("longest", through_two), style_shares=(0.4, 0.6))
-    assert task.style_names == ("longest", "through_two")
-    law = task.document_law(FAN)
-    assert law["0-2-1-4"] == pytest.approx(0.7 * (0.6 * 0.85 + 0.15 / 6))
-    assert law["0-3-2-1-4"] == pytest.approx(0.7 * (0.4 * 0.85 + 0.15 / 6))
-    assert task.documents(100, 0).tokens.shape[0] == 100
-    task = replace(TASK, styles=(short,), style_shares=(1,))
-    refuses("styles: short must give one finite key", task.document_law, FAN)
 
 
 def test_posterior_by_hand():

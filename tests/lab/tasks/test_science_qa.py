@@ -329,7 +329,6 @@ def test_draws_go_through_all_questions(task):
 def test_tasks_that_cannot_work(task, tokenizer):
     refuses("there are none", ScienceTask, (), TextEncoder(tokenizer))
     refuses("two are called 'mine:1'", ScienceTask, (METAL, METAL), TextEncoder(tokenizer))
-    refuses("end with the end token", ScienceTask, (METAL,), TextEncoder(tokenizer, end=False))
     refuses("more than 100", ScienceTask((METAL,), TextEncoder(tokenizer), 64, 100).encode, METAL)
 
 

@@ -1,15 +1,11 @@
 """Checkpoints of a training run: whole or not there at all, and exact.
 
-A run's folder holds ``checkpoint-000001``, ``checkpoint-000002``, ..., each of them a folder:
-
-- ``model/``: what transformers' ``save_pretrained`` writes, loadable on its own;
-- ``checkpoint.json``: the configs of the run and of the model;
-- ``state.pt``: the caller's state, the optimizer and the global random states, written by
-  ``torch.save`` and read with ``weights_only=True``, which runs no code of the file.
+A run's folder holds ``checkpoint-000001``, ``checkpoint-000002``, ..., each with ``model/``, which
+transformers loads on its own, ``checkpoint.json``, the configs of run and model, and ``state.pt``,
+the caller's state, the optimizer and the global random states (read with ``weights_only=True``).
 
 A checkpoint is written under another name, flushed to the disk and renamed, and only then an older
-one is removed. So whenever a run is killed, the newest checkpoint is a whole one. One process at a
-time may write into a folder.
+one is removed: whenever a run is killed, the newest one is whole. One process writes at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +18,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +25,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
-from torch import Tensor, nn
+from torch import nn
 from transformers.utils import logging
-
-__all__ = ["Checkpoint", "list_checkpoints", "load_checkpoint", "save_checkpoint"]
 
 PathLike = str | os.PathLike[str]
 
 _FORMAT = 2
+_KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 _UNFINISHED, _REMOVED = ".unfinished", ".removed"
 # What transformers notes beside the architecture, and changes between its versions.
@@ -48,67 +42,23 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What `load_checkpoint` read beside what it restored: the caller's state, and the config."""
-
-    state: dict[str, Any]
-    config: dict[str, Any]
-
-
 def save_checkpoint(
     folder: PathLike,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     *,
     state: Mapping[str, Any] | None = None,
-    config: Any = None,
-    keep: int = 2,
+    config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the next checkpoint of a run.
+    """Write the next checkpoint of a run into its folder, and keep the one before it.
 
-    Python's, numpy's and torch's global random states are always part of it.
-
-    Parameters
-    ----------
-    folder : path
-        Folder of the run's checkpoints; made if it is missing.
-    model, optimizer
-    state : mapping, optional
-        What else the run needs: numbers, strings, tensors, and lists, tuples and mappings of these.
-    config : dataclass or mapping, optional
-        Settings of the run; loading refuses others.
-    keep : int
-        Number of checkpoints to keep.
-
-    Raises
-    ------
-    ValueError
-        The state holds something that can't be saved (the message names it), or ``keep`` < 1.
-    OSError
-        The folder can't be written. Older checkpoints are as they were.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> model = nn.Linear(2, 2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for step in range(3):
-    ...         path = save_checkpoint(folder, model, state={"step": step}, keep=2)
-    ...     names = [path.name for path in list_checkpoints(folder)]
-    ...     loaded = load_checkpoint(folder, model)
-    >>> names, loaded.state
-    (['checkpoint-000002', 'checkpoint-000003'], {'step': 2})
+    ``state`` is what else the run needs, numbers, texts, tensors and containers of these; loading
+    refuses another ``config``. An OSError leaves the older checkpoints as they were.
     """
-    if keep < 1:
-        raise ValueError(f"keep must be at least 1, got {keep}")
     folder = Path(folder)
-    state = dict(state or {})
-    _check_plain(state, "state")
-    about = {"format": _FORMAT, "config": _plain_config(config), "model": _model_config(model)}
+    about = {"format": _FORMAT, "config": dict(config or {}), "model": _model_config(model)}
     optimized = None if optimizer is None else optimizer.state_dict()
-    contents = {"state": state, "optimizer": optimized, "random": _random_states()}
-
+    contents = {"state": dict(state or {}), "optimizer": optimized, "random": _random_states()}
     folder.mkdir(parents=True, exist_ok=True)
     for name in (_UNFINISHED, _REMOVED):  # left by a killed run
         if (folder / name).exists():
@@ -127,7 +77,7 @@ def save_checkpoint(
         _flush(folder, deep=False)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in list_checkpoints(folder)[:-_KEPT]:
         # Renamed first: half removed, it would still look like a checkpoint.
         os.rename(old, folder / _REMOVED)
         shutil.rmtree(folder / _REMOVED)
@@ -145,32 +95,25 @@ def load_checkpoint(
     model: nn.Module | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     *,
-    config: Any = None,
-) -> Checkpoint:
-    """Load a run's newest checkpoint, or a given one, into model and optimizer.
+    config: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Load a run's newest checkpoint, or a given one, and return its state.
 
-    A run that goes on from it takes the same steps as one that was never stopped: bit for bit on
-    the CPU, with the same versions and number of threads.
-
-    Parameters
-    ----------
-    folder : path
-        Folder of the run's checkpoints, or one of the checkpoints.
-    model, optimizer : optional
-        Restored in place, as the global random states are.
-    config : dataclass or mapping, optional
-        Settings of the run now. They must equal those of the checkpoint.
+    Model, optimizer and the global random states are restored in place: the run then takes the same
+    steps as one that was never stopped, bit for bit on the CPU, with the same versions and number
+    of threads.
 
     Raises
     ------
     FileNotFoundError
         There is no checkpoint.
     ValueError
-        Another config (the message names the fields), a damaged file (it names the file), or no
-        optimizer in it. Nothing has been restored then.
+        Another config or model (the message names the fields), or a damaged file. Nothing has been
+        restored then.
     """
     path, about, contents = _read(Path(folder))
-    differing = [] if config is None else _differences(about["config"], _plain_config(config))
+    given = about["config"] if config is None else json.loads(json.dumps(config))
+    differing = _differences(about["config"], given)
     if model is not None:
         here = _model_config(model)
         common = (about["model"].keys() & here.keys()) - _INCIDENTAL
@@ -181,8 +124,6 @@ def load_checkpoint(
             f"{path.name} was saved with another config: {'; '.join(differing)}; use its settings, "
             "or another folder"
         )
-    if optimizer is not None and contents["optimizer"] is None:
-        raise ValueError(f"{path.name} has no optimizer; it was saved without one")
     if model is not None:
         _check_weights(_plain(model), path / "model" / "model.safetensors")
 
@@ -191,7 +132,7 @@ def load_checkpoint(
     if model is not None:
         load_model(_plain(model), path / "model" / "model.safetensors")
     _restore(contents["random"])
-    return Checkpoint(contents["state"], about["config"])
+    return dict(contents["state"])
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
@@ -269,30 +210,6 @@ def _check_weights(model: nn.Module, file: Path) -> None:
             raise ValueError(f"{file} is of another model: {name} is {there} there and {here} here")
 
 
-def _check_plain(value: Any, name: str) -> None:
-    """Refuse what ``torch.load`` wouldn't read without running code."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_plain(key, f"{name}/key")
-            _check_plain(item, f"{name}/{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{name}/{index}")
-    elif type(value) not in (type(None), bool, int, float, str) and not isinstance(value, Tensor):
-        raise ValueError(
-            f"{name} is a {type(value).__name__}, which a checkpoint can't hold; give numbers, "
-            "strings, tensors, or lists, tuples and mappings of these"
-        )
-
-
-def _plain_config(config: Any) -> dict[str, Any]:
-    plain = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
-    try:
-        return dict(json.loads(json.dumps(dict(plain or {}))))
-    except TypeError as error:
-        raise ValueError(f"config has a value that JSON can't hold: {error}") from error
-
-
 def _model_config(model: nn.Module) -> dict[str, Any]:
     config = getattr(_plain(model), "config", None)
     return dict(json.loads(config.to_json_string(use_diff=False))) if config is not None else {}
@@ -301,12 +218,13 @@ def _model_config(model: nn.Module) -> dict[str, Any]:
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:
     """One line for each field, dots leading into nested configs, that isn't the same."""
     if isinstance(there, dict) and isinstance(here, dict):
-        pairs = {
-            field: (there.get(field, _ABSENT), here.get(field, _ABSENT))
+        return [
+            line
             for field in sorted(there.keys() | here.keys())
-        }
-        found = [_differences(*pair, f"{name}.{field}") for field, pair in pairs.items()]
-        return [line for lines in found for line in lines]
+            for line in _differences(
+                there.get(field, _ABSENT), here.get(field, _ABSENT), f"{name}.{field}"
+            )
+        ]
     one, other = ("absent" if side is _ABSENT else repr(side) for side in (there, here))
     return [] if one == other else [f"{name[1:]} is {one} there and {other} here"]
 
