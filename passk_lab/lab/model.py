@@ -25,7 +25,8 @@ __all__ = ["ModelConfig", "build_model", "load_model", "load_tokenizer"]
 class ModelConfig:
     """Shape of a decoder-only transformer of the Llama kind.
 
-    With the default sizes and about 170 tokens it has 0.87 million parameters.
+    With the default sizes and about 170 tokens it has 0.87 million parameters. Sizes that don't fit
+    together are a ValueError.
 
     Attributes
     ----------
@@ -39,8 +40,6 @@ class ModelConfig:
         Hidden width of the feed-forward layers as a multiple of ``d_model``.
     tie_embeddings, pad_id, eos_id, rope_theta, initializer_range
         As in transformers' ``LlamaConfig``.
-
-    Sizes that don't fit together are a ValueError.
     """
 
     vocab_size: int

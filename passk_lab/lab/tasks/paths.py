@@ -90,7 +90,7 @@ class PathPrompt:
 
 @dataclass(frozen=True)
 class PathTask:
-    """The path-finding task; see the module for what it is.
+    """The path-finding task; parameters that don't fit together are a ValueError.
 
     Parameters
     ----------
@@ -116,8 +116,6 @@ class PathTask:
         Longest sequence in tokens; a prompt of any split with a demonstration and an answer fits.
     max_tries : int
         Random graphs tried for one that is accepted, before giving up.
-
-    A parameter that is out of its range or doesn't fit another one is a ValueError.
 
     Examples
     --------

@@ -47,7 +47,7 @@ _ANOTHER = r"\s*[)\].]?\s*(?:,|/|&|\bor\b|\band\b)\s*[(\[]?(?:{labels})(?![\w'â€
 
 @dataclass(frozen=True)
 class Question:
-    """A question and how its answer is told.
+    """A question and how its answer is told; what doesn't fit together is a ValueError.
 
     Attributes
     ----------
@@ -61,8 +61,6 @@ class Question:
     tolerance : float
         Largest relative error of a right number; 0 asks for the very number.
     domain : str
-
-    What doesn't fit together is a ValueError.
     """
 
     problem_id: str

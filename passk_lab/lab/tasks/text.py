@@ -35,6 +35,8 @@ TEMPLATES = {
 class TextEncoder:
     """Tokens of text, for a language model and its tokenizer.
 
+    A template without its fields, or a tokenizer without what is asked for, is a ValueError.
+
     Parameters
     ----------
     tokenizer : PreTrainedTokenizerBase
@@ -45,8 +47,6 @@ class TextEncoder:
         the tokenizer has one.
     system : str, optional
         A system message of the chat.
-
-    A template without these fields, or a tokenizer without what is asked for, is a ValueError.
     """
 
     tokenizer: Any
@@ -132,7 +132,7 @@ QuestionT = TypeVar("QuestionT", bound=TextQuestion)
 
 @dataclass(frozen=True)
 class TextTask(Generic[QuestionT]):
-    """Questions in words as a task; answers and demonstrations are whole replies.
+    """Questions in words, each of another name, as a task whose answers are whole replies.
 
     Parameters
     ----------
@@ -142,8 +142,6 @@ class TextTask(Generic[QuestionT]):
         A reply is cut off here, and then counts as none.
     context_length : int
         Longest sequence that the model takes.
-
-    No question, or two of one name, are a ValueError.
     """
 
     questions: tuple[QuestionT, ...]
