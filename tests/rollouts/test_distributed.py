@@ -18,6 +18,7 @@ from passk_lab.rollouts.distributed import summarise  # noqa: E402
 from passk_lab.rollouts.files import write_rollouts  # noqa: E402
 from passk_lab.stats.compare import compare_runs  # noqa: E402
 from passk_lab.stats.curves import metric_curve  # noqa: E402
+from tests.refusals import refuses  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ def test_metrics_take_it(client, small, tmp_path):
         assert_frame_equal(
             curve(counted, random_state=0, **options), curve(table, random_state=0, **options)
         )
-    majority = [metric_curve(t, "pass_hat_k", [1, 2], random_state=0) for t in (counted, table)]
-    assert_frame_equal(*majority)
+    hat = [metric_curve(t, "pass_hat_k", [1, 2], random_state=0) for t in (counted, table)]
+    assert_frame_equal(*hat)
     found, expected = (compare_runs(t, "base", random_state=0) for t in (counted, table))
     assert_frame_equal(found.differences, expected.differences)
     assert_frame_equal(found.crossings, expected.crossings)
@@ -106,8 +107,7 @@ def test_folders_that_name_columns(client, tmp_path):
     for source in (root, root / "*" / "*" / "*.parquet"):
         by = ["run", "split", "seed"]
         assert_frame_equal(summarise(source, client, by=by), counts(table, by=by))
-        with pytest.raises(ValueError, match="no column 'x' to group by"):
-            summarise(source, client, by=["x"])
+        refuses("no column 'x' to group by", summarise, source, client, by=["x"])
 
 
 def test_without_sample_ids(client, small, tmp_path):
@@ -129,11 +129,8 @@ def test_rollouts_that_occur_twice(client, small, tmp_path):
     again = table.iloc[[11]]
     folder = scattered(pd.concat([table, again]), tmp_path / "all", 3)
     row = again.iloc[0]
-    message = (
-        f"run='{row['run']}', .*problem_id='{row['problem_id']}', sample_id={row['sample_id']}"
-    )
-    with pytest.raises(ValueError, match=f"occurs twice .*{message}"):
-        summarise(folder, client)
+    message = "occurs twice .*run='{run}', .*problem_id='{problem_id}', sample_id={sample_id}"
+    refuses(message.format(**row), summarise, folder, client)
     # The same sample in another run, or of another seed, is another rollout.
     other = pd.concat([table.assign(seed=0), again.assign(seed=1)])
     folder = scattered(other, tmp_path / "other", 3)
@@ -147,30 +144,21 @@ def test_ids_far_apart(client, small, tmp_path):
 
 
 def test_refusals(client, tmp_path):
-    with pytest.raises(ValueError, match="no parquet file"):
-        summarise(tmp_path, client)
+    a, b = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    refuses("no parquet file", summarise, tmp_path, client)
     table = rollouts(7)
-    write_rollouts(table, tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match="client is a int"):
-        summarise(tmp_path, 3)
-    with pytest.raises(ValueError, match="no column 'colour' to group by"):
-        summarise(tmp_path, client, by=["colour"])
-    write_rollouts(table.drop(columns="answer"), tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match="has other columns than"):
-        summarise(tmp_path, client)
-    with pytest.raises(ValueError, match="column 'answer' is missing"):
-        summarise(tmp_path / "b.parquet", client, modes=True)
+    write_rollouts(table, a)
+    refuses("client is a int", summarise, tmp_path, 3)
+    refuses("no column 'colour' to group by", summarise, tmp_path, client, by=["colour"])
+    write_rollouts(table.drop(columns="answer"), b)
+    refuses("has other columns than", summarise, tmp_path, client)
+    refuses("column 'answer' is missing", summarise, b, client, modes=True)
     table.loc[table["correct"].idxmax(), "answer"] = None
-    write_rollouts(table, tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match="has no answer, so its mode is unknown"):
-        summarise(tmp_path / "b.parquet", client)
-    table["correct"] = 2
-    table.to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match=r"b\.parquet.*'correct', row 0: .* neither true nor"):
-        summarise(tmp_path / "b.parquet", client)
-    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-40])
-    with pytest.raises(ValueError, match="not a readable parquet file"):
-        summarise(tmp_path, client)
-    pq.write_table(pa.Table.from_pandas(table[:0]), tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match="holds no rollouts"):
-        summarise(tmp_path / "b.parquet", client)
+    write_rollouts(table, b)
+    refuses("has no answer, so its mode is unknown", summarise, b, client)
+    table.assign(correct=2).to_parquet(b)
+    refuses(r"b\.parquet.*'correct', row 0: .* neither true nor", summarise, b, client)
+    b.write_bytes(a.read_bytes()[:-40])
+    refuses("not a readable parquet file", summarise, tmp_path, client)
+    pq.write_table(pa.Table.from_pandas(table[:0]), b)
+    refuses("holds no rollouts", summarise, b, client)

@@ -11,20 +11,23 @@ from passk_lab.rollouts.counting import as_counts, counts
 from passk_lab.rollouts.files import as_rollouts, read_rollouts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.curves import metric_curve
+from tests.refusals import refuses
 
 
 def rollouts(run, n_problems=6, n=4):
-    frame = pd.DataFrame(
-        {
-            "run": run,
-            "problem_id": np.repeat([f"p{i}" for i in range(n_problems)], n),
-            "sample_id": np.tile(np.arange(n), n_problems),
-            "seed": np.tile(np.arange(n) % 2, n_problems),
-        }
-    )
-    frame["correct"] = np.arange(len(frame)) % 3 == 0
-    frame["answer"] = np.where(frame["correct"], "x", "y")
-    return frame.assign(text=[f"{run} says {i}" for i in range(len(frame))], level=3)
+    size = n_problems * n
+    correct = np.arange(size) % 3 == 0
+    columns = {
+        "run": run,
+        "problem_id": np.repeat([f"p{i}" for i in range(n_problems)], n),
+        "sample_id": np.tile(np.arange(n), n_problems),
+        "seed": np.tile(np.arange(n) % 2, n_problems),
+        "correct": correct,
+        "answer": np.where(correct, "x", "y"),
+        "text": [f"{run} says {i}" for i in range(size)],
+        "level": 3,
+    }
+    return pd.DataFrame(columns)
 
 
 @pytest.fixture(params=["frame", "parquet", "jsonl", "csv", "mixed", "unnamed"])
@@ -103,8 +106,7 @@ def test_runs_keep_the_order_of_their_files(tmp_path):
     for path in paths:
         rollouts("x").drop(columns="run").to_parquet(path)
     assert Study(paths).counts()["run"].drop_duplicates().tolist() == ["z", "a", "b"]
-    with pytest.raises(ValueError, match=r"a\.parquet: row 0 repeats .*run='one'"):
-        Study(paths, run="one").counts()
+    refuses(r"a\.parquet: row 0 repeats .*run='one'", Study(paths, run="one").counts)
 
 
 def test_seeds_are_pooled_over_files(tmp_path):
@@ -117,22 +119,20 @@ def test_seeds_are_pooled_over_files(tmp_path):
 def test_scores(tmp_path):
     table = rollouts("a")
     assert Study(table).scores() is None
-    with pytest.raises(ValueError, match="column 'problem_id' is missing"):
-        Study(table, scores=pd.DataFrame({"score": [1]})).scores()
+    bad = Study(table, scores=pd.DataFrame({"score": [1]}))
+    refuses("column 'problem_id' is missing", bad.scores)
     scores = pd.DataFrame({"problem_id": ["p0"], "score": [1.0]})
     scores.to_parquet(tmp_path / "s.parquet")
     assert_frame_equal(Study(table, scores=tmp_path / "s.parquet").scores(), scores)
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match="no rollouts file given"):
-        Study([])
-    with pytest.raises(FileNotFoundError, match=r"none\.parquet: no such file"):
-        Study([tmp_path / "none.parquet"]).counts()
+    refuses("no rollouts file given", Study, [])
+    missing = Study([tmp_path / "none.parquet"])
+    refuses(r"none\.parquet: no such file", missing.counts, error=FileNotFoundError)
     (tmp_path / "a.jsonl").write_text('{"problem_id": "a", "correct": 3}\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl: column 'correct', row 0: 3 is neither"):
-        Study(tmp_path / "a.jsonl").counts()
+    bad = Study(tmp_path / "a.jsonl")
+    refuses(r"a\.jsonl: column 'correct', row 0: 3 is neither", bad.counts)
     rollouts("a").drop(columns="answer").to_parquet(tmp_path / "a.parquet")
     study = Study([tmp_path / "a.parquet", tmp_path / "a.parquet"])
-    with pytest.raises(ValueError, match=r"a\.parquet: column 'answer' is missing"):
-        study.counts(modes=True)
+    refuses(r"a\.parquet: column 'answer' is missing", study.counts, modes=True)

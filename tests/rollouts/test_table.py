@@ -1,7 +1,4 @@
 import gzip
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -15,21 +12,15 @@ from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 from passk_lab.rollouts.files import write_rollouts as write
 from passk_lab.rollouts.table import validate_rollouts
+from tests.refusals import refuses
 
 
 def table(**columns):
     return pd.DataFrame({"problem_id": ["a", "a", "b"], "correct": [True, False, True], **columns})
 
 
-def test_import_is_light():
-    heavy = "{'torch', 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules)"
-    out = subprocess.run(
-        [sys.executable, "-c", f"import sys, passk_lab; print({heavy})"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert out.stdout.strip() == "set()"
+def objects(values):
+    return pd.Series(values, dtype=object)
 
 
 def test_every_public_name_resolves():
@@ -48,41 +39,11 @@ def test_defaults_are_added():
     assert out["sample_id"].tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("column", ["problem_id", "correct"])
-def test_missing_column_is_named(column):
-    with pytest.raises(ValueError, match=f"{column!r} is missing"):
-        validate_rollouts(table().drop(columns=column))
-
-
 @pytest.mark.parametrize(
     "values", [["true", "FALSE", " True "], [1, 0, 1], [1.0, 0.0, 1.0], ["1", "0", "yes"]]
 )
 def test_booleans_are_converted(values):
     assert validate_rollouts(table(correct=values))["correct"].tolist() == [True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("values", "row"),
-    [(["true", "maybe", "false"], 1), ([1, 0, 2], 2), ([0.5, 0, 1], 0), ([True, False, None], 2)],
-)
-def test_other_values_of_correct_are_refused(values, row):
-    with pytest.raises(ValueError, match=f"'correct', row {row}"):
-        validate_rollouts(table(correct=pd.Series(values, dtype=object)))
-
-
-def test_nan_in_correct_is_refused():
-    with pytest.raises(ValueError, match="'correct', row 1: value is missing"):
-        validate_rollouts(table(correct=[1.0, np.nan, 0.0]))
-
-
-def test_missing_problem_is_refused():
-    with pytest.raises(ValueError, match="'problem_id', row 1"):
-        validate_rollouts(table(problem_id=["a", None, "b"]))
-
-
-def test_duplicates_are_refused():
-    with pytest.raises(ValueError, match=r"row 1 repeats .*problem_id='a', sample_id=0"):
-        validate_rollouts(table(sample_id=[0, 0, 0]))
 
 
 def test_step_and_seed_tell_rollouts_apart():
@@ -93,6 +54,13 @@ def test_step_and_seed_tell_rollouts_apart():
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
+        ("correct", objects(["true", "maybe", "false"]), "'correct', row 1"),
+        ("correct", objects([1, 0, 2]), "'correct', row 2"),
+        ("correct", objects([0.5, 0, 1]), "'correct', row 0"),
+        ("correct", objects([True, False, None]), "'correct', row 2"),
+        ("correct", [1.0, np.nan, 0.0], "'correct', row 1: value is missing"),
+        ("problem_id", ["a", None, "b"], "'problem_id', row 1"),
+        ("sample_id", [0, 0, 0], r"row 1 repeats .*problem_id='a', sample_id=0"),
         ("logprob", [-1.0, 0.5, -2.0], "'logprob', row 1"),
         ("n_tokens", [1, 2, -3], "'n_tokens', row 2"),
         ("sample_id", [0, 1.5, 0], "'sample_id', row 1"),
@@ -105,9 +73,13 @@ def test_step_and_seed_tell_rollouts_apart():
         ("temperature", [-1.0, 1, 1], "'temperature', row 0"),
     ],
 )
-def test_bad_numbers_are_refused(column, values, message):
-    with pytest.raises(ValueError, match=message):
-        validate_rollouts(table(**{column: values}))
+def test_bad_values_are_refused(column, values, message):
+    refuses(message, validate_rollouts, table(**{column: values}))
+
+
+def test_missing_column_is_named():
+    for column in ("problem_id", "correct"):
+        refuses(f"{column!r} is missing", validate_rollouts, table().drop(columns=column))
 
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl", "jsonl.gz"])
@@ -143,21 +115,21 @@ def test_metadata(tmp_path):
     assert note["format_version"] == rt.FORMAT_VERSION
     pq.write_table(pa.table({"problem_id": ["a"]}), tmp_path / "foreign.parquet")
     assert read_metadata(tmp_path / "foreign.parquet") == {}
-    with pytest.raises(ValueError, match="plain JSON"):
-        write(table(), tmp_path / "r2.parquet", metadata={"x": object()})
+    refuses("plain JSON", write, table(), tmp_path / "r2.parquet", metadata={"x": object()})
 
 
-def test_broken_json_names_its_line(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"problem_id": "a", "correct": true}\n\n{"problem', "line 3: not valid JSON"),
+        (b'{"problem_id": "a", "correct": true}\n[1]\n', "line 2: expected a JSON object"),
+        (b'{"problem_id": "\xff", "correct": true}\n', "line 1: not UTF-8"),
+    ],
+)
+def test_broken_json_names_its_line(content, message, tmp_path):
     path = tmp_path / "r.jsonl"
-    path.write_text('{"problem_id": "a", "correct": true}\n\n{"problem_id": "b", "corr')
-    with pytest.raises(ValueError, match="line 3: not valid JSON"):
-        read_rollouts(path)
-    path.write_text('{"problem_id": "a", "correct": true}\n[1]\n')
-    with pytest.raises(ValueError, match="line 2: expected a JSON object"):
-        read_rollouts(path)
-    path.write_bytes(b'{"problem_id": "\xff", "correct": true}\n')
-    with pytest.raises(ValueError, match="line 1: not UTF-8"):
-        read_rollouts(path)
+    path.write_bytes(content)
+    refuses(message, read_rollouts, path)
 
 
 def test_truncated_files_are_refused(tmp_path):
@@ -165,22 +137,17 @@ def test_truncated_files_are_refused(tmp_path):
     data = (tmp_path / "r.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(data[: len(data) // 2])
     for call in (read_rollouts, counts, read_metadata):
-        with pytest.raises(ValueError, match="truncated"):
-            call(tmp_path / "cut.parquet")
+        refuses("truncated", call, tmp_path / "cut.parquet")
     packed = gzip.compress(b'{"problem_id": "a", "correct": true}\n' * 100)
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[:-12])
-    with pytest.raises(ValueError, match=r"broken gzip"):
-        read_rollouts(tmp_path / "cut.jsonl.gz")
+    refuses("broken gzip", read_rollouts, tmp_path / "cut.jsonl.gz")
 
 
 def test_unknown_ending_and_missing_file(tmp_path):
     (tmp_path / "r.xlsx").touch()
-    with pytest.raises(ValueError, match="unknown ending"):
-        read_rollouts(tmp_path / "r.xlsx")
-    with pytest.raises(ValueError, match="unknown ending"):
-        write(table(), tmp_path / "r.xlsx")
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        read_rollouts(tmp_path / "none.parquet")
+    refuses("unknown ending", read_rollouts, tmp_path / "r.xlsx")
+    refuses("unknown ending", write, table(), tmp_path / "r.xlsx")
+    refuses("no such file", read_rollouts, tmp_path / "none.parquet", error=FileNotFoundError)
 
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -192,31 +159,25 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(files.pq, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write(table(), path)
+    refuses("disk full", write, table(), path, error=OSError)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_several_files_take_their_names_as_runs(tmp_path):
-    write_plain(tmp_path / "base.jsonl")
-    write_plain(tmp_path / "sdsd.jsonl")
-    both = read_rollouts([tmp_path / "base.jsonl", tmp_path / "sdsd.jsonl"])
-    assert both["run"].unique().tolist() == ["base", "sdsd"]
-    with pytest.raises(ValueError, match="repeats an earlier rollout"):
-        read_rollouts([tmp_path / "base.jsonl", tmp_path / "base.jsonl"])
+    paths = [tmp_path / "base.jsonl", tmp_path / "sdsd.jsonl"]
+    for path in paths:
+        path.write_text(
+            '{"problem_id": "a", "correct": true}\n{"problem_id": "b", "correct": false}'
+        )
+    assert read_rollouts(paths)["run"].unique().tolist() == ["base", "sdsd"]
+    refuses("repeats an earlier rollout", read_rollouts, paths[:1] * 2)
 
 
-def write_plain(path):
-    lines = [{"problem_id": p, "correct": c} for p, c in (("a", True), ("b", False))]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def test_column_projection(tmp_path):
-    write(table(text=["x", "y", "z"]), tmp_path / "r.parquet")
-    assert "text" not in read_rollouts(tmp_path / "r.parquet", columns=["answer"])
-    write(table(text=["x", "y", "z"]), tmp_path / "r.jsonl")
-    assert "text" not in read_rollouts(tmp_path / "r.jsonl", columns=["answer"])
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_column_projection(ending, tmp_path):
+    write(table(text=["x", "y", "z"]), tmp_path / f"r.{ending}")
+    assert "text" not in read_rollouts(tmp_path / f"r.{ending}", columns=["answer"])
 
 
 def test_csv(tmp_path):
