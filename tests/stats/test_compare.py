@@ -5,6 +5,7 @@ import pytest
 from passk_lab import compare_runs, counts, pass_at_k
 from passk_lab.stats.compare import problem_differences
 from passk_lab.stats.curves import pass_at_k_curve
+from tests.refusals import refuses
 
 
 def rollouts(accuracies, n=64, seed=0, split="id"):
@@ -17,6 +18,13 @@ def rollouts(accuracies, n=64, seed=0, split="id"):
         columns = {"run": run, "split": split, "problem_id": names, "correct": correct.ravel()}
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def counted(n, **correct):
+    return pd.concat(
+        pd.DataFrame({"run": run, "problem_id": range(len(c)), "n_samples": n, "n_correct": c})
+        for run, c in correct.items()
+    ).assign(split="id")
 
 
 def polarised(n_problems=120, seed=0):
@@ -82,13 +90,7 @@ def test_no_crossing():
 
 def test_uncertain_crossing_reaches_beyond_n():
     """Three problems lost by the baseline, four others by the run: many replicates don't cross."""
-    base = [0] * 3 + [8] * 27
-    sharp = [32] * 26 + [0] * 4
-    parts = [
-        pd.DataFrame({"run": run, "split": "id", "problem_id": range(30), "n_correct": c})
-        for run, c in (("base", base), ("sharp", sharp))
-    ]
-    table = pd.concat(parts).assign(n_samples=64)
+    table = counted(64, base=[0] * 3 + [8] * 27, sharp=[32] * 26 + [0] * 4)
     row = compare_runs(table, "base", random_state=0).crossings.iloc[0]
     assert 0.4 < row["share"] < 0.9
     assert row["low"] < row["k_cross"] < 64
@@ -115,13 +117,16 @@ def test_flattening_without_gain_is_undefined():
 
 @pytest.mark.slow
 def test_null_comparison_is_calibrated():
-    """Two runs of one model: p-values are uniform enough, intervals and bands cover 0."""
+    """Two runs of one model: p-values are uniform enough, intervals and bands cover 0.
+
+    In 200 rounds a coverage of 0.83 fails 99 times of 100.
+    """
     rng = np.random.default_rng(0)
     inside, banded, small = 0, 0, 0
     rounds = 200
     for i in range(rounds):
         p = rng.beta(0.5, 1, 40)
-        table = rollouts({"a": p, "b": p}, n=16, seed=1000 + i)
+        table = counted(16, a=rng.binomial(16, p), b=rng.binomial(16, p))
         out = compare_runs(table, "a", [1, 4, 16], n_resamples=400, random_state=i).differences
         inside += (out["low"].iloc[1] <= 0) & (out["high"].iloc[1] >= 0)
         banded += ((out["band_low"] <= 0) & (out["band_high"] >= 0)).all()
@@ -139,11 +144,9 @@ def test_unequal_samples_and_three_runs():
     found = compare_runs(table, "base", random_state=0).differences
     # Each pair is compared as far as its own samples reach.
     assert found.groupby("run")["k"].max().to_dict() == {"rl": 32, "small": 8}
-    pd.testing.assert_frame_equal(
-        found, compare_runs(counts(table), "base", random_state=0).differences
-    )
-    with pytest.raises(ValueError, match="k=32 exceeds the 8 samples"):
-        compare_runs(table, "base", 32)
+    counted = compare_runs(counts(table), "base", random_state=0).differences
+    pd.testing.assert_frame_equal(found, counted)
+    refuses("k=32 exceeds the 8 samples", compare_runs, table, "base", 32)
 
 
 @pytest.mark.slow
@@ -174,19 +177,14 @@ def test_splits_and_missing_problems_are_told():
 def test_bad_input_is_refused():
     p = np.linspace(0.1, 0.9, 10)
     table = rollouts({"base": p, "rl": p})
-    with pytest.raises(ValueError, match="'sdsd' is none of the runs: base, rl"):
-        compare_runs(table, "sdsd")
-    with pytest.raises(ValueError, match="the only run"):
-        compare_runs(table[table["run"] == "base"], "base")
+    refuses("'sdsd' is none of the runs: base, rl", compare_runs, table, "sdsd")
+    refuses("the only run", compare_runs, table[table["run"] == "base"], "base")
     other = table["problem_id"].where(table["run"] == "base", "q" + table["problem_id"])
-    with pytest.raises(ValueError, match="share no problem in split 'id'"):
-        compare_runs(table.assign(problem_id=other), "base")
-    splits = table["run"].map({"base": "id", "rl": "ood"})
-    with (
-        pytest.warns(UserWarning, match="left out"),
-        pytest.raises(ValueError, match="no split in common"),
-    ):
-        compare_runs(table.assign(split=splits), "base")
+    other = table.assign(problem_id=other)
+    refuses("share no problem in split 'id'", compare_runs, other, "base")
+    other = table.assign(split=table["run"].map({"base": "id", "rl": "ood"}))
+    with pytest.warns(UserWarning, match="left out"):
+        refuses("no split in common", compare_runs, other, "base")
 
 
 def test_problem_differences():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
+from tests.refusals import refuses
 
 
 def table(seeds=(0,), problems=("a", "b")):
@@ -64,10 +65,8 @@ def test_extreme_probabilities():
     values = policy_values(policies, "pass_at_k", [1, 2**40], by=())[0].values[0]
     assert values[0].tolist() == [1.0, 1.0]
     assert values[1, 1] == pytest.approx(2**40 * np.exp(-50), rel=1e-6)
-    assert policy_values(policies, "effective_answers", 1, by=())[0].values[0, :, 0].tolist() == [
-        1,
-        1,
-    ]
+    effective = policy_values(policies, "effective_answers", 1, by=())[0].values
+    assert effective[0, :, 0].tolist() == [1, 1]
 
 
 def test_categorical_problems_in_any_order():
@@ -95,17 +94,16 @@ def test_curve_and_summary():
 
 def test_bad_input():
     policies = table(seeds=(0, 1))
-    with pytest.raises(ValueError, match="'best_of_k' is none of pass_at_k"):
-        policy_values(policies, "best_of_k")
-    with pytest.raises(ValueError, match="column 'answer' is missing"):
-        policy_values(policies.drop(columns="answer"))
-    with pytest.raises(ValueError, match=r"row 2: 0\.5 is no log-probability"):
-        policy_values(policies.assign(logprob=[-1, -1, 0.5] + [-1] * 9))
-    with pytest.raises(ValueError, match="occurs twice"):
-        policy_values(pd.concat([policies, policies]))
-    with pytest.raises(ValueError, match="differ in problem 'b'"):
-        policy_values(policies[(policies["seed"] == 0) | (policies["problem_id"] == "a")])
-    with pytest.raises(ValueError, match="'concepts' is missing"):
-        policy_values(policies.drop(columns="concepts"), "concept_coverage_at_k")
-    with pytest.raises(ValueError, match="at least 1"):
-        policy_values(policies, k=[0])
+    uneven = policies[(policies["seed"] == 0) | (policies["problem_id"] == "a")]
+    positive = policies.assign(logprob=[-1, -1, 0.5] + [-1] * 9)
+    for message, bad in (
+        ("column 'answer' is missing", policies.drop(columns="answer")),
+        (r"row 2: 0\.5 is no log-probability", positive),
+        ("occurs twice", pd.concat([policies, policies])),
+        ("differ in problem 'b'", uneven),
+    ):
+        refuses(message, policy_values, bad)
+    refuses("'best_of_k' is none of pass_at_k", policy_values, policies, "best_of_k")
+    bad = policies.drop(columns="concepts")
+    refuses("'concepts' is missing", policy_values, bad, "concept_coverage_at_k")
+    refuses("at least 1", policy_values, policies, k=[0])

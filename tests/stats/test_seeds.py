@@ -1,27 +1,26 @@
+from functools import partial
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from passk_lab.stats._estimates import crossing_point
-from passk_lab.stats.compare import (
-    curve_crossings,
-    matched_differences,
-    paired_differences,
-)
+from passk_lab.stats.compare import curve_crossings, matched_differences, paired_differences
 from passk_lab.stats.curves import pass_at_k_curve
 from passk_lab.stats.intervals import bootstrap_mean
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling
+from tests.refusals import refusals
 
 
 def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
     rng = np.random.default_rng(0)
     rate = np.clip(rng.random(n_problems) + shift, 0, 1)
-    rows = []
-    for seed in range(n_seeds):
-        for problem in range(n_problems):
-            for draw in range(n):
-                rows.append((seed, f"p{problem}", draw, rng.random() < rate[problem]))
+    rows = [
+        (seed, f"p{problem}", draw, rng.random() < rate[problem])
+        for seed, problem, draw in product(range(n_seeds), range(n_problems), range(n))
+    ]
     return pd.DataFrame(rows, columns=["seed", "problem_id", "sample_id", "correct"])
 
 
@@ -94,20 +93,15 @@ def test_curves_cross_where_their_means_do():
     k = [1, 2, 4, 8, 16]
     base = np.linspace(0.4, 1.0, 5) + 0.02 * rng.normal(size=(1, 60, 5))
     sharp = np.linspace(0.6, 0.8, 5) + 0.02 * rng.normal(size=(3, 60, 5))
-    (found,) = curve_crossings(
-        {"base": base, "sdsd": sharp}, "base", k, n_resamples=2000, random_state=0
-    ).to_dict("records")
+    crossing = partial(curve_crossings, baseline="base", k=k, random_state=0)
+    found = crossing({"base": base, "sdsd": sharp}, n_resamples=2000).iloc[0]
     # In steps of the grid: 0.6 + 0.05 x = 0.4 + 0.15 x at x = 2, k = 4.
     assert found["low"] < 4 < found["high"]
     assert found["k_cross"] == pytest.approx(4, rel=0.05)
     assert found["share"] == 1
-    (never,) = curve_crossings(
-        {"base": base, "wide": base + 0.1}, "base", k, n_resamples=100, random_state=0
-    ).to_dict("records")
+    never = crossing({"base": base, "wide": base + 0.1}, n_resamples=100).iloc[0]
     assert np.isnan(never["k_cross"])
     assert never["share"] == 0
-    with pytest.raises(ValueError, match="2 values of k for 5 columns"):
-        curve_crossings({"base": base, "sdsd": sharp}, "base", [1, 2])
 
 
 @pytest.mark.slow
@@ -133,27 +127,30 @@ def test_matched_differences():
         assert beyond["reached"].item() == 0
 
 
-def test_bad_input():
-    rollouts = table()
-    with pytest.raises(ValueError, match="leave it out"):
-        problem_values(rollouts, by=["run", "seed"], over_seeds=True)
-    rest = (rollouts["seed"] != 1) | (rollouts["problem_id"] != "p3")
-    with pytest.raises(ValueError, match="differ in problem 'p3'"):
-        problem_values(rollouts[rest], over_seeds=True)
-    with pytest.raises(ValueError, match="n_seeds, n_problems, n_columns"):
-        bootstrap_mean(np.zeros((1, 3, 4, 1)))
-    with pytest.raises(ValueError, match="is nan"):
-        bootstrap_mean(np.full((1, 2, 1), np.nan))
-    with pytest.raises(ValueError, match="baseline 'x' is none of a"):
-        paired_differences({"a": np.zeros((1, 2, 1))}, "x")
-    zeros = np.zeros((1, 2, 3))
-    with pytest.raises(ValueError, match="the same three axes"):
-        matched_differences({"a": zeros, "b": zeros}, {"a": zeros}, "a", 0.5)
-    wide = np.zeros((1, 4, 3))
-    with pytest.raises(ValueError, match="b: 4 problems, but a has 2"):
-        matched_differences({"a": zeros, "b": wide}, {"a": zeros, "b": wide}, "a", 0.5)
-    with pytest.raises(ValueError, match="b: shape"):
-        paired_differences({"a": np.zeros((1, 2, 1)), "b": np.zeros((1, 3, 1))}, "a")
+ROLLOUTS = table()
+# One problem of one seed is missing.
+UNEVEN = ROLLOUTS[(ROLLOUTS["seed"] != 1) | (ROLLOUTS["problem_id"] != "p3")]
+SMALL, WIDE = np.zeros((1, 2, 3)), np.zeros((1, 4, 3))
+test_bad_input = refusals(
+    (lambda: problem_values(ROLLOUTS, by=["run", "seed"], over_seeds=True), "leave it out"),
+    (lambda: problem_values(UNEVEN, over_seeds=True), "differ in problem 'p3'"),
+    (lambda: bootstrap_mean(np.zeros((1, 3, 4, 1))), "n_seeds, n_problems, n_columns"),
+    (lambda: bootstrap_mean(np.full((1, 2, 1), np.nan)), "is nan"),
+    (lambda: paired_differences({"a": SMALL}, "x"), "baseline 'x' is none of a"),
+    (lambda: paired_differences({"a": SMALL, "b": np.zeros((1, 3, 3))}, "a"), "b: shape"),
+    (
+        lambda: matched_differences({"a": SMALL, "b": SMALL}, {"a": SMALL}, "a", 0.5),
+        "the same three axes",
+    ),
+    (
+        lambda: matched_differences(*[{"a": SMALL, "b": WIDE}] * 2, "a", 0.5),
+        "b: 4 problems, but a has 2",
+    ),
+    (
+        lambda: curve_crossings({"a": SMALL, "b": SMALL}, "a", [1, 2]),
+        "2 values of k for 3 columns",
+    ),
+)
 
 
 def test_runs_that_are_level_are_exactly_level():
