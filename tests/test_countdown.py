@@ -20,8 +20,7 @@ from passk_lab.lab.tasks.countdown import EXAMPLES, CountdownTask, Game
 from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
-from tests.letters import letter_tokenizer
-from tests.refusals import refuses
+from tests.helpers import letter_tokenizer, refuses
 
 FOLDER = Path(__file__).parent.parent / "data" / "countdown"
 ROLLOUTS = FOLDER / "rollouts.parquet"

@@ -14,7 +14,7 @@ from torch import nn
 
 from passk_lab.lab._checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from passk_lab.lab.model import ModelConfig, build_model, load_model
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 SIZES = ModelConfig(vocab_size=20, context_length=16, d_model=32, n_layers=2, n_heads=4)
 

@@ -20,8 +20,7 @@ from passk_lab.lab.hooks import record
 from passk_lab.lab.model import ModelConfig, build_model
 from passk_lab.readers.trl import read_trl
 from passk_lab.rollouts.files import read_metadata, read_rollouts
-from tests.letters import letter_tokenizer
-from tests.refusals import refuses
+from tests.helpers import letter_tokenizer, refuses
 
 LETTERS = "abcd"
 TEMPLATE = (

@@ -15,7 +15,7 @@ from passk_lab.lab.methods import METHODS
 from passk_lab.lab.model import ModelConfig
 from passk_lab.lab.pretrain import PretrainConfig, _learning_rate_at, pretrain
 from passk_lab.lab.tasks.paths import PathTask
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 TASK = PathTask()
 SHAPE = ModelConfig(TASK.vocab_size, TASK.context_length, d_model=32, n_layers=2, n_heads=2)

@@ -19,7 +19,7 @@ from passk_lab.lab.losses import (
     token_logprob,
 )
 from passk_lab.teacher.optimum import distillation_optimum
-from tests.refusals import refusals
+from tests.helpers import refusals
 
 torch.set_num_threads(1)
 

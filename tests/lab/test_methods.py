@@ -20,7 +20,7 @@ from passk_lab.lab.methods import (
 )
 from passk_lab.lab.sampling import Samples
 from passk_lab.lab.tasks.paths import PathTask
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 TASK = PathTask()
 

@@ -26,8 +26,7 @@ from passk_lab.lab.sampling import score
 from passk_lab.lab.tasks.science_qa import ScienceTask, load_questions
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import read_metadata, read_rollouts, write_rollouts
-from tests.letters import letter_tokenizer
-from tests.refusals import refuses
+from tests.helpers import letter_tokenizer, refuses
 
 
 @pytest.fixture(scope="module")

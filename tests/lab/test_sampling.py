@@ -10,7 +10,7 @@ from torch.nn.functional import log_softmax
 from passk_lab.lab import _decoding, sampling
 from passk_lab.lab.model import ModelConfig, build_model
 from passk_lab.lab.sampling import Decoding, score
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 PAD, EOS = 0, 1
 VOCABULARY = 12

@@ -15,7 +15,7 @@ from passk_lab.lab.scoring import score
 from passk_lab.lab.tasks.paths import PathTask
 from passk_lab.lab.tasks.text import TEMPLATES, TextEncoder
 from passk_lab.teacher._scores import checked_scores
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 TASK = PathTask()
 WORDS = ModelConfig(vocab_size=16, context_length=64, d_model=32, n_layers=1, n_heads=2)

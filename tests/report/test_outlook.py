@@ -8,8 +8,7 @@ import pytest
 from passk_lab.cli import main
 from passk_lab.report.analysis import build_report
 from passk_lab.report.outlook import outlook
-from tests.refusals import refuses
-from tests.teacher.tables import rollout_table, score_table
+from tests.helpers import refuses, rollout_table, score_table
 
 pytestmark = pytest.mark.slow  # whole reports
 

@@ -20,7 +20,7 @@ from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
 from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 pytestmark = pytest.mark.slow  # whole reports
 

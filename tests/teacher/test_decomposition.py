@@ -9,8 +9,7 @@ from passk_lab.teacher.decomposition import Decomposition as decompose
 from passk_lab.teacher.optimum import self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope
 from passk_lab.teacher.sources import SOURCES, problem_decompositions, source_table, tilt_sources
-from tests.refusals import refusals, refuses
-from tests.teacher.tables import rollout_table, score_table
+from tests.helpers import refusals, refuses, rollout_table, score_table
 
 quick = settings(max_examples=25, phases=[Phase.generate], database=None)
 

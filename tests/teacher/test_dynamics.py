@@ -10,7 +10,7 @@ from passk_lab.teacher.dynamics import fixed_points, rl_trajectory
 from passk_lab.teacher.dynamics import self_distillation_trajectory as trajectory
 from passk_lab.teacher.optimum import distillation_optimum
 from passk_lab.teacher.worlds import BoostWorld, StyleWorld
-from tests.refusals import refusals, refuses
+from tests.helpers import refusals, refuses
 
 FOUR = np.array([0.30, 0.18, 0.12, 0.40])  # the last is wrong
 CORRECT = np.array([True, True, True, False])

@@ -4,8 +4,7 @@ import pytest
 
 from passk_lab.teacher.forecast import expected_tilt, forecast, forecast_problems, forecast_rows
 from passk_lab.teacher.optimum import self_distillation_optimum
-from tests.refusals import refuses
-from tests.teacher.tables import rollout_table, score_table
+from tests.helpers import refuses, rollout_table, score_table
 
 ANSWERS = ["x", "y", "z"]
 

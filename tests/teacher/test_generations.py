@@ -9,8 +9,7 @@ from passk_lab.teacher.generations import _AnswerTree as AnswerTree
 from passk_lab.teacher.generations import _evolve as evolve
 from passk_lab.teacher.generations import forecast_generations
 from passk_lab.teacher.optimum import distillation_optimum
-from tests.refusals import refusals, refuses
-from tests.teacher.tables import rollout_table, score_table
+from tests.helpers import refusals, refuses, rollout_table, score_table
 
 WORDS = ["a", "bx", "by", "bzq", "bzr", "c"]
 

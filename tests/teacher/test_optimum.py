@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from passk_lab.teacher.optimum import distillation_optimum, rl_optimum, self_distillation_optimum
-from tests.refusals import refusals, refuses
+from tests.helpers import refusals, refuses
 
 BASE = np.array([0.30, 0.18, 0.12, 0.40])  # the last answer is wrong
 CORRECT = np.array([True, True, True, False])

@@ -15,7 +15,7 @@ from passk_lab.teacher.count_slopes import (
 )
 from passk_lab.teacher.optimum import rl_optimum, self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope, paired_logprobs, slope_table
-from tests.refusals import refusals, refuses
+from tests.helpers import refusals, refuses
 
 
 def exact_modes(slope=1.7, n_problems=12, seed=0, noise=0.0):

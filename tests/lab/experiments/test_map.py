@@ -7,7 +7,7 @@ from passk_lab.lab.experiments import map as maps
 from passk_lab.lab.experiments.suite import PATHS, SUITES, Suite
 from passk_lab.lab.model import load_model
 from passk_lab.lab.pretrain import PretrainConfig
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 TINY = Suite(
     pretrain=PretrainConfig(steps=3, batch_size=8, warmup=1),

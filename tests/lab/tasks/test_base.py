@@ -7,7 +7,7 @@ import pytest
 from passk_lab.lab.tasks import TASKS
 from passk_lab.lab.tasks.base import check_task
 from passk_lab.lab.tasks.paths import PathTask
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 
 @pytest.mark.parametrize(

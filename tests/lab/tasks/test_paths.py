@@ -27,7 +27,7 @@ from passk_lab.lab.tasks._path_documents import (
 )
 from passk_lab.lab.tasks._path_graphs import enumerate_paths, random_graphs
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask, _draw_waypoints
-from tests.refusals import refusals, refuses
+from tests.helpers import refusals, refuses
 
 TASK = PathTask()
 FAN = PathPrompt(

@@ -24,8 +24,7 @@ from passk_lab.lab.tasks.base import check_task
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
 from passk_lab.lab.tasks.text import TextEncoder, grade
 from passk_lab.rollouts.table import validate_rollouts
-from tests.letters import letter_tokenizer
-from tests.refusals import refuses
+from tests.helpers import letter_tokenizer, refuses
 
 SHIPPED = Path(__file__).parents[3] / "data" / "science" / "questions.jsonl"
 CHOICES = (("A", "iron"), ("B", "neon"), ("C", "a gas"), ("D", "All of the above"))

@@ -1,8 +1,25 @@
-"""Tokenizers that need no download."""
+"""What tests of several rooms share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import pandas as pd
 import pytest
+
+
+def refuses(message: str, function: Callable, *args, error=ValueError, **kwargs) -> None:
+    """The call fails, and its message matches."""
+    with pytest.raises(error, match=message):
+        function(*args, **kwargs)
+
+
+def refusals(*cases: tuple[Callable[[], object], str]) -> Callable:
+    """A test of calls that fail, one a case, each with its message."""
+
+    @pytest.mark.parametrize(("call", "message"), cases)
+    def test(call, message):
+        refuses(message, call)
+
+    return test
 
 
 def letter_tokenizer(letters: Sequence[str] = (), extra=(), chat_template=None, **special):
@@ -21,3 +38,12 @@ def letter_tokenizer(letters: Sequence[str] = (), extra=(), chat_template=None, 
     )
     tokenizer.chat_template = chat_template
     return tokenizer
+
+
+def rollout_table(rows):
+    return pd.DataFrame(rows, columns=["problem_id", "sample_id", "correct", "answer"])
+
+
+def score_table(rows):
+    names = ["problem_id", "sample_id", "demo_id", "logprob", "logprob_given_demo"]
+    return pd.DataFrame(rows, columns=names)
