@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 import passk_lab
 from passk_lab.cli import main
+from passk_lab.readers import FORMATS
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 
@@ -27,14 +29,13 @@ def _blank_figures(monkeypatch):
 
 
 def rollouts(run: str, right: int, problems: int = 20, n: int = 4) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "run": run,
-            "problem_id": [f"p{i:02d}" for i in range(problems) for _ in range(n)],
-            "sample_id": list(range(n)) * problems,
-            "correct": [j < right for j in range(n)] * problems,
-        }
-    )
+    columns = {
+        "run": run,
+        "problem_id": [f"p{i:02d}" for i in range(problems) for _ in range(n)],
+        "sample_id": list(range(n)) * problems,
+        "correct": [j < right for j in range(n)] * problems,
+    }
+    return pd.DataFrame(columns)
 
 
 @pytest.fixture
@@ -74,28 +75,21 @@ class TestReport:
         assert "metric 'pass@1' is unknown" in capsys.readouterr().err
 
     @pytest.mark.slow
-    def test_quiet(self, data, tmp_path, capsys):
-        assert report(data, "--baseline", "base", "--out", tmp_path / "out", "--quiet") == 0
-        assert capsys.readouterr() == ("", "")
-        assert (tmp_path / "out" / "index.html").exists()
-
-    @pytest.mark.slow
-    def test_options_arrive(self, data, tmp_path):
+    def test_options_arrive(self, data, tmp_path, capsys):
         out = tmp_path / "out"
         options = ["--k", "4,1", "--seed", "7", "--confidence", "0.9", "--no-distinct", "--quiet"]
         assert report(data, "--baseline", "base", "--out", out, *options) == 0
+        assert capsys.readouterr() == ("", "")
+        assert (out / "index.html").exists()
         summary = json.loads((out / "summary.json").read_text())
-        assert summary["seed"] == 7
-        assert summary["confidence"] == 0.9
-        assert summary["n_resamples"] == 200
-        rows = summary["splits"][0]["pass_at_k"]
-        assert sorted({row["k"] for row in rows}) == [1, 4]
+        found = [summary[name] for name in ("seed", "confidence", "n_resamples")]
+        assert found == [7, 0.9, 200]
+        assert {row["k"] for row in summary["splits"][0]["pass_at_k"]} == {1, 4}
 
     @pytest.mark.slow
     def test_run_names_a_file_without_runs(self, tmp_path, capsys):
         rollouts("x", 1).drop(columns="run").to_parquet(tmp_path / "r.parquet")
-        out = ["--out", tmp_path / "out"]
-        assert report(tmp_path / "r.parquet", "--run", "my-model", *out) == 0
+        assert report(tmp_path / "r.parquet", "--run", "my-model", "--out", tmp_path) == 0
         assert "my-model" in capsys.readouterr().out
 
     @pytest.mark.slow
@@ -122,62 +116,59 @@ class TestReport:
         assert r"tuned\x1b[2J[red]x[/red]\x9b\u202e\x0d: better" in printed.replace("\n", "")
 
 
-class TestErrors:
-    @staticmethod
-    def fails(capsys, arguments, *words):
-        assert main([str(a) for a in arguments]) == 2
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        assert "Traceback" not in printed.err
-        for word in words:
-            assert word in printed.err
-        return printed.err
+def fails(capsys, arguments, *words):
+    """The command says on one channel what is wrong; returns what it says."""
+    assert main([str(a) for a in arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert all(word in printed.err for word in words), printed.err
+    return printed.err
 
+
+class TestErrors:
     def test_one_line(self, data, tmp_path, capsys):
-        error = self.fails(
-            capsys, ["report", data, "--baseline", "bse", "--out", tmp_path / "out"],
-            "no run is called 'bse'", "did you mean 'base'", "runs: base, tuned",
-        )  # fmt: skip
+        arguments = ["report", data, "--baseline", "bse", "--out", tmp_path / "out"]
+        words = ("no run is called 'bse'", "did you mean 'base'", "runs: base, tuned")
+        error = fails(capsys, arguments, *words)
         assert error.startswith("passk-lab: error: ")
         assert error.count("\n") == 1
-
-    def test_missing_file(self, tmp_path, capsys):
-        self.fails(capsys, ["report", tmp_path / "no.parquet", "--out", tmp_path], "no such file")
 
     @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
     def test_missing_column(self, ending, tmp_path, capsys):
         path = tmp_path / f"r.{ending}"
         table = rollouts("base", 1).drop(columns="correct")
-        {
-            "parquet": lambda: table.to_parquet(path),
-            "csv": lambda: table.to_csv(path),
-            "jsonl": lambda: table.to_json(path, orient="records", lines=True),
-        }[ending]()
-        self.fails(capsys, ["report", path, "--out", tmp_path], path.name, "'correct' is missing")
+        if ending == "jsonl":
+            table.to_json(path, orient="records", lines=True)
+        else:
+            getattr(table, f"to_{ending}")(path)
+        fails(capsys, ["report", path, "--out", tmp_path], path.name, "'correct' is missing")
 
-    def test_truncated_parquet(self, data, tmp_path, capsys):
-        data.write_bytes(data.read_bytes()[:200])
-        self.fails(capsys, ["report", data, "--out", tmp_path], "not a readable parquet file")
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            ("no.parquet", None, "no such file"),
+            ("r.parquet", lambda whole: whole[:200], "not a readable parquet file"),
+            ("r.txt", lambda _: b"", "passk-lab convert"),
+        ],
+    )
+    def test_unusable_files(self, data, name, content, words, tmp_path, capsys):
+        if content:
+            (tmp_path / name).write_bytes(content(data.read_bytes()))
+        fails(capsys, ["report", tmp_path / name, "--out", tmp_path], words)
 
     def test_empty_table(self, tmp_path, capsys):
         rollouts("base", 1).iloc[:0].to_parquet(tmp_path / "r.parquet")
-        self.fails(capsys, ["report", tmp_path / "r.parquet", "--out", tmp_path], "no rollouts")
-
-    def test_unknown_ending(self, tmp_path, capsys):
-        (tmp_path / "r.txt").write_text("")
-        self.fails(capsys, ["report", tmp_path / "r.txt", "--out", tmp_path], "passk-lab convert")
+        fails(capsys, ["report", tmp_path / "r.parquet", "--out", tmp_path], "no rollouts")
 
     def test_out_below_a_file(self, data, capsys):
         # Root may write anywhere, but nobody can make a folder below a file.
-        self.fails(capsys, ["report", data, "--out", data / "out"], "can't write into", str(data))
-
-    def test_k_beyond_n(self, data, tmp_path, capsys):
-        arguments = ["report", data, "--out", tmp_path / "out", "--k", "1,5"]
-        self.fails(capsys, arguments, "k=5 exceeds the 4 samples of problem 'p00'")
+        fails(capsys, ["report", data, "--out", data / "out"], "can't write into", str(data))
 
     @pytest.mark.parametrize(
         ("option", "value", "words"),
         [
+            ("--k", "1,5", "k=5 exceeds the 4 samples of problem 'p00'"),
             ("--k", "0", "at least 1"),
             ("--k", "a,b", "no list of numbers"),
             ("--k", "", "no list of numbers"),
@@ -190,72 +181,70 @@ class TestErrors:
         ],
     )
     def test_bad_options(self, data, tmp_path, capsys, option, value, words):
-        self.fails(capsys, ["report", data, "--out", tmp_path, f"{option}={value}"], option, words)
+        arguments = ["report", data, "--out", tmp_path, f"{option}={value}"]
+        fails(capsys, arguments, words, "" if value == "1,5" else option)
 
     @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["report"], ["report", "x.parquet"]])
     def test_usage(self, capsys, arguments):
-        self.fails(capsys, arguments, "usage: passk-lab")
+        fails(capsys, arguments, "usage: passk-lab")
 
     def test_messages_cannot_steer_the_terminal(self, tmp_path, capsys):
-        error = self.fails(capsys, ["report", tmp_path / "\x1b[2J.parquet", "--out", tmp_path])
+        error = fails(capsys, ["report", tmp_path / "\x1b[2J.parquet", "--out", tmp_path])
         assert "\x1b" not in error
 
-    def test_a_bug_is_not_hidden(self, data, tmp_path, monkeypatch):
-        def broken(*_, **__):
-            raise KeyError("bug")
-
-        monkeypatch.setattr("passk_lab.report.analysis.build_report", broken)
+    def test_a_bug_is_not_hidden_and_interrupts_are_told(self, data, tmp_path, monkeypatch, capsys):
+        build = Mock(side_effect=KeyError("bug"))
+        monkeypatch.setattr("passk_lab.report.analysis.build_report", build)
         with pytest.raises(KeyError):
             report(data, "--out", tmp_path)
-
-    def test_interrupted(self, data, tmp_path, monkeypatch, capsys):
-        def interrupted(*_, **__):
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("passk_lab.report.analysis.build_report", interrupted)
+        build.side_effect = KeyboardInterrupt
         assert report(data, "--out", tmp_path) == 130
         assert "interrupted" in capsys.readouterr().err
 
 
 class TestConvert:
     def test_writes_a_rollouts_file(self, tmp_path, capsys):
-        (tmp_path / "mine.csv").write_text("task,ok\na,1\na,0\nb,1\n")
-        target = tmp_path / "r.parquet"
-        columns = json.dumps({"problem_id": "task", "correct": "ok"})
-        option = f"columns={columns}"
-        source = str(tmp_path / "mine.csv")
-        assert main(["convert", "plain", source, str(target), "--option", option]) == 0
+        source, target = tmp_path / "mine.csv", tmp_path / "r.parquet"
+        source.write_text("task,ok\na,1\na,0\nb,1\n")
+        option = 'columns={"problem_id": "task", "correct": "ok"}'
+        assert main(["convert", "plain", str(source), str(target), "--option", option]) == 0
         assert capsys.readouterr().out == f"Wrote {target}: 3 rollouts of 2 problems.\n"
         assert read_rollouts(target)["correct"].tolist() == [True, False, True]
         assert read_metadata(target)["converted_from"]["format"] == "plain"
 
-    def test_unknown_format_lists_the_known(self, tmp_path, capsys):
-        assert main(["convert", "evalpus", "x", str(tmp_path / "r.parquet")]) == 2
-        error = capsys.readouterr().err
-        assert "did you mean 'evalplus'" in error
-        assert "lm-eval" in error
-
-    def test_unknown_option(self, tmp_path, capsys):
-        (tmp_path / "m.csv").write_text("problem_id,correct\na,1\n")
-        arguments = ["convert", "plain", str(tmp_path / "m.csv"), str(tmp_path / "r.parquet")]
-        assert main([*arguments, "--option", "colums={}"]) == 2
-        assert "option 'colums' is unknown" in capsys.readouterr().err
-        assert main([*arguments, "--option", "columns"]) == 2
-        assert "key=value" in capsys.readouterr().err
-        assert main([*arguments, *["--option", "columns={}"] * 2]) == 2
-        assert "twice" in capsys.readouterr().err
-        assert not (tmp_path / "r.parquet").exists()
+    @pytest.mark.parametrize(
+        ("form", "options", "words"),
+        [
+            ("evalpus", [], ["did you mean 'evalplus'", "lm-eval"]),
+            ("plain", ["colums={}"], ["option 'colums' is unknown"]),
+            ("plain", ["columns"], ["key=value"]),
+            ("plain", ["columns={}", "columns={}"], ["twice"]),
+        ],
+    )
+    def test_bad_arguments(self, form, options, words, tmp_path, capsys):
+        source, target = tmp_path / "m.csv", tmp_path / "r.parquet"
+        source.write_text("problem_id,correct\na,1\n")
+        given = [word for option in options for word in ("--option", option)]
+        fails(capsys, ["convert", form, source, target, *given], *words)
+        assert not target.exists()
 
     def test_missing_source(self, tmp_path, capsys):
-        assert main(["convert", "plain", str(tmp_path / "no.csv"), str(tmp_path / "r.jsonl")]) == 2
-        assert "no such file" in capsys.readouterr().err
+        source, target = tmp_path / "no.csv", tmp_path / "r.jsonl"
+        fails(capsys, ["convert", "plain", source, target], "no such file")
 
-    def test_help_lists_the_formats(self, capsys):
-        from passk_lab.readers import FORMATS
 
-        assert main(["convert", "--help"]) == 0
-        printed = capsys.readouterr().out
-        assert all(name in printed for name in FORMATS)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["usage: passk-lab"]),
+        (["report", "--help"], ["usage: passk-lab"]),
+        (["convert", "--help"], FORMATS),
+    ],
+)
+def test_help(arguments, words, capsys):
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in words)
 
 
 def test_version(capsys):
@@ -263,26 +252,16 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"passk-lab {passk_lab.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"]])
-def test_help(arguments, capsys):
-    assert main(arguments) == 0
-    assert "usage: passk-lab" in capsys.readouterr().out
-
-
 class TestProcess:
     """What only a real process shows."""
 
-    @staticmethod
-    def run(*arguments, **options):
-        command = [sys.executable, "-m", "passk_lab", *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
-
     @pytest.mark.slow
     def test_ascii_terminal(self, data, tmp_path):
-        done = self.run(
-            "report", data, "--baseline", "base", "--out", tmp_path / "out", "--n-resamples", 200,
-            env={"PYTHONIOENCODING": "ascii"},
+        arguments = ["report", data, "--baseline", "base", "--out", tmp_path / "out"]
+        done = subprocess.run(
+            [sys.executable, "-m", "passk_lab", *arguments, "--n-resamples", "200"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "ascii"},
+            capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "tuned: better" in done.stdout
@@ -293,13 +272,10 @@ class TestProcess:
         os.close(read)
         done = subprocess.run(
             [sys.executable, "-m", "passk_lab", "convert", "plain", data, tmp_path / "r.jsonl"],
-            stdout=write,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            stdout=write, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         os.close(write)
-        assert done.returncode == 141
-        assert done.stderr == ""
+        assert (done.returncode, done.stderr) == (141, "")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"], ["train", "--help"]])
