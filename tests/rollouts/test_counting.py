@@ -18,7 +18,7 @@ from passk_lab.rollouts._rows import Part, count_parts
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import write_rollouts as write
 from passk_lab.rollouts.table import validate_rollouts
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"

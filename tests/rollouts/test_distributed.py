@@ -18,7 +18,7 @@ from passk_lab.rollouts.distributed import summarise  # noqa: E402
 from passk_lab.rollouts.files import write_rollouts  # noqa: E402
 from passk_lab.stats.compare import compare_runs  # noqa: E402
 from passk_lab.stats.curves import metric_curve  # noqa: E402
-from tests.refusals import refuses  # noqa: E402
+from tests.helpers import refuses  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from passk_lab.rollouts.counting import as_counts, counts
 from passk_lab.rollouts.files import as_rollouts, read_rollouts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.curves import metric_curve
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 
 def rollouts(run, n_problems=6, n=4):

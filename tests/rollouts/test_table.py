@@ -12,7 +12,7 @@ from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 from passk_lab.rollouts.files import write_rollouts as write
 from passk_lab.rollouts.table import validate_rollouts
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 
 def table(**columns):

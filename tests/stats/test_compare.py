@@ -5,7 +5,7 @@ import pytest
 from passk_lab import compare_runs, counts, pass_at_k
 from passk_lab.stats.compare import problem_differences
 from passk_lab.stats.curves import pass_at_k_curve
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 
 def rollouts(accuracies, n=64, seed=0, split="id"):

@@ -10,7 +10,7 @@ from passk_lab.rollouts.counting import as_counts
 from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.values import default_ks
-from tests.refusals import refusals, refuses
+from tests.helpers import refusals, refuses
 
 
 def simulate(runs=("base", "rl"), n_problems=12, n=16, seed=0, unequal=False):

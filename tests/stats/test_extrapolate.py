@@ -17,7 +17,7 @@ from passk_lab.stats import _likelihood as lk
 from passk_lab.stats import extrapolate as ex
 from passk_lab.stats.betabinomial import BetaBinomial, fit_beta_binomial
 from passk_lab.stats.extrapolate import extrapolate_pass_at_k, held_out_check
-from tests.refusals import refusals, refuses
+from tests.helpers import refusals, refuses
 
 MODELS = ["beta-binomial", "zero-inflated", "zero-one-inflated"]
 

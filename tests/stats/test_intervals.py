@@ -11,7 +11,7 @@ from passk_lab.stats.intervals import (
     nested_bootstrap,
 )
 from passk_lab.stats.resampling import Resampling
-from tests.refusals import refusals
+from tests.helpers import refusals
 
 
 @pytest.mark.parametrize("other", [[2.0, 3.0], [0.0, 1.0]])

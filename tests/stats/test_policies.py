@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
-from tests.refusals import refuses
+from tests.helpers import refuses
 
 
 def table(seeds=(0,), problems=("a", "b")):

@@ -11,7 +11,7 @@ from passk_lab.stats.curves import pass_at_k_curve
 from passk_lab.stats.intervals import bootstrap_mean
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling
-from tests.refusals import refusals
+from tests.helpers import refusals
 
 
 def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
