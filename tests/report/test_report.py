@@ -311,13 +311,6 @@ class TestInputs:
         page = build_report(tmp_path / "r.parquet", "base", out=tmp_path, **FAST).page.read_text()
         assert "base tried" in page
 
-    def test_files_are_named_after_themselves(self, tmp_path):
-        files = [tmp_path / "base.parquet", tmp_path / "tuned.parquet"]
-        for path in files:
-            rollouts("x", [4, 8] * 10).drop(columns="run").to_parquet(path)
-        report = build_report(files, "base", out=tmp_path / "out", **FAST)
-        assert [v.run for v in report.verdicts] == ["tuned"]
-
     def test_one_file_can_be_named(self, tmp_path):
         rollouts("x", [4] * 10).drop(columns="run").to_parquet(tmp_path / "r.parquet")
         found = Study(tmp_path / "r.parquet", run="mine").counts()

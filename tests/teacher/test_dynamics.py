@@ -41,12 +41,6 @@ def random_worlds(seed, n_worlds=3, n_modes=4):
     )
 
 
-def test_moving_boost():
-    path = trajectory(BoostWorld([0.5, 0.3, 0.2], 1.0), 8)
-    top = path.prob[[1, 2, 4, 6, 8], 0, 0]
-    assert top.round(3).tolist() == [0.559, 0.637, 0.829, 0.960, 0.994]
-
-
 @pytest.mark.parametrize(("kappa", "top"), [(1.5, 0.685), (4.0, 0.980)])
 def test_frozen_boost(kappa, top):
     world = BoostWorld([0.5, 0.3, 0.2], kappa)

@@ -60,15 +60,20 @@ GRADIENTS = {
 }
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("divergence", ["reverse", "forward", "jsd"])
-def test_distillation_minimises_the_divergence(divergence, seed):
-    teachers, q, _ = random_world(seed)
+@settings(max_examples=100)
+@given(st.integers(0, 10**6), st.floats(0.1, 4), st.sampled_from(["reverse", "forward", "jsd"]))
+def test_distillation_minimises_the_divergence(seed, spread, divergence):
+    rng = np.random.default_rng(seed)
+    teachers = special.softmax(spread * rng.normal(size=(4, 6)), axis=1)
+    q = rng.dirichlet(np.ones(4))
     ours = distillation_optimum(np.log(teachers), q, divergence)
     assert ours.prob.sum() == pytest.approx(1, abs=1e-12)
     assert np.ptp(q @ GRADIENTS[divergence](ours.prob, teachers)) < 1e-9
     assert ours.value == pytest.approx(q @ OBJECTIVES[divergence](ours.prob, teachers), abs=1e-12)
     assert not ours.vetoed.any()
+    order = rng.permutation(6)
+    again = distillation_optimum(np.log(teachers[:, order]), q, divergence)
+    assert again.prob == pytest.approx(ours.prob[order], abs=1e-10)
 
 
 @pytest.mark.parametrize("divergence", ["reverse", "forward", "jsd"])
@@ -145,17 +150,6 @@ def test_closed_forms_of_the_copying_teacher():
     assert np.ptp(tilt - base * np.log1p(rho / base)) == pytest.approx(0, abs=1e-14)
 
 
-def test_two_steps_token_by_token():
-    answers = [(0, 0), (1, 0), (1, 1)]
-    teachers = np.log([[0.5, 0.45, 0.05], [0.5, 0.05, 0.45]])
-    whole, tokens = distillation_optimum(teachers), token_optimum(answers, teachers)
-    assert whole.prob[0] == pytest.approx(0.625, abs=1e-14)
-    assert tokens.prob[0] == pytest.approx(0.5, abs=1e-14)
-    # In value, the tokens' divergences on the policy's own prefixes add up to the sequence's.
-    assert tokens.value == pytest.approx(np.mean(kl(tokens.prob, np.exp(teachers))), abs=1e-14)
-    assert whole.value < tokens.value
-
-
 TREE = ["", "a", "aa", "aab", "b", "ba", "bb", "cab", "cac"]
 
 
@@ -189,23 +183,6 @@ def test_forward_token_optimum_is_the_arithmetic_mean_of_each_token():
     teachers = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     ours = token_optimum(answers, np.log(teachers), divergence="forward").prob
     assert ours == pytest.approx([0.5 * 0.5625, 0.5 * 0.4375, 0.5])
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 10**6), st.sampled_from(["reverse", "forward", "jsd"]))
-def test_properties_of_any_world(seed, divergence):
-    rng = np.random.default_rng(seed)
-    teachers = np.exp(4 * rng.normal(size=(4, 6)))
-    teachers /= teachers.sum(axis=1, keepdims=True)
-    q = rng.dirichlet(np.ones(4))
-    ours = distillation_optimum(np.log(teachers), q, divergence)
-    assert ours.prob.sum() == pytest.approx(1, abs=1e-12)
-    best = q @ OBJECTIVES[divergence](ours.prob, teachers)
-    for other in [*rng.dirichlet(np.ones(6), size=20), *teachers]:
-        assert best <= q @ OBJECTIVES[divergence](other, teachers) + 1e-12
-    order = rng.permutation(6)
-    again = distillation_optimum(np.log(teachers[:, order]), q, divergence)
-    assert again.prob == pytest.approx(ours.prob[order], abs=1e-10)
 
 
 def test_demonstration_effects_cancel_under_reverse_kl():

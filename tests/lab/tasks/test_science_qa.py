@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 pytest.importorskip("pint")
 
 from passk_lab.lab.tasks._quantities import (
-    Quantity,
     check_unit,
     find_quantities,
     in_unit,
@@ -80,7 +79,6 @@ def test_units():
     for text, unit in (("5 m", "s"), ("5 degC", "m"), ("5 J", "J/K"), ("5 m", "")):
         assert in_unit(find_quantities(text)[0], check_unit(unit)) is None
     refuses("isn't understood from '/blorps'", check_unit, "m/blorps")
-    assert Quantity(1.0, (("m", 1), ("s", -2))).unit == "m·s^-2"
 
 
 @given(
@@ -295,6 +293,8 @@ def task(tokenizer):
 def test_task_holds_its_promises(task):
     check_task(task, n=4)
     assert task.pad_id == 1  # neither the end token, which is the tokenizer's own padding
+    assert task.decode([task.eos_id]) is None
+    assert task.verify(METAL, "Iron rusts.\nAnswer: A")
 
 
 def test_prompts_are_chats_with_the_question(task, tokenizer):
@@ -306,17 +306,6 @@ def test_prompts_are_chats_with_the_question(task, tokenizer):
     assert METAL.text in shown
     assert "Correct solution:\n\nIron rusts.\nAnswer: A" in shown
     assert "the number in m/s^2" in tokenizer.decode(task.encode(ACCELERATION))
-
-
-def test_replies(task):
-    reply = "Iron rusts.\nAnswer: A"
-    tokens = task.encode_answer(reply)
-    assert task.decode([*tokens, task.pad_id]) == reply
-    assert task.decode(tokens[:-1]) is None
-    assert task.decode([task.eos_id]) is None
-    assert task.verify(METAL, reply)
-    assert not task.verify(METAL, None)
-    assert not task.verify(METAL, "Answer: B")
 
 
 def test_draws_go_through_all_questions(task):
