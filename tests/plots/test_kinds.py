@@ -13,9 +13,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
-from tests.refusals import refusals, refuses
 
 from passk_lab import plots
+from tests.helpers import refusals, refuses
 
 pytestmark = pytest.mark.slow  # figures drawn to the last pixel
 
