@@ -6,18 +6,7 @@ from passk_lab import compare_runs, counts, pass_at_k
 from passk_lab.stats.compare import problem_differences
 from passk_lab.stats.curves import pass_at_k_curve
 from tests.helpers import refuses
-
-
-def rollouts(accuracies, n=64, seed=0, split="id"):
-    """Runs with given accuracies per problem."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for run, p in accuracies.items():
-        correct = rng.random((len(p), n)) < np.asarray(p)[:, None]
-        names = np.repeat([f"p{i:03d}" for i in range(len(p))], n)
-        columns = {"run": run, "split": split, "problem_id": names, "correct": correct.ravel()}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+from tests.stats.tables import rollouts
 
 
 def counted(n, **correct):
@@ -32,7 +21,7 @@ def polarised(n_problems=120, seed=0):
     rng = np.random.default_rng(seed)
     base = rng.uniform(0.1, 0.4, n_problems)
     sharp = np.where(rng.random(n_problems) < 0.7, 0.8, 0.002)
-    return rollouts({"base": base, "sharp": sharp}, seed=seed + 1)
+    return rollouts({"base": base, "sharp": sharp}, 64, seed + 1)
 
 
 @pytest.mark.slow
@@ -66,7 +55,7 @@ def test_crossing_point_of_known_curves():
     rng = np.random.default_rng(0)
     base = rng.uniform(0.1, 0.4, 400)
     sharp = np.where(np.arange(400) < 240, 0.6, 0.001)
-    found = compare_runs(rollouts({"base": base, "sharp": sharp}), "base", random_state=0)
+    found = compare_runs(rollouts({"base": base, "sharp": sharp}, 64), "base", random_state=0)
     k = np.linspace(1, 64, 6301)
     gap = ((1 - base) ** k[:, None]).mean(axis=1) - ((1 - sharp) ** k[:, None]).mean(axis=1)
     truth = k[np.argmax(gap < 0)]
@@ -81,7 +70,7 @@ def test_crossing_point_of_known_curves():
 @pytest.mark.slow
 def test_no_crossing():
     p = np.linspace(0.1, 0.5, 60)
-    found = compare_runs(rollouts({"base": p, "rl": p + 0.3}), "base", random_state=0)
+    found = compare_runs(rollouts({"base": p, "rl": p + 0.3}, 64), "base", random_state=0)
     row = found.crossings.iloc[0]
     assert np.isnan(row["k_cross"])
     assert np.isnan(row["low"])
@@ -109,7 +98,7 @@ def test_flattening_is_the_ratio_of_gains():
 
 
 def test_flattening_without_gain_is_undefined():
-    table = rollouts({"base": [1.0, 0.0, 1.0], "rl": [0.5, 0.5, 0.5]}, n=8)
+    table = rollouts({"base": [1.0, 0.0, 1.0], "rl": [0.5, 0.5, 0.5]})
     row = compare_runs(table, "base", random_state=0).flattening.iloc[0]
     assert row["gain_baseline"] == 0
     assert np.isnan(row["ratio"])
@@ -139,7 +128,7 @@ def test_null_comparison_is_calibrated():
 @pytest.mark.slow
 def test_unequal_samples_and_three_runs():
     p = np.linspace(0.1, 0.9, 20)
-    small = rollouts({"small": p}, n=8)
+    small = rollouts({"small": p})
     table = pd.concat([rollouts({"base": p, "rl": p}, n=32), small], ignore_index=True)
     found = compare_runs(table, "base", random_state=0).differences
     # Each pair is compared as far as its own samples reach.
@@ -151,10 +140,8 @@ def test_unequal_samples_and_three_runs():
 
 @pytest.mark.slow
 def test_other_metrics():
-    table = rollouts({"base": [0.5] * 20, "rl": [0.5] * 20}, n=8)
-    table["answer"] = np.where(table["correct"], np.arange(len(table)) % 4, 9).astype(str)
+    table = rollouts({"base": [0.5] * 20, "rl": [0.5] * 20})
     table.loc[(table["run"] == "rl") & table["correct"], "answer"] = "0"
-    table["score"] = np.random.default_rng(0).random(len(table))
     found = compare_runs(table, "base", metric="distinct_at_k", random_state=0).differences
     assert found["difference"].iloc[-1] < -1
     assert found["high"].iloc[-1] < 0
@@ -164,7 +151,8 @@ def test_other_metrics():
 @pytest.mark.slow
 def test_splits_and_missing_problems_are_told():
     p = np.linspace(0.1, 0.9, 10)
-    table = pd.concat([rollouts({"base": p, "rl": p}), rollouts({"rl": p}, split="ood")])
+    both = rollouts({"base": p, "rl": p}, split="id")
+    table = pd.concat([both, rollouts({"rl": p}, split="ood")])
     with pytest.warns(UserWarning, match="split 'ood' of run 'rl' has no baseline"):
         assert set(compare_runs(table, "base").differences["split"]) == {"id"}
     fewer = table[(table["run"] == "base") | ~table["problem_id"].isin(["p000", "p001"])]

@@ -11,20 +11,12 @@ from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.values import default_ks
 from tests.helpers import refusals, refuses
+from tests.stats.tables import rollouts
 
 
-def simulate(runs=("base", "rl"), n_problems=12, n=16, seed=0, unequal=False):
-    rng = np.random.default_rng(seed)
-    parts = []
-    for run in runs:
-        for problem in range(n_problems):
-            size = n + (problem % 3 if unequal else 0)
-            correct = rng.random(size) < rng.beta(1, 1)
-            mode = np.where(correct, rng.integers(0, 3, size), rng.integers(3, 9, size))
-            columns = {"run": run, "problem_id": f"p{problem}", "correct": correct}
-            scores = correct + rng.normal(size=size).round(1)
-            parts.append(pd.DataFrame({**columns, "answer": mode.astype(str), "score": scores}))
-    return pd.concat(parts, ignore_index=True)
+def simulate(runs=("base", "rl"), unequal=False):
+    n = 16 + (np.arange(12) % 3 if unequal else 0)
+    return rollouts({run: np.linspace(0.05, 0.95, 12) for run in runs}, n)
 
 
 # Every registered metric of answers, counts and scores, with a setting where it takes one.
@@ -151,7 +143,7 @@ def test_bayes_extends_beyond_n():
 
 TABLE = simulate()
 test_bad_input_is_refused = refusals(
-    (lambda: pass_at_k_curve(TABLE, 17), "k=17 exceeds the 16 samples of problem 'p0'"),
+    (lambda: pass_at_k_curve(TABLE, 17), "k=17 exceeds the 16 samples of problem 'p000'"),
     (lambda: pass_at_k_curve(TABLE, 0), "k=0 must be at least 1"),
     (lambda: pass_at_k_curve(TABLE, []), "non-empty"),
     (lambda: pass_at_k_curve(TABLE, interval="exact"), "none of"),
@@ -160,9 +152,9 @@ test_bad_input_is_refused = refusals(
     (lambda: metric_curve(TABLE, "distinct_at_k", interval="analytic"), "for distinct_at_k"),
     (lambda: metric_curve(TABLE, "pass_hat_k", interval="bayes"), "not defined for pass_hat_k"),
     (lambda: metric_curve(TABLE, "pass@k"), "'pass@k' is unknown; there are always_"),
-    (lambda: metric_curve(TABLE, "g_pass_at_k"), "write g_pass_at_k:0.5"),
+    (lambda: metric_curve(TABLE, "g_pass_at_k"), "g_pass_at_k:0.5"),
     (lambda: metric_curve(TABLE, "pass_at_k:0.5"), "pass_at_k has no setting"),
-    (lambda: metric_curve(TABLE, "g_pass_at_k:half"), "'half' is no number for tau"),
+    (lambda: metric_curve(TABLE, "g_pass_at_k:half"), "'half' is no number"),
     (lambda: metric_curve(TABLE.drop(columns="answer"), "maj_at_k"), "'answer' is missing"),
     (lambda: metric_curve(TABLE.drop(columns="score"), "max_at_k"), "'score' is missing"),
     (lambda: metric_curve(TABLE.assign(score=np.nan), "max_at_k"), "'score', row 0"),
