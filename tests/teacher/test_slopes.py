@@ -185,15 +185,13 @@ def test_bootstrap_equals_refitting_resampled_problems():
     weights = np.array([[2.0, 0, 1, 0, 2], [1, 1, 1, 1, 1], [0, 5, 0, 0, 0]])
     found = _Likelihood(n, m, code).maximum(weights)
     for row, lam in zip(weights, found, strict=True):
-        parts = [
+        again = pd.concat(
             table[table["problem_id"] == f"p{i}"].assign(problem_id=f"{i}.{copy}")
             for i, times in enumerate(row.astype(int))
             for copy in range(times)
-        ]
-        again = pd.concat(parts)
-        assert lam == pytest.approx(
-            count_slope(again["before"], again["after"], again["problem_id"]), abs=1e-9
         )
+        refitted = count_slope(again["before"], again["after"], again["problem_id"])
+        assert lam == pytest.approx(refitted, abs=1e-9)
 
 
 @pytest.mark.slow
@@ -227,21 +225,16 @@ def test_controls_on_counts(second_sample):
         assert value(result, control, "kl")["estimate"] < (0.05 if second_sample else 0.08)
     # KL of the normalised square from Dirichlet(1, ..., 1) over 8 modes: 0.136 on average.
     assert value(result, "trained", "kl")["estimate"] == pytest.approx(0.136, abs=0.03)
-    assert value(result, "trained", "effective_after")["estimate"] < (
-        value(result, "trained", "effective_before")["estimate"] - 1
+    before, after = (
+        value(result, "trained", f"effective_{when}")["estimate"] for when in ("before", "after")
     )
+    assert after < before - 1
     assert result.equals(count_slope_table(table, n_resamples=200, random_state=0))
 
 
 def test_problems_without_slope_are_counted_in_counts():
-    rows = [
-        ("a", "x", 9, 10),
-        ("a", "y", 3, 1),
-        ("b", "x", 5, 7),
-        ("c", None, 0, 0),
-        ("d", "x", 4, 0),
-    ]
-    table = pd.DataFrame(rows, columns=["problem_id", "answer", "before", "after"])
+    table = pd.DataFrame({"problem_id": list("aabcd"), "answer": ["x", "y", "x", None, "x"]})
+    table = table.assign(before=[9, 3, 5, 0, 4], after=[10, 1, 7, 0, 0])
     result = count_slope_table(table, n_resamples=20, random_state=0)
     row = value(result, "trained", estimator="multinomial")
     assert (row["n_problems"], row["n_left_out"], row["n_modes"]) == (1, 3, 2)
@@ -252,10 +245,8 @@ def test_problems_without_slope_are_counted_in_counts():
 def test_extreme_counts_have_an_infinite_slope():
     assert count_slope([8, 2], [10, 0], ["a", "a"]) == np.inf
     assert count_slope([8, 2], [0, 10], ["a", "a"]) == -np.inf
-    table = pd.DataFrame(
-        {"problem_id": list("aabb"), "answer": list("xyxy"), "before": [8, 2] * 2,
-         "after": [10, 0, 9, 0]}
-    )  # fmt: skip
+    table = pd.DataFrame({"problem_id": list("aabb"), "answer": list("xyxy")})
+    table = table.assign(before=[8, 2] * 2, after=[10, 0, 9, 0])
     row = value(count_slope_table(table, ["multinomial"], n_resamples=20), "trained")
     assert row["estimate"] == row["low"] == row["high"] == np.inf
 

@@ -462,19 +462,32 @@ def test_data_does_not_limit_training():
     assert best > 3000, f"{best:.0f} documents a CPU second"
 
 
-def test_samples():
-    sample = TASK.sample(400, 0)
+@pytest.mark.parametrize(
+    ("draw", "split", "n_edges", "n_concepts"),
+    [
+        (TASK.sample, "id", (15, 20), [1, 1, 1, 2, 2, 2]),
+        (TASK.larger, "ood-larger", (22, 28), [2] * 6),
+    ],
+)
+def test_samples(draw, split, n_edges, n_concepts):
+    sample = draw(400, 0)
     assert len({prompt.problem_id for prompt in sample}) == 400
     for prompt in sample:
-        assert 15 <= len(set(prompt.edges)) == len(prompt.edges) <= 20
+        assert n_edges[0] <= len(set(prompt.edges)) == len(prompt.edges) <= n_edges[1]
         assert prompt.start != prompt.goal
         assert prompt.waypoint is None
         kinds = [kind for kind in prompt.concepts if kind >= 0]
         assert len(prompt.concepts) == 12
-        assert sorted(Counter(kinds).values()) == [1, 1, 1, 2, 2, 2]
+        assert sorted(Counter(kinds).values()) == n_concepts
         assert all(prompt.concepts[u] >= 0 <= prompt.concepts[v] for u, v in prompt.edges)
-        assert prompt.split == "id"
-        assert prompt.problem_id.startswith("id-")
+        assert prompt.split == split
+        assert prompt.problem_id.startswith(f"{split}-")
+        answers = TASK.correct_answers(prompt)
+        assert 3 <= len(answers) <= 10
+        longest = max(answers, key=len)
+        tokens = TASK.encode(prompt, longest) + TASK.encode_answer(longest)
+        assert max(tokens) < TASK.vocab_size
+        assert len(tokens) <= TASK.context_length
 
 
 def test_same_seed_same_prompts_in_another_process():
@@ -533,22 +546,6 @@ def test_where_no_prompt_can_be_made():
     assert TASK.blocked(LINE, "0-2", 0) is None
     assert TASK.waypoint(PathPrompt(((0, 1), (1, 2), (2, 3)), 0, 3), 0) is None
     assert TASK.waypoint(FAN, 0, min_paths=5) is None
-
-
-def test_larger():
-    larger = TASK.larger(200, 1)
-    small = {prompt.problem_id for prompt in TASK.sample(200, 1)}
-    assert not small & {prompt.problem_id for prompt in larger}
-    for prompt in larger:
-        assert prompt.split == "ood-larger"
-        assert 22 <= len(prompt.edges) <= 28
-        assert min(prompt.concepts) >= 0
-        answers = TASK.correct_answers(prompt)
-        assert 3 <= len(answers) <= 10
-        longest = max(answers, key=len)
-        tokens = TASK.encode(prompt, longest) + TASK.encode_answer(longest)
-        assert max(tokens) < TASK.vocab_size
-        assert len(tokens) <= TASK.context_length
 
 
 @pytest.mark.parametrize("min_paths", [1, 2])
