@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -85,7 +85,8 @@ def database(source: str, threads: int | None = None) -> Iterator[duckdb.DuckDBP
             tempfile.TemporaryDirectory(prefix="passk_lab-") as folder,
             duckdb.connect(config={**settings, "temp_directory": folder}) as con,
         ):
-            con.execute("SET enable_progress_bar = false")
+            with suppress(duckdb.InvalidInputException):  # Jupyter without ipywidgets has no bar
+                con.execute("SET enable_progress_bar = false")
             yield con
     except duckdb.OutOfMemoryException as error:
         raise MemoryError(f"{source}: can't be counted in {MEMORY} ({error})") from error
