@@ -26,6 +26,11 @@ PAGES = sorted(page for page in DOCS.rglob("*.md") if EXAMPLES.search(page.read_
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+def run(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples(page, monkeypatch):
@@ -41,9 +46,8 @@ def test_examples(page, monkeypatch):
 @pytest.mark.slow
 def test_first_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    shown = re.search(
-        r"```console\n\$ passk-lab (.*?)\n(.*?)```", (DOCS / "index.md").read_text(), re.S
-    )
+    page = (DOCS / "index.md").read_text()
+    shown = re.search(r"```console\n\$ passk-lab (.*?)\n(.*?)```", page, re.S)
     arguments = shown[1].replace("--out report", f"--out {tmp_path / 'report'}").split()
     assert cli.main(arguments) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -64,11 +68,7 @@ def test_additions(code, tmp_path):
     if "passk_lab.lab" in code:
         pytest.importorskip("torch")
     path = os.pathsep.join(map(str, (ROOT, ROOT / "figures")))
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
+    run(sys.executable, "-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
 
 
 class Links(HTMLParser):
@@ -82,25 +82,24 @@ class Links(HTMLParser):
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.ids |= {found[name] for name in ("id", "name") if found.get(name)}
-        if tag in ("script", "img", "iframe", "source") and found.get("src"):
+        found = {name: value for name, value in attrs if value}
+        self.ids |= {found[name] for name in ("id", "name") if name in found}
+        if tag in ("script", "img", "iframe", "source") and "src" in found:
             self.loads.append(found["src"])
-        elif tag == "link" and found.get("href") and found.get("rel") not in ("prev", "next"):
-            self.loads.append(found["href"])
-        elif tag == "a" and found.get("href"):
-            self.leads.append(found["href"])
+        elif tag in ("link", "a") and "href" in found and found.get("rel") not in ("prev", "next"):
+            (self.loads if tag == "link" else self.leads).append(found["href"])
 
 
 def public_names() -> set[tuple[str, str, str]]:
     """Every function and class that a room of the package exports."""
-    names = set()
-    for module in pkgutil.iter_modules(passk_lab.__path__, "passk_lab."):
-        room = importlib.import_module(module.name)
-        for name in getattr(room, "__all__", ()) if module.ispkg else ():
-            if inspect.isfunction(getattr(room, name)) or inspect.isclass(getattr(room, name)):
-                names.add(("passk_lab", room.__name__.removeprefix("passk_lab."), name))
-    return names
+    modules = pkgutil.iter_modules(passk_lab.__path__, "passk_lab.")
+    rooms = [importlib.import_module(module.name) for module in modules if module.ispkg]
+    return {
+        (*room.__name__.split("."), name)
+        for room in rooms
+        for name in getattr(room, "__all__", ())
+        if inspect.isroutine(getattr(room, name)) or inspect.isclass(getattr(room, name))
+    }
 
 
 @pytest.mark.slow
@@ -108,11 +107,8 @@ def test_site(tmp_path):
     pytest.importorskip("mkdocs")
     pytest.importorskip("torch")  # public_names imports the lab
     site = tmp_path / "site"
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
-    assert built.returncode == 0, built.stdout + built.stderr
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
+    run(*command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     pages = {page.resolve(): Links(page) for page in site.rglob("*.html")}
     for page, links in pages.items():
         if page.name == "404.html":
@@ -169,8 +165,4 @@ def test_formulas():
             katex.renderToString(formula, {throwOnError: true, strict: "error"});
     """
     library = DOCS / "assets" / "katex" / "katex.min.js"
-    checked = subprocess.run(
-        ["node", "-e", script, str(library)],
-        input=json.dumps([*shown, *inline]), capture_output=True, text=True,
-    )  # fmt: skip
-    assert checked.returncode == 0, checked.stderr
+    run("node", "-e", script, str(library), input=json.dumps([*shown, *inline]))

@@ -1,11 +1,11 @@
 """The committed figures are those of the committed data, and their page is written from them."""
 
 import hashlib
+import importlib
 import itertools
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +22,10 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _scripts():
-    sys.path.insert(0, str(FIGURES))
-    yield
-    sys.path.remove(str(FIGURES))
-
-
-@pytest.fixture
-def palette():
-    import palette
-
-    return palette
+@pytest.fixture(autouse=True)
+def palette(monkeypatch):
+    monkeypatch.syspath_prepend(FIGURES)
+    return importlib.import_module("palette")
 
 
 @pytest.fixture(scope="module")
