@@ -28,10 +28,8 @@ def table(n_seeds=3, n_problems=8, n=4, shift=0.0):
 def test_the_estimate_is_the_mean_over_the_seeds_curves():
     rollouts = table()
     ours = pass_at_k_curve(rollouts, over_seeds=True, random_state=0)
-    alone = [
-        pass_at_k_curve(part.drop(columns="seed"), random_state=0)["estimate"]
-        for _, part in rollouts.groupby("seed")
-    ]
+    parts = [part.drop(columns="seed") for _, part in rollouts.groupby("seed")]
+    alone = [pass_at_k_curve(part, random_state=0)["estimate"] for part in parts]
     assert ours["estimate"].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=1e-12)
     assert set(ours["n_seeds"]) == {3}
     assert set(ours["n_problems"]) == {8}
