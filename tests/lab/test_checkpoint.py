@@ -2,8 +2,6 @@ import os
 import pickle
 import random
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -194,62 +192,6 @@ def test_the_last_ones_are_kept(tmp_path):
     assert set(tmp_path.iterdir()) == set(kept)
 
 
-KILLED = """
-import os, random, signal, sys, time
-import torch
-from torch import nn
-from passk_lab.lab._checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-
-torch.set_num_threads(1)
-folder, seed = sys.argv[1], int(sys.argv[2])
-rng = random.Random(seed)
-
-def save(step):
-    model = nn.Linear(200, 200)
-    model.load_state_dict({k: torch.full_like(v, step) for k, v in model.state_dict().items()})
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    save_checkpoint(folder, model, optimizer, state={"step": step, "again": torch.tensor(step)})
-
-save(1)
-start = time.perf_counter()
-save(2)
-took = time.perf_counter() - start
-unfinished = 0
-for kill in range(10):
-    step = load_checkpoint(folder)["step"]
-    child = os.fork()
-    if child == 0:
-        while True:
-            step += 1
-            save(step)
-    time.sleep(rng.uniform(0.5, 4) * took)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    unfinished += any(name.startswith(".") for name in os.listdir(folder))
-    model = nn.Linear(200, 200)
-    loaded = load_checkpoint(folder, model)
-    assert loaded["step"] >= step, "the previous checkpoint is gone"
-    assert all((p == loaded["step"]).all() for p in model.parameters()), "mixed checkpoint"
-    assert loaded["again"] == loaded["step"], "mixed checkpoint"
-    for path in list_checkpoints(folder):
-        load_checkpoint(path, model)
-print(unfinished)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
-    seed = random.SystemRandom().randrange(10**6)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path), str(seed)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
-    assert int(done.stdout) > 0, f"seed {seed}: no kill came while a checkpoint was written"
-    save_checkpoint(tmp_path, nn.Linear(1, 1))
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
 class Crash(BaseException):
     """Like a kill: nothing catches it, and cleaning up fails."""
 
@@ -258,7 +200,7 @@ class Crash(BaseException):
     ("place", "name"),
     [(os, "rename"), (os, "fsync"), (shutil, "rmtree"), (torch, "save"), (Path, "mkdir")],
 )
-@pytest.mark.parametrize("call", [1, 2, 5])
+@pytest.mark.parametrize("call", range(1, 7))
 def test_a_crash_in_any_step_leaves_whole_checkpoints(tmp_path, monkeypatch, place, name, call):
     for step in (1, 2):
         model = nn.Linear(1, 1)
