@@ -26,7 +26,8 @@ import pandas as pd
 from passk_lab._text import check_choice
 from passk_lab.readers import _harness as harness
 from passk_lab.readers._shared import choose, find_files, read_json, reads_files
-from passk_lab.rollouts.table import PathLike, escape_surrogates
+from passk_lab.rollouts._cells import escape_surrogates
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_inspect"]
 

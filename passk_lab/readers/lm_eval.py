@@ -38,7 +38,8 @@ import pandas as pd
 
 from passk_lab.readers import _harness as harness
 from passk_lab.readers import _shared as shared
-from passk_lab.rollouts.table import PathLike, escape_surrogates
+from passk_lab.rollouts._cells import escape_surrogates
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_lm_eval"]
 

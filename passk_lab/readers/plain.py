@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from passk_lab.readers._shared import frame_of, grade, settle
+from passk_lab.rollouts._cells import name_cell
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import PathLike, name_cell, validate_rollouts
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_plain"]
 

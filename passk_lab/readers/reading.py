@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from passk_lab._text import look_up
 from passk_lab.readers.formats import FORMATS, reader
+from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.files import write_rollouts
-from passk_lab.rollouts.table import escape_surrogates, validate_rollouts
+from passk_lab.rollouts.table import validate_rollouts
 
 __all__ = ["convert", "read"]
 

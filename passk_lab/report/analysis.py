@@ -25,11 +25,11 @@ from passk_lab import plots
 from passk_lab._text import visible
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.metrics.registry import find_metric
-from passk_lab.report.diversity import ENTROPIES, choose_problems, text_diversity
+from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
+from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
 from passk_lab.report.figures import write_figures, write_table, write_text
 from passk_lab.report.model import Report, Section, Settings
 from passk_lab.report.outlook import Outlook, outlook
-from passk_lab.report.page import TEXT_PROBLEMS, render_page, render_summary
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats.compare import compare_runs

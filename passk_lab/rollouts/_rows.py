@@ -22,14 +22,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from passk_lab.rollouts._parquet import is_parquet, open_parquet, parquet_batches
-from passk_lab.rollouts.files import read_columns
-from passk_lab.rollouts.table import (
+from passk_lab.rollouts._cells import (
     DEFAULTS,
     FLOATS,
     IDENTITY,
     INTEGERS,
-    MAIN_KEYS,
     RANGES,
     REQUIRED,
     STRING,
@@ -37,8 +34,10 @@ from passk_lab.rollouts.table import (
     repeated_rollout,
     require_columns,
     typed,
-    validate_rollouts,
 )
+from passk_lab.rollouts._parquet import is_parquet, open_parquet, parquet_batches
+from passk_lab.rollouts.files import read_columns
+from passk_lab.rollouts.table import MAIN_KEYS, validate_rollouts
 
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 _PART_ROWS = 1 << 40  # more than a part has

@@ -26,9 +26,10 @@ from urllib.parse import unquote
 import pandas as pd
 import pyarrow as pa
 
+from passk_lab.rollouts._cells import IDENTITY, REQUIRED
 from passk_lab.rollouts._parquet import open_parquet
 from passk_lab.rollouts._rows import Part, Rows, database, finished, key_column
-from passk_lab.rollouts.table import IDENTITY, MAIN_KEYS, REQUIRED, PathLike
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -18,19 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from passk_lab import __version__
-from passk_lab.rollouts._parquet import BATCH_ROWS, is_parquet, open_parquet, read_parquet
-from passk_lab.rollouts.table import (
-    FORMAT_VERSION,
+from passk_lab.rollouts._cells import (
     IDENTITY,
     REQUIRED,
     STRING,
     STRINGS,
-    PathLike,
     escape_surrogates,
     plain,
     require_columns,
-    validate_rollouts,
 )
+from passk_lab.rollouts._parquet import BATCH_ROWS, is_parquet, open_parquet, read_parquet
+from passk_lab.rollouts.table import FORMAT_VERSION, PathLike, validate_rollouts
 
 __all__ = ["atomic_write", "iter_jsonl", "read_metadata", "read_rollouts", "write_rollouts"]
 

@@ -16,16 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from passk_lab.rollouts._cells import IDENTITY, REQUIRED
 from passk_lab.rollouts._parquet import is_parquet, open_parquet
 from passk_lab.rollouts._rows import Part, count_parts
 from passk_lab.rollouts.files import read_columns, read_rollouts
-from passk_lab.rollouts.table import (
-    IDENTITY,
-    MAIN_KEYS,
-    REQUIRED,
-    PathLike,
-    validate_rollouts,
-)
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
 
 __all__ = ["Study"]
 

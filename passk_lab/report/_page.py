@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from passk_lab import __version__
 from passk_lab._text import interval, shorten, visible
-from passk_lab.report.diversity import metrics_view, panel_view
+from passk_lab.report._diversity import metrics_view, panel_view
 from passk_lab.report.model import Report, Section, Settings, crossing_words, overview
 
 TEXT_PROBLEMS = 5  # problems whose samples are shown
