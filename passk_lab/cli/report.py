@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 def _run(options: argparse.Namespace) -> int:
     from passk_lab.report.analysis import build_report
-    from passk_lab.report.model import metrics_overview, overview
 
     with _progress(options.quiet) as say:
         report = build_report(
@@ -58,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
         console = Console(highlight=False)
         with console.capture() as capture:
             tables = [
-                [make(section, report.baseline) for make in (overview, metrics_overview)]
+                [section.overview(report.baseline), section.metrics_overview(report.baseline)]
                 for section in report.sections
             ]
             _print_report(report, tables, console)

@@ -12,7 +12,6 @@ from passk_lab.plots.kinds import (
 )
 from passk_lab.plots.style import (
     MethodStyle,
-    fit_legend,
     method_colors,
     method_styles,
     save_figure,
@@ -23,7 +22,6 @@ from passk_lab.plots.style import (
 __all__ = [
     "PASS_RATE_BINS",
     "MethodStyle",
-    "fit_legend",
     "method_colors",
     "method_styles",
     "pass_rates",

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from passk_lab.plots.style import MethodStyle, draw_legend, fit_legend, method_styles, style
+from passk_lab.plots._legend import draw_legend, fit_legend
+from passk_lab.plots.style import MethodStyle, method_styles, style
 
 __all__ = [
     "PASS_RATE_BINS",

@@ -10,25 +10,21 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 
-from passk_lab._text import shorten, visible
 from passk_lab.rollouts.files import atomic_write
 
 __all__ = [
     "MethodStyle",
-    "draw_legend",
-    "fit_legend",
     "method_colors",
     "method_styles",
     "save_figure",
@@ -36,7 +32,6 @@ __all__ = [
     "write_figure",
 ]
 
-_NAME_WIDTH = 36
 
 # On white, on a dark page, line, marker, hatch. Neighbours are far apart in hue.
 _NEUTRAL = ("#4d4d4d", "#d0d0d0", "-", "o", "")
@@ -178,54 +173,6 @@ def style(dark: bool = False) -> Iterator[None]:
     }
     with mpl.rc_context(settings):
         yield
-
-
-def draw_legend(
-    ax: Axes, handles: Mapping[str, Any], notes: Mapping[str, str] | None = None
-) -> None:
-    """Put the legend under the axes, where it covers no data, however many runs there are.
-
-    Parameters
-    ----------
-    ax : Axes
-    handles : mapping
-        Run -> what stands for it.
-    notes : mapping, optional
-        Run -> a second line.
-    """
-    labels = [
-        "\n".join(filter(None, (shorten(visible(run), _NAME_WIDTH), (notes or {}).get(run))))
-        for run in handles
-    ]
-    legend = ax.legend(
-        list(handles.values()), [str(i) for i in range(len(labels))], ncols=_columns(labels),
-        loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,
-        borderaxespad=0.0,
-    )  # fmt: skip
-    # Names are no markup: a leading underscore must not hide them, nor a dollar start formulas.
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_parse_math(False)
-        text.set_text(label)
-
-
-def fit_legend(ax: Axes) -> None:
-    """Make a figure of one Axes taller by the rows of its legend, so that the data keep their room.
-
-    The plot functions do so with figures that they make themselves, never with a caller's.
-    """
-    legend = ax.get_legend()
-    figure = ax.get_figure(root=True)
-    if legend is not None and figure is not None:
-        labels = [text.get_text() for text in legend.get_texts()]
-        lines = len(labels) + sum("\n" in label for label in labels)
-        rows = -(-lines // _columns(labels))
-        figure.set_figheight(figure.get_figheight() + 0.2 * (rows - 1))
-
-
-def _columns(labels: list[str]) -> int:
-    # About 66 letters fit under a figure of the style's width; a handle takes the place of six.
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    return max(1, min(len(labels), 5, 66 // (longest + 6)))
 
 
 def save_figure(fig: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:

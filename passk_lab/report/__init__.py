@@ -1,8 +1,7 @@
-"""One page that answers: did the training make the model better, or only narrower?"""
+"""The answer on one page: did the training make the model better, or only narrower?"""
 
 from passk_lab.report.analysis import build_report, worst_problems
-from passk_lab.report.figures import write_figures
-from passk_lab.report.model import FigureFiles, Report, Section, Settings, overview
+from passk_lab.report.model import FigureFiles, Report, Section, Settings
 from passk_lab.report.outlook import WEIGHTS, Outlook, outlook
 
 __all__ = [
@@ -14,7 +13,5 @@ __all__ = [
     "Settings",
     "build_report",
     "outlook",
-    "overview",
     "worst_problems",
-    "write_figures",
 ]

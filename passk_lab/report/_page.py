@@ -17,7 +17,8 @@ from markupsafe import Markup
 from passk_lab import __version__
 from passk_lab._text import interval, shorten, visible
 from passk_lab.report._diversity import metrics_view, panel_view
-from passk_lab.report.model import Report, Section, Settings, crossing_words, overview
+from passk_lab.report._figures import crossing_words
+from passk_lab.report.model import Report, Section, Settings
 
 TEXT_PROBLEMS = 5  # problems whose samples are shown
 _TEXT_SHOWN = 1200  # characters
@@ -53,7 +54,7 @@ def render_page(
 
 
 def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
-    table = overview(section, baseline)
+    table = section.overview(baseline)
     return {
         "split": section.split,
         "verdicts": section.verdicts,

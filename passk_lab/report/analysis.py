@@ -26,8 +26,8 @@ from passk_lab._text import visible
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
+from passk_lab.report._figures import write_figures, write_table, write_text
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
-from passk_lab.report.figures import write_figures, write_table, write_text
 from passk_lab.report.model import Report, Section, Settings
 from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.rollouts.study import Study

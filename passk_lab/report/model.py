@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from passk_lab._text import interval
@@ -16,7 +15,7 @@ from passk_lab.report.outlook import Outlook
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import Verdict
 
-__all__ = ["FigureFiles", "Report", "Section", "Settings", "overview"]
+__all__ = ["FigureFiles", "Report", "Section", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,41 @@ class Section:
     verdicts: tuple[Verdict, ...] = ()
     figures: tuple[FigureFiles, ...] = ()
 
+    def overview(self, baseline: str | None = None) -> pd.DataFrame:
+        """Condense the split to one row a run, the baseline first, as terminal and page show it.
+
+        For the smallest, a middle and the largest k that all runs have: "estimate [low, high]" of
+        ``pass@k``, and of ``distinct@k`` for the largest.
+        """
+        shared = set.intersection(*(set(g["k"]) for _, g in self.curve.groupby("run")))
+        ks = sorted(shared)
+        picks = sorted({ks[0], ks[len(ks) // 2], ks[-1]}) if ks else []
+        runs = sorted(dict.fromkeys(self.curve["run"]), key=lambda name: name != baseline)
+        rows = []
+        for run in runs:
+            curve = self.curve[self.curve["run"] == run].set_index("k")
+            row: dict[str, Any] = {"run": run, "problems": int(curve["n_problems"].iloc[0])}
+            for k in picks:
+                row[f"pass@{k}"] = _cell(curve.loc[k], 3)
+            if self.distinct is not None and picks:
+                spread = self.distinct[self.distinct["run"] == run].set_index("k")
+                row[f"distinct@{picks[-1]}"] = _cell(spread.loc[picks[-1]], 2)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def metrics_overview(self, baseline: str | None = None) -> pd.DataFrame:
+        """One row a metric that was asked for, one column a run, as `overview` does."""
+        if self.metrics is None:
+            return pd.DataFrame()
+        table = self.metrics
+        k = table["k"].map(lambda k: f" k={k}" if k else "")
+        cells = pd.Series([_cell(row, 3) for _, row in table.iterrows()], index=table.index)
+        named = table.assign(metric=table["metric"] + k, cell=cells)
+        wide = named.pivot_table(
+            "cell", "metric", "run", aggfunc="first", sort=False, fill_value=""
+        )
+        return wide[sorted(wide, key=lambda run: run != baseline)].reset_index()
+
 
 @dataclass(frozen=True)
 class Report:
@@ -145,53 +179,5 @@ class Report:
         return tuple(v for section in self.sections for v in section.verdicts)
 
 
-def overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
-    """Condense a split to one row a run, the baseline first, as the terminal and the page show it.
-
-    For the smallest, a middle and the largest k that all runs have: "estimate [low, high]" of
-    ``pass@k``, and of ``distinct@k`` for the largest.
-    """
-    shared = set.intersection(*(set(g["k"]) for _, g in section.curve.groupby("run")))
-    ks = sorted(shared)
-    picks = sorted({ks[0], ks[len(ks) // 2], ks[-1]}) if ks else []
-    runs = sorted(dict.fromkeys(section.curve["run"]), key=lambda name: name != baseline)
-    rows = []
-    for run in runs:
-        curve = section.curve[section.curve["run"] == run].set_index("k")
-        row: dict[str, Any] = {"run": run, "problems": int(curve["n_problems"].iloc[0])}
-        for k in picks:
-            row[f"pass@{k}"] = _cell(curve.loc[k], 3)
-        if section.distinct is not None and picks:
-            spread = section.distinct[section.distinct["run"] == run].set_index("k")
-            row[f"distinct@{picks[-1]}"] = _cell(spread.loc[picks[-1]], 2)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def metrics_overview(section: Section, baseline: str | None = None) -> pd.DataFrame:
-    """One row a metric that was asked for, one column a run, as `overview` writes them."""
-    if section.metrics is None:
-        return pd.DataFrame()
-    table = section.metrics
-    k = table["k"].map(lambda k: f" k={k}" if k else "")
-    cells = pd.Series([_cell(row, 3) for _, row in table.iterrows()], index=table.index)
-    named = table.assign(metric=table["metric"] + k, cell=cells)
-    wide = named.pivot_table("cell", "metric", "run", aggfunc="first", sort=False, fill_value="")
-    return wide[sorted(wide, key=lambda run: run != baseline)].reset_index()
-
-
 def _cell(row: pd.Series, digits: int) -> str:
     return f"{row['estimate']:.{digits}f} {interval(row['low'], row['high'], digits)}"
-
-
-def crossing_words(row: Mapping[Any, Any]) -> str:
-    """Say where two curves meet."""
-    if pd.isna(row["k_cross"]):
-        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
-    if row["low"] <= 1 and row["high"] >= row["k_max"]:
-        return f"{row['run']}: whether and where the curves meet is not clear."
-    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
-    return (
-        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
-        f"(interval {row['low']:.3g} to {high})."
-    )

@@ -22,7 +22,7 @@ from passk_lab.rollouts.files import read_metadata, read_rollouts
 @pytest.fixture(autouse=True)
 def _blank_figures(monkeypatch):
     monkeypatch.setattr(
-        "passk_lab.report.figures._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
+        "passk_lab.report._figures._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
     )
     # rich reads the width of the terminal from here.
     monkeypatch.setenv("COLUMNS", "100")

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from passk_lab import compare_runs, metric_table, pass_at_k, write_rollouts
-from passk_lab.report import build_report, overview, worst_problems
+from passk_lab.report import build_report, worst_problems
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
@@ -49,7 +49,7 @@ def _blank_figures(request, monkeypatch):
     """Drawing takes most of a report's time; the other tests do with empty figures."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(
-            "passk_lab.report.figures._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
+            "passk_lab.report._figures._draw", lambda *_, **__: Figure(figsize=(0.5, 0.5))
         )
 
 
@@ -269,7 +269,7 @@ class TestTables:
     def test_overview_puts_the_baseline_first(self, tmp_path):
         data = table(rollouts("a", [8] * 12), rollouts("z", [4] * 12))
         report = build_report(data, "z", out=tmp_path, **FAST)
-        found = overview(report.sections[0], "z")
+        found = report.sections[0].overview("z")
         assert found["run"].tolist() == ["z", "a"]
         assert list(found.columns) == ["run", "problems", "pass@1", "pass@4", "pass@16",
                                        "distinct@16"]  # fmt: skip

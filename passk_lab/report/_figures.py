@@ -9,13 +9,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_lab import plots
 from passk_lab._text import csv_safe
-from passk_lab.report.model import FigureFiles, Section, crossing_words
+from passk_lab.plots._legend import fit_legend
+from passk_lab.report.model import FigureFiles, Section
 from passk_lab.rollouts.files import atomic_write
 from passk_lab.rollouts.table import PathLike
 
@@ -137,7 +139,7 @@ def _draw(plan: _Plan, runs: Sequence[str], baseline: str | None, dark: bool) ->
         fig = Figure()
         ax = fig.subplots()
         plan.draw(ax, plots.method_styles(runs, baseline, dark))
-        plots.fit_legend(ax)
+        fit_legend(ax)
     return fig
 
 
@@ -157,3 +159,16 @@ def write_text(path: Path, text: str) -> Path:
 def write_table(path: Path, table: pd.DataFrame) -> Path:
     """Write a CSV that no spreadsheet takes for formulas."""
     return write_text(path, csv_safe(table).to_csv(index=False, lineterminator="\n"))
+
+
+def crossing_words(row: Mapping[Any, Any]) -> str:
+    """Say where two curves meet."""
+    if pd.isna(row["k_cross"]):
+        return f"{row['run']}: the curves don't meet up to k={row['k_max']}."
+    if row["low"] <= 1 and row["high"] >= row["k_max"]:
+        return f"{row['run']}: whether and where the curves meet is not clear."
+    high = f"{row['high']:.3g}" if np.isfinite(row["high"]) else f"beyond {row['k_max']}"
+    return (
+        f"{row['run']}: the curves meet at k ≈ {row['k_cross']:.3g} "
+        f"(interval {row['low']:.3g} to {high})."
+    )
