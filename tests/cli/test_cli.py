@@ -145,21 +145,18 @@ class TestErrors:
         fails(capsys, ["report", path, "--out", tmp_path], path.name, "'correct' is missing")
 
     @pytest.mark.parametrize(
-        ("name", "content", "words"),
+        ("name", "make", "words"),
         [
-            ("no.parquet", None, "no such file"),
-            ("r.parquet", lambda whole: whole[:200], "not a readable parquet file"),
-            ("r.txt", lambda _: b"", "passk-lab convert"),
+            ("no.parquet", lambda _: None, "no such file"),
+            ("r.parquet", lambda p: p.write_bytes(p.read_bytes()[:200]), "readable parquet file"),
+            ("r.parquet", rollouts("base", 1)[:0].to_parquet, "no rollouts"),
+            ("r.txt", lambda p: p.touch(), "passk-lab convert"),
         ],
+        ids=["missing", "truncated", "empty", "unknown ending"],
     )
-    def test_unusable_files(self, data, name, content, words, tmp_path, capsys):
-        if content:
-            (tmp_path / name).write_bytes(content(data.read_bytes()))
+    def test_unusable_files(self, data, name, make, words, tmp_path, capsys):
+        make(tmp_path / name)
         fails(capsys, ["report", tmp_path / name, "--out", tmp_path], words)
-
-    def test_empty_table(self, tmp_path, capsys):
-        rollouts("base", 1).iloc[:0].to_parquet(tmp_path / "r.parquet")
-        fails(capsys, ["report", tmp_path / "r.parquet", "--out", tmp_path], "no rollouts")
 
     def test_out_below_a_file(self, data, capsys):
         # Root may write anywhere, but nobody can make a folder below a file.

@@ -37,17 +37,15 @@ def study(request, tmp_path):
     whole = pd.concat(parts, ignore_index=True)
     if request.param == "frame":
         return Study(whole), whole
+    endings = {"mixed": ["parquet", "jsonl"], "unnamed": ["parquet"] * 2}
     paths = []
-    endings = ["parquet", "jsonl"] if request.param == "mixed" else [request.param] * 2
-    for part, ending in zip(parts, endings, strict=True):
-        path = tmp_path / f"{part['run'].iloc[0]}.v1.{ending.replace('unnamed', 'parquet')}"
-        paths.append(path)
+    for part, ending in zip(parts, endings.get(request.param, [request.param] * 2), strict=True):
+        paths.append(tmp_path / f"{part['run'].iloc[0]}.v1.{ending}")
         if ending == "jsonl":
-            part.to_json(path, orient="records", lines=True)
-        elif ending == "csv":
-            part.to_csv(path, index=False)
+            part.to_json(paths[-1], orient="records", lines=True)
         else:
-            part.drop(columns="run" if ending == "unnamed" else []).to_parquet(path)
+            part = part.drop(columns="run" if request.param == "unnamed" else [])
+            getattr(part, f"to_{ending}")(paths[-1], index=False)
     return Study(paths), whole
 
 
