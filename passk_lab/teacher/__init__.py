@@ -1,7 +1,7 @@
 """What a demonstration-conditioned teacher does to the student: optima, slopes, sources of bias."""
 
 from passk_lab.teacher.count_slopes import count_slope, count_slope_table, paired_counts
-from passk_lab.teacher.decomposition import Decomposition
+from passk_lab.teacher.decomposition import Decomposition, decompose
 from passk_lab.teacher.dynamics import (
     Trajectory,
     fixed_points,
@@ -37,6 +37,7 @@ __all__ = [
     "Trajectory",
     "count_slope",
     "count_slope_table",
+    "decompose",
     "distillation_optimum",
     "expected_tilt",
     "fixed_points",

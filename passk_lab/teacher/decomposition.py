@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 
 from passk_lab.teacher._arguments import Bools, Floats, refuse_entry, shares
 
-__all__ = ["Decomposition"]
+__all__ = ["Decomposition", "decompose"]
 
 
 class Decomposition:
@@ -194,6 +194,10 @@ class Decomposition:
         keep = ~np.isnan(self.interaction)
         weights = np.outer(self.rollout_weights, self.demo_weights) * keep
         return weights, np.where(keep, values, 0.0)
+
+
+decompose = Decomposition
+"""The verb for it, for use as a function."""
 
 
 def _refuse_unconnected(scored: Bools, w: Floats, nu: Floats, vetoed: Bools) -> None:

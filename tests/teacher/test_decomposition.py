@@ -5,7 +5,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from passk_lab.teacher._scores import checked_scores
-from passk_lab.teacher.decomposition import Decomposition as decompose
+from passk_lab.teacher import decompose
 from passk_lab.teacher.optimum import self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope
 from passk_lab.teacher.sources import SOURCES, problem_decompositions, source_table, tilt_sources
