@@ -4,8 +4,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from passk_lab.teacher._scores import checked_scores
 from passk_lab.teacher import decompose
+from passk_lab.teacher._scores import checked_scores
 from passk_lab.teacher.optimum import self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope
 from passk_lab.teacher.sources import SOURCES, problem_decompositions, source_table, tilt_sources
