@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -39,15 +38,6 @@ def make():
 
 def canonical(text):
     return countdown._canonical(countdown._parse(text))
-
-
-@pytest.mark.slow
-def test_the_task_needs_neither_torch_nor_reasoning_gym():
-    code = (
-        "import sys, passk_lab.lab.tasks.countdown; "
-        "sys.exit(bool({'torch', 'transformers', 'reasoning_gym'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -128,25 +128,14 @@ def test_other_optimizers_and_plain_modules(kind, tmp_path):
 
 
 def test_state_comes_back_as_it_was(tmp_path):
+    tensors = {"a": {"b": torch.zeros(2, 0)}, "half": torch.ones(2, dtype=torch.bfloat16)}
     state = {
-        "step": 40,
-        "big": 2**100,
-        "tiny": 5e-324,
-        "third": 1 / 3,
-        "infinite": [float("inf"), float("-inf")],
-        "name": "sdsd/frozen ü",
-        "flag": True,
-        "none": None,
-        "pair": (1, (2.5, "x")),
+        "step": 40, "big": 2**100, "tiny": 5e-324, "third": 1 / 3, "flag": True, "none": None,
+        "infinite": [float("inf"), float("-inf")], "name": "sdsd/frozen ü",
+        "scalar": np.float32(0.1).item(), "pair": (1, (2.5, "x")), "empty": [{}, [], ()],
         "by_number": {0: "a", (1, 2): "b", "__tensor__": "c"},
-        "empty": [{}, [], ()],
-        "scalar": np.float32(0.1).item(),
-        "tensors": {
-            "a/b": torch.arange(3),
-            "a": {"b": torch.zeros(2, 0)},
-            "half": torch.ones(2, dtype=torch.bfloat16),
-        },
-    }
+        "tensors": {"a/b": torch.arange(3), **tensors},
+    }  # fmt: skip
     save_checkpoint(tmp_path, nn.Linear(1, 1), state=state)
     loaded = load_checkpoint(tmp_path)
     exact = {"rtol": 0, "atol": 0}  # the types of tensors as well

@@ -1,5 +1,7 @@
 """The check of a task finds what is broken, and passes what isn't."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,11 @@ def test_answers_need_not_be_listable():
 def test_the_docs_name_every_task():
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
     assert all(f"`{name}`" in page for name in TASKS)
+
+
+@pytest.mark.parametrize("task", ["paths", "science_qa", "countdown"])
+def test_importing_a_task_is_light(task):
+    heavy = {"torch", "transformers", "pint", "matplotlib", "sklearn", "reasoning_gym"}
+    code = f"import sys, passk_lab.lab.tasks.{task}; print({heavy} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
