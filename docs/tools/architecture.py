@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "assets" / "architecture.svg"
 README = ROOT / "README.md"
 TABLE = re.compile(r"(?<=\[start:rooms\] -->\n).*(?=<!-- --8<-- \[end:rooms\])", re.DOTALL)
-WIDTH, HEIGHT, FLOOR, COLUMN = 3.1, 0.85, 1.6, 4.0
+WIDTH, HEIGHT, FLOOR, COLUMN = 3.3, 0.85, 1.6, 4.0
 SIDE = {"report": -1, "plots": -1, "lab": 1, "readers": 1}  # columns beside the middle
 
 
@@ -75,10 +75,10 @@ def draw(path: Path) -> None:
         corner = x - WIDTH / 2, y - HEIGHT / 2
         style = {"boxstyle": "round,pad=0.08", "facecolor": "#e8eaf6", "edgecolor": "#7986cb"}
         axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, **style))
-        axes.text(x, y + 0.2, room, ha="center", color="#1a237e", weight="bold", size=11)
+        axes.text(x, y + 0.17, room, ha="center", color="#1a237e", weight="bold", size=11)
         short = says(room).replace("`", "").split(":")[0].rstrip(".")
         style = {"ha": "center", "va": "top", "color": "#37474f", "size": 7.5}
-        axes.text(x, y + 0.1, textwrap.fill(short, 36), **style)
+        axes.text(x, y + 0.07, textwrap.fill(short, 32), **style)
     for upper, lower in sorted(arrows()):
         (x0, y0), (x1, y1) = place[upper], place[lower]
         start, end = (x0, y0 - HEIGHT / 2 - 0.1), (x1, y1 + HEIGHT / 2 + 0.1)
