@@ -47,3 +47,18 @@ def rollout_table(rows):
 def score_table(rows):
     names = ["problem_id", "sample_id", "demo_id", "logprob", "logprob_given_demo"]
     return pd.DataFrame(rows, columns=names)
+
+
+def scored_rollouts(problems, names):
+    """Scores and rollouts of problems whose first three modes are right, the fourth wrong.
+
+    A problem is the mode of each sample, the modes' log-probabilities, those [mode, mode shown]
+    after a demonstration, and the samples that are shown.
+    """
+    rollouts, scores = [], []
+    for number, (drawn, alone, given, shown) in enumerate(problems):
+        name = f"p{number}"
+        for i, mode in enumerate(drawn):
+            rollouts.append((name, i, mode < 3, names[mode]))
+            scores += [(name, i, j, alone[mode], given[mode, drawn[j]]) for j in shown]
+    return score_table(scores), rollout_table(rollouts)

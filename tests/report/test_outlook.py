@@ -8,7 +8,7 @@ import pytest
 from passk_lab.cli import main
 from passk_lab.report.analysis import build_report
 from passk_lab.report.outlook import outlook
-from tests.helpers import refuses, rollout_table, score_table
+from tests.helpers import refuses, scored_rollouts
 
 pytestmark = pytest.mark.slow  # whole reports
 
@@ -20,19 +20,12 @@ def scored(copying, correctness, n_problems=30, n=24, seed=0):
     own.
     """
     rng = np.random.default_rng(seed)
-    base = np.array([0.35, 0.2, 0.1, 0.35])
-    rollouts, scores = [], []
-    for problem in range(n_problems):
-        drawn = rng.choice(4, n, p=base)
-        for i, mode in enumerate(drawn):
-            rollouts.append((f"p{problem}", i, mode < 3, "xyz?"[mode]))
-        for i, mode in enumerate(drawn):
-            for j in np.flatnonzero(drawn < 3):
-                weight = np.where(np.arange(4) < 3, base * np.exp(correctness), base)
-                weight[drawn[j]] *= np.exp(copying)
-                given = np.log(weight[mode] / weight.sum())
-                scores.append((f"p{problem}", i, j, np.log(base[mode]), given))
-    return score_table(scores), rollout_table(rollouts)
+    base, right = np.array([0.35, 0.2, 0.1, 0.35]), np.arange(4) < 3
+    weight = np.tile(base * np.exp(correctness * right), (3, 1)).T
+    weight[range(3), range(3)] *= np.exp(copying)
+    drawn = rng.choice(4, (n_problems, n), p=base)
+    given = np.log(weight / weight.sum(axis=0))
+    return scored_rollouts([(d, np.log(base), given, np.flatnonzero(d < 3)) for d in drawn], "xyz?")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from passk_lab.teacher._scores import checked_scores
 from passk_lab.teacher.optimum import self_distillation_optimum
 from passk_lab.teacher.slopes import gap_slope
 from passk_lab.teacher.sources import SOURCES, problem_decompositions, source_table, tilt_sources
-from tests.helpers import refusals, refuses, rollout_table, score_table
+from tests.helpers import refusals, refuses, scored_rollouts
 
 quick = settings(max_examples=25, phases=[Phase.generate], database=None)
 
@@ -163,28 +163,18 @@ def adds_up(sources):
     return parts == pytest.approx(sources["tilt"].to_numpy(), abs=1e-12)
 
 
-def world(n_problems=4, seed=0, n_samples=12, n_modes=3, n_demos=6):
-    """Rollouts of few answers, and the scores of all of them given correct demonstrations."""
+def world(n_problems=4, seed=0, n_samples=12, n_demos=6):
+    """Every right answer occurs at least twice, and one rollout is wrong."""
     rng = np.random.default_rng(seed)
-    rollouts, scores = [], []
-    for problem in range(n_problems):
-        name = f"p{problem}"
-        law = rng.dirichlet(np.full(n_modes, 2.0))
-        logs = np.log(0.7 * law)
-        # Every answer occurs at least twice.
-        answer = np.concatenate(
-            [np.repeat(np.arange(n_modes), 2), rng.choice(n_modes, n_samples - 2 * n_modes, p=law)]
-        )
-        matrix = rng.normal(size=(n_modes, n_modes)) + np.eye(n_modes)
-        matrix = np.minimum(matrix, -logs[:, None])
-        for i in range(n_samples):
-            rollouts.append((name, i, True, f"m{answer[i]}"))
-            for j in range(n_demos):
-                base = logs[answer[i]]
-                scores.append((name, i, j, base, base + matrix[answer[i], answer[j]]))
-        rollouts.append((name, n_samples, False, "wrong"))
-        scores += [(name, n_samples, j, -1.5, -2.0) for j in range(n_demos)]
-    return score_table(scores), rollout_table(rollouts)
+    problems = []
+    for _ in range(n_problems):
+        law = rng.dirichlet(np.full(3, 2.0))
+        alone = np.log(0.7 * law)
+        drawn = [0, 0, 1, 1, 2, 2, *rng.choice(3, n_samples - 6, p=law), 3]
+        pcmi = rng.normal(size=(3, 3)) + np.eye(3)
+        given = np.vstack([np.minimum(alone[:, None] + pcmi, 0), [-2.0] * 3])
+        problems.append((drawn, [*alone, -1.5], given, range(n_demos)))
+    return scored_rollouts(problems, ["m0", "m1", "m2", "wrong"])
 
 
 def test_sources_add_up_to_the_tilt():

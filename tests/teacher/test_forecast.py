@@ -4,32 +4,23 @@ import pytest
 
 from passk_lab.teacher.forecast import expected_tilt, forecast, forecast_problems, forecast_rows
 from passk_lab.teacher.optimum import self_distillation_optimum
-from tests.helpers import refuses, rollout_table, score_table
+from tests.helpers import refuses, rollout_table, score_table, scored_rollouts
 
 ANSWERS = ["x", "y", "z"]
 
 
 def world(n_problems=4, n=400, seed=0):
-    """Problems with three correct answers and a wrong one, and exact scores of every pair."""
+    """Problems with exact scores of every pair, one demonstration of each answer that occurred."""
     rng = np.random.default_rng(seed)
-    rollouts, scores, exact = [], [], {}
+    problems, exact = [], {}
     for problem in range(n_problems):
-        name = f"p{problem}"
-        base = rng.dirichlet([4, 3, 2, 3])
-        pcmi = rng.normal(0, 0.5, (4, 3))
-        drawn = rng.choice(4, n, p=base)
-        exact[name] = base, pcmi
-        for i, mode in enumerate(drawn):
-            answer = [*ANSWERS, "wrong"][mode]
-            rollouts.append((name, i, mode < 3, answer))
-        # One demonstration of each answer that occurred.
-        demos = {m: int(np.argmax(drawn == m)) for m in range(3) if (drawn == m).any()}
-        for i, mode in enumerate(drawn):
-            for m, j in demos.items():
-                alone = np.log(base[mode])
-                given = min(alone + pcmi[mode, m], 0.0)
-                scores.append((name, i, j, alone, given))
-    return rollout_table(rollouts), score_table(scores), exact
+        base, pcmi = rng.dirichlet([4, 3, 2, 3]), rng.normal(0, 0.5, (4, 3))
+        drawn, alone = rng.choice(4, n, p=base), np.log(base)
+        shown = [int(np.argmax(drawn == mode)) for mode in range(3) if (drawn == mode).any()]
+        problems.append((drawn, alone, np.minimum(alone[:, None] + pcmi, 0), shown))
+        exact[f"p{problem}"] = base, pcmi
+    scores, rollouts = scored_rollouts(problems, [*ANSWERS, "wrong"])
+    return rollouts, scores, exact
 
 
 @pytest.fixture(scope="module")
