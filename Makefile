@@ -51,13 +51,14 @@ test: lint
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n 2 --cov=passk_lab --cov-report=term
 
-# The core without extras, installed as users install it.
+# The core without extras, installed as users install it; then what `make check` runs.
 minimal:
 	$(PYTHON) -m venv --clear build/minimal
-	build/minimal/bin/python -m pip install --quiet . pytest -c $(CONSTRAINTS)
+	build/minimal/bin/python -m pip install --quiet '.[test]' -c $(CONSTRAINTS)
 	build/minimal/bin/passk-lab report data/countdown/rollouts.parquet --baseline T=1.0 \
 	    --out build/minimal/report
 	cd build/minimal && bin/python -m pytest -q -o pythonpath= $(CORE) --pyargs passk_lab
+	build/minimal/bin/python -m pytest -q -n 2 -m 'not slow and not train' $(CORE) tests
 
 # NO_MKDOCS_2_WARNING: no advertisement of the theme's successor.
 docs: $(VENV)/.dev
