@@ -57,7 +57,7 @@ def reader(format: str) -> Callable[..., pd.DataFrame]:
     points = {} if format in FORMATS else {p.name: p for p in entry_points(group=_GROUP)}
     known: dict[str, str | EntryPoint] = {**FORMATS, **points}
     found = look_up("format", format, known)
-    if isinstance(found, EntryPoint):
+    if not isinstance(found, str):
         return _loaded(found)
     name = format.replace("-", "_")
     module = import_module(f"passk_lab.readers.{name}")

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,8 @@ def other_package(tmp_path, monkeypatch):
         "    return pd.DataFrame({'problem_id': 'all', 'correct': [w == right for w in words]})\n"
     )
     monkeypatch.syspath_prepend(folder)
+    with suppress(ImportError):  # finds entry points in importlib.metadata's place, once imported
+        import importlib_metadata  # noqa: F401
     yield
     sys.modules.pop("other_logs", None)
 
