@@ -1,0 +1,437 @@
+"""Whether two runs differ: one statistic under two reference distributions, both of which must say so.
+
+The statistic of a measure (pass@k at one k, distinct@k) is the mean difference over problems, D, by
+its standard error. It is compared with what it would be
+
+- if both runs were the same model: in each problem the samples of both runs are pooled and dealt
+  out again. Exact for any numbers of samples, but it can't know that problems differ in what
+  training did to them;
+- if the runs were equally good over problems like these: the differences of whole problems (or
+  clusters) change their signs at random. It knows how problems differ, but not that the noise of
+  unequal numbers of samples is skewed.
+
+A p-value is the larger of the two. Over several measures it is that of the largest statistic,
+step by step [1]. Where seeds were trained, a third one must agree: Student's t of D with the
+variance between seeds and Satterthwaite's degrees of freedom, adjusted by Holm [2].
+
+References
+----------
+1. Westfall and Young (1993), Resampling-Based Multiple Testing.
+2. Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scand. J. Stat. 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special, stats
+
+from passk_lab.stats._precision import Precision, korn_graubard, precision, satterthwaite, summed
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SNAP = 1e-12  # differences below are rounding
+_TIE = 1 - 1e-9
+_DEALS = 1 << 16  # redrawn problems of a pair: with many problems each has fewer, recombined
+_LEAST_DEALS = 128
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A run's samples of each problem.
+
+    Attributes
+    ----------
+    n, c : arrays of int, shape (n_seeds, n_problems)
+        Samples and correct ones.
+    modes : list of list of (ids, counts), optional
+        Of each seed and problem: which correct answers there are, and how often.
+    """
+
+    n: Ints
+    c: Ints
+    modes: list[list[tuple[Ints, Ints]]] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Differences of a run to a baseline, and what they would be without a change.
+
+    Attributes
+    ----------
+    difference, error : arrays, shape (n_columns,)
+        Mean difference and its standard error, of problems alone.
+    statistic : array, shape (n_columns,)
+    redrawn : list of arrays, shape (n_draws, n_columns)
+        The statistic under each reference distribution, the observed one among them.
+    exact : array, shape (n_columns,)
+        p-value of the exact sign test where all differences are of one size, else 0.
+    of_seeds : Precision or None
+        Of the difference with its variance between seeds.
+    limits : array, shape (2, n_columns)
+        Paired limits from the intervals of both runs, for where there is no word.
+    """
+
+    difference: Floats
+    error: Floats
+    statistic: Floats
+    redrawn: list[Floats]
+    exact: Floats
+    of_seeds: Precision | None
+    limits: Floats
+
+    def p_values(self) -> Floats:
+        """Two-sided, of each column alone."""
+        found = [_share(part >= self.statistic * _TIE) for part in self.redrawn]
+        found[-1] = np.where(self.exact > 0, self.exact, found[-1])
+        return np.maximum.reduce([*found, self._of_seeds()])
+
+    def adjusted(self, columns: Sequence[int]) -> Floats:
+        """Adjusted for these columns together, by the largest statistic, step by step."""
+        columns = np.asarray(columns)
+        found = [_step_down(self.statistic[columns], part[:, columns]) for part in self.redrawn]
+        alone = self._of_seeds()[columns]
+        order = np.argsort(alone)
+        holm = np.empty(len(columns))
+        holm[order] = np.maximum.accumulate(alone[order] * np.arange(len(columns), 0, -1))
+        return np.minimum(1.0, np.maximum.reduce([*found, holm, self.p_values()[columns]]))
+
+    def interval(self, confidence: float) -> Floats:
+        """Limits of each difference alone, shape (2, n_columns)."""
+        return self._around([_upper(part, confidence) for part in self.redrawn], confidence)
+
+    def band(self, confidence: float) -> Floats:
+        """Limits that hold all differences at once."""
+        largest = [_upper(part.max(axis=1), confidence) for part in self.redrawn]
+        return self._around(largest, 1 - (1 - confidence) / len(self.difference))
+
+    def _around(self, quantiles: Sequence[Any], confidence: float) -> Floats:
+        half = np.maximum.reduce(quantiles) * self.error
+        if self.of_seeds is not None:
+            t = special.stdtrit(self.of_seeds.degrees_of_freedom(), (1 + confidence) / 2)
+            half = np.maximum(half, t * np.sqrt(self.of_seeds.variance))
+        low, high = self.difference - half, self.difference + half
+        open_ = (low <= SNAP) & (high >= -SNAP)
+        low = np.where(open_, np.minimum(low, self.limits[0]), low)
+        high = np.where(open_, np.maximum(high, self.limits[1]), high)
+        return np.stack([low, high])
+
+    def _of_seeds(self) -> Floats:
+        known = self.of_seeds
+        if known is None:
+            return np.zeros_like(self.difference)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.abs(self.difference) / np.sqrt(known.variance)
+        return np.where(
+            np.abs(self.difference) < SNAP, 1.0, 2 * stats.t.sf(t, known.degrees_of_freedom())
+        )
+
+
+def _share(marks: npt.NDArray[np.bool_]) -> Floats:
+    return np.asarray(marks.mean(axis=0))
+
+
+def _upper(redrawn: Floats, confidence: float) -> Floats:
+    """The smallest value that at most 1 - confidence of the rows exceed."""
+    place = int(np.ceil(confidence * len(redrawn) - 1e-9)) - 1
+    return np.asarray(np.partition(redrawn, place, axis=0)[place])
+
+
+def _step_down(statistic: Floats, redrawn: Floats) -> Floats:
+    """Westfall and Young: each is compared with the largest of those not larger than itself."""
+    order = np.argsort(-statistic, kind="stable")
+    # From the smallest statistic up, the largest redrawn one so far.
+    largest = np.maximum.accumulate(redrawn[:, order[::-1]], axis=1)[:, ::-1]
+    alone = _share(largest >= statistic[order] * _TIE)
+    found = np.empty(len(order))
+    found[order] = np.maximum.accumulate(alone)
+    return found
+
+
+Redraw = Callable[[np.random.Generator, int], tuple[npt.NDArray[np.intp], Floats]]
+
+
+def reference(
+    mine: Floats,
+    base: Floats,
+    redraw: Redraw | None,
+    rng: np.random.Generator,
+    n_draws: int,
+    confidence: float,
+    clusters: npt.ArrayLike | None = None,
+    top: Floats | float = 1.0,
+) -> Reference:
+    """Compare values of shape (n_seeds, n_problems, n_columns) on the same problems.
+
+    ``redraw`` deals samples out anew (see `redrawing`); None where that can't be done, which
+    leaves the signs. ``top`` is the largest possible value of each column.
+    """
+    gaps = mine.mean(axis=0) - base.mean(axis=0)
+    gaps[np.abs(gaps) < SNAP] = 0.0
+    difference = gaps.mean(axis=0)
+    difference[np.abs(difference) < SNAP] = 0.0
+    paired = _Paired(gaps, clusters)
+    dealt = None if redraw is None else _dealt(paired, *redraw(rng, n_draws), rng, n_draws)
+    floor = np.zeros_like(difference)
+    if dealt is not None:
+        floor = ((dealt[0] ** 2).sum(axis=0) + difference**2) / (len(dealt[0]) + 1)
+    flipped = _flipped(paired, rng, n_draws)
+    redrawn = [
+        _statistics(np.vstack([difference, means]), np.vstack([paired.variance, variances]), floor)
+        for means, variances in ([dealt] if dealt is not None else []) + [flipped]
+    ]
+    error = np.sqrt(np.maximum(paired.variance, floor))
+    known = [precision(values, clusters) for values in (mine, base)]
+    ends = [korn_graubard(one, confidence, top) for one in known]
+    return Reference(
+        difference,
+        error,
+        redrawn[0][0],
+        redrawn,
+        _sign_test(paired.sums),
+        _with_seeds(error, len(paired.sizes), known),
+        _mover(known, ends, _correlation(mine, base)),
+    )
+
+
+class _Paired:
+    """Differences of problems, gathered by cluster."""
+
+    def __init__(self, gaps: Floats, clusters: npt.ArrayLike | None) -> None:
+        self.n_problems = len(gaps)
+        self.clusters = None
+        sizes = np.ones(self.n_problems)
+        if clusters is not None:
+            self.clusters = np.unique(np.asarray(clusters), return_inverse=True)[1]
+            sizes = np.bincount(self.clusters).astype(float)
+        self.gaps = gaps
+        self.sums = summed(gaps, clusters)  # (n_units, n_columns)
+        self.sizes = sizes
+        self.variance = self.variance_of(
+            self.sums.sum(axis=0), (self.sums**2).sum(axis=0), self.sizes @ self.sums
+        )
+
+    def variance_of(self, total: Floats, squares: Floats, weighted: Floats) -> Floats:
+        """Variance of the mean from sums of the units' sums, their squares, and by size."""
+        mean = total / self.n_problems
+        spread = squares - 2 * mean * weighted + mean**2 * (self.sizes**2).sum()
+        units = len(self.sizes)
+        floor = SNAP**2 * self.n_problems
+        spread = np.where(spread > floor, spread, 0.0)
+        return np.asarray(spread * units / max(units - 1, 1) / self.n_problems**2)
+
+
+def _statistics(means: Floats, variances: Floats, floor: Floats) -> Floats:
+    error = np.sqrt(np.maximum(variances, floor))
+    moved = np.abs(means) >= SNAP
+    return np.where(moved, np.abs(means) / np.where(moved, error, 1.0), 0.0)
+
+
+def _flipped(paired: _Paired, rng: np.random.Generator, n_draws: int) -> tuple[Floats, Floats]:
+    """Means and variances with random signs of the units; all signs where these are few."""
+    sums = paired.sums
+    live = np.flatnonzero((sums != 0).any(axis=1))
+    if 2 ** len(live) <= n_draws + 1:
+        bits = np.arange(1, 2 ** len(live))[:, None] >> np.arange(len(live)) & 1
+    else:
+        packed = rng.integers(0, 256, (n_draws, -(-len(live) // 8)), dtype=np.uint8)
+        bits = np.unpackbits(packed, axis=1, count=len(live))
+    signs = 1.0 - 2.0 * bits
+    some, sizes = sums[live], paired.sizes[live, None]
+    total = signs @ some
+    squares = np.broadcast_to((some**2).sum(axis=0), total.shape)
+    weighted = total if (sizes == 1).all() else signs @ (some * sizes)
+    return total / paired.n_problems, paired.variance_of(total, squares, weighted)
+
+
+def _dealt(
+    paired: _Paired,
+    problems: npt.NDArray[np.intp],
+    deals: Floats,
+    rng: np.random.Generator,
+    n_draws: int,
+) -> tuple[Floats, Floats]:
+    """Means and variances with redrawn samples: every problem takes one of its deals at random.
+
+    ``problems``: those whose samples can be dealt differently; ``deals``: their differences, shape
+    (len(problems), n_deals, n_columns). The others keep their difference, which is then 0.
+    """
+    n_deals = deals.shape[1]
+    total, squares, weighted = (np.zeros((n_draws, deals.shape[2])) for _ in range(3))
+    labels = problems if paired.clusters is None else paired.clusters[problems]
+    order = np.argsort(labels, kind="stable")
+    ends = np.flatnonzero(np.diff(labels[order], append=-1))
+    start = 0
+    for end in ends:
+        unit = np.zeros_like(total)
+        for place in order[start : end + 1]:
+            chosen = slice(None) if n_deals == n_draws else rng.integers(0, n_deals, n_draws)
+            unit += deals[place][chosen]
+        total += unit
+        weighted += paired.sizes[labels[order[end]]] * unit
+        squares += np.square(unit, out=unit)
+        start = end + 1
+    return total / paired.n_problems, paired.variance_of(total, squares, weighted)
+
+
+def _sign_test(sums: Floats) -> Floats:
+    """Exact p-values of columns whose units differ by one size or not at all, else 0."""
+    size = np.abs(sums).max(axis=0)
+    moved = np.abs(sums) > SNAP
+    alike = (~moved | (np.abs(sums) >= size * _TIE)).all(axis=0)
+    up, down = (sums > SNAP).sum(axis=0), (sums < -SNAP).sum(axis=0)
+    found = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(up, down), up + down, 0.5))
+    return np.where(alike, found, 0.0)
+
+
+def _with_seeds(error: Floats, n_units: int, known: Sequence[Precision]) -> Precision | None:
+    of_seeds = known[0].of_seeds + known[1].of_seeds
+    if not of_seeds.any():
+        return None
+    freedom = satterthwaite(*((one.of_seeds, one.seed_freedom) for one in known))
+    flat = np.ones_like(error)
+    return Precision(flat, error**2, of_seeds, freedom, flat, n_units)
+
+
+def _mover(known: Sequence[Precision], ends: Sequence[Floats], correlation: Floats) -> Floats:
+    """Limits of a difference from those of its parts (method of variance estimates recovery).
+
+    Zou and Donner (2008), Construction of confidence limits about effect measures, Stat. Med. 27.
+    """
+    (mine, base), (of_mine, of_base) = known, ends
+    below, above = mine.mean - of_mine[0], of_mine[1] - mine.mean
+    base_below, base_above = base.mean - of_base[0], of_base[1] - base.mean
+    low = below**2 + base_above**2 - 2 * correlation * below * base_above
+    high = above**2 + base_below**2 - 2 * correlation * above * base_below
+    gap = mine.mean - base.mean
+    return np.stack([gap - np.sqrt(np.maximum(low, 0)), gap + np.sqrt(np.maximum(high, 0))])
+
+
+def _correlation(mine: Floats, base: Floats) -> Floats:
+    first, second = (values.mean(axis=0) for values in (mine, base))
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return np.where(scale > 0, (first * second).sum(axis=0) / np.where(scale > 0, scale, 1), 0.0)
+
+
+# ------------------------------------------------------------------------ dealing samples anew
+
+
+def redrawing(mine: Samples, base: Samples, columns: Sequence[Column]) -> Redraw:
+    """Pool the samples of both runs in each problem and deal them out again.
+
+    The difference of each column in each deal, for the problems where it can differ.
+    """
+    n = np.concatenate([mine.n, base.n])
+    c = np.concatenate([mine.c, base.c])
+    total, right = n.sum(axis=0), c.sum(axis=0)
+    answers = _pooled(mine, base) if any(column.distinct for column in columns) else None
+    several = np.zeros(len(right), bool)
+    if answers is not None:
+        several = np.array([len(counts) > 1 for counts in answers])
+    live = np.flatnonzero(((right > 0) & (right < total)) | several)
+    signs = np.concatenate(
+        [np.full(len(mine.n), 1 / len(mine.n)), np.full(len(base.n), -1 / len(base.n))]
+    )
+
+    def redraw(rng: np.random.Generator, n_draws: int) -> tuple[npt.NDArray[np.intp], Floats]:
+        n_deals = min(n_draws, max(_LEAST_DEALS, _DEALS // max(len(live), 1)))
+        hits = _deal(rng, right[live], total[live], n[:, live], n_deals)
+        result = np.zeros((len(live), n_deals, len(columns)))
+        for place, column in enumerate(columns):
+            if not column.distinct:
+                for sign, size, drawn in zip(signs, n[:, live], hits, strict=True):
+                    result[:, :, place] += sign * column.of(size[:, None], drawn)
+        if answers is not None:
+            found = [(place, column) for place, column in enumerate(columns) if column.distinct]
+            _deal_answers(rng, [answers[i] for i in live], n[:, live], hits, signs, found, result)
+        return live, result
+
+    return redraw
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure by counts: its value for n samples, c of them correct, from a table.
+
+    With ``distinct`` the counts are those of each correct answer, and values are summed.
+    """
+
+    function: Callable[[Any, Any], Any]
+    distinct: bool
+    tables: dict[int, Floats]
+
+    def of(self, n: Ints, c: Ints) -> Floats:
+        sizes = np.unique(n)
+        for size in sizes.tolist():
+            if size not in self.tables:
+                made = self.function(size, np.arange(size + 1))
+                self.tables[size] = np.asarray(made, dtype=np.float64).ravel()
+        starts = np.cumsum([0, *(sizes[:-1] + 1)])
+        table = np.concatenate([np.zeros(0), *(self.tables[size] for size in sizes.tolist())])
+        return np.asarray(table[starts[np.searchsorted(sizes, n)] + c])
+
+
+def _deal(
+    rng: np.random.Generator, right: Ints, total: Ints, sizes: Ints, n_deals: int
+) -> list[Ints]:
+    """Hits of each group, shape (n_problems, n_deals): hypergeometric, group by group."""
+    right = np.broadcast_to(right[:, None], (len(right), n_deals))
+    left = total[:, None]
+    found = []
+    for size in sizes[:-1]:
+        drawn = rng.hypergeometric(right, left - right, size[:, None])
+        found.append(drawn)
+        right, left = right - drawn, left - size[:, None]
+    return [*found, right]
+
+
+def _pooled(mine: Samples, base: Samples) -> list[Ints]:
+    """How often each correct answer of a problem occurs in both runs, rarest first."""
+    if mine.modes is None or base.modes is None:
+        raise ValueError("distinct answers need the column 'answer'")
+    found = []
+    for cells in zip(*mine.modes, *base.modes, strict=True):
+        ids = np.concatenate([ids for ids, _ in cells])
+        counts = np.concatenate([counts for _, counts in cells])
+        _, places = np.unique(ids, return_inverse=True)
+        found.append(np.sort(np.bincount(places, counts).astype(np.int64)))
+    return found
+
+
+def _deal_answers(
+    rng: np.random.Generator,
+    answers: Sequence[Ints],
+    sizes: Ints,
+    hits: Sequence[Ints],
+    signs: Floats,
+    columns: Sequence[tuple[int, Column]],
+    result: Floats,
+) -> None:
+    """Deal the correct answers out among the hits, answer by answer, and add their columns."""
+    longest = max((len(counts) for counts in answers), default=0)
+    padded = np.zeros((len(answers), longest), np.int64)
+    for row, counts in zip(padded, answers, strict=True):
+        row[longest - len(counts) :] = counts  # the commonest last: what is left is its share
+    waiting = [h.copy() for h in hits]
+    for at in range(longest):
+        live = np.flatnonzero(padded[:, at])
+        count = np.broadcast_to(padded[live, at][:, None], (len(live), hits[0].shape[1]))
+        for group, sign in enumerate(signs):
+            open_hits = waiting[group][live]
+            if at == longest - 1:
+                drawn = open_hits
+            elif group == len(signs) - 1:
+                drawn = count
+            else:
+                others = sum(waiting[later][live] for later in range(group + 1, len(signs)))
+                drawn = rng.hypergeometric(open_hits, others, count)
+            count = count - drawn
+            waiting[group][live] = open_hits - drawn
+            for place, column in columns:
+                result[live, :, place] += sign * column.of(sizes[group, live][:, None], drawn)
