@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
     from passk_lab.stats.diversity import diversity_summary
     from passk_lab.stats.metric_table import metric_table
+    from passk_lab.stats.verdict import judge
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ _HOME = {
     "diversity_summary": "stats",
     "metric_curve": "stats",
     "metric_table": "stats",
+    "judge": "stats",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "diversity_summary",
     "g_pass_at_k",
     "hill_number",
+    "judge",
     "maj_at_k",
     "max_at_k",
     "metric_curve",

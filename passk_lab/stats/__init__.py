@@ -28,12 +28,11 @@ from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues, default_ks
-from passk_lab.stats.verdict import MIN_PROBLEMS, RESOLUTION, Change, Verdict, verdict
+from passk_lab.stats.verdict import MARGIN, Change, Verdict, judge, verdict
 
 __all__ = [
-    "MIN_PROBLEMS",
+    "MARGIN",
     "POLICY_METRICS",
-    "RESOLUTION",
     "BetaBinomial",
     "Change",
     "Comparison",
@@ -54,6 +53,7 @@ __all__ = [
     "extrapolate_pass_at_k",
     "fit_beta_binomial",
     "held_out_check",
+    "judge",
     "matched_differences",
     "metric_curve",
     "metric_table",

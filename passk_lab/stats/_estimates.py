@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab.metrics._modes import inverse
+from passk_lab.stats._precision import korn_graubard, precision
 from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import ProblemValues
 
@@ -23,6 +24,8 @@ def mean_table(
     values: Sequence[ProblemValues], by: Sequence[str], column: str, how: Resampling
 ) -> pd.DataFrame:
     """Mean of each column over seeds and problems, with intervals, a block of rows a group.
+
+    Values of known limits have the interval of `korn_graubard`, others the bootstrap's.
 
     Columns ``*by, {column}, estimate, low, high, n_problems, n_defined, n_seeds``. With one seed
     NaN is allowed: the mean is over the problems that have a value, and NaN where none has.
@@ -52,6 +55,9 @@ def _estimates(values: Sequence[ProblemValues], how: Resampling) -> list[Floats]
     # Parts with equally many problems share a pass over the weights.
     shared: dict[Any, list[tuple[int, list[int], ProblemValues]]] = {}
     for place, group in enumerate(values):
+        if group.bounded:
+            found[place] = _exact(group, how.confidence)
+            continue
         for part, columns in _defined_parts(group):
             key = len(part.problem_id) if part.clusters is None else (place, columns[0])
             shared.setdefault(key, []).append((place, columns, part))
@@ -69,6 +75,12 @@ def _estimates(values: Sequence[ProblemValues], how: Resampling) -> list[Floats]
                 three = np.stack([part.finished(array.mean(axis=(0, 1))), *ends])
                 found[place][:, columns] = _flipped(three, part.harmonic)
     return found
+
+
+def _exact(group: ProblemValues, confidence: float) -> Floats:
+    known = precision(group.values, group.clusters)
+    top = np.maximum(1.0, group.values.max(axis=(0, 1)))
+    return np.stack([known.mean, *korn_graubard(known, confidence, top)])
 
 
 def _defined_parts(group: ProblemValues) -> Iterator[tuple[ProblemValues, list[int]]]:

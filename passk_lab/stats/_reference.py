@@ -1,4 +1,4 @@
-"""Whether two runs differ: one statistic under two reference distributions, both of which must say so.
+"""Whether two runs differ: one statistic under two reference distributions; both must say so.
 
 The statistic of a measure (pass@k at one k, distinct@k) is the mean difference over problems, D, by
 its standard error. It is compared with what it would be
@@ -93,22 +93,23 @@ class Reference:
 
     def adjusted(self, columns: Sequence[int]) -> Floats:
         """Adjusted for these columns together, by the largest statistic, step by step."""
-        columns = np.asarray(columns)
-        found = [_step_down(self.statistic[columns], part[:, columns]) for part in self.redrawn]
-        alone = self._of_seeds()[columns]
+        chosen = np.asarray(columns)
+        found = [_step_down(self.statistic[chosen], part[:, chosen]) for part in self.redrawn]
+        alone = self._of_seeds()[chosen]
         order = np.argsort(alone)
         holm = np.empty(len(columns))
         holm[order] = np.maximum.accumulate(alone[order] * np.arange(len(columns), 0, -1))
-        return np.minimum(1.0, np.maximum.reduce([*found, holm, self.p_values()[columns]]))
+        return np.minimum(1.0, np.maximum.reduce([*found, holm, self.p_values()[chosen]]))
 
     def interval(self, confidence: float) -> Floats:
         """Limits of each difference alone, shape (2, n_columns)."""
         return self._around([_upper(part, confidence) for part in self.redrawn], confidence)
 
-    def band(self, confidence: float) -> Floats:
-        """Limits that hold all differences at once."""
-        largest = [_upper(part.max(axis=1), confidence) for part in self.redrawn]
-        return self._around(largest, 1 - (1 - confidence) / len(self.difference))
+    def band(self, confidence: float, columns: slice) -> Floats:
+        """Limits that hold the differences of these columns at once."""
+        largest = [_upper(part[:, columns].max(axis=1), confidence) for part in self.redrawn]
+        n_columns = len(self.difference[columns])
+        return self._around(largest, 1 - (1 - confidence) / n_columns)
 
     def _around(self, quantiles: Sequence[Any], confidence: float) -> Floats:
         half = np.maximum.reduce(quantiles) * self.error
@@ -117,8 +118,8 @@ class Reference:
             half = np.maximum(half, t * np.sqrt(self.of_seeds.variance))
         low, high = self.difference - half, self.difference + half
         open_ = (low <= SNAP) & (high >= -SNAP)
-        low = np.where(open_, np.minimum(low, self.limits[0]), low)
-        high = np.where(open_, np.maximum(high, self.limits[1]), high)
+        low = np.where(open_, np.fmin(low, self.limits[0]), low)
+        high = np.where(open_, np.fmax(high, self.limits[1]), high)
         return np.stack([low, high])
 
     def _of_seeds(self) -> Floats:
@@ -164,12 +165,11 @@ def reference(
     n_draws: int,
     confidence: float,
     clusters: npt.ArrayLike | None = None,
-    top: Floats | float = 1.0,
 ) -> Reference:
     """Compare values of shape (n_seeds, n_problems, n_columns) on the same problems.
 
     ``redraw`` deals samples out anew (see `redrawing`); None where that can't be done, which
-    leaves the signs. ``top`` is the largest possible value of each column.
+    leaves the signs.
     """
     gaps = mine.mean(axis=0) - base.mean(axis=0)
     gaps[np.abs(gaps) < SNAP] = 0.0
@@ -187,6 +187,9 @@ def reference(
     ]
     error = np.sqrt(np.maximum(paired.variance, floor))
     known = [precision(values, clusters) for values in (mine, base)]
+    both = np.concatenate([mine, base])
+    top = np.maximum(1.0, both.max(axis=(0, 1)))
+    top[both.min(axis=(0, 1)) < 0] = np.nan  # no limits are known
     ends = [korn_graubard(one, confidence, top) for one in known]
     return Reference(
         difference,
@@ -240,7 +243,7 @@ def _flipped(paired: _Paired, rng: np.random.Generator, n_draws: int) -> tuple[F
         bits = np.arange(1, 2 ** len(live))[:, None] >> np.arange(len(live)) & 1
     else:
         packed = rng.integers(0, 256, (n_draws, -(-len(live) // 8)), dtype=np.uint8)
-        bits = np.unpackbits(packed, axis=1, count=len(live))
+        bits = np.unpackbits(packed, axis=1, count=len(live)).astype(np.int64)
     signs = 1.0 - 2.0 * bits
     some, sizes = sums[live], paired.sizes[live, None]
     total = signs @ some
@@ -265,9 +268,8 @@ def _dealt(
     total, squares, weighted = (np.zeros((n_draws, deals.shape[2])) for _ in range(3))
     labels = problems if paired.clusters is None else paired.clusters[problems]
     order = np.argsort(labels, kind="stable")
-    ends = np.flatnonzero(np.diff(labels[order], append=-1))
     start = 0
-    for end in ends:
+    for end in np.flatnonzero(np.diff(labels[order], append=-1)).tolist():
         unit = np.zeros_like(total)
         for place in order[start : end + 1]:
             chosen = slice(None) if n_deals == n_draws else rng.integers(0, n_deals, n_draws)

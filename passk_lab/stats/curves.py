@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Unpack
+from dataclasses import replace
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +21,14 @@ from passk_lab.stats.values import ProblemValues
 __all__ = ["distinct_at_k_curve", "metric_curve", "pass_at_k_curve"]
 
 Floats = npt.NDArray[np.float64]
-Interval = Literal["bootstrap", "nested", "analytic", "bayes"]
+Interval = Literal["auto", "korn-graubard", "bootstrap", "nested", "analytic", "bayes"]
 
 
 def pass_at_k_curve(
     rollouts: pd.DataFrame | PathLike,
     k: int | Sequence[int] | None = None,
     by: Sequence[str] = MAIN_KEYS,
-    interval: Interval = "bootstrap",
+    interval: Interval = "auto",
     *,
     over_seeds: bool = False,
     **resampling: Unpack[ResamplingOptions],
@@ -43,8 +44,9 @@ def pass_at_k_curve(
         Default: powers of two up to the smallest number of samples of a problem, and that number.
     by : sequence of str
         Columns that tell curves apart.
-    interval : {"bootstrap", "nested", "analytic", "bayes"}
-        `passk_lab.stats.intervals` says what each stands for.
+    interval : {"auto", "korn-graubard", "bootstrap", "nested", "analytic", "bayes"}
+        `passk_lab.stats.intervals` says what each stands for. "auto" is "korn-graubard" for
+        metrics of counts and answers, and "bootstrap" for others.
     over_seeds : bool
         Average over the column ``seed`` too: the mean over training seeds and problems, and an
         interval that covers the choice of both. By default samples of all seeds are pooled.
@@ -119,7 +121,7 @@ def metric_curve(
     metric: str = "pass_at_k",
     k: int | Sequence[int] | None = None,
     by: Sequence[str] = MAIN_KEYS,
-    interval: Interval = "bootstrap",
+    interval: Interval = "auto",
     *,
     over_seeds: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -130,7 +132,7 @@ def metric_curve(
     Parameters
     ----------
     rollouts, k, by, interval, over_seeds, **resampling
-        As for `pass_at_k_curve`. Intervals other than "bootstrap" are for metrics of counts.
+        As for `pass_at_k_curve`. "nested", "analytic" and "bayes" are for metrics of counts.
     metric : str
         Of `passk_lab.metrics.METRICS`, also with its setting: "g_pass_at_k:0.5".
     settings : mapping, optional
@@ -151,11 +153,15 @@ def metric_curve(
     by = list(by)
     values = problem_values(rollouts, metric, k, by, over_seeds=over_seeds, settings=settings)
     how = Resampling(**resampling)
-    if interval == "bootstrap":
+    if interval in ("auto", "korn-graubard", "bootstrap"):
+        if interval == "bootstrap":
+            values = [replace(group, bounded=False) for group in values]
+        elif interval != "auto" and not all(group.bounded for group in values):
+            raise ValueError(f"interval={interval!r} is not defined for {metric}; take 'bootstrap'")
         table = mean_table(values, by, "k", how)
         return table.drop(columns=["n_defined", *([] if over_seeds else ["n_seeds"])])
     if over_seeds:
-        raise ValueError(f"interval={interval!r} knows no seeds; take 'bootstrap'")
+        raise ValueError(f"interval={interval!r} knows no seeds; take 'auto'")
     parts = []
     for group in values:
         low, high = _interval(group, metric, interval, how, settings or {})
@@ -174,7 +180,7 @@ def _interval(
 ) -> tuple[Floats, Floats]:
     if interval not in ("nested", "analytic", "bayes"):
         raise ValueError(
-            f"interval={interval!r} is none of 'bootstrap', 'nested', 'analytic', 'bayes'"
+            f"interval={interval!r} is none of {', '.join(map(repr, get_args(Interval)))}"
         )
     metric, fixed = find_metric(name)
     options = {**fixed, **settings}

@@ -139,7 +139,7 @@ def nested_bootstrap(
         values = outcomes[origin[chosen] + redrawn] + shift[chosen]
         replicates[start : start + size] = values.mean(axis=1)
     low, high = how.percentiles(replicates, len(n))
-    low, high = np.clip(low, outcomes.min(), None), np.clip(high, None, outcomes.max())
+    low, high = np.clip([low, high], outcomes.min(axis=0), outcomes.max(axis=0))
     return (low, high) if np.ndim(k) else (low[0], high[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -14,6 +15,7 @@ from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import mean_table, pair_table
+from passk_lab.stats._pairs import make_pairs
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues
@@ -91,7 +93,13 @@ def metric_table(
             values = problem_values(source, name, ks)
             table = mean_table(values, MAIN_KEYS, "k", how)
             if baseline is not None:
-                table = table.merge(_differences(values, baseline, how), "left", [*MAIN_KEYS, "k"])
+                gaps = (
+                    _compared(source, baseline, ks, name, how)
+                    if ((metric.at_k and metric.of_means is None) or values[0].bounded)
+                    and len(runs) > 1
+                    else _differences(values, baseline, how)
+                )
+                table = table.merge(gaps, "left", [*MAIN_KEYS, "k"])
             parts.append(table)
         parts[-1].insert(2, "metric", name)
     whole = pd.concat(parts, ignore_index=True).drop(columns="n_seeds")
@@ -129,6 +137,20 @@ def _differences(values: Sequence[ProblemValues], baseline: str, how: Resampling
         keys = {"run": run, "split": split, "k": mine.columns}
         parts.append(pd.DataFrame({**keys, **dict(zip(_DIFFERENCE, columns, strict=True))}))
     return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def _compared(source: Any, baseline: str, ks: Any, name: str, how: Resampling) -> pd.DataFrame:
+    """Differences as `compare_runs` has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # n_paired says how many problems there are
+        pairs = make_pairs(source, baseline, ks, [name], how)
+    parts = []
+    for pair in pairs:
+        low, high = pair.reference.interval(how.confidence)
+        gaps = (pair.reference.difference, low, high, len(pair.mine[name].problem_id))
+        keys = {"run": pair.run, "split": pair.split, "k": pair.ks}
+        parts.append(pd.DataFrame({**keys, **dict(zip(_DIFFERENCE, gaps, strict=True))}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _support(counted: pd.DataFrame, metric: Metric, ks: Any, baseline: str) -> list[ProblemValues]:

@@ -87,7 +87,8 @@ def _of_counts(
             ks = _draws(k, n, names, key, by, beyond_n=metric.name == "bayes_pass_at_k")
             values = _KERNELS[metric.needs](metric, part, ks, options)
         array = np.asarray(values, dtype=np.float64).reshape(1, len(names), -1)
-        yield ProblemValues(key, names, ks, array, n, c, of_means=metric.of_means)
+        bounded = metric.of_means is None
+        yield ProblemValues(key, names, ks, array, n, c, of_means=metric.of_means, bounded=bounded)
 
 
 def _from_counts(metric: Metric, part: pd.DataFrame, ks: Ints, options: Mapping[str, Any]) -> Any:
@@ -147,7 +148,7 @@ def _of_scores(
             mine = n == size
             rows = (ends[mine] - size)[:, None] + np.arange(size)
             values[0, mine] = metric(*(column[rows] for column in columns), ks, **options)
-        yield ProblemValues(key, names, ks, values, n, c)
+        yield ProblemValues(key, names, ks, values, n, c, bounded=metric.needs == "ranked")
 
 
 def _require_scores(table: pd.DataFrame, metric: Metric) -> None:

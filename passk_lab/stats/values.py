@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,16 @@ class ProblemValues:
         NaN where a metric is undefined for a problem. With ``of_means``: every column's parts side
         by side.
     n_samples, n_correct : arrays of int, shape (n_problems,)
-        Of the first seed; empty where there are no samples.
+        Empty where there are no samples. Of several seeds the smallest number of samples, and no
+        number of correct ones.
     clusters : array, shape (n_problems,), or None
         Problems with the same label are resampled together.
     harmonic : array of bool, shape (n_columns,)
         Columns whose mean over problems is the harmonic one (default: none).
     of_means : callable, optional
         See `passk_lab.metrics.Metric`.
+    bounded : bool
+        Values lie between 0 and 1, or between 0 and a number of answers.
     """
 
     group: tuple[Any, ...]
@@ -55,6 +59,7 @@ class ProblemValues:
     clusters: npt.NDArray[Any] | None = None
     harmonic: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     of_means: Callable[[Any], Any] | None = None
+    bounded: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.harmonic):
@@ -71,6 +76,11 @@ class ProblemValues:
             return np.asarray(means)
         parts = means.reshape(*means.shape[:-1], len(self.columns), -1)
         return np.asarray(self.of_means(parts))
+
+    @property
+    def fewest(self) -> int:
+        """The smallest number of samples of a problem, in any seed."""
+        return int(self.n_samples.min())
 
     @property
     def n_problems(self) -> int:
@@ -116,12 +126,17 @@ class ProblemValues:
                         f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in "
                         f"problem {min(odd)!r}; evaluate every seed on the same problems"
                     )
-                if not np.array_equal(first.columns, other.columns):
-                    raise ValueError(
-                        f"the seeds of {group} have different numbers of samples; give k"
-                    )
-            values = np.concatenate([seed.values for seed in seeds])
-            found.append(replace(first, group=group, values=values))
+            shared = reduce(np.intersect1d, [seed.columns for seed in seeds])
+            at = [seed.at(np.flatnonzero(np.isin(seed.columns, shared))) for seed in seeds]
+            found.append(
+                replace(
+                    at[0],
+                    group=group,
+                    values=np.concatenate([seed.values for seed in at]),
+                    n_samples=np.min([seed.n_samples for seed in seeds], axis=0),
+                    n_correct=_unknown(),
+                )
+            )
         return found
 
     @staticmethod

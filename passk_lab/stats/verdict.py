@@ -1,15 +1,25 @@
-"""Better, or only narrower? The finding in words, from paired changes and their intervals."""
+"""Better, or only narrower? The finding in words, from paired changes and their p-values."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Unpack
+
+import numpy as np
+import pandas as pd
 
 from passk_lab._text import interval, number
+from passk_lab.rollouts.table import PathLike
+from passk_lab.stats._pairs import Pair, make_pairs
+from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
-__all__ = ["MIN_PROBLEMS", "RESOLUTION", "Change", "Verdict", "verdict"]
+__all__ = ["MARGIN", "Change", "Verdict", "judge", "verdict"]
 
-MIN_PROBLEMS = 10  # below, a bootstrap over problems says little
-RESOLUTION = 0.05  # a change of pass@k that nobody would want to overlook
+MARGIN = 0.05  # a change that nobody would want to overlook
+
+FirstTry = Literal["better", "level", "worse", "unclear"]
+Reach = Literal["wider", "level", "narrower", "mixed", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,10 @@ class Change:
         Mean difference over problems and its interval.
     n_problems : int
         Problems that both runs have.
+    p_value : float, optional
+        Two-sided, adjusted for everything that is said in words. Without it the interval decides.
+    significance : float
+        Error rate of a word.
     """
 
     k: int
@@ -35,16 +49,24 @@ class Change:
     low: float
     high: float
     n_problems: int
+    p_value: float | None = None
+    significance: float = 0.05
 
     @property
     def direction(self) -> int:
-        """1 or -1 where the interval lies above or below zero, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        """1 or -1 where there is a change beyond chance, up or down, else 0."""
+        if self.p_value is None:
+            return int(self.low > 0) - int(self.high < 0)
+        return int(np.sign(self.difference)) if self.p_value <= self.significance else 0
 
     @property
     def reach(self) -> float:
         """The largest change, in either direction, that the interval does not exclude."""
         return max(abs(self.low), abs(self.high))
+
+    def within(self, margin: float) -> bool:
+        """Whether the interval excludes every change larger than the margin."""
+        return self.reach <= margin + 1e-9
 
 
 @dataclass(frozen=True)
@@ -55,61 +77,35 @@ class Verdict:
     ----------
     run, split, baseline : str
         What was compared.
+    first_try : str
+        "better", "worse", "level" (any change is smaller than the margin) or "unclear".
+    reach : str or None
+        What many tries reach: "wider", "narrower", "level", "unclear", or "mixed" where pass@k at
+        the largest k and distinct correct answers moved apart. None where only one k was compared.
     label : str
-        "better", "better and narrower", "narrower, not better", "narrower", "wider", "worse",
-        "mixed", "no clear change" or "too few problems to tell".
+        Both in words, such as "better at the first try, narrower at 128"; "no clear change" where
+        both are level, and "too few problems to tell" where nothing is known.
     sentence : str
         The finding in plain language.
     evidence : tuple of str
-        One line a measure: the change and its interval.
+        One line a measure: the change, its interval and its p-value.
     cautions : tuple of str
         What limits the finding.
     lost : bool
-        Something clearly fell that more tries don't bring back: pass@k at the largest k or
-        distinct correct answers; or pass@k at the smallest k with nothing gained for it.
+        Something fell that more tries don't bring back: narrower or mixed; or worse at the first
+        try and not wider. ``--fail-if-narrower`` exits with 1.
     """
 
     run: str
     split: str
     baseline: str
+    first_try: FirstTry
+    reach: Reach | None
     label: str
     sentence: str
     evidence: tuple[str, ...]
     cautions: tuple[str, ...] = ()
     lost: bool = False
-
-
-# (pass@1, pass@K, distinct@K): 1 clearly up, -1 clearly down, 0 not clear or not measured.
-_LABELS = {
-    (1, 1, 1): "better",
-    (1, 1, 0): "better",
-    (1, 1, -1): "better and narrower",
-    (1, 0, 1): "better",
-    (1, 0, 0): "better",
-    (1, 0, -1): "better and narrower",
-    (1, -1, 1): "mixed",
-    (1, -1, 0): "narrower, not better",
-    (1, -1, -1): "narrower, not better",
-    (0, 1, 1): "wider",
-    (0, 1, 0): "wider",
-    (0, 1, -1): "better and narrower",
-    (0, 0, 1): "wider",
-    (0, 0, 0): "no clear change",
-    (0, 0, -1): "narrower",
-    (0, -1, 1): "mixed",
-    (0, -1, 0): "narrower",
-    (0, -1, -1): "narrower",
-    (-1, 1, 1): "wider",
-    (-1, 1, 0): "wider",
-    (-1, 1, -1): "mixed",
-    (-1, 0, 1): "wider",
-    (-1, 0, 0): "worse",
-    (-1, 0, -1): "worse",
-    (-1, -1, 1): "worse",
-    (-1, -1, 0): "worse",
-    (-1, -1, -1): "worse",
-}
-_TOO_FEW = "too few problems to tell"
 
 
 def verdict(
@@ -120,14 +116,10 @@ def verdict(
     run: str = "run",
     baseline: str = "baseline",
     split: str = "id",
+    margin: float = MARGIN,
+    subject: str = "this model",
 ) -> Verdict:
-    r"""Say in words what the paired changes show. Nothing but their intervals decides.
-
-    A change counts where its interval excludes zero. The model is *better* where pass@k rose at
-    the smallest or the largest k and fell at neither; *narrower* where pass@k at the largest k
-    or the number of distinct correct answers fell although it is not plainly *worse* (worse at
-    the smallest k with nothing gained for it); *wider* where it trades the first try for more at
-    many tries, or finds more at the same first try.
+    r"""Say in words what the paired changes show.
 
     Parameters
     ----------
@@ -139,100 +131,274 @@ def verdict(
         distinct@k over correct answers at the largest k; None where answers aren't known.
     run, baseline, split : str
         Names for the text.
+    margin : float
+        Without a change beyond chance it is "level" only where the interval excludes a change of
+        pass@k by more than this, and of distinct answers by more than this share of the baseline's.
+    subject : str
+        Of the sentence.
 
     Returns
     -------
     Verdict
-        With fewer than `MIN_PROBLEMS` problems, or with no clear change while an interval of
-        pass@k reaches beyond `RESOLUTION`, the label is "too few problems to tell".
 
     Examples
     --------
-    >>> found = verdict(Change(1, 0.40, 0.48, 0.08, 0.05, 0.11, 200),
-    ...                 Change(64, 0.95, 0.90, -0.05, -0.08, -0.02, 200),
-    ...                 Change(64, 5.1, 2.3, -2.8, -3.2, -2.4, 200), run="sdsd", baseline="base")
+    >>> found = verdict(Change(1, 0.40, 0.48, 0.08, 0.05, 0.11, 200, p_value=0.001),
+    ...                 Change(64, 0.95, 0.90, -0.05, -0.08, -0.02, 200, p_value=0.004),
+    ...                 Change(64, 5.1, 2.3, -2.8, -3.2, -2.4, 200, p_value=0.001))
     >>> found.label
-    'narrower, not better'
-    >>> print(*found.evidence, sep="\n")
-    pass@1 0.400 -> 0.480: +0.080 [+0.050, +0.110]
-    pass@64 0.950 -> 0.900: -0.050 [-0.080, -0.020]
-    distinct correct answers in 64 samples 5.10 -> 2.30: -2.80 [-3.20, -2.40]
+    'better at the first try, narrower at 64'
+    >>> print(found.sentence, *found.evidence, sep="\n")
+    Against the baseline, this model solves more at the first try, solves fewer problems within
+    64 tries, and finds fewer distinct correct answers.
+    pass@1 0.400 -> 0.480: +0.080 [+0.050, +0.110], adjusted p = 0.001
+    pass@64 0.950 -> 0.900: -0.050 [-0.080, -0.020], adjusted p = 0.004
+    distinct correct answers in 64 samples 5.10 -> 2.30: -2.80 [-3.20, -2.40], adjusted p = 0.001
     """
-    signs = (
-        first.direction,
-        0 if last is None else last.direction,
-        0 if distinct is None else distinct.direction,
-    )
-    label = _LABELS[signs]
-    lost = label == "worse" or signs[1] < 0 or signs[2] < 0
-    cautions = []
-    few = first.n_problems < MIN_PROBLEMS
-    unclear = [c for c in (first, last) if c is not None and c.direction == 0]
-    vague = [c for c in unclear if not c.reach <= RESOLUTION + 1e-9]
-    if few:
-        label, lost = _TOO_FEW, False
-        cautions.append(
-            f"{_plural(first.n_problems, 'problem')}: an interval over so few is not reliable; "
-            f"take at least {MIN_PROBLEMS}, better 50 or more"
-        )
-    elif label == "no clear change" and vague:
-        label = _TOO_FEW
-    if vague:
-        reach = " and ".join(f"up to {c.reach:.2f} in pass@{c.k}" for c in vague)
-        cautions.append(
-            f"a change of {reach} can't be excluded; more problems make the intervals narrower"
-        )
-    if last is None:
-        cautions.append(
-            f"only pass@{first.k} was compared: whether the run is narrower shows with more "
-            "samples per problem"
-        )
-    if distinct is None:
-        cautions.append(
-            "the answers' canonical forms are not in the rollouts (column 'answer'): a loss of "
-            "distinct answers would not be seen"
-        )
+    measures = {"first": (first, margin)}
+    if last is not None:
+        measures["last"] = (last, margin)
+    if distinct is not None:
+        measures["distinct"] = (distinct, margin * abs(distinct.baseline))
+    first_try: FirstTry = "better" if first.direction > 0 else "worse"
+    if not first.direction:
+        first_try = "level" if first.within(margin) else "unclear"
+    far = [measure for name, measure in measures.items() if name != "first"]
+    reach = _reach(far) if far else None
     return Verdict(
         run=run,
         split=split,
         baseline=baseline,
-        label=label,
-        sentence=_sentence(first, last, distinct, few),
+        first_try=first_try,
+        reach=reach,
+        label=_label(first_try, reach, first.k, far[0][0].k if far else 0),
+        sentence=_sentence(subject, first, last, distinct, margin),
         evidence=_evidence(first, last, distinct),
-        cautions=tuple(cautions),
-        lost=lost,
+        cautions=tuple(_cautions(first, last, distinct, margin)),
+        lost=reach in ("narrower", "mixed") or (first_try == "worse" and reach != "wider"),
     )
 
 
-def _sentence(first: Change, last: Change | None, distinct: Change | None, few: bool) -> str:
-    if few:
-        return "There are too few problems to tell a change from chance."
-    tries = "the first try" if first.k == 1 else f"{first.k} tries"
-    parts = [
-        {
-            1: f"solves more at {tries}",
-            0: f"shows no clear change at {tries}",
-            -1: f"solves less at {tries}",
-        }[first.direction]
+def judge(
+    rollouts: pd.DataFrame | PathLike,
+    baseline: str,
+    k: int | Sequence[int] | None = None,
+    *,
+    distinct: bool = False,
+    margin: float = MARGIN,
+    over_seeds: bool = False,
+    **resampling: Unpack[ResamplingOptions],
+) -> list[Verdict]:
+    """Say of every run and split whether it became better, or only narrower.
+
+    A word of change is a statistical claim: where no run differs from the baseline, at most
+    1 - ``confidence`` of all calls say a single one, over all runs, splits and measures together.
+
+    Parameters
+    ----------
+    rollouts, baseline, k, over_seeds
+        As for `passk_lab.compare_runs`.
+    distinct : bool
+        Count distinct correct answers, too; needs the column ``answer``.
+    margin : float
+        As for `verdict`.
+    **resampling
+        ``confidence, random_state``: see `passk_lab.stats.Resampling`.
+
+    Returns
+    -------
+    list of Verdict
+
+    Raises
+    ------
+    ValueError
+        As for `passk_lab.compare_runs`.
+
+    Notes
+    -----
+    Measures are pass@k at the smallest and at the largest k, and distinct@k at the largest where
+    some problem has two correct answers. Their p-values hold under both of two hypotheses, see
+    docs/definitions.md: both runs are the same model (samples of a problem are dealt out anew,
+    which is exact at unequal numbers of samples), and both are equally good over problems like
+    these (problems, or clusters, change their signs). They are adjusted over the measures
+    by the largest statistic (Westfall and Young), and over runs and splits by Holm's method.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"run": "base", "split": "id", "problem_id": range(60),
+    ...                       "n_samples": 8, "n_correct": [0, 2, 4] * 20})
+    >>> both = pd.concat([table, table.assign(run="rl", n_correct=[0, 8, 8] * 20)])
+    >>> [found.label for found in judge(both, "base", random_state=0)]
+    ['better at the first try, level at 8']
+    """
+    metrics = ["pass_at_k", *(["distinct_at_k"] if distinct else [])]
+    how = Resampling(**resampling)
+    pairs = make_pairs(rollouts, baseline, k, metrics, how, over_seeds=over_seeds)
+    return verdicts_of(pairs, baseline, how.confidence, margin)
+
+
+def verdicts_of(
+    pairs: Sequence[Pair], baseline: str, confidence: float, margin: float = MARGIN
+) -> list[Verdict]:
+    """Verdicts of runs beside their baseline, their error rate held over all together."""
+    families = [_family(pair) for pair in pairs]
+    alone = [
+        pair.reference.adjusted(list(family.values()))
+        for pair, family in zip(pairs, families, strict=True)
     ]
+    found = []
+    for pair, family, p in zip(pairs, families, _holm(alone), strict=True):
+        limits = pair.reference.interval(confidence)
+        changes = {}
+        for (name, column), p_value in zip(family.items(), p, strict=True):
+            metric = "distinct_at_k" if name == "distinct" else "pass_at_k"
+            ours, theirs = pair.at_ks(metric)
+            at = column - pair.columns(metric).start
+            changes[name] = Change(
+                int(pair.ks[at]),
+                float(theirs.mean[at]),
+                float(ours.mean[at]),
+                float(pair.reference.difference[column]),
+                *(float(end) for end in limits[:, column]),
+                len(ours.problem_id),
+                float(p_value),
+                1 - confidence,
+            )
+        found.append(
+            verdict(
+                **changes,
+                run=pair.run,
+                baseline=baseline,
+                split=pair.split,
+                margin=margin,
+                subject=_subject(pair),
+            )
+        )
+    return found
+
+
+def _family(pair: Pair) -> dict[str, int]:
+    """Columns of the reference that words are about."""
+    of_pass = pair.columns("pass_at_k")
+    family = {"first": of_pass.start}
+    if len(pair.ks) > 1:
+        family["last"] = of_pass.stop - 1
+        if distinct_adds(pair):
+            family["distinct"] = pair.columns("distinct_at_k").stop - 1
+    return family
+
+
+def distinct_adds(pair: Pair) -> bool:
+    """Whether some problem has two correct answers: else distinct@k is pass@k once more."""
+    if "distinct_at_k" not in pair.mine:
+        return False
+    return any(
+        not np.allclose(of["distinct_at_k"].values, of["pass_at_k"].values, rtol=0, atol=1e-12)
+        for of in (pair.mine, pair.base)
+    )
+
+
+def _holm(found: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Adjust p-values of several comparisons, each adjusted over its measures already."""
+    smallest = np.array([p.min() for p in found])
+    adjusted = list(found)
+    passed = 0.0
+    for rank, at in enumerate(np.argsort(smallest, kind="stable")):
+        factor = len(found) - rank
+        passed = max(passed, factor * smallest[at])
+        adjusted[at] = np.clip(np.maximum(passed, factor * found[at]), 0.0, 1.0)
+    return adjusted
+
+
+def _subject(pair: Pair) -> str:
+    n_seeds, n_base = (len(of["pass_at_k"].values) for of in (pair.mine, pair.base))
+    if n_seeds == 1:
+        return "this model"
+    against = f" against {n_base}" if n_base > 1 else ""
+    return f"this method ({n_seeds} training seeds{against})"
+
+
+def _reach(far: Sequence[tuple[Change, float]]) -> Reach:
+    signs = {change.direction for change, _ in far}
+    if {1, -1} <= signs:
+        return "mixed"
+    if -1 in signs:
+        return "narrower"
+    if 1 in signs:
+        return "wider"
+    return "level" if all(change.within(margin) for change, margin in far) else "unclear"
+
+
+def _label(first_try: FirstTry, reach: Reach | None, first_k: int, last_k: int) -> str:
+    words = {first_try, reach or first_try}
+    if words == {"level"}:
+        return "no clear change"
+    if words <= {"level", "unclear"}:
+        return "too few problems to tell"
+    tries = "the first try" if first_k == 1 else f"{first_k} tries"
+    parts = [f"{first_try} at {tries}"]
+    if reach is not None:
+        parts.append(f"{reach} at {last_k}")
+    return ", ".join(parts)
+
+
+def _sentence(
+    subject: str, first: Change, last: Change | None, distinct: Change | None, margin: float
+) -> str:
+    tries = "the first try" if first.k == 1 else f"{first.k} tries"
+    parts = {
+        1: [f"solves more at {tries}"],
+        0: [f"solves about as much at {tries}"],
+        -1: [f"solves less at {tries}"],
+    }[first.direction]
+    unknown = [] if first.direction or first.within(margin) else [f"at {tries}"]
+    if unknown:
+        parts = []
     if last is not None:
-        parts.append(
-            {
-                1: f"solves more problems within {last.k} tries",
-                0: f"shows no clear change in the problems solved within {last.k} tries",
-                -1: f"solves fewer problems within {last.k} tries",
-            }[last.direction]
-        )
+        within = f"within {last.k} tries"
+        if not last.direction and not last.within(margin):
+            unknown.append(within)
+        else:
+            many = {1: "more problems", 0: "about as many problems", -1: "fewer problems"}
+            parts.append(f"solves {many[last.direction]} {within}")
     if distinct is not None:
-        parts.append(
-            {
-                1: "finds more distinct correct answers",
-                0: "shows no clear change in distinct correct answers",
-                -1: "finds fewer distinct correct answers",
-            }[distinct.direction]
+        if not distinct.direction and not distinct.within(margin * abs(distinct.baseline)):
+            unknown.append("in distinct correct answers")
+        else:
+            many = {1: "more", 0: "about as many", -1: "fewer"}
+            parts.append(f"finds {many[distinct.direction]} distinct correct answers")
+    problems = _plural(first.n_problems, "problem")
+    if not parts:
+        return f"{problems} are too few to tell a change from chance."
+    text = f"Against the baseline, {subject} {_listed(parts)}."
+    if unknown:
+        text += f" Whether there is a change {_listed(unknown)}, {problems} can't tell."
+    return text
+
+
+def _listed(parts: Sequence[str]) -> str:
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}"
+
+
+def _cautions(
+    first: Change, last: Change | None, distinct: Change | None, margin: float
+) -> list[str]:
+    found = []
+    vague = [c for c in (first, last) if c is not None and not c.direction and not c.within(margin)]
+    if vague:
+        reach = " and ".join(f"{c.reach:.2f} in pass@{c.k}" for c in vague)
+        found.append(
+            f"a change of up to {reach} can't be excluded; passk-lab plan says how many problems "
+            "or samples would"
         )
-    text = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
-    return f"Against the baseline it {text}."
+    if last is None:
+        found.append(
+            f"only pass@{first.k} was compared: whether the run is narrower shows with more "
+            "samples per problem"
+        )
+    return found
 
 
 def _evidence(first: Change, last: Change | None, distinct: Change | None) -> tuple[str, ...]:
@@ -245,10 +411,15 @@ def _evidence(first: Change, last: Change | None, distinct: Change | None) -> tu
 
 def _line(what: str, change: Change, digits: int) -> str:
     limits = interval(change.low, change.high, digits, signed=True)
+    p = "" if change.p_value is None else f", adjusted p = {_p_text(change.p_value)}"
     return (
         f"{what} {change.baseline:.{digits}f} -> {change.estimate:.{digits}f}: "
-        f"{number(change.difference, digits, signed=True)} {limits}"
+        f"{number(change.difference, digits, signed=True)} {limits}{p}"
     )
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def _plural(number: int, noun: str) -> str:
