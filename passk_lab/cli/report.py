@@ -47,6 +47,8 @@ def _run(options: argparse.Namespace) -> int:
             scores=options.scores,
             embedder=options.embedder,
             metrics=options.metrics,
+            margin=options.margin,
+            pool_seeds=options.pool_seeds,
             confidence=options.confidence,
             n_resamples=options.n_resamples,
             random_state=options.seed,
@@ -83,7 +85,8 @@ def _print_report(report: Report, tables: list[list[pd.DataFrame]], console: Con
             if len(table):
                 _print_table(table, console)
         for v in section.verdicts:
-            tone = "red" if v.lost else "green" if v.label in ("better", "wider") else ""
+            gained = v.first_try == "better" or v.reach == "wider"
+            tone = "red" if v.lost else "green" if gained else ""
             console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
             cautions = (f"Note: {caution}." for caution in v.cautions)
             _print_indented([v.sentence, *v.evidence, *cautions], console)
@@ -166,6 +169,18 @@ COMMAND = Command(
             type=lambda text: text.split(","),
             default=(),
         ),
+        flag(
+            "--pool-seeds",
+            "take the column seed for seeds of sampling, of one model; by default they are "
+            "training seeds, and resampled along with the problems",
+        ),
+        argument(
+            "--margin M",
+            "a change of pass@k that is surely smaller is no clear change; of distinct answers, as "
+            "a share (default: %(default)s)",
+            type=share,
+            default=0.05,
+        ),
         argument(
             "--confidence C",
             "coverage of the intervals, between 0 and 1 (default: %(default)s)",
@@ -186,8 +201,9 @@ COMMAND = Command(
         ),
         flag(
             "--fail-if-narrower",
-            "exit with 1 if a run is narrower or worse: pass@k at the largest k or the "
-            "distinct correct answers fell, or pass@1 fell with nothing gained for it",
+            "exit with 1 if a run is narrower (pass@k at the largest k or the distinct correct "
+            "answers fell), or worse at the first try and not wider; else with 0, also where too "
+            "few problems tell",
         ),
         flag("--quiet", "print neither progress nor the table"),
     ),

@@ -175,6 +175,8 @@ def render_summary(report: Report, settings: Settings) -> str:
                     {
                         "run": v.run,
                         "label": v.label,
+                        "first_try": v.first_try,
+                        "reach": v.reach,
                         "lost": v.lost,
                         "sentence": v.sentence,
                         "evidence": list(v.evidence),

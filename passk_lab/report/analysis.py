@@ -27,16 +27,19 @@ from passk_lab.metrics.passk import pass_at_k
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
+from passk_lab.report._notes import answers, extremes, gaps
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
 from passk_lab.report.model import Report, Section, Settings
 from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.rollouts.study import Study
-from passk_lab.rollouts.table import PathLike
-from passk_lab.stats.compare import compare_runs
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike
+from passk_lab.stats._pairs import Pair, make_pairs
+from passk_lab.stats.compare import comparison
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.metric_table import metric_table
+from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import default_ks
-from passk_lab.stats.verdict import Change, Verdict, verdict
+from passk_lab.stats.verdict import verdicts_of
 
 __all__ = ["build_report", "worst_problems"]
 
@@ -72,7 +75,7 @@ def build_report(
         Called with a short text at each step.
     **settings
         Fields of `passk_lab.report.Settings`: ``k``, ``distinct``, ``embedder``, ``metrics``,
-        ``n_worst``, ``confidence``, ``n_resamples``, ``random_state``.
+        ``n_worst``, ``margin``, ``pool_seeds``, ``confidence``, ``n_resamples``, ``random_state``.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def build_report(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     report = build_report(table, "base", out=folder, n_resamples=500)
     ...     report.page.name, report.verdicts[0].label
-    ('index.html', 'better')
+    ('index.html', 'better at the first try, wider at 4')
     """
     say = progress or (lambda _: None)
     chosen = Settings(**settings)
@@ -106,14 +109,17 @@ def build_report(
     table = study.counts(modes=chosen.distinct)
     runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
     _check_baseline(baseline, runs)
-    notes = [*study.notes(chosen.distinct), *_gaps(table, baseline, runs)]
+    seeds = 1 if chosen.pool_seeds else study.n_seeds
+    modes, said = answers(table, chosen.distinct)
+    notes = [*study.notes(chosen.distinct, seeds > 1), *said]
+    notes += [*extremes(table, runs), *gaps(table, baseline, runs)]
     stems = _stems(list(dict.fromkeys(table["split"])))
+    counted = study.counts([*MAIN_KEYS, "seed"], chosen.distinct) if seeds > 1 else table
+    say("comparisons with the baseline")
     sections = []
     files: list[Path] = []
-    for split, stem in stems.items():
-        rows = table[table["split"] == split].reset_index(drop=True)
-        say(f"curves and intervals, split {visible(split)}")
-        section = _section(rows, split, baseline, chosen)
+    for section in _sections(table, counted, baseline, modes, chosen):
+        split, stem = section.split, stems[section.split]
         say(f"figures, split {visible(split)}")
         figures, written = write_figures(section, runs, baseline, out=out, suffix=stem)
         files += written
@@ -241,92 +247,73 @@ def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
     raise ValueError(f"no run is called {baseline!r}{hint} (runs: {', '.join(runs)})")
 
 
-def _gaps(table: pd.DataFrame, baseline: str | None, runs: Sequence[str]) -> Iterable[str]:
-    """Say which runs have no counterpart in the baseline, wholly or for some problems."""
-    if baseline is None:
-        hint = f"runs here: {', '.join(runs)}" if len(runs) > 1 else "add its rollouts first"
-        yield (
-            "No baseline was given, so nothing is compared. Name one with --baseline RUN "
-            f"(baseline=... in Python; {hint})."
-        )
-        return
-    if len(runs) == 1:
-        yield "The baseline is the only run; add the rollouts of a run to compare."
-    for split, rows in table.groupby("split", sort=False):
-        problems = {run: set(part["problem_id"]) for run, part in rows.groupby("run", sort=False)}
-        if baseline not in problems:
-            yield f"Split {split!r} has no rollouts of the baseline, so nothing is compared there."
-            continue
-        reference = problems.pop(baseline)
-        for run, mine in problems.items():
-            alone = len(mine ^ reference)
-            if alone:
-                yield (
-                    f"Run {run!r}, split {split!r}: {alone} problems that only the run or only "
-                    f"the baseline has are left out; {len(mine & reference)} are compared."
-                )
-
-
-def _section(
-    rows: pd.DataFrame,
-    split: str,
+def _sections(
+    table: pd.DataFrame,
+    counted: pd.DataFrame,
     baseline: str | None,
+    modes: Mapping[str, bool],
     settings: Settings,
-) -> Section:
-    modes = "correct_mode_counts" in rows
-    options: dict[str, Any] = {"k": settings.k, **settings.resampling}
+) -> Iterable[Section]:
+    """One a split; ``counted`` has the seeds apart, where they are resampled."""
+    pairs = _pairs(counted, baseline, modes, settings)
+    verdicts = verdicts_of(pairs, baseline or "", settings.confidence, settings.margin)
+    for split in modes:
+        rows, apart = (part[part["split"] == split] for part in (table, counted))
+        section = _section(rows, apart, modes[split], settings)
+        mine = [pair for pair in pairs if pair.split == split]
+        if mine and baseline is not None:
+            said = tuple(one for one in verdicts if one.split == split)
+            section = replace(_compared(section, rows, mine, baseline, settings), verdicts=said)
+        yield section
+
+
+def _pairs(
+    counted: pd.DataFrame, baseline: str | None, modes: Mapping[str, bool], settings: Settings
+) -> list[Pair]:
+    of_base = set(counted["split"][counted["run"] == baseline])
+    if baseline is None or of_base.isdisjoint(counted["split"][counted["run"] != baseline]):
+        return []
+    metrics = ["pass_at_k", *(["distinct_at_k"] if any(modes.values()) else [])]
+    how = Resampling(**settings.resampling)
+    seeds = "seed" in counted
+    with warnings.catch_warnings():
+        # Said in the report's notes, see `gaps`.
+        warnings.filterwarnings("ignore", message=".* left out")
+        return make_pairs(counted, baseline, settings.k, metrics, how, over_seeds=seeds)
+
+
+def _section(rows: pd.DataFrame, counted: pd.DataFrame, modes: bool, settings: Settings) -> Section:
+    seeds = "seed" in counted
+    options: dict[str, Any] = {"k": settings.k, "over_seeds": seeds, **settings.resampling}
+    split = rows["split"].iloc[0]
     rates = plots.pass_rates(rows)
     rates.insert(1, "split", split)
-    section = Section(
+    return Section(
         split=split,
-        curve=pass_at_k_curve(rows, **options),
-        distinct=distinct_at_k_curve(rows, **options) if modes else None,
+        curve=pass_at_k_curve(counted, **options),
+        distinct=distinct_at_k_curve(counted, **options) if modes else None,
         rates=rates,
     )
-    runs = list(dict.fromkeys(rows["run"]))
-    if baseline not in runs or len(runs) == 1:
-        return section
-    assert baseline is not None
-    with warnings.catch_warnings():
-        # Said in the report's notes, see _gaps.
-        warnings.filterwarnings("ignore", message=".* problems that only one of the two has")
-        found = compare_runs(rows, baseline, **options)
-        spread = compare_runs(rows, baseline, metric="distinct_at_k", **options) if modes else None
-    worst = worst_problems(rows, baseline, settings.n_worst, settings.k)
-    distinct_differences = None if spread is None else spread.differences
+
+
+def _compared(
+    section: Section, rows: pd.DataFrame, pairs: Sequence[Pair], baseline: str, settings: Settings
+) -> Section:
+    how = Resampling(**settings.resampling)
+    found = comparison(pairs, baseline, "pass_at_k", how)
+    spread = None
+    if section.distinct is not None:
+        spread = comparison(pairs, baseline, "distinct_at_k", how).differences
+    if section.distinct is None:
+        rows = rows.drop(columns="correct_mode_counts", errors="ignore")
     return replace(
         section,
         differences=found.differences,
         crossings=found.crossings,
         flattening=found.flattening,
-        distinct_differences=distinct_differences,
-        worst=worst,
-        verdicts=tuple(_verdicts(found.differences, distinct_differences, split, baseline)),
+        distinct_differences=spread,
+        worst=worst_problems(rows, baseline, settings.n_worst, settings.k),
     )
-
-
-def _verdicts(
-    differences: pd.DataFrame, distinct: pd.DataFrame | None, split: str, baseline: str
-) -> Iterable[Verdict]:
-    for run, rows in differences.groupby("run", sort=False):
-        changes = _changes(rows)
-        spread = [] if distinct is None else _changes(distinct[distinct["run"] == run])
-        yield verdict(
-            changes[0],
-            changes[-1] if len(changes) > 1 else None,
-            spread[-1] if spread else None,
-            run=str(run),
-            baseline=baseline,
-            split=split,
-        )
-
-
-def _changes(rows: pd.DataFrame) -> list[Change]:
-    columns = ["k", "baseline", "estimate", "difference", "low", "high", "n_problems"]
-    return [
-        Change(**{name: row[name] for name in columns})
-        for row in rows.sort_values("k").to_dict("records")
-    ]
 
 
 def worst_problems(

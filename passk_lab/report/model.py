@@ -13,7 +13,7 @@ from passk_lab._text import interval
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.report.outlook import Outlook
 from passk_lab.stats.resampling import ResamplingOptions
-from passk_lab.stats.verdict import Verdict
+from passk_lab.stats.verdict import MARGIN, Verdict
 
 __all__ = ["FigureFiles", "Report", "Section", "Settings"]
 
@@ -35,6 +35,11 @@ class Settings:
         Further metrics by their names, such as "g_pass_at_k:0.5": see `passk_lab.metric_table`.
     n_worst : int
         Problems listed for each run.
+    margin : float
+        See `passk_lab.stats.verdict`: "level" is a change that is surely smaller.
+    pool_seeds : bool
+        Take the column ``seed`` for seeds of sampling: one model. By default they are training
+        seeds, each a model of its own, and are resampled with the problems.
     confidence, n_resamples, random_state
         See `passk_lab.stats.Resampling`; the same seed and data give the same bytes.
     """
@@ -44,6 +49,8 @@ class Settings:
     embedder: str | Embedder | None = None
     metrics: Sequence[str] = ()
     n_worst: int = 10
+    margin: float = MARGIN
+    pool_seeds: bool = False
     confidence: float = 0.95
     n_resamples: int = 10_000
     random_state: int | None = 0
@@ -81,7 +88,8 @@ class Section:
     curve : DataFrame
         pass@k of every run, see `passk_lab.pass_at_k_curve`.
     distinct : DataFrame or None
-        distinct@k over correct answers; None where answers aren't known.
+        distinct@k over correct answers; None where answers aren't known, or no problem has two
+        correct ones.
     rates : DataFrame
         See `passk_lab.plots.kinds.pass_rates`.
     differences, crossings, flattening, distinct_differences : DataFrame or None
@@ -124,6 +132,8 @@ class Section:
         for run in runs:
             curve = self.curve[self.curve["run"] == run].set_index("k")
             row: dict[str, Any] = {"run": run, "problems": int(curve["n_problems"].iloc[0])}
+            if "n_seeds" in self.curve and self.curve["n_seeds"].max() > 1:
+                row["seeds"] = int(curve["n_seeds"].iloc[0])
             for k in picks:
                 row[f"pass@{k}"] = _cell(curve.loc[k], 3)
             if self.distinct is not None and picks:

@@ -132,17 +132,32 @@ class Study:
         """
         return count_parts(self._parts, by, modes)
 
-    def notes(self, modes: bool | None = None) -> list[str]:
+    def _numbers_of(self, name: str) -> dict[str, int]:
+        """How many values of a column each run has."""
+        parts = [part for part in self._parts if name in self._columns(part)]
+        if not parts:
+            return {}
+        found = count_parts(parts, ["run", name], modes=False)
+        return {str(run): part.nunique() for run, part in found.groupby("run", sort=False)[name]}
+
+    @cached_property
+    def n_seeds(self) -> int:
+        """The largest number of seeds of a run."""
+        return max(self._numbers_of("seed").values(), default=1)
+
+    def notes(self, modes: bool | None = None, over_seeds: bool = False) -> list[str]:
         """Say what a reader should know about these counts, such as steps that were pooled."""
         notes = []
         for name, advice in _POOLED.items():
-            parts = [part for part in self._parts if name in self._columns(part)]
-            if not parts:
-                continue
-            found = count_parts(parts, ["run", name], modes=False)
-            for run, values in found.groupby("run", sort=False)[name]:
-                number = values.nunique()
-                if number > 1:
+            for run, number in self._numbers_of(name).items():
+                if number < 2:
+                    continue
+                if name == "seed" and over_seeds:
+                    notes.append(
+                        f"Run {run!r} has {number} training seeds, resampled along with the "
+                        "problems; with --pool-seeds they count as seeds of sampling, of one model."
+                    )
+                else:
                     notes.append(f"Run {run!r} pools the rollouts of {number} {name}s; {advice}.")
         answers = {"answer" in self._columns(part) for part in self._parts}
         if modes is None and len(answers) > 1:

@@ -210,7 +210,7 @@ def _values(metric: Metric, k: int | None, options: Mapping[str, Any], n: Any, c
 
 def _samples(rows: pd.DataFrame, problems: npt.NDArray[np.object_], modes: bool) -> Samples:
     """Counts of each seed, in the order of the problems."""
-    seeds = [part for _, part in rows.groupby("seed")] if "seed" in rows else [rows]
+    seeds = [part for _, part in rows.groupby("seed", dropna=False)] if "seed" in rows else [rows]
     found = []
     for part in seeds:
         names = pd.Index(part["problem_id"].astype(str))

@@ -148,9 +148,10 @@ def verdict(
     ...                 Change(64, 5.1, 2.3, -2.8, -3.2, -2.4, 200, p_value=0.001))
     >>> found.label
     'better at the first try, narrower at 64'
-    >>> print(found.sentence, *found.evidence, sep="\n")
+    >>> print(found.sentence)  # doctest: +NORMALIZE_WHITESPACE
     Against the baseline, this model solves more at the first try, solves fewer problems within
     64 tries, and finds fewer distinct correct answers.
+    >>> print(*found.evidence, sep="\n")
     pass@1 0.400 -> 0.480: +0.080 [+0.050, +0.110], adjusted p = 0.001
     pass@64 0.950 -> 0.900: -0.050 [-0.080, -0.020], adjusted p = 0.004
     distinct correct answers in 64 samples 5.10 -> 2.30: -2.80 [-3.20, -2.40], adjusted p = 0.001
@@ -255,14 +256,15 @@ def verdicts_of(
             ours, theirs = pair.at_ks(metric)
             at = column - pair.columns(metric).start
             changes[name] = Change(
-                int(pair.ks[at]),
-                float(theirs.mean[at]),
-                float(ours.mean[at]),
-                float(pair.reference.difference[column]),
-                *(float(end) for end in limits[:, column]),
-                len(ours.problem_id),
-                float(p_value),
-                1 - confidence,
+                k=int(pair.ks[at]),
+                baseline=float(theirs.mean[at]),
+                estimate=float(ours.mean[at]),
+                difference=float(pair.reference.difference[column]),
+                low=float(limits[0, column]),
+                high=float(limits[1, column]),
+                n_problems=len(ours.problem_id),
+                p_value=float(p_value),
+                significance=1 - confidence,
             )
         found.append(
             verdict(
