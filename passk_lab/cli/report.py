@@ -85,8 +85,7 @@ def _print_report(report: Report, tables: list[list[pd.DataFrame]], console: Con
             if len(table):
                 _print_table(table, console)
         for v in section.verdicts:
-            gained = v.first_try == "better" or v.reach == "wider"
-            tone = "red" if v.lost else "green" if gained else ""
+            tone = "red" if v.lost else "green" if v.gained else ""
             console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
             cautions = (f"Note: {caution}." for caution in v.cautions)
             _print_indented([v.sentence, *v.evidence, *cautions], console)

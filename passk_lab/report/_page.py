@@ -47,7 +47,12 @@ def render_page(
         baseline=report.baseline,
         notes=report.notes,
         ahead=report.outlook,
-        settings={**settings.resampling, "seed": settings.random_state},
+        settings={
+            **settings.resampling,
+            "seed": settings.random_state,
+            "margin": settings.margin,
+        },
+        seeds=any("seeds" in s.overview(report.baseline) for s in report.sections),
         n_compared=len(runs) - (report.baseline is not None),
         sections=[_section_view(s, report.baseline, texts) for s in report.sections],
     )

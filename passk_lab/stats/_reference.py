@@ -112,12 +112,12 @@ class Reference:
         return self._around(largest, 1 - (1 - confidence) / n_columns)
 
     def _around(self, quantiles: Sequence[Any], confidence: float) -> Floats:
-        half = np.maximum.reduce(quantiles) * self.error
+        half = np.where(self.error > 0, np.maximum.reduce(quantiles), 0.0) * self.error
         if self.of_seeds is not None:
             t = special.stdtrit(self.of_seeds.degrees_of_freedom(), (1 + confidence) / 2)
             half = np.maximum(half, t * np.sqrt(self.of_seeds.variance))
         low, high = self.difference - half, self.difference + half
-        open_ = (low <= SNAP) & (high >= -SNAP)
+        open_ = ((low <= SNAP) & (high >= -SNAP)) | (self.error == 0)
         low = np.where(open_, np.fmin(low, self.limits[0]), low)
         high = np.where(open_, np.fmax(high, self.limits[1]), high)
         return np.stack([low, high])
@@ -154,7 +154,24 @@ def _step_down(statistic: Floats, redrawn: Floats) -> Floats:
     return found
 
 
-Redraw = Callable[[np.random.Generator, int], tuple[npt.NDArray[np.intp], Floats]]
+@dataclass(frozen=True)
+class Deals:
+    """Redrawn differences of the problems whose samples can be dealt out differently.
+
+    Attributes
+    ----------
+    problems : array of int, shape (n_live,)
+    differences : array, shape (n_live, n_deals, n_columns)
+    answers_alone : array of bool, shape (n_live,)
+        Problems that are always solved, where only their answers can be dealt differently.
+    """
+
+    problems: npt.NDArray[np.intp]
+    differences: Floats
+    answers_alone: npt.NDArray[np.bool_]
+
+
+Redraw = Callable[[np.random.Generator, int], Deals]
 
 
 def reference(
@@ -176,11 +193,14 @@ def reference(
     difference = gaps.mean(axis=0)
     difference[np.abs(difference) < SNAP] = 0.0
     paired = _Paired(gaps, clusters)
-    dealt = None if redraw is None else _dealt(paired, *redraw(rng, n_draws), rng, n_draws)
+    for_deals, for_signs = rng.spawn(2)
+    dealt = None
+    if redraw is not None:
+        dealt = _dealt(paired, redraw(for_deals, n_draws), for_deals, n_draws)
     floor = np.zeros_like(difference)
     if dealt is not None:
         floor = ((dealt[0] ** 2).sum(axis=0) + difference**2) / (len(dealt[0]) + 1)
-    flipped = _flipped(paired, rng, n_draws)
+    flipped = _flipped(paired, for_signs, n_draws)
     redrawn = [
         _statistics(np.vstack([difference, means]), np.vstack([paired.variance, variances]), floor)
         for means, variances in ([dealt] if dealt is not None else []) + [flipped]
@@ -198,7 +218,7 @@ def reference(
         redrawn,
         _sign_test(paired.sums),
         _with_seeds(error, len(paired.sizes), known),
-        _mover(known, ends, _correlation(mine, base)),
+        _limits(known, ends, _correlation(mine, base), error, confidence),
     )
 
 
@@ -224,15 +244,15 @@ class _Paired:
         mean = total / self.n_problems
         spread = squares - 2 * mean * weighted + mean**2 * (self.sizes**2).sum()
         units = len(self.sizes)
-        floor = SNAP**2 * self.n_problems
-        spread = np.where(spread > floor, spread, 0.0)
+        spread = np.where(spread > SNAP * squares, spread, 0.0)  # less is rounding
         return np.asarray(spread * units / max(units - 1, 1) / self.n_problems**2)
 
 
 def _statistics(means: Floats, variances: Floats, floor: Floats) -> Floats:
     error = np.sqrt(np.maximum(variances, floor))
     moved = np.abs(means) >= SNAP
-    return np.where(moved, np.abs(means) / np.where(moved, error, 1.0), 0.0)
+    with np.errstate(divide="ignore"):
+        return np.where(moved, np.abs(means) / np.where(moved, error, 1.0), 0.0)
 
 
 def _flipped(paired: _Paired, rng: np.random.Generator, n_draws: int) -> tuple[Floats, Floats]:
@@ -242,8 +262,8 @@ def _flipped(paired: _Paired, rng: np.random.Generator, n_draws: int) -> tuple[F
     if 2 ** len(live) <= n_draws + 1:
         bits = np.arange(1, 2 ** len(live))[:, None] >> np.arange(len(live)) & 1
     else:
-        packed = rng.integers(0, 256, (n_draws, -(-len(live) // 8)), dtype=np.uint8)
-        bits = np.unpackbits(packed, axis=1, count=len(live)).astype(np.int64)
+        packed = rng.integers(0, 256, (n_draws, -(-len(sums) // 8)), dtype=np.uint8)
+        bits = np.unpackbits(packed, axis=1, count=len(sums))[:, live].astype(np.int64)
     signs = 1.0 - 2.0 * bits
     some, sizes = sums[live], paired.sizes[live, None]
     total = signs @ some
@@ -253,27 +273,27 @@ def _flipped(paired: _Paired, rng: np.random.Generator, n_draws: int) -> tuple[F
 
 
 def _dealt(
-    paired: _Paired,
-    problems: npt.NDArray[np.intp],
-    deals: Floats,
-    rng: np.random.Generator,
-    n_draws: int,
+    paired: _Paired, deals: Deals, rng: np.random.Generator, n_draws: int
 ) -> tuple[Floats, Floats]:
     """Means and variances with redrawn samples: every problem takes one of its deals at random.
 
-    ``problems``: those whose samples can be dealt differently; ``deals``: their differences, shape
-    (len(problems), n_deals, n_columns). The others keep their difference, which is then 0.
+    Problems without deals keep their difference, which is 0.
     """
-    n_deals = deals.shape[1]
-    total, squares, weighted = (np.zeros((n_draws, deals.shape[2])) for _ in range(3))
-    labels = problems if paired.clusters is None else paired.clusters[problems]
+    n_deals, n_columns = deals.differences.shape[1:]
+    total, squares, weighted = (np.zeros((n_draws, n_columns)) for _ in range(3))
+    labels = deals.problems if paired.clusters is None else paired.clusters[deals.problems]
     order = np.argsort(labels, kind="stable")
+    # Streams of their own: what is found of pass@k doesn't depend on whether answers are counted.
+    streams = rng.spawn(2)
     start = 0
     for end in np.flatnonzero(np.diff(labels[order], append=-1)).tolist():
         unit = np.zeros_like(total)
         for place in order[start : end + 1]:
-            chosen = slice(None) if n_deals == n_draws else rng.integers(0, n_deals, n_draws)
-            unit += deals[place][chosen]
+            chosen: Any = slice(None)
+            if n_deals < n_draws:
+                stream = streams[int(deals.answers_alone[place])]
+                chosen = stream.integers(0, n_deals, n_draws)
+            unit += deals.differences[place][chosen]
         total += unit
         weighted += paired.sizes[labels[order[end]]] * unit
         squares += np.square(unit, out=unit)
@@ -300,10 +320,18 @@ def _with_seeds(error: Floats, n_units: int, known: Sequence[Precision]) -> Prec
     return Precision(flat, error**2, of_seeds, freedom, flat, n_units)
 
 
-def _mover(known: Sequence[Precision], ends: Sequence[Floats], correlation: Floats) -> Floats:
+def _limits(
+    known: Sequence[Precision],
+    ends: Sequence[Floats],
+    correlation: Floats,
+    error: Floats,
+    confidence: float,
+) -> Floats:
     """Limits of a difference from those of its parts (method of variance estimates recovery).
 
     Zou and Donner (2008), Construction of confidence limits about effect measures, Stat. Med. 27.
+    Where no problem differs and none could by chance, a share of problems may still: as many as
+    would show up in these with a chance of less than ``confidence``.
     """
     (mine, base), (of_mine, of_base) = known, ends
     below, above = mine.mean - of_mine[0], of_mine[1] - mine.mean
@@ -311,7 +339,9 @@ def _mover(known: Sequence[Precision], ends: Sequence[Floats], correlation: Floa
     low = below**2 + base_above**2 - 2 * correlation * below * base_above
     high = above**2 + base_below**2 - 2 * correlation * above * base_below
     gap = mine.mean - base.mean
-    return np.stack([gap - np.sqrt(np.maximum(low, 0)), gap + np.sqrt(np.maximum(high, 0))])
+    unseen = np.where(error > 0, 0.0, 1 - ((1 - confidence) / 2) ** (1 / mine.n_units))
+    below, above = (np.maximum(np.sqrt(np.maximum(part, 0)), unseen) for part in (low, high))
+    return np.stack([gap - below, gap + above])
 
 
 def _correlation(mine: Floats, base: Floats) -> Floats:
@@ -333,17 +363,22 @@ def redrawing(mine: Samples, base: Samples, columns: Sequence[Column]) -> Redraw
     c = np.concatenate([mine.c, base.c])
     total, right = n.sum(axis=0), c.sum(axis=0)
     answers = _pooled(mine, base) if any(column.distinct for column in columns) else None
-    several = np.zeros(len(right), bool)
+    mixed = (right > 0) & (right < total)
+    several = np.zeros_like(mixed)
     if answers is not None:
         several = np.array([len(counts) > 1 for counts in answers])
-    live = np.flatnonzero(((right > 0) & (right < total)) | several)
+    live = np.flatnonzero(mixed | several)
     signs = np.concatenate(
         [np.full(len(mine.n), 1 / len(mine.n)), np.full(len(base.n), -1 / len(base.n))]
     )
 
-    def redraw(rng: np.random.Generator, n_draws: int) -> tuple[npt.NDArray[np.intp], Floats]:
-        n_deals = min(n_draws, max(_LEAST_DEALS, _DEALS // max(len(live), 1)))
-        hits = _deal(rng, right[live], total[live], n[:, live], n_deals)
+    def redraw(rng: np.random.Generator, n_draws: int) -> Deals:
+        for_hits, for_answers = rng.spawn(2)
+        n_deals = min(n_draws, max(_LEAST_DEALS, _DEALS // max(mixed.sum(), 1)))
+        hits = np.repeat(n[:, live, None], n_deals, axis=2)
+        sure = ~mixed[live]
+        some = np.flatnonzero(mixed)
+        hits[:, ~sure] = _deal(for_hits, right[some], total[some], n[:, some], n_deals)
         result = np.zeros((len(live), n_deals, len(columns)))
         for place, column in enumerate(columns):
             if not column.distinct:
@@ -351,8 +386,9 @@ def redrawing(mine: Samples, base: Samples, columns: Sequence[Column]) -> Redraw
                     result[:, :, place] += sign * column.of(size[:, None], drawn)
         if answers is not None:
             found = [(place, column) for place, column in enumerate(columns) if column.distinct]
-            _deal_answers(rng, [answers[i] for i in live], n[:, live], hits, signs, found, result)
-        return live, result
+            counts = [answers[i] for i in live]
+            _deal_answers(for_answers, counts, n[:, live], hits, signs, found, result)
+        return Deals(live, result, sure)
 
     return redraw
 
@@ -379,10 +415,8 @@ class Column:
         return np.asarray(table[starts[np.searchsorted(sizes, n)] + c])
 
 
-def _deal(
-    rng: np.random.Generator, right: Ints, total: Ints, sizes: Ints, n_deals: int
-) -> list[Ints]:
-    """Hits of each group, shape (n_problems, n_deals): hypergeometric, group by group."""
+def _deal(rng: np.random.Generator, right: Ints, total: Ints, sizes: Ints, n_deals: int) -> Ints:
+    """Hits of each group, shape (n_groups, n_problems, n_deals): hypergeometric, one by one."""
     right = np.broadcast_to(right[:, None], (len(right), n_deals))
     left = total[:, None]
     found = []
@@ -390,7 +424,7 @@ def _deal(
         drawn = rng.hypergeometric(right, left - right, size[:, None])
         found.append(drawn)
         right, left = right - drawn, left - size[:, None]
-    return [*found, right]
+    return np.stack([*found, right])
 
 
 def _pooled(mine: Samples, base: Samples) -> list[Ints]:
@@ -410,7 +444,7 @@ def _deal_answers(
     rng: np.random.Generator,
     answers: Sequence[Ints],
     sizes: Ints,
-    hits: Sequence[Ints],
+    hits: Ints,
     signs: Floats,
     columns: Sequence[tuple[int, Column]],
     result: Floats,
@@ -420,7 +454,7 @@ def _deal_answers(
     padded = np.zeros((len(answers), longest), np.int64)
     for row, counts in zip(padded, answers, strict=True):
         row[longest - len(counts) :] = counts  # the commonest last: what is left is its share
-    waiting = [h.copy() for h in hits]
+    waiting = hits.copy()
     for at in range(longest):
         live = np.flatnonzero(padded[:, at])
         count = np.broadcast_to(padded[live, at][:, None], (len(live), hits[0].shape[1]))

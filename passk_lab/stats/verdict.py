@@ -107,6 +107,11 @@ class Verdict:
     cautions: tuple[str, ...] = ()
     lost: bool = False
 
+    @property
+    def gained(self) -> bool:
+        """Whether it is better at the first try or reaches wider."""
+        return self.first_try == "better" or self.reach == "wider"
+
 
 def verdict(
     first: Change,

@@ -19,7 +19,7 @@ from passk_lab.report import build_report, worst_problems
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
-from passk_lab.stats.verdict import MIN_PROBLEMS, Change, verdict
+from passk_lab.stats.verdict import Change, judge, verdict
 from tests.helpers import refuses
 
 pytestmark = pytest.mark.slow  # whole reports
@@ -75,19 +75,28 @@ def right(rng, problems=60, low=0.05, high=0.9, n=16):
 
 
 def planted(kind: str, seed: int) -> pd.DataFrame:
-    """A baseline and a run whose behaviour is known."""
+    """A baseline and a run whose behaviour is known, by the label it should get."""
     rng = np.random.default_rng(seed)
     base = np.maximum(right(rng), 1)
     tuned, modes = {
-        "same": (base, 4),
-        "better": (np.minimum(base + 4, 16), 4),
-        "better and narrower": (np.minimum(base + 4, 16), 1),
-        "narrower": (base, 1),
-        "narrower, not better": (np.where(base > 5, 16, 0), 1),
-        "wider": (np.where(base > 5, base - 2, base), 8),
-        "worse": (base // 3, 4),
+        "no clear change": (base, 4),
+        "better at the first try, level at 16": (np.minimum(base + 4, 16), 4),
+        "better at the first try, narrower at 16": (np.minimum(base + 4, 16), 1),
+        "level at the first try, narrower at 16": (base, 1),
+        "worse at the first try, narrower at 16": (base // 3, 4),
+        "worse at the first try, wider at 16": (np.where(base > 5, base - 2, base), 8),
+        "better at the first try, mixed at 16": (np.where(base > 4, 16, 0), 12),
     }[kind]
     return table(rollouts("base", base), rollouts("tuned", tuned, modes))
+
+
+PLANTED = [
+    "better at the first try, narrower at 16",
+    "level at the first try, narrower at 16",
+    "worse at the first try, narrower at 16",
+    "worse at the first try, wider at 16",
+    "better at the first try, mixed at 16",
+]
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +126,18 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("first", "last", "distinct", "label", "lost"),
         [
-            (1, 1, 1, "better", False), (1, 0, 0, "better", False),
-            (1, 0, -1, "better and narrower", True),
-            (1, -1, -1, "narrower, not better", True), (1, -1, 0, "narrower, not better", True),
-            (0, -1, 0, "narrower", True), (0, 0, -1, "narrower", True),
-            (0, 1, 0, "wider", False), (-1, 1, 1, "wider", False),
-            (1, -1, 1, "mixed", True), (-1, 1, -1, "mixed", True),
-            (-1, 0, 0, "worse", True), (-1, -1, -1, "worse", True),
+            (1, 1, 1, "better at the first try, wider at 64", False),
+            (1, 0, 0, "better at the first try, level at 64", False),
+            (1, 0, -1, "better at the first try, narrower at 64", True),
+            (1, -1, -1, "better at the first try, narrower at 64", True),
+            (1, -1, 0, "better at the first try, narrower at 64", True),
+            (0, -1, 0, "level at the first try, narrower at 64", True),
+            (0, 0, -1, "level at the first try, narrower at 64", True),
+            (0, 1, 0, "level at the first try, wider at 64", False),
+            (-1, 1, 1, "worse at the first try, wider at 64", False),
+            (1, -1, 1, "better at the first try, mixed at 64", True),
+            (-1, 1, -1, "worse at the first try, mixed at 64", True),
+            (-1, 0, 0, "worse at the first try, level at 64", True),
             (0, 0, 0, "no clear change", False),
         ],
     )  # fmt: skip
@@ -131,79 +145,108 @@ class TestVerdict:
         found = verdict(*(self.change(s, k) for s, k in ((first, 1), (last, 64), (distinct, 64))))
         assert (found.label, found.lost) == (label, lost)
 
-    def test_all_cases_have_a_label_and_agree_with_their_sentence(self):
-        words = {1: "solves more", -1: "solves (less|fewer)", 0: "no clear change"}
+    def test_sentences_agree_with_the_signs(self):
+        words = {1: "solves more", -1: "solves (less|fewer)", 0: "solves about as m"}
         for signs in itertools.product((-1, 0, 1), repeat=3):
             found = verdict(*map(self.change, signs, (1, 64, 64)))
             for sign in signs[:2]:
                 assert re.search(words[sign], found.sentence)
-            if found.label == "better":
-                assert min(signs) >= 0
-            if "narrower" in found.label:
-                assert min(signs[1:]) < 0
+            assert ("narrower" in found.label) == (min(signs[1:]) < 0 and max(signs[1:]) < 1)
+            assert found.gained == (signs[0] > 0 or (max(signs[1:]) > 0 and min(signs[1:]) > -1))
 
-    def test_missing_parts_are_said(self):
+    def test_one_k_alone(self):
         found = verdict(self.change(1))
-        assert found.label == "better"
+        assert found.label == "better at the first try"
+        assert found.reach is None
         assert len(found.evidence) == 1
         assert any("only pass@1" in c for c in found.cautions)
-        assert any("'answer'" in c for c in found.cautions)
 
     def test_an_interval_that_touches_zero_is_not_clear(self):
         assert Change(1, 0.5, 0.6, 0.1, 0.0, 0.2, 100).direction == 0
         assert Change(1, 0.5, 0.4, -0.1, -0.2, 0.0, 100).direction == 0
 
-    @pytest.mark.parametrize("n", [1, MIN_PROBLEMS - 1])
-    def test_few_problems(self, n):
-        found = verdict(self.change(1, n=n), self.change(-1, 64, n=n))
-        assert (found.label, found.lost) == ("too few problems to tell", False)
-        assert any(c.startswith(f"{n} problem") for c in found.cautions)
-        enough = [self.change(sign, k, n=MIN_PROBLEMS) for sign, k in ((1, 1), (-1, 64))]
-        assert verdict(*enough).label == "narrower, not better"
+    def test_p_values_decide_where_there_are_any(self):
+        values = (1, 0.5, 0.6, 0.1, 0.01, 0.2, 100)
+        assert Change(*values, p_value=0.051).direction == 0
+        assert Change(*values, p_value=0.05).direction == 1
+        assert Change(*values, p_value=0.05, significance=0.01).direction == 0
 
     def test_wide_intervals_are_no_evidence_of_no_change(self):
         assert verdict(self.change(0, width=0.04), self.change(0, 64)).label == "no clear change"
         found = verdict(self.change(0, width=0.06), self.change(0, 64))
         assert found.label == "too few problems to tell"
+        assert (found.first_try, found.reach) == ("unclear", "level")
         assert any("up to 0.06 in pass@1 can't be excluded" in c for c in found.cautions)
+        wider = verdict(self.change(0, width=0.06), self.change(0, 64), margin=0.1)
+        assert wider.label == "no clear change"
+        half = verdict(self.change(0, width=0.06), self.change(-1, 64))
+        assert half.label == "unclear at the first try, narrower at 64"
+        assert (
+            "Whether there is a change at the first try, 100 problems can't tell" in half.sentence
+        )
+
+    def test_the_margin_of_distinct_answers_is_a_share(self):
+        distinct = Change(64, 6.0, 6.0, 0.0, -0.29, 0.29, 100)
+        found = verdict(self.change(0), self.change(0, 64), distinct)
+        assert found.label == "no clear change"
+        distinct = Change(64, 5.0, 5.0, 0.0, -0.29, 0.29, 100)
+        found = verdict(self.change(0), self.change(0, 64), distinct)
+        assert found.label == "too few problems to tell"
 
     def test_numbers_in_the_evidence(self):
-        found = verdict(Change(1, 0.25, 0.5, 0.25, 0.125, 0.375, 50), split="ood")
-        assert found.evidence == ("pass@1 0.250 -> 0.500: +0.250 [+0.125, +0.375]",)
+        found = verdict(Change(1, 0.25, 0.5, 0.25, 0.125, 0.375, 50, p_value=0.0005), split="ood")
+        said = "pass@1 0.250 -> 0.500: +0.250 [+0.125, +0.375], adjusted p = 0.0005"
+        assert found.evidence == (said,)
 
-    @pytest.mark.parametrize(
-        "kind", ["better", "better and narrower", "narrower", "narrower, not better", "wider",
-                 "worse"]
-    )  # fmt: skip
+    @pytest.mark.parametrize("kind", PLANTED)
     @pytest.mark.parametrize("seed", range(3))
     def test_planted_behaviour_is_found(self, kind, seed, tmp_path):
         report = build_report(planted(kind, seed), "base", out=tmp_path, **FAST)
         assert [v.label for v in report.verdicts] == [kind]
 
     def test_identical_runs(self, tmp_path):
-        (found,) = build_report(planted("same", 0), "base", out=tmp_path, **FAST).verdicts
-        assert found.label == "no clear change"
-        assert "+0.000 [+0.000, +0.000]" in found.evidence[0]
+        data = planted("no clear change", 0)
+        (found,) = build_report(data, "base", out=tmp_path, **FAST).verdicts
+        assert (found.first_try, found.lost) == ("level", False)
+        assert re.search(
+            r"\+0.000 \[-0.0[1-4]\d, \+0.0[1-4]\d\], adjusted p = 1", found.evidence[0]
+        )
 
-    @pytest.mark.slow
-    def test_false_alarms_are_rare(self):
-        """Two runs from one distribution: each of three intervals misses zero in about 5%."""
-        alarms, trials = 0, 150
-        for seed in range(trials):
-            rng = np.random.default_rng(seed)
-            rates = rng.uniform(0.1, 0.9, 50)
-            runs = (rollouts(run, rng.binomial(8, rates), n=8) for run in ("base", "again"))
-            pair = counts(table(*runs).drop(columns="text"))
-            options = {"k": [1, 8], "n_resamples": 500, "random_state": seed}
-            changes = []
-            for metric in ("pass_at_k", "distinct_at_k"):
-                found = compare_runs(pair, "base", metric=metric, **options).differences
-                found = found[[*Change.__dataclass_fields__]]
-                changes += [Change(**row) for row in found.to_dict("records")]
-            found = verdict(changes[0], changes[1], changes[3])
-            alarms += found.label not in ("no clear change", "too few problems to tell")
-        # 15% at the most if the three were independent; the margin is four standard errors.
-        assert alarms <= trials * 0.15 + 4 * np.sqrt(trials * 0.15 * 0.85)
+    def test_the_report_says_what_judge_says(self, two_splits, whole):
+        found = judge(two_splits, "base", distinct=True, random_state=3, **FAST)
+        assert sorted(found, key=lambda v: v.split) == list(whole.verdicts)
+
+    def test_no_problem_with_two_answers(self, tmp_path):
+        data = table(rollouts("base", [4] * 30, 1), rollouts("tuned", [12] * 30, 1))
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert len(report.verdicts[0].evidence) == 2
+        assert report.sections[0].distinct is None
+        assert not list(tmp_path.glob("distinct*"))
+        assert sum("two different correct answers" in note for note in report.notes) == 1
+
+    @pytest.mark.parametrize(("c", "words"), [(0, "verifier ran"), (8, "verifier can fail")])
+    def test_all_wrong_or_all_right(self, c, words, tmp_path):
+        data = table(*(rollouts(run, [c] * 20, 1, n=8) for run in ("base", "tuned")))
+        report = build_report(data, "base", out=tmp_path, **FAST)
+        assert report.verdicts[0].label == "too few problems to tell"
+        assert sum(words in note for note in report.notes) == 2
+
+    def test_seeds_are_resampled_unless_pooled(self, tmp_path):
+        """Training seeds that differ by more than the change: a word of the pooled report alone."""
+        base = table(*(rollouts("base", [4 + s] * 40, 1).assign(seed=s) for s in (0, 4, 8)))
+        tuned = table(*(rollouts("tuned", [6 + s] * 40, 1).assign(seed=s) for s in (0, 4, 8)))
+        both = table(base, tuned)
+        report = build_report(both, "base", out=tmp_path, **FAST)
+        assert report.verdicts[0].first_try == "unclear"
+        assert report.sections[0].overview()["seeds"].tolist() == [3, 3]
+        assert sum("3 training seeds" in note for note in report.notes) == 2
+        pooled = build_report(
+            both.assign(sample_id=both["sample_id"] + 16 * both["seed"]).drop(columns="seed"),
+            "base", out=tmp_path / "none", **FAST,
+        )  # fmt: skip
+        same = build_report(both, "base", out=tmp_path / "pooled", pool_seeds=True, **FAST)
+        assert same.verdicts == pooled.verdicts
+        assert same.verdicts[0].first_try == "better"
 
 
 class TestTables:
@@ -270,10 +313,16 @@ class TestTables:
         assert found["run"].tolist() == ["z", "a"]
         assert list(found.columns) == ["run", "problems", "pass@1", "pass@4", "pass@16",
                                        "distinct@16"]  # fmt: skip
-        assert found["pass@1"].tolist() == ["0.250 [0.250, 0.250]", "0.500 [0.500, 0.500]"]
+        assert found["pass@1"].tolist() == ["0.250 [0.055, 0.572]", "0.500 [0.211, 0.789]"]
 
     def test_given_k(self, tmp_path):
-        report = build_report(planted("better", 0), "base", out=tmp_path, k=[2, 5], **FAST)
+        report = build_report(
+            planted("better at the first try, level at 16", 0),
+            "base",
+            out=tmp_path,
+            k=[2, 5],
+            **FAST,
+        )
         assert sorted(set(report.sections[0].curve["k"])) == [2, 5]
         assert report.verdicts[0].evidence[0].startswith("pass@2 ")
         assert report.verdicts[0].evidence[1].startswith("pass@5 ")
@@ -281,7 +330,7 @@ class TestTables:
     def test_one_sample_a_problem(self, tmp_path):
         data = table(rollouts("base", [1, 0] * 10, n=1), rollouts("tuned", [1] * 20, n=1))
         (found,) = build_report(data, "base", out=tmp_path, **FAST).verdicts
-        assert found.label == "better"
+        assert found.label == "better at the first try"
         assert any("only pass@1" in c for c in found.cautions)
 
 
@@ -302,7 +351,7 @@ class TestInputs:
         assert "token entropy ↑" in page
 
     def test_integer_problem_ids_in_parquet(self, tmp_path):
-        data = planted("worse", 0)
+        data = planted("worse at the first try, narrower at 16", 0)
         data["problem_id"] = data["problem_id"].str[1:].astype(int) + 1000
         data.to_parquet(tmp_path / "r.parquet")
         page = build_report(tmp_path / "r.parquet", "base", out=tmp_path, **FAST).page.read_text()
@@ -314,7 +363,7 @@ class TestInputs:
         assert set(found["run"]) == {"mine"}
 
     def test_samples_of_a_problem_in_two_files(self, tmp_path):
-        data = planted("same", 0)
+        data = planted("no clear change", 0)
         files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
         for half, path in enumerate(files):
             data[data["sample_id"] // 8 == half].to_parquet(path)
@@ -329,11 +378,11 @@ class TestInputs:
         assert any("'answer'" in note for note in report.notes)
 
     def test_without_answers(self, tmp_path):
-        data = planted("narrower, not better", 0)
+        data = planted("better at the first try, narrower at 16", 0)
         for out, source in (("a", data.drop(columns="answer")), ("b", data)):
             report = build_report(source, "base", out=tmp_path / out, distinct=False, **FAST)
             assert not (tmp_path / out / "distinct_at_k.png").exists()
-            assert report.verdicts[0].label == "narrower, not better"
+            assert report.verdicts[0].label == "better at the first try, unclear at 16"
 
     @pytest.mark.parametrize("ending", ["parquet", "jsonl"])
     def test_pooled_steps_are_said(self, ending, tmp_path):
@@ -344,7 +393,9 @@ class TestInputs:
         assert any("'tuned' pools the rollouts of 2 steps" in note for note in notes)
 
     def test_no_baseline(self, tmp_path):
-        report = build_report(planted("better", 0), out=tmp_path, **FAST)
+        report = build_report(
+            planted("better at the first try, level at 16", 0), out=tmp_path, **FAST
+        )
         assert report.verdicts == ()
         assert not (tmp_path / "differences.png").exists()
         assert (tmp_path / "pass_at_k.png").exists()
@@ -355,7 +406,8 @@ class TestInputs:
         ("runs", "splits", "note"),
         [
             ([rollouts("base", [4] * 10)], [], "only run"),
-            ([planted("better", 0), *(rollouts(run, [4] * 10, split="ood") for run in ("x", "y"))],
+            ([planted("no clear change", 0),
+              *(rollouts(run, [4] * 10, split="ood") for run in ("x", "y"))],
              ["id"], "'ood' has no rollouts of the baseline"),
             ([rollouts("base", [4] * 30), rollouts("tuned", [8] * 25)],
              ["id"], "5 problems.*25 are compared"),
@@ -376,13 +428,17 @@ class TestInputs:
         ],
     )
     def test_unknown_names_and_large_k_are_refused(self, baseline, options, message, tmp_path):
-        refuses(message, build_report, planted("same", 0), baseline, out=tmp_path, **options)
+        refuses(
+            message, build_report, planted("no clear change", 0), baseline, out=tmp_path, **options
+        )
 
     def test_out_below_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
         said = r"can't write into .*choose another folder"
         for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
-            refuses(said, build_report, planted("same", 0), "base", out=out, error=OSError)
+            refuses(
+                said, build_report, planted("no clear change", 0), "base", out=out, error=OSError
+            )
 
 
 def test_same_seed_same_bytes(two_splits, whole, tmp_path, drawn, compared):
@@ -394,8 +450,8 @@ def test_same_seed_same_bytes(two_splits, whole, tmp_path, drawn, compared):
 
 def test_another_seed_moves_the_intervals_only(two_splits, whole, tmp_path):
     other = build_report(two_splits, "base", out=tmp_path, random_state=1, **FAST)
-    one, two = (report.sections[0].curve for report in (whole, other))
-    assert (one["estimate"] == two["estimate"]).all()
+    one, two = (report.sections[0].differences for report in (whole, other))
+    assert (one["difference"] == two["difference"]).all()
     assert not (one["low"] == two["low"]).all()
 
 
@@ -478,15 +534,17 @@ class TestPage:
         assert len(set(images)) == 2 * 8
 
     def test_says_the_verdict_and_its_evidence(self, tmp_path):
-        report = build_report(planted("narrower, not better", 0), "base", out=tmp_path, **FAST)
+        report = build_report(
+            planted("better at the first try, narrower at 16", 0), "base", out=tmp_path, **FAST
+        )
         text = re.sub(r"\s+", " ", Page(report.page).text)
         (found,) = report.verdicts
-        assert "Narrower, not better" in text
+        assert "Better at the first try, narrower at 16" in text
         for line in (found.sentence, *found.evidence):
             assert line in text
 
     def test_samples_of_the_worst_problems(self, tmp_path):
-        data = planted("worse", 0)
+        data = planted("worse at the first try, narrower at 16", 0)
         report = build_report(data, "base", out=tmp_path, n_worst=3, **FAST)
         text = Page(report.page).text
         worst = report.sections[0].worst
@@ -516,7 +574,7 @@ class TestUntrusted:
     @pytest.mark.parametrize("kind", HOSTILE)
     def test_names_ids_and_texts(self, kind, tmp_path, compared):
         bad = HOSTILE[kind]
-        data = planted("worse", 0)
+        data = planted("worse at the first try, narrower at 16", 0)
         data["split"] = np.where(data["problem_id"] < "p030", bad, "other " + bad)
         data["problem_id"] = data["problem_id"] + bad
         data["run"] = data["run"] + bad
@@ -536,7 +594,7 @@ class TestUntrusted:
         assert all(path.parent == out for path in report.files)
 
     def test_lone_surrogates(self, tmp_path, compared):
-        data = planted("worse", 0)
+        data = planted("worse at the first try, narrower at 16", 0)
         # pandas refuses them in its string columns; rows read from JSON come as plain objects.
         for name in ("text", "run"):
             spoilt = [value + "\ud83d" for value in data[name]]
@@ -545,7 +603,11 @@ class TestUntrusted:
         assert "\\ud83d" in page.read_text(encoding="utf-8")
 
     def test_long_text_is_cut_and_its_length_said(self, tmp_path, drawn):
-        data = planted("worse", 0).query("problem_id < 'p012'").assign(text="x" * 1_000_000)
+        data = (
+            planted("worse at the first try, narrower at 16", 0)
+            .query("problem_id < 'p012'")
+            .assign(text="x" * 1_000_000)
+        )
         page = build_report(data, "base", out=tmp_path, **FAST).page
         assert page.stat().st_size < 1_500_000
         text = Page(page).text
@@ -554,7 +616,7 @@ class TestUntrusted:
         assert "x" * 1201 not in text
 
     def test_csv_formulas(self, tmp_path, compared):
-        data = planted("worse", 0)
+        data = planted("worse at the first try, narrower at 16", 0)
         names = dict(zip(data["problem_id"].unique(), itertools.cycle("=+-@"), strict=False))
         data["problem_id"] = data["problem_id"].map(lambda p: names[p] + p)
         data["run"] = "-" + data["run"]
@@ -573,7 +635,12 @@ class TestUntrusted:
         assert differences["difference"].min() < 0
 
     def test_splits_whose_names_clash_as_files(self, tmp_path):
-        data = table(*(planted("worse", 0).assign(split=s) for s in ("a/b", "a b", "A-B", "///")))
+        data = table(
+            *(
+                planted("worse at the first try, narrower at 16", 0).assign(split=s)
+                for s in ("a/b", "a b", "A-B", "///")
+            )
+        )
         report = build_report(data, "base", out=tmp_path, **FAST)
         assert len(report.files) == len(set(report.files)) == 4 * 13 + 2
         assert len({path.name.lower() for path in report.files}) == len(report.files)
