@@ -43,6 +43,7 @@ def _run(options: argparse.Namespace) -> int:
             out=options.out,
             k=options.k,
             run=options.run,
+            cluster=options.cluster,
             distinct=options.distinct,
             scores=options.scores,
             embedder=options.embedder,
@@ -167,6 +168,11 @@ COMMAND = Command(
             "lists all",
             type=lambda text: text.split(","),
             default=(),
+        ),
+        argument(
+            "--cluster NAME",
+            "the column that holds the family of a problem, such as variants of one template: "
+            "families are resampled whole (default: the column cluster, where there is one)",
         ),
         flag(
             "--pool-seeds",

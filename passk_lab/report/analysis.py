@@ -51,6 +51,7 @@ def build_report(
     out: PathLike,
     run: str | None = None,
     scores: pd.DataFrame | PathLike | None = None,
+    cluster: str | None = None,
     progress: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Report:
@@ -71,6 +72,9 @@ def build_report(
     scores : DataFrame or path, optional
         Teacher scores of the baseline's rollouts (``passk-lab score``): adds a forecast of what
         self-distillation would do to it.
+    cluster : str, optional
+        The column that holds the family of a problem; default: ``cluster``, if there is one.
+        Families are resampled whole.
     progress : callable, optional
         Called with a short text at each step.
     **settings
@@ -105,7 +109,7 @@ def build_report(
     out = Path(out)
     _check_writable(out)
     say("counting samples")
-    study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores)
+    study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores, cluster)
     table = study.counts(modes=chosen.distinct)
     runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
     _check_baseline(baseline, runs)

@@ -12,7 +12,7 @@ import pandas as pd
 DEFAULTS = {"run": "default", "split": "id"}
 
 REQUIRED = ("problem_id", "correct")
-STRINGS = ("problem_id", "run", "split", "answer", "text")
+STRINGS = ("problem_id", "run", "split", "cluster", "answer", "text")
 _LARGEST_INTEGER = np.iinfo(np.int64).max
 INTEGERS = ("sample_id", "n_tokens", "seed", "step")
 FLOATS = ("score", "logprob", "token_entropy", "temperature")

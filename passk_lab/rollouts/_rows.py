@@ -50,6 +50,13 @@ class Part:
     rows: pd.DataFrame | Path
     known: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
+    cluster: str = "cluster"  # the column that holds the families of problems
+
+    def called(self, column: str) -> str:
+        """What the table calls a column of this part."""
+        if column == "cluster" != self.cluster:
+            return "another cluster"
+        return "cluster" if column == self.cluster else column
 
     @property
     def source(self) -> str:
@@ -67,6 +74,7 @@ def count_parts(
         rows = Rows(con, parts, by, modes)
         rows.count()
         rows.refuse_duplicates()
+        rows.refuse_two_clusters()
         rows.refuse_lost_answers()
         return finished(con, by, rows.modes)
 
@@ -100,7 +108,8 @@ def database(source: str, threads: int | None = None) -> Iterator[duckdb.DuckDBP
 _COUNT = """
 CREATE TEMP TABLE partial AS
 SELECT {groups}, answer, count(*) AS n, count(*) FILTER (correct) AS n_correct,
-    min(part) AS part, min(sample_id) AS low, max(sample_id) AS high, bool_or(bad) AS bad {more}
+    min(part) AS part, min(cluster) AS cluster, max(cluster) AS last_cluster,
+    min(sample_id) AS low, max(sample_id) AS high, bool_or(bad) AS bad {more}
 FROM rows GROUP BY {groups}, answer
 """
 # Sample ids that leave few numbers out need a bit each.
@@ -113,14 +122,20 @@ _REPEATED = """
 SELECT {identity}, min(row, 2)[2] AS again FROM rows
 GROUP BY {identity} HAVING count(*) > 1 ORDER BY again LIMIT 1
 """
+TWO_CLUSTERS = """
+SELECT problem_id, min(cluster), max(last_cluster) FROM partial GROUP BY split, problem_id
+HAVING min(cluster) < max(last_cluster) ORDER BY ALL LIMIT 1
+"""
 _FINISH = """
 WITH modes AS (
-    SELECT {keys}, answer, min(part) AS part, sum(n)::BIGINT AS n, sum(n_correct)::BIGINT AS c
+    SELECT {keys}, answer, min(part) AS part, min(cluster) AS cluster, sum(n)::BIGINT AS n,
+        sum(n_correct)::BIGINT AS c, (hash(answer) >> 1)::BIGINT AS id
     FROM partial GROUP BY {keys}, answer
 )
-SELECT {keys}, sum(n)::BIGINT AS n_samples, sum(c)::BIGINT AS n_correct,
+SELECT {keys}, sum(n)::BIGINT AS n_samples, sum(c)::BIGINT AS n_correct, min(cluster) AS cluster,
     list_reverse_sort(list(n) FILTER (answer IS NOT NULL)) AS mode_counts,
-    list_reverse_sort(list(c) FILTER (c > 0)) AS correct_mode_counts
+    list(c ORDER BY c DESC, id) FILTER (c > 0) AS correct_mode_counts,
+    list(id ORDER BY c DESC, id) FILTER (c > 0) AS correct_mode_ids
 FROM modes GROUP BY {keys} ORDER BY min(part), {order}
 """
 
@@ -147,9 +162,11 @@ class Rows:
         modes: bool | None,
     ) -> None:
         self.con, self.parts = con, parts
-        wanted = {*REQUIRED, *IDENTITY, *by} | ({"answer"} if modes is not False else set())
+        wanted = {*REQUIRED, *IDENTITY, "cluster", *by}
+        wanted |= {"answer"} if modes is not False else set()
         self._origins = _together([_opened(con, at, parts, wanted) for at in range(len(parts))])
         self.modes = all("answer" in o.names for o in self._origins) if modes is None else modes
+        self.clusters = all("cluster" in o.names for o in self._origins)
         for origin in self._origins:
             _check_counted(origin, by, self.modes)
         self.by = list(by)
@@ -169,7 +186,9 @@ class Rows:
         answer = origin.field("answer") if self.modes else "NULL::VARCHAR"
         fields = {k: origin.field(n) for k, n in zip(keys_of(self.by), self.by, strict=False)}
         fields |= {name: origin.field(name) for name in (*IDENTITY, "correct")}
-        fields |= {"answer": answer, "bad": origin.bad(self.by)}
+        cluster = origin.field("cluster") if self.clusters else "NULL::VARCHAR"
+        needed = [*self.by, *(["cluster"] if self.clusters else [])]
+        fields |= {"answer": answer, "cluster": cluster, "bad": origin.bad(needed)}
         return ", ".join(f"{sql} AS {alias}" for alias, sql in fields.items())
 
     def count(self, ids: bool = False) -> None:
@@ -200,6 +219,11 @@ class Rows:
         *cells, row = self._one(_REPEATED.format(identity=", ".join(self.identity)))
         source, row = self._place(row)
         raise repeated_rollout(source, row, dict(zip(self.identity, cells, strict=True)))
+
+    def refuse_two_clusters(self) -> None:
+        """Refuse a problem that belongs to two clusters, after `count`."""
+        if self.clusters and (found := self._one(TWO_CLUSTERS)):
+            raise two_clusters(_source(self.parts), found)
 
     def refuse_lost_answers(self) -> None:
         """Refuse a correct rollout whose mode isn't known, after `count`."""
@@ -233,7 +257,10 @@ class Rows:
             if isinstance(part.rows, Path) and is_parquet(part.rows):
                 row = 0
                 wanted = {*REQUIRED, *IDENTITY, *self.by}
+                if self.clusters:
+                    wanted.add(part.cluster)
                 for frame in parquet_batches(part.rows, wanted):
+                    frame = frame.rename(columns=part.called)
                     typed(frame, f"{part.source} (rows from {row} on)" if row else part.source)
                     row += len(frame)
         raise ValueError(f"{_source(self.parts)}: values that can't be used")
@@ -301,7 +328,7 @@ class _Origin:
             if name not in self.columns:
                 continue
             column, kind = self.columns[name]
-            if name in (*MAIN_KEYS, "problem_id", "sample_id", "correct"):
+            if name in (*MAIN_KEYS, "problem_id", "sample_id", "correct", "cluster"):
                 faults.append(f"{column} IS NULL")
             if name == "correct" and not pa.types.is_boolean(kind):
                 faults.append(f"{column} NOT IN (0, 1)")
@@ -319,18 +346,25 @@ def _opened(
     if isinstance(part.rows, Path) and is_parquet(part.rows):
         with open_parquet(part.rows) as file:
             schema = file.schema_arrow
-        names, files = schema.names, (str(part.rows),)
+        names, files = [part.called(name) for name in schema.names], (str(part.rows),)
         require_columns([*names, *part.known], part.source)
     if (
         schema is None
         or len(set(schema.names)) < len(schema.names)
-        or any(f.name in wanted and _expression(f.name, "", f.type) is None for f in schema)
+        or any(
+            part.called(f.name) in wanted and _expression(part.called(f.name), "", f.type) is None
+            for f in schema
+        )
         or (len(parts) > 1 and "sample_id" not in schema.names)
     ):
         table, names = _loaded(part, wanted, number=len(parts) > 1)
         con.register(f"part{at}", table)
         schema, files = table.schema, ()
-    columns = {f.name: (f"c{i}", f.type) for i, f in enumerate(schema) if f.name in wanted}
+    columns = {
+        name: (f"c{i}", f.type)
+        for i, f in enumerate(schema)
+        if (name := part.called(f.name) if files else f.name) in wanted
+    }
     return _Origin(part, at, [*names, *part.known], columns, len(schema), files)
 
 
@@ -351,12 +385,14 @@ def _together(origins: Sequence[_Origin]) -> list[_Origin]:
 
 def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[str]]:
     """Bring rows to their types by pandas, in the columns wanted only."""
+    wanted = {part.cluster if name == "cluster" else name for name in wanted}
     if isinstance(part.rows, pd.DataFrame):
         names = [str(name) for name in part.rows.columns]
         require_columns(names, part.source)
         frame = part.rows.loc[:, [name in wanted for name in part.rows.columns]]
     else:
         frame, names = read_columns(part.rows, wanted)
+    frame, names = frame.rename(columns=part.called), [part.called(name) for name in names]
     frame = frame.assign(**{k: v for k, v in part.known.items() if k not in frame.columns})
     check = validate_rollouts if number and "sample_id" not in frame else typed
     table = check(frame, part.source)
@@ -421,9 +457,21 @@ def finished(con: duckdb.DuckDBPyConnection, by: Sequence[str], modes: bool) -> 
         for name, key in zip([*by, "problem_id"], keys, strict=True)
     }
     table |= {name: found[name].to_numpy() for name in ("n_samples", "n_correct")}
+    if found["cluster"].null_count < len(found):
+        table["cluster"] = key_column(found["cluster"], "cluster")
     if modes:
-        table |= {name: _cells(found[name]) for name in ("mode_counts", "correct_mode_counts")}
+        cells = ("mode_counts", "correct_mode_counts", "correct_mode_ids")
+        table |= {name: _cells(found[name]) for name in cells}
     return pd.DataFrame(table)
+
+
+def two_clusters(source: str, found: Sequence[Any]) -> ValueError:
+    """Say which problem belongs to which two clusters."""
+    problem, first, last = found
+    return ValueError(
+        f"{source}: column 'cluster': problem {problem!r} is in the clusters {first!r} and "
+        f"{last!r}; a problem belongs to one family"
+    )
 
 
 def key_column(values: pa.ChunkedArray | pd.Series, name: str) -> pd.Series:

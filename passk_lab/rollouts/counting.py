@@ -32,16 +32,18 @@ def counts(
     Returns
     -------
     DataFrame
-        Sorted by ``by`` and ``problem_id``; columns ``*by, problem_id, n_samples, n_correct``
-        and, with modes, ``mode_counts`` and ``correct_mode_counts``: in each cell an int64 array
-        of how often each distinct (correct) answer occurred, largest first. An incorrect rollout
-        without an answer belongs to no mode.
+        Sorted by ``by`` and ``problem_id``; columns ``*by, problem_id, n_samples, n_correct``,
+        ``cluster`` where the rollouts have it, and, with modes, ``mode_counts`` and
+        ``correct_mode_counts``: in each cell an int64 array of how often each distinct (correct)
+        answer occurred, largest first. ``correct_mode_ids`` says which the correct ones are: equal
+        numbers for equal answers, also in other runs and files. An incorrect rollout without an
+        answer belongs to no mode.
 
     Raises
     ------
     ValueError
         A column is missing or holds values that can't be used; a rollout occurs twice; a correct
-        rollout has no answer although modes are asked for.
+        rollout has no answer although modes are asked for; a problem is in two clusters.
 
     Examples
     --------

@@ -28,7 +28,15 @@ import pyarrow as pa
 
 from passk_lab.rollouts._cells import IDENTITY, REQUIRED
 from passk_lab.rollouts._parquet import open_parquet
-from passk_lab.rollouts._rows import Part, Rows, database, finished, key_column
+from passk_lab.rollouts._rows import (
+    TWO_CLUSTERS,
+    Part,
+    Rows,
+    database,
+    finished,
+    key_column,
+    two_clusters,
+)
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 
 if TYPE_CHECKING:
@@ -127,7 +135,8 @@ def _parts(source: str, by: Sequence[str], modes: bool | None) -> tuple[list[Par
     parts: list[Part] = []
     n_rows = 0
     first: list[str] = []
-    wanted = {*REQUIRED, *IDENTITY, *by} | ({"answer"} if modes is not False else set())
+    wanted = {*REQUIRED, *IDENTITY, "cluster", *by}
+    wanted |= {"answer"} if modes is not False else set()
     for file in files:
         folders = [part.partition("=") for part in file.parent.parts[len(root.parts) :]]
         known = {name: unquote(v) for name, equals, v in folders if equals and name.isidentifier()}
@@ -187,6 +196,8 @@ def _add(tables: Sequence[pa.Table]) -> pa.Table:
         "n": "sum(n)::BIGINT",
         "n_correct": "sum(n_correct)::BIGINT",
         "part": "min(part)",
+        "cluster": "min(cluster)",
+        "last_cluster": "max(last_cluster)",
         "ids": "flatten(list(ids))",
     }
     columns = [f"{sums.get(name, name)} AS {name}" for name in tables[0].column_names]
@@ -211,4 +222,6 @@ def _finish(table: pa.Table, by: Sequence[str], modes: bool, source: str) -> pd.
                     f"{source}: a rollout occurs twice ({named}); give each rollout of a problem "
                     "its own sample_id, or tell runs apart in the column 'run'"
                 )
+        if twice := con.sql(TWO_CLUSTERS).fetchall():
+            raise two_clusters(source, twice[0])
         return finished(con, by, modes)

@@ -45,6 +45,8 @@ class Study:
         Name for files without a column ``run``; with several files the default is each file's stem.
     scores : DataFrame or path, optional
         Teacher scores of some of the rollouts (``passk-lab score``).
+    cluster : str, optional
+        The column that holds the family of a problem; default: ``cluster``, if there is one.
 
     Examples
     --------
@@ -63,8 +65,9 @@ class Study:
         rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
         run: str | None = None,
         scores: pd.DataFrame | PathLike | None = None,
+        cluster: str | None = None,
     ) -> None:
-        self._run, self._scores = run, scores
+        self._run, self._scores, self._cluster = run, scores, cluster
         self._given: list[pd.DataFrame | Path]
         if isinstance(rollouts, pd.DataFrame):
             self._given = [rollouts]
@@ -89,14 +92,16 @@ class Study:
         if isinstance(given, pd.DataFrame):
             if run is not None and "run" not in given:
                 given = given.assign(run=run)
-            return Part(validate_rollouts(given))
+            return Part(validate_rollouts(self._with_cluster(given, "rollouts")))
         if run is None and len(self._given) > 1:
             run = given.name.split(".")[0]
         if is_parquet(given):
             with open_parquet(given) as file:
-                has_run = "run" in file.schema_arrow.names
-            return Part(given, {} if run is None or has_run else {"run": run})
-        table = read_rollouts(given, run=run)
+                names = file.schema_arrow.names
+            self._check_cluster(names, str(given))
+            known = {} if run is None or "run" in names else {"run": run}
+            return Part(given, known, cluster=self._cluster or "cluster")
+        table = self._with_cluster(read_rollouts(given, run=run), str(given))
         columns = {}
         for name in map(str, table.columns):
             with suppress(pa.ArrowException):  # of a column with values of several types
@@ -105,11 +110,22 @@ class Study:
         pq.write_table(pa.table(columns), path)
         return Part(path, name=str(given))
 
+    def _check_cluster(self, names: Sequence[str], source: str) -> None:
+        if self._cluster is not None and self._cluster not in names:
+            raise ValueError(
+                f"{source}: no column {self._cluster!r} to take the clusters of problems from "
+                f"(columns: {', '.join(map(str, names))})"
+            )
+
+    def _with_cluster(self, table: pd.DataFrame, source: str) -> pd.DataFrame:
+        self._check_cluster(list(table.columns), source)
+        return table if self._cluster is None else table.assign(cluster=table[self._cluster])
+
     def _columns(self, part: Part) -> list[str]:
         if isinstance(part.rows, pd.DataFrame):
             return list(part.rows.columns)
         with open_parquet(part.rows) as file:
-            return [*file.schema_arrow.names, *part.known]
+            return [*map(part.called, file.schema_arrow.names), *part.known]
 
     def counts(self, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None) -> pd.DataFrame:
         """Count all rollouts together.
@@ -183,11 +199,12 @@ class Study:
         tables = []
         for part in self._parts:
             if not isinstance(part.rows, pd.DataFrame):
-                tables.append(_validated(read_columns(part.rows, columns)[0], part))
+                some = columns if columns is None else [*columns, part.cluster]
+                tables.append(_validated(read_columns(part.rows, some)[0], part))
             elif columns is None:
                 tables.append(part.rows)
             else:
-                wanted = {*columns, *REQUIRED, *IDENTITY}
+                wanted = {*columns, "cluster", *REQUIRED, *IDENTITY}
                 tables.append(part.rows[[name for name in part.rows if name in wanted]])
         return _stacked(tables)
 
@@ -206,7 +223,7 @@ class Study:
             Validated; without columns where no file has the column ``text``.
         """
         chosen = set(problems)
-        wanted = {*REQUIRED, *IDENTITY, "answer", "text", *columns}
+        wanted = {*REQUIRED, *IDENTITY, "cluster", "answer", "text", *columns}
         tables = []
         for part in self._parts:
             names = self._columns(part)
@@ -216,7 +233,8 @@ class Study:
             if isinstance(part.rows, pd.DataFrame):
                 tables.append(part.rows.loc[part.rows["problem_id"].isin(chosen), keep])
             else:
-                tables.append(_validated(_some_problems(part.rows, keep, sorted(chosen)), part))
+                raw = [part.cluster if name == "cluster" else name for name in keep]
+                tables.append(_validated(_some_problems(part.rows, raw, sorted(chosen)), part))
         return _stacked(tables)
 
     def scores(self) -> pd.DataFrame | None:
@@ -234,6 +252,7 @@ class Study:
 
 
 def _validated(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
+    frame = frame.rename(columns=part.called)
     known = {name: value for name, value in part.known.items() if name not in frame.columns}
     return validate_rollouts(frame.assign(**known), part.source)
 

@@ -1,7 +1,8 @@
 """The rollouts table: one row a rollout, the one container that every metric reads.
 
 Required columns: ``problem_id`` (string) and ``correct`` (bool). Optional columns are used where
-they are present: ``run`` (method or checkpoint), ``split`` ("id", "ood-..."), ``sample_id``,
+they are present: ``run`` (method or checkpoint), ``split`` ("id", "ood-..."), ``cluster`` (the
+family of a problem, such as variants of one template: resampled together), ``sample_id``,
 ``answer`` (canonical form: equal answers are the same solution), ``text``, ``score``,
 ``logprob`` (summed over tokens, nats), ``n_tokens``, ``token_entropy`` (mean over tokens, nats),
 ``temperature``, ``seed`` and ``step``. Unknown columns pass through untouched.

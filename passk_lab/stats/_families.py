@@ -415,4 +415,4 @@ def read_for(
     if needs in ("counts", "modes", "correct", "verdicts"):
         return as_counts(rollouts, by, modes=needs != "counts")
     columns = ["score"] if needs in ("scores", "ranked") else []
-    return as_rollouts(rollouts, [*columns, *by])
+    return as_rollouts(rollouts, [*columns, "cluster", *by])

@@ -150,7 +150,7 @@ def diversity_summary(
         )
     parts = []
     for family, frame, compared_at in families:
-        values = ProblemValues.of_frame(frame, by)
+        values = [part.clustered(table, by) for part in ProblemValues.of_frame(frame, by)]
         found = mean_table(values, by, "metric", how).drop(columns="n_seeds")
         of_all = [family == "entropy" or _takes_all(family, metric) for metric in found["metric"]]
         found.insert(2, "family", family)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -163,9 +164,5 @@ def _support(counted: pd.DataFrame, metric: Metric, ks: Any, baseline: str) -> l
         mine, base = mine.shared(base)
         solved = zip(base.values[0].T, mine.values[0].T, strict=True)
         parts = np.concatenate([metric(*pair) for pair in solved], axis=1)
-        found.append(
-            ProblemValues(
-                (run, split), mine.problem_id, mine.columns, parts[None], of_means=metric.of_means
-            )
-        )
+        found.append(replace(mine, values=parts[None], of_means=metric.of_means, bounded=False))
     return found

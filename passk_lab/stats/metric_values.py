@@ -14,6 +14,7 @@ import pandas as pd
 from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
+from passk_lab.rollouts.files import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._families import (
     TextChoice,
@@ -88,7 +89,9 @@ def _of_counts(
             values = _KERNELS[metric.needs](metric, part, ks, options)
         array = np.asarray(values, dtype=np.float64).reshape(1, len(names), -1)
         bounded = metric.of_means is None
-        yield ProblemValues(key, names, ks, array, n, c, of_means=metric.of_means, bounded=bounded)
+        yield ProblemValues(
+            key, names, ks, array, n, c, of_means=metric.of_means, bounded=bounded
+        ).clustered(part, by)
 
 
 def _from_counts(metric: Metric, part: pd.DataFrame, ks: Ints, options: Mapping[str, Any]) -> Any:
@@ -148,7 +151,9 @@ def _of_scores(
             mine = n == size
             rows = (ends[mine] - size)[:, None] + np.arange(size)
             values[0, mine] = metric(*(column[rows] for column in columns), ks, **options)
-        yield ProblemValues(key, names, ks, values, n, c, bounded=metric.needs == "ranked")
+        yield ProblemValues(
+            key, names, ks, values, n, c, bounded=metric.needs == "ranked"
+        ).clustered(part, by)
 
 
 def _require_scores(table: pd.DataFrame, metric: Metric) -> None:
@@ -171,15 +176,17 @@ def _of_frame(
 ) -> Iterator[ProblemValues]:
     """Metrics that a summary computes for all problems at once; they have no k."""
     rng = np.random.default_rng(0)  # which texts are compared where a problem has more
-    if metric.needs == "logprobs":
-        frame = entropy_values(rollouts, [metric.name], by)
-    elif metric.needs in ("texts", "tokens"):
-        frame = ngram_values(rollouts, [metric.name], by, TextChoice(**options), rng)[0]
+    if metric.needs in ("logprobs", "texts", "tokens"):
+        table = as_rollouts(rollouts)
+        if metric.needs == "logprobs":
+            frame = entropy_values(table, [metric.name], by)
+        else:
+            frame = ngram_values(table, [metric.name], by, TextChoice(**options), rng)[0]
     else:
-        counted = as_counts(rollouts, by, modes=True)
-        frame = functional_values(counted, 1, metric.needs == "correct", by)
+        table = as_counts(rollouts, by, modes=True)
+        frame = functional_values(table, 1, metric.needs == "correct", by)
     for part in ProblemValues.of_frame(frame[[*by, "problem_id", metric.name]], by):
-        yield replace(part, columns=np.zeros(1, np.int64))
+        yield replace(part, columns=np.zeros(1, np.int64)).clustered(table, by)
 
 
 _KERNELS: dict[str, Callable[..., Any]] = {

@@ -104,6 +104,20 @@ class ProblemValues:
             harmonic=self.harmonic[columns],
         )
 
+    def clustered(self, table: pd.DataFrame, by: Sequence[str]) -> ProblemValues:
+        """Take the clusters of the problems from a table's column ``cluster``, if it has one.
+
+        A problem belongs to one cluster within a split.
+        """
+        if "cluster" not in table.columns:
+            return self
+        if "split" in by:
+            table = table[table["split"] == self.group[list(by).index("split")]]
+        rows = table[["problem_id", "cluster"]].drop_duplicates("problem_id")
+        known = dict(zip(rows["problem_id"].astype(str), rows["cluster"].astype(str), strict=True))
+        labels = [known[name] for name in self.problem_id.astype(str)]
+        return replace(self, clusters=np.array(labels, dtype=object))
+
     def shared(self, other: ProblemValues) -> tuple[ProblemValues, ProblemValues]:
         """Keep the problems that both have, in the same order."""
         ours, theirs = (group.problem_id.astype(str) for group in (self, other))

@@ -17,8 +17,9 @@ from passk_lab.rollouts import _parquet, _rows, files
 from passk_lab.rollouts._rows import Part, count_parts
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import write_rollouts as write
+from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import validate_rollouts
-from tests.helpers import refuses
+from tests.helpers import refusals, refuses
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -56,7 +57,7 @@ def check(source, frame, by=("run", "split"), modes=None):
     modes = "answer" in frame if modes is None else modes
     names = [*by, "problem_id", "n_samples", "n_correct"]
     names += ["mode_counts", "correct_mode_counts"] if modes else []
-    assert list(out.columns) == names
+    assert list(out.columns) == [*names, *(["correct_mode_ids"] if modes else [])]
     expected = plain_counts(frame, by, modes)
     # Missing values last, as pandas sorts.
     order = sorted(expected, key=lambda key: [(value is None, value) for value in key])
@@ -297,3 +298,71 @@ def test_counts_by_other_columns():
     assert out.to_numpy().tolist() == [[0, "a", 1], [0, "b", 1], [1, "a", 1]]
     refuses("no column 'checkpoint' to group by", counts, frame, by=("checkpoint",))
     refuses("holds no rollouts", counts, frame[:0])
+
+
+SPELLINGS = ["16", "16.0", "é", ""]
+ANSWERS = st.lists(
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from("pq"), st.sampled_from(SPELLINGS)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(ANSWERS)
+def test_ids_name_the_answers(rows):
+    """Counted alone, in a call of its own, an answer has the same id as among others."""
+    frame = pd.DataFrame(rows, columns=["run", "problem_id", "answer"]).assign(correct=True)
+    alone = {
+        a: counts(frame[frame["answer"] == a])["correct_mode_ids"] for a in set(frame["answer"])
+    }
+    ids = {answer: cells.iloc[0].item() for answer, cells in alone.items()}
+    assert len(set(ids.values())) == len(ids)
+    for row in counts(frame).to_dict("records"):
+        mine = frame[(frame["run"] == row["run"]) & (frame["problem_id"] == row["problem_id"])]
+        expected = {ids[answer]: n for answer, n in mine["answer"].value_counts().items()}
+        cells = (row["correct_mode_ids"].tolist(), row["correct_mode_counts"].tolist())
+        assert dict(zip(*cells, strict=True)) == expected
+        assert cells[1] == sorted(cells[1], reverse=True)
+
+
+def families(**columns):
+    table = {"run": list("aabb"), "problem_id": list("xyxy"), "correct": True}
+    return pd.DataFrame({**table, "sample_id": 0, "answer": "1", **columns})
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv", None])
+@pytest.mark.parametrize("name", ["cluster", "template"])
+def test_clusters(ending, name, tmp_path):
+    table = families(**{name: [1, 2, 1, 2]})
+    source = table
+    if ending is not None:
+        source = tmp_path / f"r.{ending}"
+        table.to_csv(source, index=False) if ending == "csv" else write(table, source)
+    study = Study(source, cluster=None if name == "cluster" else name)
+    assert study.counts()["cluster"].tolist() == ["1", "2", "1", "2"]
+    assert study.counts(["run", "split"], modes=False)["cluster"].tolist() == ["1", "2", "1", "2"]
+    assert study.rows()["cluster"].tolist() == ["1", "2", "1", "2"]
+    if name == "cluster":
+        assert counts(source)["cluster"].tolist() == ["1", "2", "1", "2"]
+    else:
+        assert "cluster" not in counts(source)
+
+
+def test_clusters_of_some_files_are_not_used(tmp_path):
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    table = families(cluster=list("mnmn"))
+    table[:2].to_parquet(files[0])
+    table[2:].drop(columns="cluster").to_parquet(files[1])
+    assert "cluster" not in Study(files).counts()
+    refuses(
+        "b.parquet: no column 'cluster' to take the clusters",
+        Study(files, cluster="cluster").counts,
+    )
+
+
+two = families(cluster=list("mnmm"))
+test_bad_clusters = refusals(
+    (lambda: counts(two), "problem 'y' is in the clusters 'm' and 'n'"),
+    (lambda: counts(families(cluster=["m", None, "m", "n"])), "column 'cluster', row 1"),
+    (lambda: Study(two, cluster="none").counts(), "rollouts: no column 'none'"),
+)
