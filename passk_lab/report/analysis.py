@@ -34,7 +34,7 @@ from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._pairs import Pair, make_pairs
-from passk_lab.stats.compare import comparison
+from passk_lab.stats.compare import comparison, difference_table
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.resampling import Resampling
@@ -260,7 +260,7 @@ def _sections(
 ) -> Iterable[Section]:
     """One a split; ``counted`` has the seeds apart, where they are resampled."""
     pairs = _pairs(counted, baseline, modes, settings)
-    verdicts = verdicts_of(pairs, baseline or "", settings.confidence, settings.margin)
+    verdicts = verdicts_of(pairs, baseline or "", settings.margin)
     for split in modes:
         rows, apart = (part[part["split"] == split] for part in (table, counted))
         section = _section(rows, apart, modes[split], settings)
@@ -307,7 +307,7 @@ def _compared(
     found = comparison(pairs, baseline, "pass_at_k", how)
     spread = None
     if section.distinct is not None:
-        spread = comparison(pairs, baseline, "distinct_at_k", how).differences
+        spread = difference_table(pairs, "distinct_at_k")
     if section.distinct is None:
         rows = rows.drop(columns="correct_mode_counts", errors="ignore")
     return replace(

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ Ints = npt.NDArray[np.int64]
 
 SNAP = 1e-12  # differences below are rounding
 _TIE = 1 - 1e-9
-_DEALS = 1 << 16  # redrawn problems of a pair: with many problems each has fewer, recombined
-_LEAST_DEALS = 128
+_DEALS = 1 << 15  # redrawn problems of a pair: with many problems each has fewer, recombined
+_LEAST_DEALS = 64
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Reference:
         Of the difference with its variance between seeds.
     limits : array, shape (2, n_columns)
         Paired limits from the intervals of both runs, for where there is no word.
+    confidence : float
     """
 
     difference: Floats
@@ -84,7 +86,9 @@ class Reference:
     exact: Floats
     of_seeds: Precision | None
     limits: Floats
+    confidence: float
 
+    @cached_property
     def p_values(self) -> Floats:
         """Two-sided, of each column alone."""
         found = [_share(part >= self.statistic * _TIE) for part in self.redrawn]
@@ -99,17 +103,19 @@ class Reference:
         order = np.argsort(alone)
         holm = np.empty(len(columns))
         holm[order] = np.maximum.accumulate(alone[order] * np.arange(len(columns), 0, -1))
-        return np.minimum(1.0, np.maximum.reduce([*found, holm, self.p_values()[chosen]]))
+        return np.minimum(1.0, np.maximum.reduce([*found, holm, self.p_values[chosen]]))
 
-    def interval(self, confidence: float) -> Floats:
+    @cached_property
+    def interval(self) -> Floats:
         """Limits of each difference alone, shape (2, n_columns)."""
-        return self._around([_upper(part, confidence) for part in self.redrawn], confidence)
+        of_each = [_upper(part, self.confidence) for part in self.redrawn]
+        return self._around(of_each, self.confidence)
 
-    def band(self, confidence: float, columns: slice) -> Floats:
+    def band(self, columns: slice) -> Floats:
         """Limits that hold the differences of these columns at once."""
-        largest = [_upper(part[:, columns].max(axis=1), confidence) for part in self.redrawn]
+        largest = [_upper(part[:, columns].max(axis=1), self.confidence) for part in self.redrawn]
         n_columns = len(self.difference[columns])
-        return self._around(largest, 1 - (1 - confidence) / n_columns)
+        return self._around(largest, 1 - (1 - self.confidence) / n_columns)[:, columns]
 
     def _around(self, quantiles: Sequence[Any], confidence: float) -> Floats:
         half = np.where(self.error > 0, np.maximum.reduce(quantiles), 0.0) * self.error
@@ -219,6 +225,7 @@ def reference(
         _sign_test(paired.sums),
         _with_seeds(error, len(paired.sizes), known),
         _limits(known, ends, _correlation(mine, base), error, confidence),
+        confidence,
     )
 
 
@@ -280,24 +287,30 @@ def _dealt(
     Problems without deals keep their difference, which is 0.
     """
     n_deals, n_columns = deals.differences.shape[1:]
-    total, squares, weighted = (np.zeros((n_draws, n_columns)) for _ in range(3))
+    total, squares, weighted, one = (np.zeros((n_draws, n_columns)) for _ in range(4))
     labels = deals.problems if paired.clusters is None else paired.clusters[deals.problems]
     order = np.argsort(labels, kind="stable")
     # Streams of their own: what is found of pass@k doesn't depend on whether answers are counted.
     streams = rng.spawn(2)
     start = 0
     for end in np.flatnonzero(np.diff(labels[order], append=-1)).tolist():
-        unit = np.zeros_like(total)
+        unit = np.zeros_like(total) if end > start else None
         for place in order[start : end + 1]:
-            chosen: Any = slice(None)
             if n_deals < n_draws:
                 stream = streams[int(deals.answers_alone[place])]
                 chosen = stream.integers(0, n_deals, n_draws)
-            unit += deals.differences[place][chosen]
-        total += unit
-        weighted += paired.sizes[labels[order[end]]] * unit
-        squares += np.square(unit, out=unit)
+                np.take(deals.differences[place], chosen, axis=0, out=one, mode="clip")
+            else:
+                one[...] = deals.differences[place]
+            if unit is not None:
+                unit += one
+        of_unit = one if unit is None else unit
+        total += of_unit
+        if paired.clusters is not None:
+            weighted += paired.sizes[labels[order[end]]] * of_unit
+        squares += np.square(of_unit, out=of_unit)
         start = end + 1
+    weighted = total if paired.clusters is None else weighted
     return total / paired.n_problems, paired.variance_of(total, squares, weighted)
 
 

@@ -126,17 +126,16 @@ def compare_runs(
 
 def comparison(pairs: Sequence[Pair], baseline: str, metric: str, how: Resampling) -> Comparison:
     """Tables of a metric from runs beside their baseline."""
-    tables: dict[str, list[Any]] = {"differences": [], "crossings": [], "flattening": []}
+    tables: dict[str, list[Any]] = {"crossings": [], "flattening": []}
     for pair, drawn in _replicates(pairs, metric, how):
         label = {"run": pair.run, "split": pair.split}
-        tables["differences"].append(pd.DataFrame({**label, **_differences(pair, metric, how)}))
         gap = pair.mine[metric].mean - pair.base[metric].mean
         crossing = crossing_point(pair.grid, gap, drawn[0] - drawn[1], how.confidence)
         k_max = {"k_max": int(pair.grid[-1])}
         tables["crossings"].append({**label, **crossing, **k_max})
         tables["flattening"].append({**label, **_flattening(pair, metric, drawn, how), **k_max})
     return Comparison(
-        pd.concat(tables["differences"], ignore_index=True),
+        difference_table(pairs, metric),
         pd.DataFrame(tables["crossings"]),
         pd.DataFrame(tables["flattening"]),
         baseline,
@@ -158,28 +157,30 @@ def _replicates(
             yield from ((pair, (drawn, base)) for pair, drawn in zip(batch, mine, strict=True))
 
 
-def _differences(pair: Pair, metric: str, how: Resampling) -> dict[str, Any]:
-    mine, base = pair.at_ks(metric)
-    at = pair.columns(metric)
-    (low, high), (band_low, band_high) = (
-        limits[:, at]
-        for limits in (
-            pair.reference.interval(how.confidence),
-            pair.reference.band(how.confidence, at),
-        )
-    )
-    return {
-        "k": pair.ks,
-        "baseline": base.mean,
-        "estimate": mine.mean,
-        "difference": pair.reference.difference[at],
-        "low": low,
-        "high": high,
-        "band_low": band_low,
-        "band_high": band_high,
-        "p_value": pair.reference.p_values()[at],
-        "n_problems": len(mine.problem_id),
-    }
+def difference_table(pairs: Sequence[Pair], metric: str) -> pd.DataFrame:
+    """Differences of a metric, run by run."""
+    parts = []
+    for pair in pairs:
+        mine, base = pair.at_ks(metric)
+        at = pair.columns(metric)
+        low, high = pair.reference.interval[:, at]
+        band_low, band_high = pair.reference.band(at)
+        columns = {
+            "run": pair.run,
+            "split": pair.split,
+            "k": pair.ks,
+            "baseline": base.mean,
+            "estimate": mine.mean,
+            "difference": pair.reference.difference[at],
+            "low": low,
+            "high": high,
+            "band_low": band_low,
+            "band_high": band_high,
+            "p_value": pair.reference.p_values[at],
+            "n_problems": len(mine.problem_id),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _flattening(

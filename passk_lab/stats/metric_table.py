@@ -147,7 +147,7 @@ def _compared(source: Any, baseline: str, ks: Any, name: str, how: Resampling) -
         pairs = make_pairs(source, baseline, ks, [name], how)
     parts = []
     for pair in pairs:
-        low, high = pair.reference.interval(how.confidence)
+        low, high = pair.reference.interval
         gaps = (pair.reference.difference, low, high, len(pair.mine[name].problem_id))
         keys = {"run": pair.run, "split": pair.split, "k": pair.ks}
         parts.append(pd.DataFrame({**keys, **dict(zip(_DIFFERENCE, gaps, strict=True))}))

@@ -240,12 +240,10 @@ def judge(
     metrics = ["pass_at_k", *(["distinct_at_k"] if distinct else [])]
     how = Resampling(**resampling)
     pairs = make_pairs(rollouts, baseline, k, metrics, how, over_seeds=over_seeds)
-    return verdicts_of(pairs, baseline, how.confidence, margin)
+    return verdicts_of(pairs, baseline, margin)
 
 
-def verdicts_of(
-    pairs: Sequence[Pair], baseline: str, confidence: float, margin: float = MARGIN
-) -> list[Verdict]:
+def verdicts_of(pairs: Sequence[Pair], baseline: str, margin: float = MARGIN) -> list[Verdict]:
     """Verdicts of runs beside their baseline, their error rate held over all together."""
     families = [_family(pair) for pair in pairs]
     alone = [
@@ -254,7 +252,7 @@ def verdicts_of(
     ]
     found = []
     for pair, family, p in zip(pairs, families, _holm(alone), strict=True):
-        limits = pair.reference.interval(confidence)
+        limits = pair.reference.interval
         changes = {}
         for (name, column), p_value in zip(family.items(), p, strict=True):
             metric = "distinct_at_k" if name == "distinct" else "pass_at_k"
@@ -269,7 +267,7 @@ def verdicts_of(
                 high=float(limits[1, column]),
                 n_problems=len(ours.problem_id),
                 p_value=float(p_value),
-                significance=1 - confidence,
+                significance=1 - pair.reference.confidence,
             )
         found.append(
             verdict(
