@@ -33,13 +33,13 @@ from passk_lab.report.model import Report, Section, Settings
 from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
-from passk_lab.stats._pairs import Pair, make_pairs
-from passk_lab.stats.compare import comparison, difference_table
+from passk_lab.stats._pairs import Pair, difference_table, make_pairs
+from passk_lab.stats.compare import Comparison
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import default_ks
-from passk_lab.stats.verdict import verdicts_of
+from passk_lab.stats.verdict import judge
 
 __all__ = ["build_report", "worst_problems"]
 
@@ -105,27 +105,26 @@ def build_report(
     ('index.html', 'better at the first try, wider at 4')
     """
     say = progress or (lambda _: None)
-    chosen = Settings(**settings)
-    out = Path(out)
+    chosen, out = Settings(**settings), Path(out)
     _check_writable(out)
     say("counting samples")
     study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores, cluster)
     table = study.counts(modes=chosen.distinct)
     runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
     _check_baseline(baseline, runs)
-    seeds = 1 if chosen.pool_seeds else study.n_seeds
+    seeds = not chosen.pool_seeds and study.n_seeds > 1
     modes, said = answers(table, chosen.distinct)
-    notes = [*study.notes(chosen.distinct, seeds > 1), *said]
-    notes += [*extremes(table, runs), *gaps(table, baseline, runs)]
-    stems = _stems(list(dict.fromkeys(table["split"])))
-    counted = study.counts([*MAIN_KEYS, "seed"], chosen.distinct) if seeds > 1 else table
+    notes = [*study.notes(chosen.distinct, seeds), *said, *extremes(table, runs)]
+    notes += gaps(table, baseline, runs)
+    stems = _stems(list(modes))
+    counted = study.counts([*MAIN_KEYS, "seed"], chosen.distinct) if seeds else table
     say("comparisons with the baseline")
     sections = []
     files: list[Path] = []
     for section in _sections(table, counted, baseline, modes, chosen):
-        split, stem = section.split, stems[section.split]
-        say(f"figures, split {visible(split)}")
-        figures, written = write_figures(section, runs, baseline, out=out, suffix=stem)
+        say(f"figures, split {visible(section.split)}")
+        suffix = stems[section.split]
+        figures, written = write_figures(section, runs, baseline, out=out, suffix=suffix)
         files += written
         sections.append(replace(section, figures=figures))
     measured = _metrics(study, table, baseline, chosen, say)
@@ -136,8 +135,8 @@ def build_report(
             files.append(write_table(out / f"metrics{stems[section.split]}.csv", mine))
     ahead = _forecast(study, baseline, chosen, say)
     if ahead is not None:
-        content = ahead.table.to_csv(index=False, float_format="%.6g")
-        files.append(write_text(out / "forecast.csv", content))
+        text = ahead.table.to_csv(index=False, float_format="%.6g")
+        files.append(write_text(out / "forecast.csv", text))
     say("texts")
     compared = choose_problems(table, chosen.random_state)
     texts = study.texts({*_shown(sections), *chain(*compared.values())}, ENTROPIES)
@@ -260,7 +259,7 @@ def _sections(
 ) -> Iterable[Section]:
     """One a split; ``counted`` has the seeds apart, where they are resampled."""
     pairs = _pairs(counted, baseline, modes, settings)
-    verdicts = verdicts_of(pairs, baseline or "", settings.margin)
+    verdicts = judge(pairs, baseline or "", margin=settings.margin)
     for split in modes:
         rows, apart = (part[part["split"] == split] for part in (table, counted))
         section = _section(rows, apart, modes[split], settings)
@@ -304,7 +303,7 @@ def _compared(
     section: Section, rows: pd.DataFrame, pairs: Sequence[Pair], baseline: str, settings: Settings
 ) -> Section:
     how = Resampling(**settings.resampling)
-    found = comparison(pairs, baseline, "pass_at_k", how)
+    found = Comparison.of(pairs, baseline, "pass_at_k", how)
     spread = None
     if section.distinct is not None:
         spread = difference_table(pairs, "distinct_at_k")

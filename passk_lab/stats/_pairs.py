@@ -227,6 +227,42 @@ def _samples(rows: pd.DataFrame, problems: npt.NDArray[np.object_], modes: bool)
     )
 
 
+def distinct_adds(pair: Pair) -> bool:
+    """Whether some problem has two correct answers: else distinct@k is pass@k once more."""
+    if "distinct_at_k" not in pair.mine:
+        return False
+    return any(
+        not np.allclose(of["distinct_at_k"].values, of["pass_at_k"].values, rtol=0, atol=1e-12)
+        for of in (pair.mine, pair.base)
+    )
+
+
+def difference_table(pairs: Sequence[Pair], metric: str) -> pd.DataFrame:
+    """Differences of a metric, run by run."""
+    parts = []
+    for pair in pairs:
+        mine, base = pair.at_ks(metric)
+        at = pair.columns(metric)
+        low, high = pair.reference.interval[:, at]
+        band_low, band_high = pair.reference.band(at)
+        columns = {
+            "run": pair.run,
+            "split": pair.split,
+            "k": pair.ks,
+            "baseline": base.mean,
+            "estimate": mine.mean,
+            "difference": pair.reference.difference[at],
+            "low": low,
+            "high": high,
+            "band_low": band_low,
+            "band_high": band_high,
+            "p_value": pair.reference.p_values[at],
+            "n_problems": len(mine.problem_id),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats._estimates import crossing_point, pair_table
-from passk_lab.stats._pairs import Pair, groups_of, make_pairs
+from passk_lab.stats._pairs import Pair, difference_table, groups_of, make_pairs
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues
 
@@ -59,6 +59,20 @@ class Comparison:
     flattening: pd.DataFrame
     baseline: str
     metric: str
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], baseline: str, metric: str, how: Resampling) -> Comparison:
+        """Make the tables of a metric from runs beside their baseline."""
+        crossings, flattening = [], []
+        for pair, drawn in _replicates(pairs, metric, how):
+            label = {"run": pair.run, "split": pair.split}
+            gap = pair.mine[metric].mean - pair.base[metric].mean
+            crossing = crossing_point(pair.grid, gap, drawn[0] - drawn[1], how.confidence)
+            k_max = {"k_max": int(pair.grid[-1])}
+            crossings.append({**label, **crossing, **k_max})
+            flattening.append({**label, **_flattening(pair, metric, drawn, how), **k_max})
+        differences = difference_table(pairs, metric)
+        return cls(differences, pd.DataFrame(crossings), pd.DataFrame(flattening), baseline, metric)
 
 
 def compare_runs(
@@ -121,26 +135,7 @@ def compare_runs(
     pairs = make_pairs(
         rollouts, baseline, k, [metric], how, over_seeds=over_seeds, settings=settings
     )
-    return comparison(pairs, baseline, metric, how)
-
-
-def comparison(pairs: Sequence[Pair], baseline: str, metric: str, how: Resampling) -> Comparison:
-    """Tables of a metric from runs beside their baseline."""
-    tables: dict[str, list[Any]] = {"crossings": [], "flattening": []}
-    for pair, drawn in _replicates(pairs, metric, how):
-        label = {"run": pair.run, "split": pair.split}
-        gap = pair.mine[metric].mean - pair.base[metric].mean
-        crossing = crossing_point(pair.grid, gap, drawn[0] - drawn[1], how.confidence)
-        k_max = {"k_max": int(pair.grid[-1])}
-        tables["crossings"].append({**label, **crossing, **k_max})
-        tables["flattening"].append({**label, **_flattening(pair, metric, drawn, how), **k_max})
-    return Comparison(
-        difference_table(pairs, metric),
-        pd.DataFrame(tables["crossings"]),
-        pd.DataFrame(tables["flattening"]),
-        baseline,
-        metric,
-    )
+    return Comparison.of(pairs, baseline, metric, how)
 
 
 def _replicates(
@@ -155,32 +150,6 @@ def _replicates(
             places = (0, *(pair.place + 1 for pair in batch))
             base, *mine = how.replicates_of(values, first.clusters, places)
             yield from ((pair, (drawn, base)) for pair, drawn in zip(batch, mine, strict=True))
-
-
-def difference_table(pairs: Sequence[Pair], metric: str) -> pd.DataFrame:
-    """Differences of a metric, run by run."""
-    parts = []
-    for pair in pairs:
-        mine, base = pair.at_ks(metric)
-        at = pair.columns(metric)
-        low, high = pair.reference.interval[:, at]
-        band_low, band_high = pair.reference.band(at)
-        columns = {
-            "run": pair.run,
-            "split": pair.split,
-            "k": pair.ks,
-            "baseline": base.mean,
-            "estimate": mine.mean,
-            "difference": pair.reference.difference[at],
-            "low": low,
-            "high": high,
-            "band_low": band_low,
-            "band_high": band_high,
-            "p_value": pair.reference.p_values[at],
-            "n_problems": len(mine.problem_id),
-        }
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _flattening(

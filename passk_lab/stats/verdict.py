@@ -11,7 +11,7 @@ import pandas as pd
 
 from passk_lab._text import interval, number
 from passk_lab.rollouts.table import PathLike
-from passk_lab.stats._pairs import Pair, make_pairs
+from passk_lab.stats._pairs import Pair, distinct_adds, make_pairs
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
 __all__ = ["MARGIN", "Change", "Verdict", "judge", "verdict"]
@@ -186,7 +186,7 @@ def verdict(
 
 
 def judge(
-    rollouts: pd.DataFrame | PathLike,
+    rollouts: pd.DataFrame | PathLike | list[Pair],
     baseline: str,
     k: int | Sequence[int] | None = None,
     *,
@@ -203,7 +203,7 @@ def judge(
     Parameters
     ----------
     rollouts, baseline, k, over_seeds
-        As for `passk_lab.compare_runs`.
+        As for `passk_lab.compare_runs`. A list of pairs has the values already.
     distinct : bool
         Count distinct correct answers, too; needs the column ``answer``.
     margin : float
@@ -231,20 +231,18 @@ def judge(
 
     Examples
     --------
-    >>> table = pd.DataFrame({"run": "base", "split": "id", "problem_id": range(60),
-    ...                       "n_samples": 8, "n_correct": [0, 2, 4] * 20})
-    >>> both = pd.concat([table, table.assign(run="rl", n_correct=[0, 8, 8] * 20)])
+    >>> table = pd.DataFrame({"run": "base", "split": "id", "problem_id": range(90),
+    ...                       "n_samples": 8, "n_correct": [0, 2, 4] * 30})
+    >>> both = pd.concat([table, table.assign(run="rl", n_correct=[0, 8, 8] * 30)])
     >>> [found.label for found in judge(both, "base", random_state=0)]
     ['better at the first try, level at 8']
     """
-    metrics = ["pass_at_k", *(["distinct_at_k"] if distinct else [])]
-    how = Resampling(**resampling)
-    pairs = make_pairs(rollouts, baseline, k, metrics, how, over_seeds=over_seeds)
-    return verdicts_of(pairs, baseline, margin)
-
-
-def verdicts_of(pairs: Sequence[Pair], baseline: str, margin: float = MARGIN) -> list[Verdict]:
-    """Verdicts of runs beside their baseline, their error rate held over all together."""
+    if isinstance(rollouts, list):
+        pairs = rollouts
+    else:
+        metrics = ["pass_at_k", *(["distinct_at_k"] if distinct else [])]
+        how = Resampling(**resampling)
+        pairs = make_pairs(rollouts, baseline, k, metrics, how, over_seeds=over_seeds)
     families = [_family(pair) for pair in pairs]
     alone = [
         pair.reference.adjusted(list(family.values()))
@@ -291,16 +289,6 @@ def _family(pair: Pair) -> dict[str, int]:
         if distinct_adds(pair):
             family["distinct"] = pair.columns("distinct_at_k").stop - 1
     return family
-
-
-def distinct_adds(pair: Pair) -> bool:
-    """Whether some problem has two correct answers: else distinct@k is pass@k once more."""
-    if "distinct_at_k" not in pair.mine:
-        return False
-    return any(
-        not np.allclose(of["distinct_at_k"].values, of["pass_at_k"].values, rtol=0, atol=1e-12)
-        for of in (pair.mine, pair.base)
-    )
 
 
 def _holm(found: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -55,8 +55,8 @@ class TestReport:
     def test_prints_and_writes(self, data, tmp_path, capsys):
         assert report(data, "--baseline", "base", "--out", tmp_path / "out") == 0
         printed = capsys.readouterr()
-        assert "tuned: better" in printed.out
-        assert "pass@1 0.250 -> 0.750: +0.500 [+0.500, +0.500]" in printed.out
+        assert "tuned: better at the first try" in printed.out
+        assert "pass@1 0.250 -> 0.750: +0.500 [" in printed.out
         assert re.search(r"base +20 +0\.250", printed.out)
         assert str(tmp_path / "out" / "index.html") in printed.out.replace("\n", "")
         assert printed.err == ""
@@ -85,6 +85,24 @@ class TestReport:
         found = [summary[name] for name in ("seed", "confidence", "n_resamples")]
         assert found == [7, 0.9, 200]
         assert {row["k"] for row in summary["splits"][0]["pass_at_k"]} == {1, 4}
+
+    @pytest.mark.slow
+    def test_clusters_and_seeds_arrive(self, data, tmp_path, capsys):
+        """Two families tell less than twenty problems; a margin of 0.9 calls all else level."""
+        table = pd.read_parquet(data)
+        table["template"] = table["problem_id"].str[-1] > "4"
+        table["seed"] = table["sample_id"] % 2
+        table.to_parquet(data)
+        words = {}
+        for options in ((), ("--cluster", "template"), ("--margin", "0.9"), ("--pool-seeds",)):
+            assert report(data, "--baseline", "base", "--out", tmp_path / "out", *options) == 0
+            words[options] = capsys.readouterr().out
+        assert "pools the rollouts" not in words[()]
+        assert "pools the rollouts of 2 seeds" in words["--pool-seeds",]
+        assert "tuned: better" in words["--pool-seeds",]
+        assert "tuned: too few problems to tell" in words["--cluster", "template"]
+        assert report(data, "--out", tmp_path / "out", "--cluster", "family") == 2
+        assert "no column 'family'" in capsys.readouterr().err
 
     @pytest.mark.slow
     def test_run_names_a_file_without_runs(self, tmp_path, capsys):
