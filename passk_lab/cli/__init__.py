@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from passk_lab import __version__
 from passk_lab._text import visible
-from passk_lab.cli import convert, report, sample, score, train
+from passk_lab.cli import convert, plan, report, sample, score, train
 
 __all__ = ["main"]
 
@@ -80,6 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"passk-lab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (report, convert, sample, train, score):
+    for module in (report, plan, convert, sample, train, score):
         module.COMMAND.add_to(commands)
     return parser

@@ -7,6 +7,7 @@ from passk_lab.plots.kinds import (
     plot_distinct_at_k,
     plot_pass_at_k,
     plot_pass_rates,
+    plot_plan,
     plot_progress,
     plot_tradeoff,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "plot_distinct_at_k",
     "plot_pass_at_k",
     "plot_pass_rates",
+    "plot_plan",
     "plot_progress",
     "plot_tradeoff",
     "save_figure",

@@ -24,6 +24,7 @@ __all__ = [
     "plot_distinct_at_k",
     "plot_pass_at_k",
     "plot_pass_rates",
+    "plot_plan",
     "plot_progress",
     "plot_tradeoff",
 ]
@@ -368,6 +369,55 @@ def plot_pass_rates(
         ax.set_ylabel("share of problems")
         draw_legend(ax, handles)
     return ax
+
+
+def plot_plan(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the problems needed against the samples of each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns measure, change, spread, n_samples, problems, as `passk_lab.stats.plan` returns
+        them; one line a spread.
+    ax : Axes, optional
+        Where to draw; default: a new figure in the project's style.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        A column is missing or the table is empty.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"measure": "pass@1", "change": 0.05, "spread": 0.5,
+    ...                       "n_samples": [1, 8], "problems": [1057, 159]})
+    >>> plot_plan(table).get_ylabel()
+    'problems needed'
+    >>> plt.close("all")
+    """
+    columns = ("measure", "change", "spread", "n_samples", "problems")
+    _check(table, columns)
+    says = {0.0: "problems move alike"}
+    named = table.assign(
+        run=[says.get(s, f"problems differ by {s:g} (log-odds)") for s in table["spread"]]
+    )
+    with _canvas(ax, named, columns, None) as (canvas, runs):
+        for rows, look in runs.values():
+            canvas.plot(rows["n_samples"], rows["problems"], color=look.color,
+                        linestyle=look.linestyle, marker=look.marker)  # fmt: skip
+        _log2_axis(canvas, table["n_samples"])
+        canvas.set_yscale("log")
+        canvas.yaxis.set_major_formatter("{x:,.0f}")
+        canvas.set_xlabel("samples a problem, n")
+        canvas.set_ylabel("problems needed")
+        first = table.iloc[0]
+        canvas.set_title(f"to see {first['measure']} change by {first['change']:+g}", loc="left")
+        draw_legend(canvas, {label: look.handle() for label, (_, look) in runs.items()})
+    return canvas
 
 
 def _check(table: pd.DataFrame, columns: tuple[str, ...]) -> None:

@@ -1,8 +1,8 @@
 """The answer on one page: did the training make the model better, or only narrower?"""
 
+from passk_lab.report._outlook import WEIGHTS, Outlook, outlook
 from passk_lab.report.analysis import build_report, worst_problems
 from passk_lab.report.model import FigureFiles, Report, Section, Settings
-from passk_lab.report.outlook import WEIGHTS, Outlook, outlook
 
 __all__ = [
     "WEIGHTS",

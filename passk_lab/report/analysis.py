@@ -28,9 +28,9 @@ from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
 from passk_lab.report._notes import answers, extremes, gaps
+from passk_lab.report._outlook import Outlook, outlook
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
 from passk_lab.report.model import Report, Section, Settings
-from passk_lab.report.outlook import Outlook, outlook
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._pairs import Pair, difference_table, make_pairs

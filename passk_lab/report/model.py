@@ -11,7 +11,7 @@ import pandas as pd
 
 from passk_lab._text import interval
 from passk_lab.metrics.embedders import Embedder
-from passk_lab.report.outlook import Outlook
+from passk_lab.report._outlook import Outlook
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import MARGIN, Verdict
 

@@ -26,6 +26,7 @@ from passk_lab.stats.intervals import (
 from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.policies import POLICY_METRICS, policy_curve, policy_summary, policy_values
+from passk_lab.stats.power import Plan, plan
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues, default_ks
 from passk_lab.stats.verdict import MARGIN, Change, Verdict, judge, verdict
@@ -36,6 +37,7 @@ __all__ = [
     "BetaBinomial",
     "Change",
     "Comparison",
+    "Plan",
     "ProblemValues",
     "Resampling",
     "ResamplingOptions",
@@ -60,6 +62,7 @@ __all__ = [
     "nested_bootstrap",
     "paired_differences",
     "pass_at_k_curve",
+    "plan",
     "policy_curve",
     "policy_summary",
     "policy_values",

@@ -50,6 +50,45 @@ def report(*arguments) -> int:
     return main(["report", *map(str, arguments), "--n-resamples", "200"])
 
 
+class TestPlan:
+    def plan(self, *arguments):
+        return main(["plan", *map(str, arguments)])
+
+    def test_prints_a_table_and_a_sentence(self, capsys):
+        assert self.plan("--difficulty", "0.5,1", "--change", "0.05", "--samples", "1,8") == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"\n +8 +159 +1,272\n", printed)
+        assert "With 8 samples a problem 159 problems are needed" in printed
+        assert "power now" not in printed
+
+    @pytest.mark.slow
+    def test_pilot_and_figure(self, data, tmp_path, capsys):
+        options = ("--change", "0.1", "--out", tmp_path / "plan")
+        assert self.plan(data, *options, "--run", "base") == 0
+        assert "power now" in capsys.readouterr().out
+        assert {path.name for path in (tmp_path / "plan").iterdir()} == {
+            "plan.png", "plan.svg", "plan.csv"
+        }  # fmt: skip
+        assert set(pd.read_csv(tmp_path / "plan" / "plan.csv")["spread"]) == {0.0, 0.5}
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((), "several runs (base, tuned); name one with --run"),
+            (("--run", "x"), "no run is called 'x' (runs: base, tuned)"),
+            (("--difficulty", "1,1"), "not both"),
+        ],
+    )
+    def test_says_what_is_missing(self, data, arguments, message, capsys):
+        assert self.plan(data, "--change", "0.1", *arguments) == 2
+        assert message in capsys.readouterr().err
+
+    def test_needs_a_pilot_or_a_law(self, capsys):
+        assert self.plan("--change", "0.1") == 2
+        assert "--difficulty A,B" in capsys.readouterr().err
+
+
 class TestReport:
     @pytest.mark.slow
     def test_prints_and_writes(self, data, tmp_path, capsys):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from passk_lab.cli import main
+from passk_lab.report._outlook import outlook
 from passk_lab.report.analysis import build_report
-from passk_lab.report.outlook import outlook
 from tests.helpers import refuses, scored_rollouts
 
 pytestmark = pytest.mark.slow  # whole reports
