@@ -18,18 +18,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from passk_lab import plots
 from passk_lab._text import visible
-from passk_lab.metrics.passk import pass_at_k
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
 from passk_lab.report._notes import answers, extremes, gaps
 from passk_lab.report._outlook import Outlook, outlook
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
+from passk_lab.report._worst import worst_problems
 from passk_lab.report.model import Report, Section, Settings
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
@@ -38,10 +37,9 @@ from passk_lab.stats.compare import Comparison
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.metric_table import metric_table
 from passk_lab.stats.resampling import Resampling
-from passk_lab.stats.values import default_ks
 from passk_lab.stats.verdict import judge
 
-__all__ = ["build_report", "worst_problems"]
+__all__ = ["build_report"]
 
 
 def build_report(
@@ -317,54 +315,6 @@ def _compared(
         distinct_differences=spread,
         worst=worst_problems(rows, baseline, settings.n_worst, settings.k),
     )
-
-
-def worst_problems(
-    counts: pd.DataFrame,
-    baseline: str,
-    n: int = 10,
-    k: Sequence[int] | None = None,
-) -> pd.DataFrame:
-    """List the problems on which each run lost most against the baseline, the largest falls first.
-
-    ``drop`` is the fall of the problem's pass@k, averaged over the k (default: powers of two up to
-    its smaller number of samples): near 1 where the baseline always and the run never solves it. At
-    most n problems a run, and only falls.
-    """
-    keys = ["split", "problem_id"]
-    reference = counts[counts["run"] == baseline].drop(columns="run")
-    others = counts[counts["run"] != baseline]
-    both = others.merge(reference, on=keys, suffixes=("", "_baseline"), validate="many_to_one")
-    n_run, n_base = both["n_samples"].to_numpy(), both["n_samples_baseline"].to_numpy()
-    c_run, c_base = both["n_correct"].to_numpy(), both["n_correct_baseline"].to_numpy()
-    drop = np.zeros(len(both))
-    for fewest in np.unique(np.minimum(n_run, n_base)):
-        mine = np.minimum(n_run, n_base) == fewest
-        ks = np.array([q for q in (k or default_ks(int(fewest))) if q <= fewest])
-        curves = [pass_at_k(m[mine, None], c[mine, None], ks)
-                  for m, c in ((n_base, c_base), (n_run, c_run))]  # fmt: skip
-        drop[mine] = (curves[0] - curves[1]).mean(axis=1)
-    table = pd.DataFrame(
-        {
-            "run": both["run"],
-            "split": both["split"],
-            "problem_id": both["problem_id"],
-            "correct_baseline": c_base,
-            "n_baseline": n_base,
-            "correct": c_run,
-            "n_samples": n_run,
-            "rate_baseline": c_base / n_base,
-            "rate": c_run / n_run,
-            "drop": drop,
-        }
-    )
-    if "correct_mode_counts" in both:
-        table["distinct_baseline"] = both["correct_mode_counts_baseline"].map(len)
-        table["distinct"] = both["correct_mode_counts"].map(len)
-    table = table[table["drop"] > 0].sort_values(
-        ["run", "drop", "problem_id"], ascending=[True, False, True], kind="stable"
-    )
-    return table.groupby("run", sort=False).head(n).reset_index(drop=True)
 
 
 def _stems(splits: Sequence[str]) -> dict[str, str]:

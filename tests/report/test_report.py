@@ -15,7 +15,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from passk_lab import compare_runs, metric_table, pass_at_k, write_rollouts
-from passk_lab.report import build_report, worst_problems
+from passk_lab.report import build_report
+from passk_lab.report._worst import worst_problems
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.study import Study
 from passk_lab.stats.diversity import diversity_summary
