@@ -132,11 +132,12 @@ class Reference:
         known = self.of_seeds
         if known is None:
             return np.zeros_like(self.difference)
+        # Two seeds in all: their variance is often close to 0 by chance, and its single degree of
+        # freedom must not be made up for by the problems'.
+        freedom = np.where(known.seed_freedom < 2, 1.0, known.degrees_of_freedom())
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.abs(self.difference) / np.sqrt(known.variance)
-        return np.where(
-            np.abs(self.difference) < SNAP, 1.0, 2 * stats.t.sf(t, known.degrees_of_freedom())
-        )
+        return np.where(np.abs(self.difference) < SNAP, 1.0, 2 * stats.t.sf(t, freedom))
 
 
 def _share(marks: npt.NDArray[np.bool_]) -> Floats:
