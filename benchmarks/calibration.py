@@ -80,17 +80,14 @@ class Runs:
                 found.append(column.of(run.n, run.c))
                 continue
             assert run.modes is not None
-            found.append(
-                np.array(
-                    [
-                        [
-                            column.of(np.full(len(counts), size), counts).sum()
-                            for size, (_, counts) in zip(sizes, cells, strict=True)
-                        ]
-                        for sizes, cells in zip(run.n, run.modes, strict=True)
-                    ]
+            of_seeds = []
+            for sizes, cells_ in zip(run.n, run.modes, strict=True):
+                owner = np.repeat(np.arange(len(sizes)), [len(counts) for _, counts in cells_])
+                counts = np.concatenate([counts for _, counts in cells_])
+                of_seeds.append(
+                    np.bincount(owner, column.of(sizes[owner], counts), minlength=len(sizes))
                 )
-            )
+            found.append(np.array(of_seeds))
         return np.stack(found, axis=2)
 
     def compared(self, rng: np.random.Generator, clusters: Any = None) -> Reference:

@@ -153,22 +153,25 @@ def metric_curve(
     by = list(by)
     values = problem_values(rollouts, metric, k, by, over_seeds=over_seeds, settings=settings)
     how = Resampling(**resampling)
-    if interval in ("auto", "korn-graubard", "bootstrap"):
-        if interval == "bootstrap":
-            values = [replace(group, bounded=False) for group in values]
-        elif interval != "auto" and not all(group.bounded for group in values):
-            raise ValueError(f"interval={interval!r} is not defined for {metric}; take 'bootstrap'")
-        table = mean_table(values, by, "k", how)
-        return table.drop(columns=["n_defined", *([] if over_seeds else ["n_seeds"])])
-    if over_seeds:
-        raise ValueError(f"interval={interval!r} knows no seeds; take 'auto'")
-    parts = []
-    for group in values:
-        low, high = _interval(group, metric, interval, how, settings or {})
-        names = dict(zip(by, group.group, strict=True))
-        ends = {"k": group.columns, "estimate": group.mean, "low": low, "high": high}
-        parts.append(pd.DataFrame({**names, **ends, "n_problems": len(group.problem_id)}))
-    return pd.concat(parts, ignore_index=True)
+    if interval == "korn-graubard" and not all(group.bounded for group in values):
+        raise ValueError(f"interval={interval!r} is not defined for {metric}; take 'bootstrap'")
+    table = mean_table(values, by, "k", how)
+    if interval == "bootstrap":
+        opaque = [replace(group, bounded=False) for group in values]
+        table = _where_wide(mean_table(opaque, by, "k", how), table)
+    elif interval not in ("auto", "korn-graubard"):
+        if over_seeds:
+            raise ValueError(f"interval={interval!r} knows no seeds; take 'auto'")
+        ends = [_interval(group, metric, interval, how, settings or {}) for group in values]
+        low, high = np.concatenate([np.stack(pair) for pair in ends], axis=1)
+        table = _where_wide(table.assign(low=low, high=high), table)
+    return table.drop(columns=["n_defined", *([] if over_seeds else ["n_seeds"])])
+
+
+def _where_wide(table: pd.DataFrame, exact: pd.DataFrame) -> pd.DataFrame:
+    """Take the limits of another table where an interval has no width: all or none are solved."""
+    flat = table["high"] - table["low"] < 1e-12
+    return table.assign(**{end: table[end].mask(flat, exact[end]) for end in ("low", "high")})
 
 
 def _interval(

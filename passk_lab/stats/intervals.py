@@ -2,8 +2,10 @@
 
 Which one to take depends on what the mean stands for:
 
-- `bootstrap_mean` (the default): problems like these. The choice of problems varies, and with it
-  the samples drawn for each.
+- Korn and Graubard's (the default of curves, `passk_lab.stats._precision`): problems like these, of
+  values with known limits. The choice of problems (or clusters) varies, and with it the samples
+  drawn for each; so do training seeds.
+- `bootstrap_mean`: the same for means of any values.
 - `nested_bootstrap`: problems like these, few samples. Both vary separately; wider.
 - `analytic_interval`: exactly these problems. The samples alone vary (U-statistic).
 - `bayes_interval`: exactly these problems. Each problem's accuracy varies, given its samples and a

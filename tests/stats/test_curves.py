@@ -171,3 +171,21 @@ def test_majority_needs_one_verdict_an_answer():
     )
     table = pd.concat([table, table.assign(correct=[True, True, False])], ignore_index=True)
     refuses("marked correct in one rollout", metric_curve, table, "maj_at_k", 2)
+
+
+INTERVALS = ["auto", "korn-graubard", "bootstrap", "nested", "analytic", "bayes"]
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("right", [0, 3, 4])
+def test_no_interval_is_certain(interval, right):
+    """All, none or the same number of each problem's samples are correct; pass@4 is 0 or 1."""
+    correct = [j < right for j in range(4)] * 12
+    table = pd.DataFrame({"problem_id": np.repeat(range(12), 4), "correct": correct})
+    found = pass_at_k_curve(table, [1, 4], interval=interval, n_resamples=200, random_state=0)
+    assert (found["high"] - found["low"] > 0.001).all()
+    assert (found["low"] >= 0).all()
+    assert (found["high"] <= 1).all()
+    if interval != "bayes":  # about the prior's side of the estimate
+        assert (found["low"] <= found["estimate"] + 1e-12).all()
+        assert (found["estimate"] <= found["high"] + 1e-12).all()
