@@ -127,7 +127,7 @@ def pair_table(
 
         array = part.values if part.of_means else _flipped(part.values, flip)
         pair = (array[:n_seeds], array[n_seeds:])
-        drawn = [finished(d) for d in how.replicates_of(pair, mine.clusters, (place + 1, 0))]
+        drawn = [finished(d) for d in how.replicates_of(pair, part.clusters, (place + 1, 0))]
         ours, theirs = (finished(values.mean(axis=(0, 1))) for values in pair)
         n_paired[columns] = len(part.problem_id)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -133,13 +133,17 @@ class ProblemValues:
         found = []
         for group, seeds in gathered.items():
             first = seeds[0]
-            for other in seeds[1:]:
+            for place, other in enumerate(seeds[1:], start=1):
                 odd = set(first.problem_id) ^ set(other.problem_id)
                 if odd:
                     raise ValueError(
                         f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in "
                         f"problem {min(odd)!r}; evaluate every seed on the same problems"
                     )
+                # Files may hold the problems of each seed in another order.
+                seeds[place] = other.take(
+                    pd.Index(other.problem_id).get_indexer(pd.Index(first.problem_id))
+                )
             shared = reduce(np.intersect1d, [seed.columns for seed in seeds])
             at = [seed.at(np.flatnonzero(np.isin(seed.columns, shared))) for seed in seeds]
             found.append(
