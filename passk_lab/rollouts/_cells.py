@@ -218,6 +218,16 @@ def plain(value: Any) -> Any:
     return value
 
 
+def two_clusters(source: str, found: Sequence[Any]) -> ValueError:
+    """Say which problem belongs to which two clusters."""
+    problem, first, last = found
+    return ValueError(
+        f"{source}: column 'cluster': problem {problem!r} is in the clusters {first!r} and "
+        f"{last!r}; a problem belongs to one family: correct one of them, or give two problems of "
+        "one name names of their own"
+    )
+
+
 def repeated_rollout(source: str, row: int, cells: Mapping[Any, Any]) -> ValueError:
     """Say which rollout occurs twice."""
     named = ", ".join(f"{name}={plain(value)!r}" for name, value in cells.items())

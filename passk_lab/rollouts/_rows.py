@@ -33,6 +33,7 @@ from passk_lab.rollouts._cells import (
     STRINGS,
     repeated_rollout,
     require_columns,
+    two_clusters,
     typed,
 )
 from passk_lab.rollouts._parquet import is_parquet, open_parquet, parquet_batches
@@ -52,11 +53,20 @@ class Part:
     name: str | None = None
     cluster: str = "cluster"  # the column that holds the families of problems
 
-    def called(self, column: str) -> str:
-        """What the table calls a column of this part."""
-        if column == "cluster" != self.cluster:
-            return "another cluster"
-        return "cluster" if column == self.cluster else column
+    def raw(self, name: str) -> str:
+        """What these rows call a column of the table."""
+        return self.cluster if name == "cluster" else name
+
+    def names(self, raw: Iterable[str]) -> list[str]:
+        """Columns of the table, from those of these rows."""
+        found = [*map(str, raw), *self.known]
+        return [*found, "cluster"] if self.cluster in found and "cluster" not in found else found
+
+    def with_cluster(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Give rows the column ``cluster``, if another one holds it."""
+        if self.cluster == "cluster" or list(frame.columns).count(self.cluster) != 1:
+            return frame
+        return frame.assign(cluster=frame[self.cluster])
 
     @property
     def source(self) -> str:
@@ -257,10 +267,8 @@ class Rows:
             if isinstance(part.rows, Path) and is_parquet(part.rows):
                 row = 0
                 wanted = {*REQUIRED, *IDENTITY, *self.by}
-                if self.clusters:
-                    wanted.add(part.cluster)
-                for frame in parquet_batches(part.rows, wanted):
-                    frame = frame.rename(columns=part.called)
+                wanted |= {part.cluster} if self.clusters else set()
+                for frame in map(part.with_cluster, parquet_batches(part.rows, wanted)):
                     typed(frame, f"{part.source} (rows from {row} on)" if row else part.source)
                     row += len(frame)
         raise ValueError(f"{_source(self.parts)}: values that can't be used")
@@ -346,26 +354,34 @@ def _opened(
     if isinstance(part.rows, Path) and is_parquet(part.rows):
         with open_parquet(part.rows) as file:
             schema = file.schema_arrow
-        names, files = [part.called(name) for name in schema.names], (str(part.rows),)
-        require_columns([*names, *part.known], part.source)
+        names, files = part.names(schema.names), (str(part.rows),)
+        require_columns(names, part.source)
     if (
         schema is None
         or len(set(schema.names)) < len(schema.names)
         or any(
-            part.called(f.name) in wanted and _expression(part.called(f.name), "", f.type) is None
-            for f in schema
+            _expression(name, *at) is None for name, at in _columns(schema, wanted, part).items()
         )
         or (len(parts) > 1 and "sample_id" not in schema.names)
     ):
         table, names = _loaded(part, wanted, number=len(parts) > 1)
         con.register(f"part{at}", table)
         schema, files = table.schema, ()
-    columns = {
-        name: (f"c{i}", f.type)
-        for i, f in enumerate(schema)
-        if (name := part.called(f.name) if files else f.name) in wanted
+        part = replace(part, cluster="cluster")
+    return _Origin(part, at, names, _columns(schema, wanted, part), len(schema), files)
+
+
+def _columns(
+    schema: pa.Schema, wanted: Iterable[str], part: Part
+) -> dict[str, tuple[str, pa.DataType]]:
+    """Names in SQL and types of the columns wanted, as far as there are any."""
+    places = {name: i for i, name in enumerate(schema.names)}
+    raw = {name: part.raw(name) for name in wanted}
+    return {
+        name: (f"c{places[column]}", schema.field(places[column]).type)
+        for name, column in raw.items()
+        if column in places
     }
-    return _Origin(part, at, [*names, *part.known], columns, len(schema), files)
 
 
 def _together(origins: Sequence[_Origin]) -> list[_Origin]:
@@ -385,19 +401,20 @@ def _together(origins: Sequence[_Origin]) -> list[_Origin]:
 
 def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[str]]:
     """Bring rows to their types by pandas, in the columns wanted only."""
-    wanted = {part.cluster if name == "cluster" else name for name in wanted}
+    raw = {*wanted, *map(part.raw, wanted)}
     if isinstance(part.rows, pd.DataFrame):
         names = [str(name) for name in part.rows.columns]
         require_columns(names, part.source)
-        frame = part.rows.loc[:, [name in wanted for name in part.rows.columns]]
+        frame = part.rows.loc[:, [name in raw for name in part.rows.columns]]
     else:
-        frame, names = read_columns(part.rows, wanted)
-    frame, names = frame.rename(columns=part.called), [part.called(name) for name in names]
+        frame, names = read_columns(part.rows, raw)
+    frame = part.with_cluster(frame)
+    frame = frame.loc[:, [name in wanted for name in frame.columns]]
     frame = frame.assign(**{k: v for k, v in part.known.items() if k not in frame.columns})
     check = validate_rollouts if number and "sample_id" not in frame else typed
     table = check(frame, part.source)
     try:
-        return pa.Table.from_pandas(table, preserve_index=False), names
+        return pa.Table.from_pandas(table, preserve_index=False), part.names(names)
     except pa.ArrowException as error:
         raise ValueError(f"{part.source}: values of different types ({error})") from error
 
@@ -463,15 +480,6 @@ def finished(con: duckdb.DuckDBPyConnection, by: Sequence[str], modes: bool) -> 
         cells = ("mode_counts", "correct_mode_counts", "correct_mode_ids")
         table |= {name: _cells(found[name]) for name in cells}
     return pd.DataFrame(table)
-
-
-def two_clusters(source: str, found: Sequence[Any]) -> ValueError:
-    """Say which problem belongs to which two clusters."""
-    problem, first, last = found
-    return ValueError(
-        f"{source}: column 'cluster': problem {problem!r} is in the clusters {first!r} and "
-        f"{last!r}; a problem belongs to one family"
-    )
 
 
 def key_column(values: pa.ChunkedArray | pd.Series, name: str) -> pd.Series:

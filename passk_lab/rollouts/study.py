@@ -125,7 +125,7 @@ class Study:
         if isinstance(part.rows, pd.DataFrame):
             return list(part.rows.columns)
         with open_parquet(part.rows) as file:
-            return [*map(part.called, file.schema_arrow.names), *part.known]
+            return part.names(file.schema_arrow.names)
 
     def counts(self, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None) -> pd.DataFrame:
         """Count all rollouts together.
@@ -200,12 +200,13 @@ class Study:
         for part in self._parts:
             if not isinstance(part.rows, pd.DataFrame):
                 some = columns if columns is None else [*columns, part.cluster]
-                tables.append(_validated(read_columns(part.rows, some)[0], part))
-            elif columns is None:
-                tables.append(part.rows)
+                table = _validated(read_columns(part.rows, some)[0], part)
             else:
+                table = part.rows
+            if columns is not None:
                 wanted = {*columns, "cluster", *REQUIRED, *IDENTITY}
-                tables.append(part.rows[[name for name in part.rows if name in wanted]])
+                table = table[[name for name in table if name in wanted]]
+            tables.append(table)
         return _stacked(tables)
 
     def texts(self, problems: Iterable[str], columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -233,8 +234,9 @@ class Study:
             if isinstance(part.rows, pd.DataFrame):
                 tables.append(part.rows.loc[part.rows["problem_id"].isin(chosen), keep])
             else:
-                raw = [part.cluster if name == "cluster" else name for name in keep]
-                tables.append(_validated(_some_problems(part.rows, raw, sorted(chosen)), part))
+                raw = list(dict.fromkeys(map(part.raw, keep)))
+                table = _validated(_some_problems(part.rows, raw, sorted(chosen)), part)
+                tables.append(table[[name for name in table if name in (*keep, *part.known)]])
         return _stacked(tables)
 
     def scores(self) -> pd.DataFrame | None:
@@ -252,7 +254,7 @@ class Study:
 
 
 def _validated(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
-    frame = frame.rename(columns=part.called)
+    frame = part.with_cluster(frame)
     known = {name: value for name, value in part.known.items() if name not in frame.columns}
     return validate_rollouts(frame.assign(**known), part.source)
 

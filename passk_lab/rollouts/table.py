@@ -17,7 +17,7 @@ import os
 
 import pandas as pd
 
-from passk_lab.rollouts._cells import IDENTITY, first_row, repeated_rollout, typed
+from passk_lab.rollouts._cells import IDENTITY, first_row, repeated_rollout, two_clusters, typed
 
 __all__ = ["FORMAT_VERSION", "MAIN_KEYS", "validate_rollouts"]
 
@@ -47,7 +47,8 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
     ------
     ValueError
         A required column is missing; a value can't be read as its column's type; a rollout
-        occurs twice. The message names column, row (0-based) and what to do.
+        occurs twice; a problem of a split is in two clusters. The message names column, row
+        (0-based) and what to do.
 
     Examples
     --------
@@ -68,4 +69,16 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
     if repeats.any():
         row = first_row(repeats)
         raise repeated_rollout(source, row, table[identity].iloc[row].to_dict())
+    _refuse_two_clusters(table, source)
     return table
+
+
+def _refuse_two_clusters(table: pd.DataFrame, source: str) -> None:
+    if "cluster" not in table.columns:
+        return
+    families = table[["split", "problem_id", "cluster"]].drop_duplicates()
+    again = families.duplicated(["split", "problem_id"]).to_numpy()
+    if again.any():
+        split, problem, _ = families.iloc[first_row(again)]
+        both = families[(families["split"] == split) & (families["problem_id"] == problem)]
+        raise two_clusters(source, (problem, *sorted(both["cluster"].iloc[:2])))

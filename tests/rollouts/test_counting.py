@@ -360,9 +360,33 @@ def test_clusters_of_some_files_are_not_used(tmp_path):
     )
 
 
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", None])
+@pytest.mark.parametrize("name", ["template", "split", "answer", "problem_id"])
+def test_the_column_that_holds_the_clusters_stays(ending, name, tmp_path):
+    """It may be one that the table knows, and give way to none of its own name."""
+    table = families(split="id", text="t", template=list("mnmn"), cluster=list("uvuv"))
+    source = table if ending is None else tmp_path / f"r.{ending}"
+    if ending is not None:
+        write(table, source)
+    study = Study(source, cluster=name)
+    counted = study.counts()
+    assert counted["cluster"].tolist() == table[name].tolist()
+    assert counted.drop(columns="cluster").equals(counts(table).drop(columns="cluster"))
+    assert set(study.rows()) == set(table)
+    rows = study.rows([name])
+    assert set(rows) == {"run", "split", "problem_id", "sample_id", "correct", "cluster", name}
+    for found in (rows, study.texts(["x", "y"], [name])):
+        assert found["cluster"].tolist() == found[name].tolist() == table[name].tolist()
+    if name != "answer":
+        by = study.counts(["run", name] if name != "problem_id" else ["run"], modes=False)
+        assert by["cluster"].tolist() == table[name].tolist()
+
+
 two = families(cluster=list("mnmm"))
 test_bad_clusters = refusals(
-    (lambda: counts(two), "problem 'y' is in the clusters 'm' and 'n'"),
+    (lambda: counts(two), "problem 'y' is in the clusters 'm' and 'n'; a problem"),
+    (lambda: validate_rollouts(two), "'y' is in the clusters 'm' and 'n'; a problem"),
+    (lambda: Study(two, cluster="run").counts(), "'x' is in the clusters 'a' and 'b'"),
     (lambda: counts(families(cluster=["m", None, "m", "n"])), "column 'cluster', row 1"),
     (lambda: Study(two, cluster="none").counts(), "rollouts: no column 'none'"),
 )

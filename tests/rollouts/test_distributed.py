@@ -110,6 +110,19 @@ def test_folders_that_name_columns(client, tmp_path):
         refuses("no column 'x' to group by", summarise, source, client, by=["x"])
 
 
+def test_families_and_ids(client, small, tmp_path):
+    table = rollouts(3)
+    table["cluster"] = "f" + table["problem_id"].str[1:].astype(int).mod(3).astype(str)
+    counted = counts(table)
+    found = summarise(scattered(table, tmp_path / "good", 5), client)
+    assert_frame_equal(found, counted)
+    assert {"cluster", "correct_mode_ids"} <= set(found)
+    assert_frame_equal(found.drop(columns="cluster"), counts(table.drop(columns="cluster")))
+    table.loc[table.index[-1], "cluster"] = "other"
+    folder = scattered(table, tmp_path / "bad", 5)
+    refuses("problem 'p8' is in the clusters 'f2' and 'other'", summarise, folder, client)
+
+
 def test_other_clusters(client, small, tmp_path):
     table = rollouts(5).drop(columns=["sample_id", "run"])
     folder = scattered(table, tmp_path / "all", 2)
