@@ -252,6 +252,16 @@ def coverage(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]
     return found
 
 
+def default(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
+    """The default interval alone, which is quick, in more rounds."""
+    law = _law(cell["law"])
+    c = rng.binomial(cell["n"], rng.beta(*law, cell["problems"]))
+    y = pass_at_k(cell["n"], c, cell["k"])
+    truth = 1 - float(np.exp(special.betaln(law[0], law[1] + cell["k"]) - special.betaln(*law)))
+    low, high = korn_graubard(precision(y[None, :, None]), 0.95)[:, 0]
+    return {"inside": bool(low - 1e-12 <= truth <= high + 1e-12)}
+
+
 def differences(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
     """Coverage of the paired intervals where the run is sharper: better at 1, worse at n."""
     size = cell["problems"]
@@ -314,6 +324,15 @@ GRIDS: dict[str, tuple[dict[str, tuple[Any, ...]], float]] = {
         },
         0.75,
     ),
+    "default": (
+        {
+            "problems": (5, 10, 20, 30, 100, 500),
+            "n": (1, 4, 16, 64),
+            "k": (1, 4, 16, 64),
+            "law": _LAWS,
+        },
+        5.0,
+    ),
     "differences": ({"problems": (10, 30, 100, 500), "n": ("16", "64", "16/64", "64/16")}, 1.0),
 }
 
@@ -337,6 +356,7 @@ TABLES: dict[str, Cell] = {
     "seeds": seeds,
     "families": families,
     "coverage": coverage,
+    "default": default,
     "differences": differences,
 }
 NULL = ("error", "many", "noise", "seeds", "families")  # where any word is a false one
@@ -421,10 +441,12 @@ def error_table(found: dict[str, pd.DataFrame]) -> str:
         "problems change at random, mean unchanged": found["noise"],
     }
     lines = [
-        [name, f"{len(part)}", *(mean_and_largest(part, column) for column in ("old", "new"))]
+        [name, f"{len(part)}", f"{part['rounds'].min():,} to {part['rounds'].max():,}"]
+        + [mean_and_largest(part, column) for column in ("old", "new")]
         for name, part in groups.items()
     ]
-    return table(["reports without a change", "cells", "version 0.1, %", "now, %"], lines)
+    header = ["reports without a change", "cells", "rounds of each"]
+    return table([*header, "version 0.1, %", "now, %"], lines)
 
 
 def power_table(found: dict[str, pd.DataFrame]) -> str:
@@ -459,7 +481,10 @@ def families_table(found: dict[str, pd.DataFrame]) -> str:
 
 
 def coverage_table(found: dict[str, pd.DataFrame]) -> str:
-    rows = _sorted(found["coverage"], ["n"])
+    known = ["problems", "n", "k", "law"]
+    rows = found["coverage"].drop(columns="korn-graubard")
+    exact = found["default"].rename(columns={"inside": "korn-graubard"})
+    rows = _sorted(rows.merge(exact[[*known, "korn-graubard"]], on=known), ["n"])
     lines = []
     for name in ("korn-graubard", "bootstrap", "nested", "analytic", "bayes"):
         for n, part in rows.groupby("n", sort=False):

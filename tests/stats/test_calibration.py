@@ -98,4 +98,7 @@ def test_page_follows_from_the_results(monkeypatch):
     for make in calibration.PAGE:
         assert make(found) in page
     null = pd.concat([found[name] for name in calibration.NULL])
-    assert null["new"].max() <= 0.06, "a cell breaks the level that the page promises"
+    above = (null["new"] - 0.05) / np.sqrt(0.05 * 0.95 / null["rounds"])
+    assert above.max() <= 3, "a cell breaks the level that the page promises"
+    short = (0.95 - found["default"]["inside"]) / np.sqrt(0.95 * 0.05 / found["default"]["rounds"])
+    assert short.max() <= 3
