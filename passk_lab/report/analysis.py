@@ -93,6 +93,7 @@ def build_report(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> table = pd.DataFrame([
     ...     {"run": run, "problem_id": str(i), "correct": rng.random() < rate}
