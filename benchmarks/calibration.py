@@ -63,13 +63,13 @@ class Runs:
         modes: list[Any] = [None, None]
         self.k = int(min(size.min() for size in sizes))
         ks = sorted({1, self.k})
-        self.columns = [Column(_pass(k), False, {}) for k in ks]
+        self.columns = [Column(_pass(k), False) for k in ks]
         if shares is not None and self.k > 1:
             modes = [
                 [_answers(rng, c, w) for c in of_run]
                 for of_run, w in zip(hits, shares, strict=True)
             ]
-            self.columns.append(Column(_pass(self.k), True, {}))
+            self.columns.append(Column(_pass(self.k), True))
         self.mine, self.base = (Samples(*s) for s in zip(sizes, hits, modes, strict=True))
 
     def values(self, run: Samples) -> np.ndarray:
@@ -236,10 +236,10 @@ def coverage(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]
     c = rng.binomial(n, p)
     sizes = np.full(size, n)
     y = pass_at_k(sizes, c, k)
-    truth = 1 - float(np.exp(special.betaln(law[0], law[1] + k) - special.betaln(*law)))
+    truth = 1 - _miss(law, k)
     these = float((1 - (1 - p) ** k).mean())
     limits: dict[str, tuple[Any, float]] = {
-        "korn-graubard": (korn_graubard(precision(y[None, :, None]), 0.95)[:, 0], truth),
+        "korn-graubard": (_limits(y), truth),
         "bootstrap": (bootstrap_mean(y, n_resamples=500, random_state=rng), truth),
         "nested": (nested_bootstrap(sizes, c, k, n_resamples=300, random_state=rng), truth),
         "analytic": (analytic_interval(sizes, c, k), these),
@@ -257,25 +257,32 @@ def default(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
     law = _law(cell["law"])
     c = rng.binomial(cell["n"], rng.beta(*law, cell["problems"]))
     y = pass_at_k(cell["n"], c, cell["k"])
-    truth = 1 - float(np.exp(special.betaln(law[0], law[1] + cell["k"]) - special.betaln(*law)))
-    low, high = korn_graubard(precision(y[None, :, None]), 0.95)[:, 0]
+    truth = 1 - _miss(law, cell["k"])
+    low, high = _limits(y)
     return {"inside": bool(low - 1e-12 <= truth <= high + 1e-12)}
+
+
+def _limits(y: np.ndarray) -> np.ndarray:
+    return korn_graubard(precision(y[None, :, None]), 0.95)[:, 0]
+
+
+def _miss(law: tuple[float, float], k: int) -> float:
+    """E (1 - p)^k of a Beta law."""
+    a, b = law
+    return float(np.exp(special.betaln(a, b + k) - special.betaln(a, b)))
 
 
 def differences(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
     """Coverage of the paired intervals where the run is sharper: better at 1, worse at n."""
     size = cell["problems"]
     rank = rng.random((1, size))
-    before, after = (special.betaincinv(*law, rank) for law in ((1.2, 3), (0.25, 0.3)))
+    laws = (1.2, 3.0), (0.25, 0.3)
+    before, after = (special.betaincinv(*law, rank) for law in laws)
     n = _sizes(rng, cell["n"], size)
     runs = Runs(rng, after, before, n)
     found = runs.compared(rng)
     ends = found.interval
-    truth = [
-        np.exp(special.betaln(1.2, 3 + k) - special.betaln(1.2, 3))
-        - np.exp(special.betaln(0.25, 0.3 + k) - special.betaln(0.25, 0.3))
-        for k in (1, runs.k)
-    ]
+    truth = [_miss(laws[0], k) - _miss(laws[1], k) for k in (1, runs.k)]
     inside = (ends[0] <= truth) & (truth <= ends[1])
     return {"first": bool(inside[0]), "last": bool(inside[-1])}
 
@@ -284,6 +291,12 @@ Cell = Callable[[np.random.Generator, dict[str, Any]], dict[str, float]]
 
 
 _LAWS = tuple("/".join(f"{a:g}" for a in law) for law in LAWS)
+_CURVES: dict[str, tuple[Any, ...]] = {
+    "problems": (5, 10, 20, 30, 100, 500),
+    "n": (1, 4, 16, 64),
+    "k": (1, 4, 16, 64),
+    "law": _LAWS,
+}
 # Settings of each table's cells, and its share of the rounds.
 GRIDS: dict[str, tuple[dict[str, tuple[Any, ...]], float]] = {
     "error": (
@@ -315,24 +328,8 @@ GRIDS: dict[str, tuple[dict[str, tuple[Any, ...]], float]] = {
         2.0,
     ),
     "families": ({"families": ("10x3", "20x5", "50x10"), "sd": (0.5, 1.0)}, 2.0),
-    "coverage": (
-        {
-            "problems": (5, 10, 20, 30, 100, 500),
-            "n": (1, 4, 16, 64),
-            "k": (1, 4, 16, 64),
-            "law": _LAWS,
-        },
-        0.75,
-    ),
-    "default": (
-        {
-            "problems": (5, 10, 20, 30, 100, 500),
-            "n": (1, 4, 16, 64),
-            "k": (1, 4, 16, 64),
-            "law": _LAWS,
-        },
-        5.0,
-    ),
+    "coverage": (_CURVES, 0.75),
+    "default": (_CURVES, 5.0),
     "differences": ({"problems": (10, 30, 100, 500), "n": ("16", "64", "16/64", "64/16")}, 1.0),
 }
 

@@ -19,8 +19,6 @@ def _run(options: argparse.Namespace) -> int:
     from passk_lab.stats.power import SPREAD, plan
 
     pilot = _pilot(options)
-    if options.change == 0:
-        raise ValueError("--change 0: name the change to be seen, such as 0.05")
     found = [
         plan(
             pilot,

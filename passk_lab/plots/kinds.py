@@ -379,17 +379,8 @@ def plot_plan(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     table : DataFrame
         Columns measure, change, spread, n_samples, problems, as `passk_lab.stats.plan` returns
         them; one line a spread.
-    ax : Axes, optional
-        Where to draw; default: a new figure in the project's style.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        A column is missing or the table is empty.
+    ax
+        As for `plot_pass_at_k`, and so are what is returned and raised.
 
     Examples
     --------
@@ -399,13 +390,12 @@ def plot_plan(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     'problems needed'
     >>> plt.close("all")
     """
-    columns = ("measure", "change", "spread", "n_samples", "problems")
-    _check(table, columns)
+    _check(table, ("measure", "change", "spread", "n_samples", "problems"))
     says = {0.0: "problems move alike"}
     named = table.assign(
         run=[says.get(s, f"problems differ by {s:g} (log-odds)") for s in table["spread"]]
     )
-    with _canvas(ax, named, columns, None) as (canvas, runs):
+    with _canvas(ax, named, ("run",), None) as (canvas, runs):
         for rows, look in runs.values():
             canvas.plot(rows["n_samples"], rows["problems"], color=look.color,
                         linestyle=look.linestyle, marker=look.marker)  # fmt: skip

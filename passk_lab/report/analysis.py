@@ -257,7 +257,8 @@ def _sections(
     settings: Settings,
 ) -> Iterable[Section]:
     """One a split; ``counted`` has the seeds apart, where they are resampled."""
-    pairs = _pairs(counted, baseline, modes, settings)
+    how = Resampling(**settings.resampling)
+    pairs = _pairs(counted, baseline, modes, settings, how)
     verdicts = judge(pairs, baseline or "", margin=settings.margin)
     for split in modes:
         rows, apart = (part[part["split"] == split] for part in (table, counted))
@@ -265,18 +266,22 @@ def _sections(
         mine = [pair for pair in pairs if pair.split == split]
         if mine and baseline is not None:
             said = tuple(one for one in verdicts if one.split == split)
-            section = replace(_compared(section, rows, mine, baseline, settings), verdicts=said)
+            found = Comparison.of(mine, baseline, "pass_at_k", how)
+            section = _compared(replace(section, verdicts=said), rows, mine, found, settings)
         yield section
 
 
 def _pairs(
-    counted: pd.DataFrame, baseline: str | None, modes: Mapping[str, bool], settings: Settings
+    counted: pd.DataFrame,
+    baseline: str | None,
+    modes: Mapping[str, bool],
+    settings: Settings,
+    how: Resampling,
 ) -> list[Pair]:
     of_base = set(counted["split"][counted["run"] == baseline])
     if baseline is None or of_base.isdisjoint(counted["split"][counted["run"] != baseline]):
         return []
     metrics = ["pass_at_k", *(["distinct_at_k"] if any(modes.values()) else [])]
-    how = Resampling(**settings.resampling)
     seeds = "seed" in counted
     with warnings.catch_warnings():
         # Said in the report's notes, see `gaps`.
@@ -299,22 +304,24 @@ def _section(rows: pd.DataFrame, counted: pd.DataFrame, modes: bool, settings: S
 
 
 def _compared(
-    section: Section, rows: pd.DataFrame, pairs: Sequence[Pair], baseline: str, settings: Settings
+    section: Section,
+    rows: pd.DataFrame,
+    pairs: Sequence[Pair],
+    found: Comparison,
+    settings: Settings,
 ) -> Section:
-    how = Resampling(**settings.resampling)
-    found = Comparison.of(pairs, baseline, "pass_at_k", how)
     spread = None
-    if section.distinct is not None:
-        spread = difference_table(pairs, "distinct_at_k")
     if section.distinct is None:
         rows = rows.drop(columns="correct_mode_counts", errors="ignore")
+    else:
+        spread = difference_table(pairs, "distinct_at_k")
     return replace(
         section,
         differences=found.differences,
         crossings=found.crossings,
         flattening=found.flattening,
         distinct_differences=spread,
-        worst=worst_problems(rows, baseline, settings.n_worst, settings.k),
+        worst=worst_problems(rows, found.baseline, settings.n_worst, settings.k),
     )
 
 

@@ -148,24 +148,27 @@ class Study:
         """
         return count_parts(self._parts, by, modes)
 
-    def _numbers_of(self, name: str) -> dict[str, int]:
-        """How many values of a column each run has."""
-        parts = [part for part in self._parts if name in self._columns(part)]
-        if not parts:
-            return {}
-        found = count_parts(parts, ["run", name], modes=False)
-        return {str(run): part.nunique() for run, part in found.groupby("run", sort=False)[name]}
-
     @cached_property
+    def _numbers(self) -> dict[str, dict[str, int]]:
+        """How many steps and seeds each run has; every count is a pass over the files."""
+        numbers: dict[str, dict[str, int]] = {}
+        for name in _POOLED:
+            parts = [part for part in self._parts if name in self._columns(part)]
+            if parts:
+                found = count_parts(parts, ["run", name], modes=False).groupby("run", sort=False)
+                numbers[name] = {str(run): values.nunique() for run, values in found[name]}
+        return numbers
+
+    @property
     def n_seeds(self) -> int:
         """The largest number of seeds of a run."""
-        return max(self._numbers_of("seed").values(), default=1)
+        return max(self._numbers.get("seed", {}).values(), default=1)
 
     def notes(self, modes: bool | None = None, over_seeds: bool = False) -> list[str]:
         """Say what a reader should know about these counts, such as steps that were pooled."""
         notes = []
-        for name, advice in _POOLED.items():
-            for run, number in self._numbers_of(name).items():
+        for name, numbers in self._numbers.items():
+            for run, number in numbers.items():
                 if number < 2:
                     continue
                 if name == "seed" and over_seeds:
@@ -174,7 +177,9 @@ class Study:
                         "problems; with --pool-seeds they count as seeds of sampling, of one model."
                     )
                 else:
-                    notes.append(f"Run {run!r} pools the rollouts of {number} {name}s; {advice}.")
+                    notes.append(
+                        f"Run {run!r} pools the rollouts of {number} {name}s; {_POOLED[name]}."
+                    )
         answers = {"answer" in self._columns(part) for part in self._parts}
         if modes is None and len(answers) > 1:
             notes.append(

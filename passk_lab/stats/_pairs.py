@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
@@ -198,7 +198,7 @@ def _redraw(
         kernel = find_metric("pass_at_k" if of_answers else name)
         options = {**kernel[1], **({} if of_answers else settings or {})}
         for k in ks.tolist() if metric.at_k else [None]:
-            columns.append(Column(partial(_values, kernel[0], k, options), of_answers, {}))
+            columns.append(Column(partial(_values, kernel[0], k, options), of_answers))
     problems = next(iter(values.values())).problem_id
     ours, theirs = (_samples(part, problems, any(distinct)) for part in (mine, base))
     return redrawing(ours, theirs, columns)
@@ -265,21 +265,3 @@ def difference_table(pairs: Sequence[Pair], metric: str) -> pd.DataFrame:
 
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
-
-
-def groups_of(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Neighbours that share problems and k, whose resamples share a pass over the weights."""
-    last: list[Pair] = []
-    for pair in pairs:
-        if last and not _alike(last[0], pair):
-            yield last
-            last = []
-        last.append(pair)
-    if last:
-        yield last
-
-
-def _alike(one: Pair, other: Pair) -> bool:
-    ours, theirs = (next(iter(pair.base.values())).problem_id for pair in (one, other))
-    same = np.array_equal(ours, theirs) and np.array_equal(one.grid, other.grid)
-    return same and one.split == other.split

@@ -81,13 +81,19 @@ def precision(values: Floats, clusters: npt.ArrayLike | None = None) -> Precisio
     return Precision(mean, between, of_seeds, freedom, tails, n_units)
 
 
+def cluster_numbers(clusters: npt.ArrayLike, n_problems: int) -> npt.NDArray[np.intp]:
+    """Number the clusters of the problems 0, 1, ..."""
+    labels = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    if labels.shape != (n_problems,):
+        raise ValueError(f"clusters has shape {labels.shape}, but there are {n_problems} problems")
+    return labels
+
+
 def summed(values: Floats, clusters: npt.ArrayLike | None) -> Floats:
     """Sum rows of one cluster; rows as they are where there are no clusters."""
     if clusters is None:
         return values
-    labels = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    if labels.shape != (len(values),):
-        raise ValueError(f"clusters has shape {labels.shape}, but there are {len(values)} problems")
+    labels = cluster_numbers(clusters, len(values))
     result = np.zeros((int(labels.max()) + 1, values.shape[1]))
     np.add.at(result, labels, values)
     return result

@@ -23,7 +23,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +31,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from passk_lab.stats._precision import Precision, korn_graubard, precision, satterthwaite, summed
+from passk_lab.stats._precision import (
+    Precision,
+    cluster_numbers,
+    korn_graubard,
+    precision,
+    satterthwaite,
+    summed,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -210,7 +217,7 @@ def reference(
     flipped = _flipped(paired, for_signs, n_draws)
     redrawn = [
         _statistics(np.vstack([difference, means]), np.vstack([paired.variance, variances]), floor)
-        for means, variances in ([dealt] if dealt is not None else []) + [flipped]
+        for means, variances in (part for part in (dealt, flipped) if part is not None)
     ]
     error = np.sqrt(np.maximum(paired.variance, floor))
     known = [precision(values, clusters) for values in (mine, base)]
@@ -236,13 +243,11 @@ class _Paired:
     def __init__(self, gaps: Floats, clusters: npt.ArrayLike | None) -> None:
         self.n_problems = len(gaps)
         self.clusters = None
-        sizes = np.ones(self.n_problems)
+        self.sizes = np.ones(self.n_problems)
         if clusters is not None:
-            self.clusters = np.unique(np.asarray(clusters), return_inverse=True)[1]
-            sizes = np.bincount(self.clusters).astype(float)
-        self.gaps = gaps
-        self.sums = summed(gaps, clusters)  # (n_units, n_columns)
-        self.sizes = sizes
+            self.clusters = cluster_numbers(clusters, self.n_problems)
+            self.sizes = np.bincount(self.clusters).astype(float)
+        self.sums = summed(gaps, self.clusters)  # (n_units, n_columns)
         self.variance = self.variance_of(
             self.sums.sum(axis=0), (self.sums**2).sum(axis=0), self.sizes @ self.sums
         )
@@ -416,7 +421,7 @@ class Column:
 
     function: Callable[[Any, Any], Any]
     distinct: bool
-    tables: dict[int, Floats]
+    tables: dict[int, Floats] = field(default_factory=dict)
 
     def of(self, n: Ints, c: Ints) -> Floats:
         sizes = np.unique(n)
@@ -471,7 +476,7 @@ def _deal_answers(
     waiting = hits.copy()
     for at in range(longest):
         live = np.flatnonzero(padded[:, at])
-        count = np.broadcast_to(padded[live, at][:, None], (len(live), hits[0].shape[1]))
+        count = np.broadcast_to(padded[live, at][:, None], (len(live), hits.shape[2]))
         for group, sign in enumerate(signs):
             open_hits = waiting[group][live]
             if at == longest - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Unpack
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats._estimates import crossing_point, pair_table
-from passk_lab.stats._pairs import Pair, difference_table, groups_of, make_pairs
+from passk_lab.stats._pairs import Pair, difference_table, make_pairs
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues
 
@@ -142,7 +143,12 @@ def _replicates(
     pairs: Sequence[Pair], metric: str, how: Resampling
 ) -> Iterator[tuple[Pair, tuple[Floats, Floats]]]:
     """Replicates of each pair; neighbours that share problems and k share a pass over them."""
-    for run in groups_of(pairs):
+
+    def alike(pair: Pair) -> tuple[Any, ...]:
+        return pair.split, tuple(pair.base[metric].problem_id), tuple(pair.grid)
+
+    for _, neighbours in groupby(pairs, alike):
+        run = list(neighbours)
         width = max(1, _COLUMNS // (len(run[0].grid) * len(run[0].mine[metric].values)))
         for batch in (run[at : at + width] for at in range(0, len(run), width)):
             first = batch[0].base[metric]

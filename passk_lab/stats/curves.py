@@ -156,10 +156,10 @@ def metric_curve(
     if interval == "korn-graubard" and not all(group.bounded for group in values):
         raise ValueError(f"interval={interval!r} is not defined for {metric}; take 'bootstrap'")
     table = mean_table(values, by, "k", how)
-    if interval == "bootstrap":
+    if interval == "bootstrap" and any(group.bounded for group in values):
         opaque = [replace(group, bounded=False) for group in values]
         table = _where_wide(mean_table(opaque, by, "k", how), table)
-    elif interval not in ("auto", "korn-graubard"):
+    elif interval not in ("auto", "korn-graubard", "bootstrap"):
         if over_seeds:
             raise ValueError(f"interval={interval!r} knows no seeds; take 'auto'")
         ends = [_interval(group, metric, interval, how, settings or {}) for group in values]

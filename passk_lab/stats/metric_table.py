@@ -16,7 +16,7 @@ from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import mean_table, pair_table
-from passk_lab.stats._pairs import make_pairs
+from passk_lab.stats._pairs import difference_table, make_pairs
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues
@@ -145,13 +145,8 @@ def _compared(source: Any, baseline: str, ks: Any, name: str, how: Resampling) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # n_paired says how many problems there are
         pairs = make_pairs(source, baseline, ks, [name], how)
-    parts = []
-    for pair in pairs:
-        low, high = pair.reference.interval
-        gaps = (pair.reference.difference, low, high, len(pair.mine[name].problem_id))
-        keys = {"run": pair.run, "split": pair.split, "k": pair.ks}
-        parts.append(pd.DataFrame({**keys, **dict(zip(_DIFFERENCE, gaps, strict=True))}))
-    return pd.concat(parts, ignore_index=True)
+    names = dict(zip(("difference", "low", "high", "n_problems"), _DIFFERENCE, strict=True))
+    return difference_table(pairs, name)[["run", "split", "k", *names]].rename(columns=names)
 
 
 def _support(counted: pd.DataFrame, metric: Metric, ks: Any, baseline: str) -> list[ProblemValues]:

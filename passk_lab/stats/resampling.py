@@ -30,6 +30,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from passk_lab.stats._precision import cluster_numbers
+
 __all__ = ["Resampling", "ResamplingOptions"]
 
 Floats = npt.NDArray[np.float64]
@@ -208,11 +210,7 @@ class Resampling:
 
     def _weights(self, size: int, clusters: npt.ArrayLike | None) -> Iterator[tuple[slice, Floats]]:
         """How often each problem is drawn, shape (block, n_problems)."""
-        labels = np.arange(size)
-        if clusters is not None:
-            labels = np.unique(np.asarray(clusters), return_inverse=True)[1]
-        if labels.shape != (size,):
-            raise ValueError(f"clusters has shape {labels.shape}, but there are {size} problems")
+        labels = np.arange(size) if clusters is None else cluster_numbers(clusters, size)
         for part, counts in self._counts(int(labels.max()) + 1):
             yield part, (counts if clusters is None else counts[:, labels]).astype(np.float64)
 

@@ -161,15 +161,16 @@ def verdict(
     pass@64 0.950 -> 0.900: -0.050 [-0.080, -0.020], adjusted p = 0.004
     distinct correct answers in 64 samples 5.10 -> 2.30: -2.80 [-3.20, -2.40], adjusted p = 0.001
     """
-    measures = {"first": (first, margin)}
+    near = _pass(first, margin, f"at {_tries(first.k)}", "much", ("less", "more"))
+    solved = [near]
     if last is not None:
-        measures["last"] = (last, margin)
-    if distinct is not None:
-        measures["distinct"] = (distinct, margin * abs(distinct.baseline))
+        amounts = ("fewer problems", "more problems")
+        solved.append(_pass(last, margin, f"within {last.k} tries", "many problems", amounts))
+    measures = [*solved, *([] if distinct is None else [_answers(distinct, margin)])]
+    far = measures[1:]
     first_try: FirstTry = "better" if first.direction > 0 else "worse"
     if not first.direction:
-        first_try = "level" if first.within(margin) else "unclear"
-    far = [measure for name, measure in measures.items() if name != "first"]
+        first_try = "unclear" if near.unclear else "level"
     reach = _reach(far) if far else None
     return Verdict(
         run=run,
@@ -177,12 +178,59 @@ def verdict(
         baseline=baseline,
         first_try=first_try,
         reach=reach,
-        label=_label(first_try, reach, first.k, far[0][0].k if far else 0),
-        sentence=_sentence(subject, first, last, distinct, margin),
-        evidence=_evidence(first, last, distinct),
-        cautions=tuple(_cautions(first, last, distinct, margin)),
+        label=_label(first_try, reach, first.k, far[0].change.k if far else 0),
+        sentence=_sentence(subject, measures),
+        evidence=tuple(measure.line for measure in measures),
+        cautions=tuple(_cautions(solved)),
         lost=reach in ("narrower", "mixed") or (first_try == "worse" and reach != "wider"),
     )
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A change and how it is spoken of."""
+
+    change: Change
+    margin: float
+    name: str
+    digits: int
+    where: str  # a change can't be told
+    words: tuple[str, str, str]  # fell, level, rose
+
+    @property
+    def unclear(self) -> bool:
+        """Whether there is neither a change nor an interval that excludes one."""
+        return not self.change.direction and not self.change.within(self.margin)
+
+    @property
+    def line(self) -> str:
+        change, digits = self.change, self.digits
+        limits = interval(change.low, change.high, digits, signed=True)
+        p = "" if change.p_value is None else f", adjusted p = {_p_text(change.p_value)}"
+        return (
+            f"{self.name} {change.baseline:.{digits}f} -> {change.estimate:.{digits}f}: "
+            f"{number(change.difference, digits, signed=True)} {limits}{p}"
+        )
+
+
+def _pass(
+    change: Change, margin: float, where: str, level: str, moved: tuple[str, str]
+) -> _Measure:
+    fell, rose = (f"solves {amount} {where}" for amount in moved)
+    words = (fell, f"solves about as {level} {where}", rose)
+    return _Measure(change, margin, f"pass@{change.k}", 3, where, words)
+
+
+def _answers(change: Change, margin: float) -> _Measure:
+    what = "distinct correct answers"
+    fell, level, rose = (f"finds {many} {what}" for many in ("fewer", "about as many", "more"))
+    name = f"{what} in {_plural(change.k, 'sample')}"
+    margin *= abs(change.baseline)
+    return _Measure(change, margin, name, 2, f"in {what}", (fell, level, rose))
+
+
+def _tries(k: int) -> str:
+    return "the first try" if k == 1 else f"{k} tries"
 
 
 def judge(
@@ -245,17 +293,16 @@ def judge(
         pairs = make_pairs(rollouts, baseline, k, metrics, how, over_seeds=over_seeds)
     families = [_family(pair) for pair in pairs]
     alone = [
-        pair.reference.adjusted(list(family.values()))
+        pair.reference.adjusted([pair.columns(name).start + at for name, at in family.values()])
         for pair, family in zip(pairs, families, strict=True)
     ]
     found = []
     for pair, family, p in zip(pairs, families, _holm(alone), strict=True):
         limits = pair.reference.interval
         changes = {}
-        for (name, column), p_value in zip(family.items(), p, strict=True):
-            metric = "distinct_at_k" if name == "distinct" else "pass_at_k"
+        for (name, (metric, at)), p_value in zip(family.items(), p, strict=True):
             ours, theirs = pair.at_ks(metric)
-            at = column - pair.columns(metric).start
+            column = pair.columns(metric).start + at
             changes[name] = Change(
                 k=int(pair.ks[at]),
                 baseline=float(theirs.mean[at]),
@@ -280,14 +327,14 @@ def judge(
     return found
 
 
-def _family(pair: Pair) -> dict[str, int]:
-    """Columns of the reference that words are about."""
-    of_pass = pair.columns("pass_at_k")
-    family = {"first": of_pass.start}
-    if len(pair.ks) > 1:
-        family["last"] = of_pass.stop - 1
+def _family(pair: Pair) -> dict[str, tuple[str, int]]:
+    """Metric and place among the ks of what words are about."""
+    last = len(pair.ks) - 1
+    family = {"first": ("pass_at_k", 0)}
+    if last:
+        family["last"] = ("pass_at_k", last)
         if distinct_adds(pair):
-            family["distinct"] = pair.columns("distinct_at_k").stop - 1
+            family["distinct"] = ("distinct_at_k", last)
     return family
 
 
@@ -311,15 +358,15 @@ def _subject(pair: Pair) -> str:
     return f"this method ({n_seeds} training seeds{against})"
 
 
-def _reach(far: Sequence[tuple[Change, float]]) -> Reach:
-    signs = {change.direction for change, _ in far}
+def _reach(far: Sequence[_Measure]) -> Reach:
+    signs = {measure.change.direction for measure in far}
     if {1, -1} <= signs:
         return "mixed"
     if -1 in signs:
         return "narrower"
     if 1 in signs:
         return "wider"
-    return "level" if all(change.within(margin) for change, margin in far) else "unclear"
+    return "unclear" if any(measure.unclear for measure in far) else "level"
 
 
 def _label(first_try: FirstTry, reach: Reach | None, first_k: int, last_k: int) -> str:
@@ -328,39 +375,16 @@ def _label(first_try: FirstTry, reach: Reach | None, first_k: int, last_k: int) 
         return "no clear change"
     if words <= {"level", "unclear"}:
         return "too few problems to tell"
-    tries = "the first try" if first_k == 1 else f"{first_k} tries"
-    parts = [f"{first_try} at {tries}"]
+    parts = [f"{first_try} at {_tries(first_k)}"]
     if reach is not None:
         parts.append(f"{reach} at {last_k}")
     return ", ".join(parts)
 
 
-def _sentence(
-    subject: str, first: Change, last: Change | None, distinct: Change | None, margin: float
-) -> str:
-    tries = "the first try" if first.k == 1 else f"{first.k} tries"
-    parts = {
-        1: [f"solves more at {tries}"],
-        0: [f"solves about as much at {tries}"],
-        -1: [f"solves less at {tries}"],
-    }[first.direction]
-    unknown = [] if first.direction or first.within(margin) else [f"at {tries}"]
-    if unknown:
-        parts = []
-    if last is not None:
-        within = f"within {last.k} tries"
-        if not last.direction and not last.within(margin):
-            unknown.append(within)
-        else:
-            many = {1: "more problems", 0: "about as many problems", -1: "fewer problems"}
-            parts.append(f"solves {many[last.direction]} {within}")
-    if distinct is not None:
-        if not distinct.direction and not distinct.within(margin * abs(distinct.baseline)):
-            unknown.append("in distinct correct answers")
-        else:
-            many = {1: "more", 0: "about as many", -1: "fewer"}
-            parts.append(f"finds {many[distinct.direction]} distinct correct answers")
-    problems = _plural(first.n_problems, "problem")
+def _sentence(subject: str, measures: Sequence[_Measure]) -> str:
+    parts = [m.words[m.change.direction + 1] for m in measures if not m.unclear]
+    unknown = [measure.where for measure in measures if measure.unclear]
+    problems = _plural(measures[0].change.n_problems, "problem")
     if not parts:
         return f"{problems} are too few to tell a change from chance."
     text = f"Against the baseline, {subject} {_listed(parts)}."
@@ -375,40 +399,20 @@ def _listed(parts: Sequence[str]) -> str:
     return f"{', '.join(parts[:-1])}, and {parts[-1]}"
 
 
-def _cautions(
-    first: Change, last: Change | None, distinct: Change | None, margin: float
-) -> list[str]:
+def _cautions(solved: Sequence[_Measure]) -> list[str]:
     found = []
-    vague = [c for c in (first, last) if c is not None and not c.direction and not c.within(margin)]
+    vague = [f"{m.change.reach:.2f} in {m.name}" for m in solved if m.unclear]
     if vague:
-        reach = " and ".join(f"{c.reach:.2f} in pass@{c.k}" for c in vague)
         found.append(
-            f"a change of up to {reach} can't be excluded; passk-lab plan says how many problems "
-            "or samples would"
+            f"a change of up to {' and '.join(vague)} can't be excluded; passk-lab plan says how "
+            "many problems or samples would"
         )
-    if last is None:
+    if len(solved) == 1:
         found.append(
-            f"only pass@{first.k} was compared: whether the run is narrower shows with more "
+            f"only {solved[0].name} was compared: whether the run is narrower shows with more "
             "samples per problem"
         )
     return found
-
-
-def _evidence(first: Change, last: Change | None, distinct: Change | None) -> tuple[str, ...]:
-    lines = [_line(f"pass@{c.k}", c, 3) for c in (first, last) if c is not None]
-    if distinct is not None:
-        what = f"distinct correct answers in {_plural(distinct.k, 'sample')}"
-        lines.append(_line(what, distinct, 2))
-    return tuple(lines)
-
-
-def _line(what: str, change: Change, digits: int) -> str:
-    limits = interval(change.low, change.high, digits, signed=True)
-    p = "" if change.p_value is None else f", adjusted p = {_p_text(change.p_value)}"
-    return (
-        f"{what} {change.baseline:.{digits}f} -> {change.estimate:.{digits}f}: "
-        f"{number(change.difference, digits, signed=True)} {limits}{p}"
-    )
 
 
 def _p_text(p: float) -> str:
