@@ -1,41 +1,42 @@
 r"""pass@k beyond the number of samples n.
 
-Nothing but a model of the problems' accuracies p reaches beyond n. Here p follows a beta
-distribution, so that the correct samples of a problem, c of n, are beta-binomial, and the fit is
-by maximum likelihood over problems [1]. For large k all depends on how many problems have a
-tiny p: pass@k misses 1 by about k^-α [2]. A beta distribution has no problem with p = 0 exactly,
-so it always predicts pass@k -> 1; the models with point masses let the data say otherwise:
+How many unsolved problems would be solved by more samples depends on how many have a tiny accuracy
+p, and n samples can't tell p = 0 from p far below 1/n. For large k that decides everything: pass@k
+misses 1 by about k^-b where the density of p is about p^(b-1) near 0 [1]. So there are two answers:
 
-- ``"beta-binomial"``: p ~ Beta(α, β).
-- ``"zero-inflated"``: a share ``p_zero`` of the problems has p = 0, the rest is beta.
-- ``"zero-one-inflated"``: also a share ``p_one`` with p = 1, so that problems which are always
-  solved don't bend the beta part's other end.
-
-Whether p is 0 or only far below 1/n can't be seen in n samples. Fit more than one model where k
-is many times n, and run `held_out_check`.
+- **Bounds**: the smallest and largest pass@k over all distributions of p that agree with the
+  counts, found by linear programming. They assume nothing and hold for any k.
+- **Fits**: a beta distribution of p (the counts are beta-binomial [2]), the same with a share of
+  impossible problems, a log-normal rate of success, and a power law. All continue the unbiased
+  curve: a problem with a correct sample is solved, and for the others a fit says how likely k - n
+  more samples solve it. Up to about 4 n they hardly differ; beyond, they do, whichever is right.
 
 References
 ----------
-1. Kazdan et al. (2025), Efficient Prediction of Pass@k Scaling in Large Language Models,
-   arXiv:2510.05197.
-2. Schaeffer et al. (2025), How Do Large Language Monkeys Get Their Power (Laws)?,
+1. Schaeffer et al. (2025), How Do Large Language Monkeys Get Their Power (Laws)?,
    arXiv:2502.17578.
+2. Kazdan et al. (2025), Efficient Prediction of Pass@k Scaling in Large Language Models,
+   arXiv:2510.05197.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Literal, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtri
 from scipy.stats import beta as beta_distribution
 
 from passk_lab.metrics._hypergeometric import Floats
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
+from passk_lab.stats._difficulty import Bounds, Chance, candidates
 from passk_lab.stats._likelihood import (
     CHUNK,
     Ints,
@@ -44,23 +45,26 @@ from passk_lab.stats._likelihood import (
     check_model,
     distinct_counts,
     fit_rows,
-    new_pass_at_k,
     refuse_empty,
     seen_pass_at_k,
     whole_counts,
     whole_k,
 )
+from passk_lab.stats._precision import korn_graubard, precision
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
 __all__ = ["extrapolate_pass_at_k", "held_out_check"]
 
-Estimator = Literal["anchored", "posterior", "population"]
+# Up to so many times n the fits hardly differ.
+_NEAR = 4
+_POWER = 0.8
+_Clusters = npt.NDArray[Any] | None
 
 
 def _groups(
     rollouts: pd.DataFrame | PathLike, by: Sequence[str]
-) -> Iterator[tuple[dict[str, Any], Ints, Ints]]:
-    """Each run's key, n and c."""
+) -> Iterator[tuple[dict[str, Any], Ints, Ints, _Clusters]]:
+    """Each run's key, n, c and the clusters of the problems."""
     table = as_counts(rollouts, by, modes=False)
     if not len(table):
         raise ValueError("counts: the table is empty")
@@ -72,7 +76,8 @@ def _groups(
                 raise ValueError("one problem says nothing about how problems differ; give more")
             n, c = whole_counts(group["n_samples"], group["n_correct"])
             refuse_empty(n)
-        yield key, n, c
+        clusters = group["cluster"].to_numpy() if "cluster" in group.columns else None
+        yield key, n, c, clusters
 
 
 @contextmanager
@@ -99,27 +104,32 @@ def _resampled_fits(
         yield weights, Numbers.of(*fit_rows(n, c, weights, model)[0].T)
 
 
-def _mean_pass(
-    n: Ints, c: Ints, k: int, weights: Floats, numbers: Numbers, estimator: Estimator
-) -> Floats:
+def _mean_pass(n: Ints, c: Ints, k: int, weights: Floats, numbers: Numbers) -> Floats:
     """Weighted mean over problems of pass@k, shape (n_fits,)."""
-    total = weights.sum(axis=1)
-    beyond = k > n
-    if beyond.any() and estimator == "population":
-        return new_pass_at_k(numbers, np.array([float(k)]))[:, 0]
-    known = np.where(beyond, 0.0, pass_at_k(n, c, np.minimum(k, n)))
-    fresh = np.full(len(n), float(k))
-    if estimator == "anchored":
-        known[beyond & (c > 0)] = 1.0
-        beyond &= c == 0
-        fresh -= n
-    result = weights @ known
+    result = weights @ _sure(n, c, k)
+    beyond = (k > n) & (c == 0)
     if beyond.any():
-        model = seen_pass_at_k(numbers, *(v[beyond].astype(np.float64) for v in (n, c, fresh)))
+        fresh = np.full(beyond.sum(), float(k)) - n[beyond]
+        model = seen_pass_at_k(numbers, n[beyond].astype(np.float64), np.zeros(len(fresh)), fresh)
         # A problem that this resample lacks may be impossible under its fit.
         result += np.where(weights[:, beyond] > 0, weights[:, beyond] * model, 0.0).sum(axis=1)
-    mean: Floats = result / total
+    mean: Floats = result / weights.sum(axis=1)
     return mean
+
+
+def _sure(n: Ints, c: Ints, k: int) -> Floats:
+    """pass@k of each problem as far as its samples tell: unsolved ones count 0 beyond n."""
+    known: Floats = np.where(k > n, (c > 0) * 1.0, pass_at_k(n, c, np.minimum(k, n)))
+    return known
+
+
+def _continued(n: Ints, c: Ints, k: int, chance: Chance) -> float:
+    """Mean pass@k, unsolved problems going on by a fit."""
+    known = _sure(n, c, k)
+    unsolved = (k > n) & (c == 0)
+    if unsolved.any():
+        known[unsolved] = chance(n[unsolved], k - n[unsolved])
+    return float(known.mean())
 
 
 def _interval(
@@ -140,106 +150,143 @@ def extrapolate_pass_at_k(
     rollouts: pd.DataFrame | PathLike,
     k: int | Sequence[int],
     by: Sequence[str] = MAIN_KEYS,
-    model: Model = "beta-binomial",
-    estimator: Estimator = "anchored",
+    model: Literal["bounds"] | Model = "bounds",
     **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
-    """pass@k for k beyond the number of samples, with intervals.
+    """pass@k for k beyond the number of samples: what is possible, and what fits say.
 
     Parameters
     ----------
     rollouts, by
-        As for `pass_at_k_curve`.
+        As for `pass_at_k_curve`. Problems of one ``cluster`` (a column) count as dependent.
     k : int or sequence of int
         Small k may be among them: up to the smallest n the estimate is the unbiased pass@k.
-    model : {"beta-binomial", "zero-inflated", "zero-one-inflated"}
-        See the module's description.
-    estimator : {"anchored", "posterior", "population"}
-        - "anchored": a problem's n observed samples are the first n of its k. A problem with a
-          correct sample is solved, and only for the others does the model say how likely k - n
-          more samples solve it. It continues the unbiased curve without a step, and trusts the
-          model least; so it is the default.
-        - "posterior": k fresh samples of each problem, given its c of n.
-        - "population": k samples of a new problem; the fitted curve.
-
-        All estimate the same mean, and agree where the model holds.
+    model : {"bounds", "beta-binomial", "zero-inflated", "zero-one-inflated"}
+        - "bounds": nothing is assumed of the problems' difficulty.
+        - the others: one fit with a bootstrap interval, *given that the model holds*. "beta-
+          binomial": p ~ Beta(α, β). "zero-inflated": a share of the problems has p = 0, the rest
+          is beta. "zero-one-inflated": also a share with p = 1, so that problems that are always
+          solved don't bend the beta part's other end.
     **resampling
-        ``n_resamples`` (1,000 by default: the model is fitted anew to each), ``confidence,
-        random_state``: see `passk_lab.stats.Resampling`.
+        ``confidence``; with a model also ``n_resamples`` (1,000 by default: the model is fitted
+        anew to each) and ``random_state``: see `passk_lab.stats.Resampling`.
 
     Returns
     -------
     DataFrame
-        Columns ``*by, k, estimate, low, high, n_problems, n_samples, extrapolated``.
-        ``n_samples`` is the largest n; ``extrapolated`` says that k exceeds the n of at least one
-        problem, so that the model plays a part.
+        Columns ``*by, k, estimate, low, high, fit_low, fit_high, n_problems, n_samples, basis``.
+
+        - ``estimate`` is the median of the fits, within the bounds.
+        - ``low, high``: up to the smallest n the Korn-Graubard interval, beyond it the bounds,
+          which hold with the same confidence for every distribution of difficulty.
+        - ``fit_low, fit_high``: smallest and largest of the fits (four, or three where n = 2),
+          within the bounds; with a model, missing.
+        - ``n_samples`` is the largest n.
+        - ``basis``: what the row rests on. "samples": k is at most the smallest n. "fits": k is up
+          to 4 times as many, where fits err little. "bounds": beyond, the fits' spread no longer
+          shows how wrong they may be, and only ``low`` and ``high`` are a result. With a model,
+          its name in place of both.
 
     Raises
     ------
     ValueError
         The table or a parameter can't be used; a run has fewer than two problems or too few
-        samples for the model.
+        samples for the fits.
     RuntimeError
         A fit did not converge.
 
+    Warns
+    -----
+    UserWarning
+        The counts differ less than those of independent samples would.
+
     Notes
     -----
-    The interval is that of the mean over the population the problems come from, given the model.
-    It does not cover a wrong model: see `held_out_check`.
+    Interval and bounds are those of the mean over the population the problems come from.
+    Shares of problems with 0, 1, and 2 to 3 correct samples are known up to exact intervals at
+    Bonferroni's level, not resampled: a bin without a problem would resample to nothing. How often
+    bounds and fits are right is simulated in docs/coverage.md.
 
-    Where no problem has both correct and wrong samples, resampling would show no doubt at all. The
-    interval is then distribution-free: with P the chance that n samples hold none that is correct
-    (Clopper-Pearson over problems), Jensen's inequality gives pass@k <= 1 - P^(k/n).
+    A model's interval does not cover a wrong model: see `held_out_check`. Where no problem has both
+    correct and wrong samples, resampling would show no doubt at all. The interval is then
+    distribution-free: with P the chance that n samples hold none that is correct (Clopper-Pearson
+    over problems), Jensen's inequality gives pass@k <= 1 - P^(k/n).
 
     Examples
     --------
-    >>> table = pd.DataFrame({"problem_id": list("abcdef"), "run": "base", "split": "id",
-    ...                       "n_samples": 8, "n_correct": [0, 0, 1, 3, 6, 8]})
-    >>> curve = extrapolate_pass_at_k(table, [8, 64], n_resamples=200, random_state=0)
-    >>> curve[["k", "estimate", "n_samples", "extrapolated"]].round(3)
-        k  estimate  n_samples  extrapolated
-    0   8     0.667          8         False
-    1  64     0.819          8          True
+    >>> table = pd.DataFrame({"problem_id": range(120), "run": "base", "split": "id",
+    ...                       "n_samples": 8, "n_correct": [0, 0, 1, 3, 6, 8] * 20})
+    >>> curve = extrapolate_pass_at_k(table, [8, 16, 64])
+    >>> curve[["k", "estimate", "low", "high", "fit_low", "fit_high", "basis"]].round(2)
+        k  estimate   low  high  fit_low  fit_high    basis
+    0   8      0.67  0.57  0.75     0.67      0.67  samples
+    1  16      0.74  0.58  0.92     0.73      0.75     fits
+    2  64      0.84  0.58  1.00     0.82      0.89   bounds
     """
     ks = np.unique(whole_k(k))
     if not len(ks):
         raise ValueError("k is empty; name at least one number of samples")
-    if estimator not in get_args(Estimator):
-        raise ValueError(
-            f"estimator={estimator!r} is unknown; choose from {', '.join(get_args(Estimator))}"
-        )
     how = Resampling.of(resampling, n_resamples=1_000)
     rng = how.generator()
     rows = []
-    for key, n, c in _groups(rollouts, by):
+    for key, n, c, clusters in _groups(rollouts, by):
         with _naming(key):
-            check_model(model, n)
-            n_once, c_once, mult = distinct_counts(n, c, np.ones(len(n)))
-            estimates = np.concatenate(
-                [
-                    np.stack(
-                        [_mean_pass(n_once, c_once, k, *fits, estimator) for k in ks.tolist()],
-                        axis=1,
-                    )
-                    for fits in _resampled_fits(n_once, c_once, mult, model, how.n_resamples, rng)
-                ]
-            )
-            low, high = _interval(n, c, ks, estimates[1:], how.confidence)
-        rows.append(
-            pd.DataFrame(
-                {
-                    **key,
-                    "k": ks,
-                    "estimate": estimates[0],
-                    "low": low,
-                    "high": high,
-                    "n_problems": len(n),
-                    "n_samples": n.max(),
-                    "extrapolated": ks > n.min(),
-                }
-            )
-        )
+            if model == "bounds":
+                found = _bounded(n, c, ks, clusters, how.confidence)
+            else:
+                check_model(model, n)
+                found = _modelled(n, c, ks, model, how, rng)
+        size = {"n_problems": len(n), "n_samples": n.max()}
+        table = pd.DataFrame({**key, "k": ks, **found, **size})
+        basis = np.where(ks <= _NEAR * n.min(), "fits", "bounds") if model == "bounds" else model
+        rows.append(table.assign(basis=np.where(ks <= n.min(), "samples", basis)))
     return pd.concat(rows, ignore_index=True)
+
+
+def _bounded(
+    n: Ints, c: Ints, ks: Ints, clusters: _Clusters, confidence: float
+) -> dict[str, Floats]:
+    check_model("beta-binomial", n)
+    beyond = ks > n.min()
+    values = np.stack([_sure(n, c, k) for k in ks.tolist()], axis=1)
+    ends = korn_graubard(precision(values[None], clusters), confidence)
+    fits = values.mean(axis=0, keepdims=True)
+    if beyond.any():
+        bounds = Bounds(n, c, int(ks[-1]), clusters, confidence)
+        if bounds.slack > 1e-3:
+            warnings.warn(
+                "the problems' counts differ less than those of independent samples would, by "
+                f"{bounds.slack:.3f} of the problems: were samples chosen, or drawn without "
+                "replacement? The bounds are wider by as much",
+                stacklevel=3,
+            )
+        ends[:, beyond] = np.transpose([bounds.of(k) for k in ks[beyond].tolist()])
+        chances = candidates(n, c).values()
+        fits = np.array([[_continued(n, c, k, chance) for k in ks.tolist()] for chance in chances])
+    low, high = ends[0], np.maximum(ends[1], values.mean(axis=0))
+    within = np.clip(fits, low, high)
+    return {
+        "estimate": np.median(within, axis=0),
+        "low": low,
+        "high": high,
+        "fit_low": within.min(axis=0),
+        "fit_high": within.max(axis=0),
+    }
+
+
+def _modelled(
+    n: Ints, c: Ints, ks: Ints, model: Model, how: Resampling, rng: np.random.Generator
+) -> dict[str, Any]:
+    n_once, c_once, mult = distinct_counts(n, c, np.ones(len(n)))
+    estimates = np.concatenate(
+        [
+            np.stack([_mean_pass(n_once, c_once, k, *fits) for k in ks.tolist()], axis=1)
+            for fits in _resampled_fits(n_once, c_once, mult, model, how.n_resamples, rng)
+        ]
+    )
+    low, high = _interval(n, c, ks, estimates[1:], how.confidence)
+    nothing = {"fit_low": np.nan, "fit_high": np.nan}
+    return {"estimate": estimates[0], "low": low, "high": high, **nothing}
 
 
 def held_out_check(
@@ -258,18 +305,23 @@ def held_out_check(
         Share of each problem's samples that the model is fitted to, drawn without replacement. A
         quarter tests an extrapolation to four times the samples. Where n differs between problems,
         the smallest n is used of each.
-    rollouts, by, model, **resampling
-        As for `extrapolate_pass_at_k`, whose default estimator is used.
+    rollouts, by, **resampling
+        As for `extrapolate_pass_at_k`.
+    model : {"beta-binomial", "zero-inflated", "zero-one-inflated"}
+        As there; a check of one fit.
     n_splits : int
         How often the samples are divided anew. These are not independent: they share the data.
 
     Returns
     -------
     DataFrame
-        Columns ``*by, n_fit, k, predicted, low, high, observed, error, covered``, a row for each
-        division; ``error`` is predicted - observed. ``low`` and ``high`` are a prediction interval
-        for ``observed``, pass@k of these very problems: fits to resampled problems, and chance in
-        which unsolved problems get solved. It is narrower than the interval for the population.
+        Columns ``*by, n_fit, k, predicted, low, high, observed, error, covered, detectable``, a row
+        for each division; ``error`` is predicted - observed. ``low`` and ``high`` are a prediction
+        interval for ``observed``, pass@k of these very problems: fits to resampled problems, and
+        chance in which unsolved problems get solved. It is narrower than the interval for the
+        population. ``detectable`` is the power: a prediction that is wrong by so much fails the
+        check (``covered`` is False) with probability 0.8, one that is wrong by less may well pass.
+        It says nothing about k beyond n, where the same model may be wrong by more.
 
     Raises
     ------
@@ -291,8 +343,10 @@ def held_out_check(
         raise ValueError(f"n_splits={n_splits} must be at least 1")
     how = Resampling.of(resampling, n_resamples=1_000)
     rng = how.generator()
+    # The half-width is so many standard deviations; with the power's more, an error is seen.
+    reach = 1 + ndtri(_POWER) / ndtri((1 + how.confidence) / 2)
     rows = []
-    for key, n, c in _groups(rollouts, by):
+    for key, n, c, _ in _groups(rollouts, by):
         k = int(n.min())
         n_fit = int(fraction * k)
         for _ in range(n_splits):
@@ -316,6 +370,7 @@ def held_out_check(
                     "observed": observed,
                     "error": predicted[0] - observed,
                     "covered": bool(low[0] <= observed <= high[0]),
+                    "detectable": reach * (high[0] - low[0]) / 2,
                 }
             )
     return pd.DataFrame(rows)
