@@ -1,7 +1,8 @@
-"""How often words and intervals are wrong, by simulation: the tables of docs/coverage.md.
+"""How often words, intervals and extrapolations are wrong, by simulation.
 
     python benchmarks/calibration.py              # all tables; hours
     python benchmarks/calibration.py --scale 0.05 error seeds    # some, with a share of the rounds
+    python benchmarks/calibration_page.py         # then: docs/coverage.md
 
 Each cell is simulated with a seed of its own, made of its name, and kept in calibration.csv beside
 this file; what is there with as many rounds is not simulated again. Cells in which a word was
@@ -14,14 +15,15 @@ from __future__ import annotations
 import argparse
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from measuring import put_tables, table
-from scipy import special
+from scipy import optimize, special
 from tqdm import tqdm
 
 from passk_lab import pass_at_k
@@ -30,13 +32,15 @@ from passk_lab.stats import (
     analytic_interval,
     bayes_interval,
     bootstrap_mean,
+    extrapolate_pass_at_k,
     nested_bootstrap,
+    plan,
 )
 from passk_lab.stats._precision import korn_graubard, precision
 from passk_lab.stats._reference import Column, Reference, Samples, redrawing, reference
+from passk_lab.stats.power import SPREAD
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent / "docs" / "coverage.md"
 RESULTS = HERE / "calibration.csv"
 ROUNDS = 400
 DRAWS = 1_999
@@ -121,8 +125,8 @@ def _answers(rng: np.random.Generator, hits: np.ndarray, shares: np.ndarray) -> 
     return [(np.flatnonzero(row), row[row > 0]) for row in drawn]
 
 
-def _shares(rng: np.random.Generator, size: int) -> np.ndarray:
-    return rng.dirichlet(np.full(MODES, 0.7), size)
+def _shares(rng: np.random.Generator, size: int, modes: int = MODES) -> np.ndarray:
+    return rng.dirichlet(np.full(modes, 0.7), size)
 
 
 def _moved(p: np.ndarray, shift: Any) -> np.ndarray:
@@ -287,6 +291,138 @@ def differences(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, flo
     return {"first": bool(inside[0]), "last": bool(inside[-1])}
 
 
+def more(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
+    """The same model twice, in what else reports hold."""
+    size, n, law = {
+        "two splits": (cell["problems"], 16, (0.5, 1)),
+        "12 answers": (cell["problems"], 16, (0.5, 1)),
+        "as hard as MATH500": (cell["problems"], 128, (0.665, 0.491)),  # Qwen2.5-7B's fit
+    }[cell["kind"]]
+    splits = 2 if cell["kind"] == "two splits" else 1
+    smallest, old = 1.0, False
+    for _ in range(splits):
+        p = rng.beta(*law, (1, size))
+        w = _shares(rng, size, 12 if cell["kind"] == "12 answers" else MODES)
+        runs = Runs(rng, p, p, (n, n), (w, w))
+        smallest = min(smallest, runs.smallest(rng))
+        old |= runs.old_word(rng)
+    return {"old": old, "new": smallest * splits <= 0.05}
+
+
+@cache
+def _plan(measure: str, n: int, change: float, law: str) -> tuple[int, float]:
+    """Problems that the plan asks for, and what makes the change: a shift, or a log-exponent."""
+    rng = np.random.default_rng(0)
+    p = rng.beta(*_law(law), _MANY)
+    k = int(measure.partition("@")[2])
+    if measure.startswith("distinct"):
+        w = _shares(rng, _MANY)
+        pilot = {"problem_id": range(_MANY), "run": "base", "split": "id", "n_samples": 4 * n}
+        hits = rng.binomial(4 * n, p)
+        drawn = [counts for _, counts in _answers(rng, hits, w)]
+        modes = {"mode_counts": drawn, "correct_mode_counts": drawn}
+        of = pd.DataFrame({**pilot, "n_correct": hits, **modes})
+
+        def gap(by: float) -> float:
+            both = (1 - (1 - p[:, None] * shares) ** k for shares in (_sharper(w, by), w))
+            after, before = (values.sum(axis=1).mean() for values in both)
+            return float(after - before) - change
+
+        needed = plan(of, change, measure, n_samples=[n]).table
+    else:
+        moved_by = rng.normal(0, SPREAD, _MANY)
+
+        def gap(by: float) -> float:
+            return float(((1 - p) ** k - (1 - _moved(p, moved_by + by)) ** k).mean()) - change
+
+        needed = plan(_law(law), change, measure, n_samples=[n], spread=SPREAD).table
+    return int(needed["problems"].item()), float(optimize.brentq(gap, -9, 9))
+
+
+def _sharper(shares: np.ndarray, by: float) -> np.ndarray:
+    return np.asarray(special.softmax(np.exp(by) * np.log(np.maximum(shares, 1e-300)), axis=1))
+
+
+def planned(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
+    """The verdict on as many problems as `plan` asks for, for a power of 0.8."""
+    size, by = _plan(cell["measure"], cell["n"], cell["change"], cell["law"])
+    p = rng.beta(*_law(cell["law"]), (1, size))
+    if cell["measure"].startswith("distinct"):
+        w = _shares(rng, size)
+        runs = Runs(rng, p, p, (cell["n"], cell["n"]), (_sharper(w, by), w))
+    else:
+        after = _moved(p, rng.normal(0, SPREAD, size) + by)
+        runs = Runs(rng, after, p, (cell["n"], cell["n"]))
+    column = 0 if cell["measure"] == "pass@1" else len(runs.columns) - 1
+    found = runs.compared(rng)
+    sign = np.sign(found.difference[column])
+    seen = found.adjusted(range(len(runs.columns)))[column] <= 0.05 and sign == np.sign(
+        cell["change"]
+    )
+    return {"problems": size, "seen": bool(seen)}
+
+
+def beyond(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
+    """pass@k beyond n: bounds, fits, and the interval of a beta-binomial fit given its model."""
+    size, n, law = cell["problems"], cell["n"], LAWS_BEYOND[cell["law"]]
+    truth = {"2n": 2 * n, "4n": 4 * n, "1000": 1000, "10000": 10_000}
+    c = rng.binomial(n, law.draw(rng, size))
+    counts = {"problem_id": range(size), "run": "a", "split": "id", "n_samples": n, "n_correct": c}
+    ks = list(truth.values())
+    both = [
+        extrapolate_pass_at_k(pd.DataFrame(counts), ks, model=model, n_resamples=100,
+                              random_state=rng).set_index("k")
+        for model in ("bounds", "beta-binomial")
+    ]  # fmt: skip
+    found: dict[str, float] = {}
+    for name, k in truth.items():
+        exact = law.pass_at_k(k)
+        row, fit = (rows.loc[k] for rows in both)
+        found[f"bounds_{name}"] = bool(row["low"] - 1e-6 <= exact <= row["high"] + 1e-6)
+        found[f"width_{name}"] = row["high"] - row["low"]
+        found[f"fits_{name}"] = bool(row["fit_low"] <= exact <= row["fit_high"])
+        found[f"model_{name}"] = bool(fit["low"] <= exact <= fit["high"])
+        found[f"error_{name}"] = abs(row["estimate"] - exact)
+    return found
+
+
+@dataclass(frozen=True)
+class Law:
+    """Accuracies: some impossible, the rest Beta(a, b), or 1 - exp(-e^z) with normal z."""
+
+    a: float
+    b: float
+    impossible: float = 0.0
+    normal: bool = False
+
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Draw accuracies of so many problems."""
+        if self.normal:
+            return np.asarray(-np.expm1(-np.exp(rng.normal(self.a, self.b, size))))
+        return rng.beta(self.a, self.b, size) * (rng.random(size) >= self.impossible)
+
+    def pass_at_k(self, k: int) -> float:
+        """Mean over all problems of the law."""
+        if self.normal:
+            z = np.linspace(-12, 12, 20_001)
+            weights = np.exp(-(z**2) / 2)
+            solved = -np.expm1(-k * np.exp(self.a + self.b * z))
+            return float(weights @ solved / weights.sum())
+        return (1 - self.impossible) * (1 - _miss((self.a, self.b), k))
+
+
+LAWS_BEYOND = {
+    "Beta(0.5 1)": Law(0.5, 1),
+    "Beta(0.1 2)": Law(0.1, 2),
+    "power tail 0.2": Law(0.2, 1),
+    "log-normal(-3 2)": Law(-3, 2, normal=True),
+    "log-normal(-6 3)": Law(-6, 3, normal=True),
+    "30 % impossible": Law(0.5, 1, 0.3),
+    "60 % impossible": Law(0.5, 1, 0.6),
+}
+_MANY = 4_000
+
+
 Cell = Callable[[np.random.Generator, dict[str, Any]], dict[str, float]]
 
 
@@ -331,6 +467,23 @@ GRIDS: dict[str, tuple[dict[str, tuple[Any, ...]], float]] = {
     "coverage": (_CURVES, 0.75),
     "default": (_CURVES, 5.0),
     "differences": ({"problems": (10, 30, 100, 500), "n": ("16", "64", "16/64", "64/16")}, 1.0),
+    "more": (
+        {"kind": ("two splits", "12 answers", "as hard as MATH500"), "problems": (30, 100, 500)},
+        1.0,
+    ),
+    "planned": (
+        {
+            "measure": ("pass@1", "pass@16", "distinct@16"),
+            "n": (16, 64),
+            "change": (0.05, -0.05, -0.2),
+            "law": ("0.5/1", "1/1"),
+        },
+        1.0,
+    ),
+    "beyond": (
+        {"problems": (30, 100, 500), "n": (16, 32, 64), "law": tuple(LAWS_BEYOND)},
+        0.5,
+    ),
 }
 
 
@@ -342,7 +495,14 @@ def cells(name: str) -> Iterator[tuple[dict[str, Any], float]]:
         one_sample_has_no_distinct_answers = cell.get("answers") and cell["n"] == "1"
         if one_sample_has_no_distinct_answers or cell.get("k", 1) not in (1, cell.get("n")):
             continue
+        if name == "planned" and not _planned(**cell):
+            continue
         yield cell, share / 2 if cell.get("problems") == 500 else share
+
+
+def _planned(measure: str, n: int, change: float, law: str) -> bool:
+    """The largest k is that of the samples; answers change by more than accuracy does."""
+    return (change == -0.2) == measure.startswith("distinct") and (measure == "pass@1" or n == 16)
 
 
 TABLES: dict[str, Cell] = {
@@ -355,8 +515,11 @@ TABLES: dict[str, Cell] = {
     "coverage": coverage,
     "default": default,
     "differences": differences,
+    "more": more,
+    "planned": planned,
+    "beyond": beyond,
 }
-NULL = ("error", "many", "noise", "seeds", "families")  # where any word is a false one
+NULL = ("error", "many", "noise", "seeds", "families", "more")  # where any word is a false one
 
 
 # ----------------------------------------------------------------------------- running them
@@ -413,122 +576,13 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-# --------------------------------------------------------------------------------- the page
-
-
-def percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}"
-
-
-def mean_and_largest(rows: pd.DataFrame, column: str) -> str:
-    return f"{percent(rows[column].mean())} / {percent(rows[column].max())}"
-
-
-def error_table(found: dict[str, pd.DataFrame]) -> str:
-    rows, many_runs = found["error"], found["many"]
-    unequal = rows["n"].str.contains("/|mixed")
-    with_answers = rows["answers"] == "1"
-    groups = {
-        "pass@k, equal n": rows[~unequal & ~with_answers],
-        "pass@k, unequal n": rows[unequal & ~with_answers],
-        "with answers, equal n": rows[~unequal & with_answers],
-        "with answers, unequal n": rows[unequal & with_answers],
-        "5 runs against one baseline": many_runs[many_runs["runs"] == "5"],
-        "20 runs against one baseline": many_runs[many_runs["runs"] == "20"],
-        "problems change at random, mean unchanged": found["noise"],
-    }
-    lines = [
-        [name, f"{len(part)}", f"{part['rounds'].min():,} to {part['rounds'].max():,}"]
-        + [mean_and_largest(part, column) for column in ("old", "new")]
-        for name, part in groups.items()
-    ]
-    header = ["reports without a change", "cells", "rounds of each"]
-    return table([*header, "version 0.1, %", "now, %"], lines)
-
-
-def power_table(found: dict[str, pd.DataFrame]) -> str:
-    rows = _sorted(found["power"], ["change", "problems", "n"])
-    lines = [
-        [*map(str, row[:3]), *(percent(value, 0) for value in row[3:])]
-        for row in rows[["change", "problems", "n", "old", "new"]].itertuples(index=False)
-    ]
-    header = ["change", "problems", "samples", "version 0.1, % seen", "now, % seen"]
-    return table(header, lines)
-
-
-def seeds_table(found: dict[str, pd.DataFrame]) -> str:
-    rows = _sorted(found["seeds"], ["base", "seeds", "sd"])
-    lines = [
-        [*map(str, key), *(mean_and_largest(part, name) for name in ("old", "new"))]
-        for key, part in rows.groupby(["base", "seeds", "sd"], sort=False)
-    ]
-    header = ["seeds of the base", "seeds of the run", "sd of seeds", "pooled, %", "resampled, %"]
-    return table(header, lines)
-
-
-def families_table(found: dict[str, pd.DataFrame]) -> str:
-    rows = _sorted(found["families"], ["families", "sd"])
-    columns = ["old", "new", "curve_without", "curve_with"]
-    lines = [
-        [*map(str, row[:2]), *map(percent, row[2:])]
-        for row in rows[["families", "sd", *columns]].itertuples(index=False)
-    ]
-    header = ["families", "sd", "false words without `cluster`, %", "with, %"]
-    return table([*header, "curve covered without, %", "curve with, %"], lines)
-
-
-def coverage_table(found: dict[str, pd.DataFrame]) -> str:
-    known = ["problems", "n", "k", "law"]
-    rows = found["coverage"].drop(columns="korn-graubard")
-    exact = found["default"].rename(columns={"inside": "korn-graubard"})
-    rows = _sorted(rows.merge(exact[[*known, "korn-graubard"]], on=known), ["n"])
-    lines = []
-    for name in ("korn-graubard", "bootstrap", "nested", "analytic", "bayes"):
-        for n, part in rows.groupby("n", sort=False):
-            worst = part.sort_values(name).iloc[0]
-            law = str(worst["law"]).replace("/", ", ")
-            where = f"{worst['problems']} problems, Beta({law}), k = {worst['k']}"
-            width = (part[f"width_{name}"] / part["width_korn-graubard"]).median()
-            short = percent(float((part[name] < 0.93).mean()), 0)
-            line = [name, str(n), percent(part[name].mean()), percent(float(worst[name])), where]
-            lines.append([*line, short, f"{width:.2f}"])
-    header = ["interval", "samples", "mean, %", "smallest, %", "where", "cells below 93, %"]
-    return table([*header, "width"], lines)
-
-
-def differences_table(found: dict[str, pd.DataFrame]) -> str:
-    rows = _sorted(found["differences"], ["problems", "n"])
-    lines = [
-        [*map(str, row[:2]), *map(percent, row[2:])]
-        for row in rows[["problems", "n", "first", "last"]].itertuples(index=False)
-    ]
-    return table(["problems", "samples", "at k = 1, %", "at the largest k, %"], lines)
-
-
-def _sorted(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    return rows.sort_values(by, key=_numbers)
-
-
-def _numbers(column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column.astype(str).str.extract(r"^(\d+\.?\d*)")[0])
-    return numbers if numbers.notna().all() else column
-
-
-PAGE = (error_table, power_table, seeds_table, families_table, coverage_table, differences_table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("tables", nargs="*", help=f"of {', '.join(TABLES)} (default: all)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rounds")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", action="store_true", help="only write the page")
     options = parser.parse_args()
-    if not options.page:
-        run(options.tables or list(TABLES), options.scale, options.results)
-    if options.results == RESULTS and (options.page or not options.tables):
-        found = load()
-        put_tables(TARGET, *(make(found) for make in PAGE))
+    run(options.tables or list(TABLES), options.scale, options.results)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def plot_pass_at_k(
     ----------
     curve : DataFrame
         Columns run, k, estimate, low, high, as `passk_lab.pass_at_k_curve` returns them; rows
-        of one split.
+        of one split. A table of `passk_lab.stats.extrapolate_pass_at_k` is drawn as what it rests
+        on: samples with markers, fits as a thin line within their darker spread, bounds alone
+        beyond.
     ax : Axes, optional
         Where to draw; default: a new figure in the project's style.
     styles : mapping, optional
@@ -462,7 +464,13 @@ def _band(
     at = rows[x].to_numpy(float)
     ax.fill_between(at, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
                     color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
-    ax.plot(at, rows[column].to_numpy(float), color=look.color, linestyle=look.linestyle,
+    if "basis" in rows:
+        least, most = (rows[end].to_numpy(float) for end in ("fit_low", "fit_high"))
+        ax.fill_between(at, least, most, color=look.color, alpha=2 * alpha, linewidth=0, zorder=1.9)
+        led = rows[rows["basis"] != "bounds"]
+        ax.plot(led[x], led[column], color=look.color, linewidth=1, zorder=2.9)
+        rows = rows[rows["basis"] == "samples"]
+    ax.plot(rows[x], rows[column], color=look.color, linestyle=look.linestyle,
             marker=look.marker, markeredgewidth=look.edge, zorder=3)  # fmt: skip
 
 
@@ -473,7 +481,8 @@ def _log2_axis(ax: Axes, k: pd.Series) -> None:
     while len(powers) > 12:
         powers = powers[::2]
     # The last k gets its label where no power of two is in its way.
-    ticks = [p for p in powers if p <= last / 1.3] + [last]
+    room = powers[1] / powers[0] / 1.6 if len(powers) > 1 else 1.3
+    ticks = [p for p in powers if p <= last / max(room, 1.3)] + [last]
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda value, _: f"{round(value):d}")

@@ -36,6 +36,21 @@ def curve(runs, ks=(1, 2, 4, 8, 16)) -> pd.DataFrame:
     return table.assign(low=table["estimate"] - 0.05, high=table["estimate"] + 0.05)
 
 
+def test_what_an_extrapolation_rests_on_is_seen():
+    ks = [1, 2, 4, 8, 16, 64]
+    basis = ["samples", "samples", "samples", "fits", "fits", "bounds"]
+    table = curve(["base"], ks).assign(basis=basis)
+    table = table.assign(fit_low=table["estimate"] - 0.01, fit_high=table["estimate"] + 0.02)
+    ax = plots.plot_pass_at_k(table)
+    thin, marked = ax.get_lines()
+    assert thin.get_xdata().tolist() == ks[:5]
+    assert (thin.get_marker(), marked.get_xdata().tolist()) == ("None", ks[:3])
+    bounds, fits = (band.get_paths()[0].vertices for band in ax.collections)
+    assert bounds[:, 0].max() == fits[:, 0].max() == 64
+    assert np.ptp(fits[fits[:, 0] == 64, 1]) == pytest.approx(0.03)
+    assert np.ptp(bounds[bounds[:, 0] == 64, 1]) == pytest.approx(0.1)
+
+
 def differences(runs) -> pd.DataFrame:
     table = curve(runs).rename(columns={"estimate": "difference"})
     table[["difference", "low", "high"]] -= 0.4
