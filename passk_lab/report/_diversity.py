@@ -49,6 +49,7 @@ def text_diversity(
     texts: pd.DataFrame,
     baseline: str | None,
     settings: Settings,
+    over_seeds: bool,
 ) -> tuple[pd.DataFrame | None, int]:
     """Compare the texts of the runs of one split; also say how many rollouts have none.
 
@@ -56,17 +57,19 @@ def text_diversity(
     """
     there = texts["text"].notna()
     rows = texts[there].sort_values(["run", "problem_id", "sample_id"], kind="stable")
-    groups = rows.groupby(["run", "problem_id"], sort=False, observed=True)
-    rows = groups.head(MOST_TEXTS)
+    seed = ["seed"] if over_seeds else []
+    groups = rows.groupby(["run", *seed, "problem_id"], sort=False, observed=True)
+    rows = groups.head(max(2, MOST_TEXTS // rows["seed"].nunique()) if seed else MOST_TEXTS)
     if not len(rows) or groups.size().max() < 2:
         return None, int((~there).sum())
     entropies = [name for name in ENTROPIES if name in rows and rows[name].notna().all()]
     # Samples are numbered anew: several seeds may number theirs alike.
-    table = rows[["run", "split", "problem_id", "correct", "text", *entropies]]
+    table = rows[["run", "split", *seed, "problem_id", "correct", "text", *entropies]]
     found = diversity_summary(
         table,
         baseline if baseline in set(rows["run"]) else None,
         embedder=settings.embedder,
+        over_seeds=over_seeds,
         n_draws=1,
         **settings.resampling,
     )

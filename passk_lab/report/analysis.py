@@ -126,7 +126,7 @@ def build_report(
         figures, written = write_figures(section, runs, baseline, out=out, suffix=suffix)
         files += written
         sections.append(replace(section, figures=figures))
-    measured = _metrics(study, table, baseline, chosen, say)
+    measured = _metrics(study, counted, baseline, chosen, say)
     for place, section in enumerate(sections):
         if measured is not None:
             mine = measured[measured["split"] == section.split].reset_index(drop=True)
@@ -141,7 +141,7 @@ def build_report(
     texts = study.texts({*_shown(sections), *chain(*compared.values())}, ENTROPIES)
     for place, section in enumerate(sections):
         say(f"diversity of texts, split {visible(section.split)}")
-        sections[place] = _with_diversity(section, compared, texts, baseline, chosen, notes)
+        sections[place] = _with_diversity(section, compared, texts, baseline, chosen, seeds, notes)
         found = sections[place].diversity
         if found is not None:
             files.append(write_table(out / f"diversity{stems[section.split]}.csv", found))
@@ -171,7 +171,8 @@ def _metrics(
         metric.needs != "embeddings" for metric in found
     )
     source = counted if counts_do else study.rows(sorted({*columns, "answer"}))
-    return metric_table(source, settings.metrics, baseline, settings.k, **settings.resampling)
+    options: dict[str, Any] = {"over_seeds": "seed" in counted, **settings.resampling}
+    return metric_table(source, settings.metrics, baseline, settings.k, **options)
 
 
 def _forecast(
@@ -212,6 +213,7 @@ def _with_diversity(
     texts: pd.DataFrame,
     baseline: str | None,
     settings: Settings,
+    over_seeds: bool,
     notes: list[str],
 ) -> Section:
     if "text" not in texts:
@@ -220,7 +222,7 @@ def _with_diversity(
         return section
     mine = texts["problem_id"].isin(compared[section.split])
     some = texts[(texts["split"] == section.split) & mine]
-    diversity, missing = text_diversity(some, baseline, settings)
+    diversity, missing = text_diversity(some, baseline, settings, over_seeds)
     if missing:
         notes.append(
             f"Split {section.split!r}: {missing} of {len(some)} rollouts have no text and "

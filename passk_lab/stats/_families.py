@@ -374,31 +374,35 @@ def embedding_values(
     threshold: float,
     choice: TextChoice,
     size: int | None,
+    by: Sequence[str],
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
     """Metrics of each run's embeddings of each problem, and the mode of each row."""
     modes = np.empty(len(table), dtype=object)
-    runs = table["run"].to_numpy(object)
     keep = table["correct"].to_numpy(bool) | (not choice.correct_only)
-    first = table[["split", "problem_id"]].to_numpy(object)
+    keys = table[[*by, "problem_id"]]
+    groups = keys.groupby([*by, "problem_id"], sort=False, observed=True).ngroup().to_numpy()
+    names = keys.drop_duplicates().to_numpy(object)
     values = []
     for rows, found in embed_problems(table, embedder):
         modes[rows] = mode_names(found, threshold)
-        for run in dict.fromkeys(runs[rows]):
-            mine = found[(runs[rows] == run) & keep[rows]]
+        for group in dict.fromkeys(groups[rows].tolist()):
+            mine = found[(groups[rows] == group) & keep[rows]]
             distance = pairwise_cosine_distance(mine) if len(mine) > 1 else np.nan
             draws = [mine[draw] for draw in choice.draws(len(mine), size, rng)]
             spread = [
                 float(np.mean([metric(draw) for draw in draws])) if draws else np.nan
                 for metric in (vendi_score, effective_rank)
             ]
-            values.append((run, *first[rows[0]], distance, *spread))
-    columns = [*MAIN_KEYS, "problem_id", "cosine_distance", "vendi", "effective_rank"]
+            values.append((*names[group], distance, *spread))
+    columns = [*by, "problem_id", "cosine_distance", "vendi", "effective_rank"]
     return pd.DataFrame(values, columns=columns), modes
 
 
-def semantic_values(counts: pd.DataFrame, k: int, correct_only: bool) -> pd.DataFrame:
-    values = functional_values(counts, k, correct_only, MAIN_KEYS)
+def semantic_values(
+    counts: pd.DataFrame, k: int, correct_only: bool, by: Sequence[str]
+) -> pd.DataFrame:
+    values = functional_values(counts, k, correct_only, by)
     cells = counts["correct_mode_counts" if correct_only else "mode_counts"]
     # As for the other corrected estimators, a single sample says nothing.
     return values.assign(

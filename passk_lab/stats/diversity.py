@@ -47,6 +47,7 @@ def diversity_summary(
     embedder: str | Embedder | None = None,
     threshold: float = THRESHOLD,
     ngram_metrics: Sequence[str] | None = None,
+    over_seeds: bool = False,
     **options: Unpack[TextOptions],
 ) -> pd.DataFrame:
     """Average every diversity metric of each run over problems, with intervals and differences.
@@ -63,6 +64,10 @@ def diversity_summary(
         Of `passk_lab.metrics.semantic_modes`.
     ngram_metrics : sequence of str, optional
         Default: all metrics of texts but those that need an extra.
+    over_seeds : bool
+        With a column ``seed``: diversity within each training seed, averaged over the seeds, with
+        intervals for the choice of both. By default samples of all seeds are pooled, and count as
+        those of one model.
     **options
         Fields of `TextChoice` and `Resampling`. With ``n_samples`` "all" texts and embeddings rest
         on all there are, which compares runs of unequal numbers unfairly; answers and modes are
@@ -115,8 +120,10 @@ def diversity_summary(
     2   b  distinct_1       0.5          2        -0.5
     3   b   self_bleu       1.0          2         1.0
     """
-    by = list(MAIN_KEYS)
+    by = [*MAIN_KEYS, "seed"] if over_seeds else list(MAIN_KEYS)
     table = as_rollouts(rollouts)
+    if over_seeds and "seed" not in table.columns:
+        raise ValueError("rollouts: no column 'seed', over which over_seeds averages")
     if not len(table):
         raise ValueError("rollouts: the table holds no rollouts")
     runs = list(dict.fromkeys(table["run"].astype(str)))
@@ -135,10 +142,10 @@ def diversity_summary(
         texts, size = ngram_values(table, ngram_metrics, by, choice, rng)
         families.append(("ngram", texts, size or 0))
         if embedder is not None:
-            embedded, modes = embedding_values(table, embedder, threshold, choice, size, rng)
+            embedded, modes = embedding_values(table, embedder, threshold, choice, size, by, rng)
             families.append(("embedding", embedded, size or 0))
             meanings = counts(table.assign(answer=modes), by, modes=True)
-            families.append(("semantic", semantic_values(meanings, k, choice.correct_only), k))
+            families.append(("semantic", semantic_values(meanings, k, choice.correct_only, by), k))
     elif embedder is not None:
         raise ValueError("rollouts: column 'text' is missing; the embedder needs it")
     if entropies_of(table.columns):
@@ -151,16 +158,20 @@ def diversity_summary(
     parts = []
     for family, frame, compared_at in families:
         values = [part.clustered(table, by) for part in ProblemValues.of_frame(frame, by)]
-        found = mean_table(values, by, "metric", how).drop(columns="n_seeds")
+        if over_seeds:
+            values = ProblemValues.stacked(values)
+        found = mean_table(values, MAIN_KEYS, "metric", how).drop(columns="n_seeds")
         of_all = [family == "entropy" or _takes_all(family, metric) for metric in found["metric"]]
         found.insert(2, "family", family)
         found.insert(7, "n_samples", np.where(of_all, 0, compared_at))
         if baseline is not None:
-            found = found.merge(_against(baseline, values, how), on=[*by, "metric"], how="left")
+            found = found.merge(
+                _against(baseline, values, how), on=[*MAIN_KEYS, "metric"], how="left"
+            )
             found["n_paired"] = found["n_paired"].fillna(0).astype(np.int64)
         parts.append(found)
     whole = pd.concat(parts, ignore_index=True)
-    return whole.sort_values(by, kind="stable", ignore_index=True)
+    return whole.sort_values(list(MAIN_KEYS), kind="stable", ignore_index=True)
 
 
 def _against(baseline: str, values: Sequence[ProblemValues], how: Resampling) -> pd.DataFrame:

@@ -32,6 +32,8 @@ def metric_table(
     metrics: Sequence[str] = ("pass_at_k",),
     baseline: str | None = None,
     k: int | Sequence[int] | None = None,
+    *,
+    over_seeds: bool = False,
     **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
     """Average metrics of each run over problems, with intervals and paired differences.
@@ -47,6 +49,8 @@ def metric_table(
     k : int or sequence of int, optional
         For metrics at k. Default: 1 and the smallest number of samples of any problem of any run;
         that number alone for areas and sums over k.
+    over_seeds : bool
+        As for `passk_lab.stats.metric_curve`. Support is then compared by the seeds' mean.
     **resampling
         ``n_resamples, confidence, random_state``: see `passk_lab.stats.Resampling`.
 
@@ -78,7 +82,8 @@ def metric_table(
     """
     how = Resampling(**resampling)
     found = [find_metric(name)[0] for name in metrics]
-    counted = as_counts(rollouts, modes=True if _any_modes(found) else None)
+    keys = [*MAIN_KEYS, "seed"] if over_seeds else list(MAIN_KEYS)
+    counted = as_counts(rollouts, keys, modes=True if _any_modes(found) else None)
     runs = list(dict.fromkeys(counted["run"].astype(str)))
     if baseline is not None and baseline not in runs:
         raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
@@ -89,13 +94,14 @@ def metric_table(
         if metric.needs == "pair":
             if baseline is None:
                 raise ValueError(f"metric {name!r} compares runs with a baseline; name one")
-            parts.append(mean_table(_support(counted, metric, ks, baseline), MAIN_KEYS, "k", how))
+            solved = problem_values(counted, "pass_at_k", ks, over_seeds=over_seeds)
+            parts.append(mean_table(_support(solved, metric, baseline), MAIN_KEYS, "k", how))
         else:
-            values = problem_values(source, name, ks)
+            values = problem_values(source, name, ks, over_seeds=over_seeds)
             table = mean_table(values, MAIN_KEYS, "k", how)
             if baseline is not None:
                 gaps = (
-                    _compared(source, baseline, ks, name, how)
+                    _compared(source, baseline, ks, name, how, over_seeds)
                     if ((metric.at_k and metric.of_means is None) or values[0].bounded)
                     and len(runs) > 1
                     else _differences(values, baseline, how)
@@ -140,24 +146,26 @@ def _differences(values: Sequence[ProblemValues], baseline: str, how: Resampling
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def _compared(source: Any, baseline: str, ks: Any, name: str, how: Resampling) -> pd.DataFrame:
+def _compared(
+    source: Any, baseline: str, ks: Any, name: str, how: Resampling, over_seeds: bool
+) -> pd.DataFrame:
     """Differences as `compare_runs` has them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # n_paired says how many problems there are
-        pairs = make_pairs(source, baseline, ks, [name], how)
+        pairs = make_pairs(source, baseline, ks, [name], how, over_seeds=over_seeds)
     names = dict(zip(("difference", "low", "high", "n_problems"), _DIFFERENCE, strict=True))
     return difference_table(pairs, name)[["run", "split", "k", *names]].rename(columns=names)
 
 
-def _support(counted: pd.DataFrame, metric: Metric, ks: Any, baseline: str) -> list[ProblemValues]:
-    groups = {group.group: group for group in problem_values(counted, "pass_at_k", ks)}
+def _support(values: Sequence[ProblemValues], metric: Metric, baseline: str) -> list[ProblemValues]:
+    groups = {group.group: group for group in values}
     found = []
     for (run, split), mine in groups.items():
         base = groups.get((baseline, split))
         if run == baseline or base is None:
             continue
         mine, base = mine.shared(base)
-        solved = zip(base.values[0].T, mine.values[0].T, strict=True)
+        solved = zip(*(run.values.mean(axis=0).T for run in (base, mine)), strict=True)
         parts = np.concatenate([metric(*pair) for pair in solved], axis=1)
         found.append(replace(mine, values=parts[None], of_means=metric.of_means, bounded=False))
     return found

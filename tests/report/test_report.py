@@ -747,10 +747,17 @@ class TestTextDiversity:
         report = build_report(single, out=tmp_path / "single", **FAST)
         assert report.sections[0].diversity is None
 
-    def test_pooled_seeds(self, tmp_path):
-        parts = [rollouts("base", [4] * 12).assign(seed=seed) for seed in (0, 1)]
-        report = build_report(table(*parts), out=tmp_path, **FAST)
-        assert report.sections[0].diversity["n_samples"].max() == 32
+    @pytest.mark.parametrize(("pool", "n", "texts"), [(False, 16, 1), (True, 32, 2)])
+    def test_texts_of_a_seed_are_compared_with_each_other(self, tmp_path, pool, n, texts):
+        # Each seed repeats a text of its own: one text in one model, two in both.
+        parts = [
+            rollouts("base", [4] * 12).assign(seed=seed, text=["a b c", "d e f"][seed])
+            for seed in (0, 1)
+        ]
+        report = build_report(table(*parts), out=tmp_path, pool_seeds=pool, **FAST)
+        found = report.sections[0].diversity.set_index("metric")
+        assert found["n_samples"].max() == n
+        assert found["estimate"]["distinct_2"] * n == pytest.approx(texts)
 
     def test_run_without_texts(self, two_splits, tmp_path):
         data = two_splits.copy()

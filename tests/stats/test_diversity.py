@@ -170,6 +170,23 @@ def test_unequal_numbers_are_compared_at_the_smallest():
 
 
 @pytest.mark.slow
+def test_seeds_are_averaged(two_runs):
+    seeds = [pd.concat([run("wide", 6, seed=s), run("slim", 2, seed=s + 9)]) for s in (1, 2)]
+    both = pd.concat([part.assign(seed=s) for s, part in enumerate(seeds)], ignore_index=True)
+    how = {"embedder": by_mode, "ngram_metrics": FEW, **FAST}
+    found = keyed(diversity_summary(both, "wide", over_seeds=True, **how))
+    alone = [keyed(diversity_summary(part, **how)) for part in seeds]
+    for name in ("distinct@6", "distinct_1", "cosine_distance", "semantic_entropy"):
+        rows = found.xs(name, level="metric")
+        mean = sum(part.xs(name, level="metric")["estimate"] for part in alone) / 2
+        np.testing.assert_allclose(rows["estimate"], mean[rows.index])
+    assert (found["low"] <= found["estimate"]).all()
+    gap = found.loc[("slim", "functional", "distinct@6")]
+    assert gap["difference_low"] < gap["difference"] < gap["difference_high"] < 0
+    refuses("no column 'seed'", diversity_summary, two_runs, over_seeds=True)
+
+
+@pytest.mark.slow
 def test_processes_change_nothing(two_runs):
     pytest.importorskip("joblib")
     one, two = (diversity_summary(two_runs, "wide", n_jobs=n, **FAST) for n in (1, 2))

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from passk_lab import compare_runs, metric_table
@@ -131,3 +132,28 @@ def test_a_taken_name_and_an_unknown_need_are_refused():
     taken = metric("counts", "pass_at_k")
     refuses("'pass_at_k' is registered already", taken, lambda n_samples, n_correct: n_correct)
     refuses("needs='rows' is none of counts", metric, "rows")
+
+
+@pytest.mark.slow
+def test_seeds_are_resampled_and_averaged(table):
+    rng = np.random.default_rng(1)
+    parts = [table.assign(seed=seed, correct=rng.permutation(table["correct"])) for seed in (0, 1)]
+    both = pd.concat([table.assign(seed=2), *parts], ignore_index=True)
+    names = ["pass_at_k", "hill_1_corrected", "support_kept", "max_at_k", "distinct_1"]
+    columns = ["run", "metric", "k"]
+    found = metric_table(both, names, "base", over_seeds=True, n_resamples=300, random_state=0)
+    apart = pd.concat(
+        metric_table(part, names, "base", n_resamples=10, random_state=0)
+        for _, part in both.groupby("seed")
+    ).groupby(columns)["estimate"]
+    single = found.set_index(columns)
+    for name in ("pass_at_k", "max_at_k", "distinct_1"):
+        rows = single.xs(name, level="metric", drop_level=False)
+        np.testing.assert_allclose(rows["estimate"], apart.mean()[rows.index])
+    pooled = metric_table(both, names, "base", n_resamples=300, random_state=0)
+    wide, narrow = (
+        (t.loc[t["metric"] == "pass_at_k", "high"] - t.loc[t["metric"] == "pass_at_k", "low"])
+        for t in (found, pooled)
+    )
+    assert (wide.to_numpy()[::2] > narrow.to_numpy()[::2]).all()
+    assert found["estimate"].notna().all()
