@@ -122,13 +122,7 @@ def diversity_summary(
     """
     by = [*MAIN_KEYS, "seed"] if over_seeds else list(MAIN_KEYS)
     table = as_rollouts(rollouts)
-    if over_seeds and "seed" not in table.columns:
-        raise ValueError("rollouts: no column 'seed', over which over_seeds averages")
-    if not len(table):
-        raise ValueError("rollouts: the table holds no rollouts")
-    runs = list(dict.fromkeys(table["run"].astype(str)))
-    if baseline is not None and baseline not in runs:
-        raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
+    _check(table, by, baseline)
     choice, how = split_options(options)
     rng = how.generator()
     sizes = table.groupby([*by, "problem_id"], observed=True).size()
@@ -172,6 +166,16 @@ def diversity_summary(
         parts.append(found)
     whole = pd.concat(parts, ignore_index=True)
     return whole.sort_values(list(MAIN_KEYS), kind="stable", ignore_index=True)
+
+
+def _check(table: pd.DataFrame, by: Sequence[str], baseline: str | None) -> None:
+    if "seed" in by and "seed" not in table.columns:
+        raise ValueError("rollouts: no column 'seed', over which over_seeds averages")
+    if not len(table):
+        raise ValueError("rollouts: the table holds no rollouts")
+    runs = list(dict.fromkeys(table["run"].astype(str)))
+    if baseline is not None and baseline not in runs:
+        raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
 
 
 def _against(baseline: str, values: Sequence[ProblemValues], how: Resampling) -> pd.DataFrame:
