@@ -91,11 +91,12 @@ def train(
     folder: Path,
     progress: bool = True,
     prompts: Sequence[Any] | None = None,
+    demonstrator: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """Train a copy of ``model``, the base; resume where ``folder`` left off.
 
     The folder gets checkpoints and ``metrics.jsonl``. Each step draws from ``prompts``; by default
-    from all that the task makes.
+    from all that the task makes. ``demonstrator`` gives the demonstrations of ``sdsd-external``.
 
     Raises
     ------
@@ -126,6 +127,7 @@ def train(
         for step in steps:
             start = time.perf_counter()
             batch = _rollout_batch(task, student, teacher, base, config, step, prompts)
+            batch.demonstrator = demonstrator
             sampled = time.perf_counter()
             measured = _update(run, batch, config, step)
             measured["sampling_share"] = (sampled - start) / (time.perf_counter() - start)

@@ -1,11 +1,10 @@
-"""Losses of the on-policy methods: distillation divergences, policy gradients and reward shaping.
+"""Losses of the on-policy methods: distillation divergences and policy gradients.
 
 Logits are [B, T, V], log-probabilities [B, T]: position t predicts answer token t. The mask [B, T],
 boolean or integer, is true where a token counts; elsewhere results are 0, whatever the values are,
 NaN included. Losses are values per token in nats; `reduce` brings them to one number. p is the
-student, q the teacher, into which no gradient flows. Rewards are arrays [G, n]: n rollouts of each
-of G prompts. Wrong shapes, options and numbers are a ValueError that names them. Everything is
-computed in float32, float64 where the input is float64.
+student, q the teacher, into which no gradient flows. Wrong shapes, options and numbers are a
+ValueError that names them. Everything is computed in float32, float64 where the input is float64.
 """
 
 from __future__ import annotations
@@ -13,19 +12,12 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from passk_lab.metrics.passk import pass_at_k
-
 __all__ = [
     "divergence",
-    "group_advantages",
-    "mara_rewards",
-    "pkpo_rewards",
     "policy_gradient_loss",
     "reduce",
     "token_logprob",
@@ -33,8 +25,6 @@ __all__ = [
 
 Kind = Literal["reverse", "forward", "jsd"]
 Reduction = Literal["token", "sequence", "sequence_mean", "constant"]
-Advantage = Literal["grpo", "dr_grpo", "rloo"]
-Floats = npt.NDArray[np.float64]
 
 # exp(20) is far beyond any ratio that a sampled token can have, and finite in float32.
 _MAX_LOG_RATIO = 20.0
@@ -230,114 +220,6 @@ def policy_gradient_loss(
     return -objective
 
 
-def group_advantages(rewards: npt.ArrayLike, kind: Advantage = "grpo") -> Floats:
-    """Advantages [G, n] of rollouts against their own group of n >= 2.
-
-    - "grpo": (r - mean) / (std + 1e-4), the standard deviation with n - 1, as in TRL
-      (arXiv:2402.03300, section 4.1.2)
-    - "dr_grpo": r - mean (arXiv:2503.20783, section 3)
-    - "rloo": r - mean of the others (Kool et al. 2019), n / (n - 1) times "dr_grpo"
-
-    Exactly 0 in a group whose rewards are all equal.
-
-    Examples
-    --------
-    >>> group_advantages([[1, 0, 0, 1], [1, 1, 1, 1]], "rloo").round(3).tolist()
-    [[0.667, -0.667, -0.667, 0.667], [0.0, 0.0, 0.0, 0.0]]
-    """
-    _choice("kind", kind, Advantage)
-    values = _groups("rewards", rewards)
-    n = values.shape[1]
-    if n < 2:
-        raise ValueError(f"rewards has {n} rollout(s) a group; a baseline needs at least 2")
-    # The mean of equal numbers can miss them by a rounding error.
-    varies = np.ptp(values, axis=1, keepdims=True) > 0
-    centred = np.where(varies, values - values.mean(1, keepdims=True), 0.0)
-    if kind == "grpo":
-        centred = centred / (values.std(1, ddof=1, keepdims=True) + 1e-4)
-    if kind == "rloo":
-        centred = centred * (n / (n - 1))
-    return centred
-
-
-def pkpo_rewards(correct: npt.ArrayLike, k: int, baseline: bool = False) -> Floats:
-    """Rewards [G, n] whose policy gradient is an unbiased gradient of pass@k.
-
-    With c of n rollouts correct and rho(n, c, k) the unbiased pass@k,
-
-        s_i = k / n                          where rollout i is correct,
-        s_i = k / n rho(n - 1, c, k - 1)     where it is wrong,
-
-    and E sum_i s_i grad log p(y_i) = grad pass@k: a *sum* over the group (Walder and Karkhanis,
-    arXiv:2505.15201). Subtracting the group's mean would bias it, for s_j depends on y_i.
-
-    Parameters
-    ----------
-    correct : array [G, n]
-        Booleans, or 0 and 1.
-    k : int
-        1 <= k <= n.
-    baseline : bool
-        Subtract k / n times the pass@(k - 1) of the other rollouts, which doesn't depend on y_i
-        (the paper's "loo - 1"). Wrong rollouts then get 0, and correct ones little where others
-        would have solved it anyway: k / n (1 - rho(n - 1, c - 1, k - 1)).
-
-    Examples
-    --------
-    >>> pkpo_rewards([[1, 0, 0, 0]], k=2).round(4).tolist()
-    [[0.5, 0.1667, 0.1667, 0.1667]]
-    """
-    hits = _groups("correct", correct)
-    _all("correct", hits, np.isin(hits, (0, 1)), "it must be 0 or 1")
-    n = hits.shape[1]
-    if not 1 <= k <= n:
-        raise ValueError(f"k={k} must be between 1 and the {n} rollouts of a group")
-    others = hits.sum(1, keepdims=True) - hits
-    # The best of no rollouts is no success.
-    solved = pass_at_k(n - 1, others, k - 1) if k > 1 else np.zeros_like(hits)
-    rewards = np.maximum(hits, solved) - (solved if baseline else 0.0)
-    return np.asarray(k / n * rewards)
-
-
-def mara_rewards(
-    rewards: npt.ArrayLike, base_logprob: npt.ArrayLike, beta: float, threshold: float = 1.0
-) -> Floats:
-    """Mode-anchored rewards [G, n]: make the KL-regularised optimum flat over good answers.
-
-    In each group the anchor z is the good rollout (reward >= threshold) that the base pi_0 finds
-    most likely. Every good rollout gets R(z) + beta (log pi_0(z) - log pi_0(y)), the others keep
-    their reward: the optimum of E r - beta KL(p || pi_0), pi_0 exp(r / beta), then gives every good
-    answer the same probability. Algorithm 1 of GX-Chen et al. (arXiv:2510.20817) for a batch of one
-    prompt's samples; rewards of different groups can differ by a constant.
-
-    Parameters
-    ----------
-    rewards : array [G, n]
-    base_logprob : array [G, n]
-        log pi_0(y) of the whole answer under the base, in nats.
-    beta : float
-        The loss's own KL coefficient, >= 0.
-    threshold : float
-        From which reward on an answer is good.
-
-    Examples
-    --------
-    >>> mara_rewards([[1, 1, 0]], np.log([[0.4, 0.1, 0.5]]), beta=0.1).round(4).tolist()
-    [[1.0, 1.1386, 0.0]]
-    """
-    values, logprob = _groups("rewards", rewards), _groups("base_logprob", base_logprob)
-    if values.shape != logprob.shape:
-        raise ValueError(
-            f"rewards {values.shape} and base_logprob {logprob.shape} must have one shape [G, n]"
-        )
-    if not 0 <= beta < math.inf:
-        raise ValueError(f"beta={beta} must be a finite number, at least 0")
-    good = values >= threshold
-    anchor = np.where(good, logprob, -np.inf).argmax(1)[:, None]
-    reward, top = (np.take_along_axis(x, anchor, 1) for x in (values, logprob))
-    return np.where(good, reward + beta * (top - logprob), values)
-
-
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) over the last axis; tokens of probability 0 in p add nothing."""
     p = log_p.exp()
@@ -397,18 +279,3 @@ def _mask(mask: Tensor, **others: Tensor | None) -> Tensor:
                 f"{name} has shape {tuple(tensor.shape)}; with this mask it must be {wanted}"
             )
     return mask.bool()
-
-
-def _groups(name: str, values: npt.ArrayLike) -> Floats:
-    """Rewards as a finite float64 array [G, n]."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must be [G, n], prompts by rollouts, not of shape {array.shape}")
-    _all(name, array, np.isfinite(array), "every rollout needs a number")
-    return array
-
-
-def _all(name: str, array: Floats, good: npt.NDArray[np.bool_], wanted: str) -> None:
-    if not good.all():
-        group, rollout = np.argwhere(~good)[0]
-        raise ValueError(f"{name}[{group}, {rollout}] is {array[group, rollout]:g}; {wanted}")

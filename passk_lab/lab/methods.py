@@ -21,8 +21,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from passk_lab._text import look_up
-from passk_lab.lab import losses
-from passk_lab.lab.sampling import Samples, score
+from passk_lab.lab import losses, rewards
+from passk_lab.lab.evaluate import correct_answer_policy
+from passk_lab.lab.sampling import Decoding, Samples, sample, score
 from passk_lab.lab.tasks.base import Task
 
 __all__ = ["METHODS", "Batch", "LossOptions", "get_method", "method"]
@@ -34,15 +35,32 @@ Bools = npt.NDArray[np.bool_]
 class LossOptions:
     """Numbers that a method's loss may use.
 
-    ``kl_coef`` weighs KL(student || base) in the reinforcing methods, ``trust`` (beta') in the
-    distilling ones, for a tilt of 1 / (1 + beta'). ``clip`` bounds the probability ratio below and
-    above 1; ``pkpo_k`` is the k of the pass@k that ``pkpo`` climbs.
+    Attributes
+    ----------
+    kl_coef, trust : float
+        Weight of KL(student || base) in the reinforcing and in the distilling methods; ``trust`` is
+        beta', for a tilt of 1 / (1 + beta').
+    clip : (float, float)
+        Bounds of the probability ratio below and above 1.
+    at_k : int
+        k of the pass@k and distinct@k that ``pkpo`` and ``dkpo`` climb.
+    baseline, standardise : bool
+        Of ``dkpo``: subtract the leave-one-out baseline; standardise in the group.
+    diversity, tau, floor, anchor : float
+        Weight of the disjoint concepts of ``grpo-diversity``; the tilt of ``ucpo``; the weights of
+        the support floor and of what ``sdsd-anchored`` keeps.
     """
 
     kl_coef: float = 0.0
     trust: float = 0.0
     clip: tuple[float, float] = (0.2, 0.2)
-    pkpo_k: int = 4
+    at_k: int = 4
+    baseline: bool = False
+    standardise: bool = True
+    diversity: float = 1.0
+    tau: float = 0.2
+    floor: float = 1.0
+    anchor: float = 1.0
 
 
 @dataclass
@@ -51,7 +69,7 @@ class Batch:
 
     ``answers`` [B] are canonical, None where the tokens make none; ``correct`` is [G, n]. Gradients
     flow into ``student`` alone; ``rng`` chooses demonstrations. What a method notes in ``measured``
-    is logged.
+    is logged. ``demonstrator`` is another model, whose correct answers some methods show.
     """
 
     task: Task[Any]
@@ -64,6 +82,7 @@ class Batch:
     base: PreTrainedModel
     rng: np.random.Generator
     options: LossOptions
+    demonstrator: PreTrainedModel | None = None
     measured: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -79,7 +98,7 @@ class Batch:
     @cached_property
     def student_logits(self) -> Tensor:
         """Logits of the student [B, T, V], with gradients."""
-        return self._logits(self.student, [None] * len(self.answers))
+        return self.logits_of(self.student, [None] * len(self.answers))
 
     @cached_property
     def student_logprob(self) -> Tensor:
@@ -90,14 +109,15 @@ class Batch:
     def base_logits(self) -> Tensor:
         """Logits of the base [B, T, V], without gradients."""
         with torch.no_grad():
-            return self._logits(self.base, [None] * len(self.answers))
+            return self.logits_of(self.base, [None] * len(self.answers))
 
     def teacher_logits(self, demos: Sequence[str | None]) -> Tensor:
         """Logits of the teacher, each row after its own demonstration, without gradients."""
         with torch.no_grad():
-            return self._logits(self.teacher, demos)
+            return self.logits_of(self.teacher, demos)
 
-    def _logits(self, model: PreTrainedModel, demos: Sequence[str | None]) -> Tensor:
+    def logits_of(self, model: PreTrainedModel, demos: Sequence[str | None]) -> Tensor:
+        """Logits of a model [B, T, V], each row after its own demonstration."""
         owners = [prompt for prompt in self.prompts for _ in range(self.n)]
         contexts = [self.task.encode(p, d) for p, d in zip(owners, demos, strict=True)]
         return score(model, contexts, self.samples.answers(), self.task.pad_id, return_logits=True)
@@ -161,6 +181,35 @@ def _strangers(batch: Batch) -> list[str | None]:
         others = right[right // batch.n != row // batch.n]
         picked.append(batch.answers[batch.rng.choice(others)] if len(others) else None)
     return picked
+
+
+def _external(batch: Batch) -> list[str | None]:
+    """Correct answers of the demonstrator, as often as it gives them."""
+    if batch.demonstrator is None:
+        raise ValueError("this method shows answers of another model; give train() a demonstrator")
+    policy = correct_answer_policy(batch.demonstrator, batch.task, batch.prompts)
+    policy["p"] = np.exp(policy["logprob"])
+    by_prompt = dict(iter(policy.groupby("problem_id", sort=False)))
+    picked: list[str | None] = []
+    for prompt in batch.prompts:
+        rows = by_prompt[prompt.problem_id]
+        p = rows["p"].to_numpy() / rows["p"].sum()
+        picked += batch.rng.choice(rows["answer"].to_numpy(object), batch.n, p=p).tolist()
+    return picked
+
+
+def _several_peers(batch: Batch, n_demos: int) -> list[list[str | None]]:
+    """Distinct correct answers of the group's other rows for each row; short of them, again."""
+    found: list[list[str | None]] = [[] for _ in range(n_demos)]
+    for g, members in enumerate(batch.correct):
+        right = np.flatnonzero(members)
+        for j in range(batch.n):
+            others = right[right != j] if len(right) > 1 else right
+            pool = sorted({str(batch.answers[g * batch.n + i]) for i in others})
+            shown = batch.rng.permutation(pool).tolist() if pool else [None]
+            for at, demos in enumerate(found):
+                demos.append(shown[at % len(shown)])
+    return found
 
 
 def _from_group(batch: Batch, allowed: Bools, distinct: bool) -> list[str | None]:
@@ -228,6 +277,50 @@ def _sdsd_uniform(batch: Batch) -> Tensor:
     return _distil(batch, _distinct_peers, "reverse")
 
 
+@method("sdsd-3")
+def _sdsd_3(batch: Batch) -> Tensor:
+    """Mean reverse KL to three teachers, each of which saw another correct answer of the group."""
+    parts = [_distil(batch, lambda _, demos=demos: demos, "reverse")  # type: ignore[misc]
+             for demos in _several_peers(batch, 3)]  # fmt: skip
+    return torch.stack(parts).mean()
+
+
+@method("sdsd-external")
+def _sdsd_external(batch: Batch) -> Tensor:
+    """Reverse KL to the teacher that saw a correct answer of another model."""
+    return _distil(batch, _external, "reverse")
+
+
+@method("sdsd-composed")
+def _sdsd_composed(batch: Batch) -> Tensor:
+    """Reverse KL to the moving teacher without a demonstration, times the base's use of one.
+
+    T proportional to teacher(.|x) base(.|x,c) / base(.|x): the policy moves, the effect of a
+    demonstration doesn't.
+    """
+    demos = _peers(batch)
+    shown = np.array([demo is not None for demo in demos])
+    with torch.no_grad():
+        given = batch.logits_of(batch.base, demos).log_softmax(-1)
+        alone = batch.teacher_logits([None] * len(demos)).log_softmax(-1)
+        composed = alone + given - batch.base_logits.log_softmax(-1)
+    return _against_teacher(batch, composed, shown, "reverse")
+
+
+@method("sdsd-anchored")
+def _sdsd_anchored(batch: Batch) -> Tensor:
+    """Reverse KL to the teacher that saw a peer, and to the base's behaviour after it."""
+    demos = _peers(batch)
+    shown = np.array([demo is not None for demo in demos])
+    loss = _against_teacher(batch, batch.teacher_logits(demos), shown, "reverse")
+    with torch.no_grad():
+        kept = batch.logits_of(batch.base, demos)
+    now = batch.logits_of(batch.student, demos)
+    mask = batch.rows(shown)
+    moved = losses.divergence(now, kept, mask, "reverse")
+    return loss + batch.options.anchor * losses.reduce(moved, mask, "sequence")
+
+
 @method("sdsd-centred")
 def _sdsd_centred(batch: Batch) -> Tensor:
     """Reverse KL without the part of its gradient that tilts correct rollouts against each other.
@@ -268,13 +361,13 @@ def _reinforce(
 @method("grpo")
 def _grpo(batch: Batch) -> Tensor:
     """Policy gradient with rewards standardised in the group."""
-    return _reinforce(batch, losses.group_advantages(batch.correct, "grpo"))
+    return _reinforce(batch, rewards.group_advantages(batch.correct, "grpo"))
 
 
 @method("rloo")
 def _rloo(batch: Batch) -> Tensor:
     """Policy gradient against the mean of the other rollouts."""
-    return _reinforce(batch, losses.group_advantages(batch.correct, "rloo"))
+    return _reinforce(batch, rewards.group_advantages(batch.correct, "rloo"))
 
 
 @method("rft")
@@ -294,14 +387,14 @@ def _rl_modulated(batch: Batch) -> Tensor:
     mean = size.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp(min=1)
     # A row whose tokens the teacher doesn't judge at all counts as in plain GRPO.
     weights = torch.where(mean > 0, size / mean.clamp(min=1e-12), torch.ones_like(size))
-    advantages = losses.group_advantages(batch.correct, "grpo")
+    advantages = rewards.group_advantages(batch.correct, "grpo")
     return _reinforce(batch, advantages, weights)
 
 
 @method("srpo")
 def _srpo(batch: Batch) -> Tensor:
     """Sample routing: correct rows are reinforced, failed rows are taught."""
-    advantages = losses.group_advantages(batch.correct, "grpo")
+    advantages = rewards.group_advantages(batch.correct, "grpo")
     share = float(batch.correct.mean())
     reinforced = _reinforce(batch, advantages, keep=batch.correct) if share > 0 else 0.0
     taught = _distil(batch, _peers, "reverse", keep=~batch.correct) if share < 1 else 0.0
@@ -313,16 +406,82 @@ def _mara(batch: Batch) -> Tensor:
     """Policy gradient with rewards anchored at the base's most likely correct mode."""
     base = losses.token_logprob(batch.base_logits, batch.samples.tokens, batch.mask)
     logprob = (base * batch.mask).sum(1).cpu().numpy().reshape(batch.correct.shape)
-    rewards = losses.mara_rewards(batch.correct, logprob, batch.options.kl_coef)
-    return _reinforce(batch, losses.group_advantages(rewards, "grpo"))
+    anchored = rewards.mara_rewards(batch.correct, logprob, batch.options.kl_coef)
+    return _reinforce(batch, rewards.group_advantages(anchored, "grpo"))
 
 
 @method("pkpo")
 def _pkpo(batch: Batch) -> Tensor:
     """Policy gradient of pass@k."""
-    k = min(batch.options.pkpo_k, batch.n)
+    k = min(batch.options.at_k, batch.n)
     # The rewards are meant for a sum over the group; the loss takes a mean.
-    return _reinforce(batch, batch.n * losses.pkpo_rewards(batch.correct, k, baseline=True))
+    return _reinforce(batch, batch.n * rewards.pkpo_rewards(batch.correct, k, baseline=True))
+
+
+@method("dkpo")
+def _dkpo(batch: Batch) -> Tensor:
+    """Policy gradient of distinct@k."""
+    options = batch.options
+    groups = [
+        [batch.answers[g * batch.n + j] if hit else None for j, hit in enumerate(hits)]
+        for g, hits in enumerate(batch.correct)
+    ]
+    k = min(options.at_k, batch.n - options.baseline)
+    found = batch.n * rewards.dkpo_rewards(groups, k, options.baseline)
+    return _reinforce(
+        batch, rewards.group_advantages(found, "grpo") if options.standardise else found
+    )
+
+
+@method("grpo-diversity")
+def _grpo_diversity(batch: Batch) -> Tensor:
+    """Policy gradient with a reward for concepts that the group's other rollouts don't visit."""
+    owners = [prompt for prompt in batch.prompts for _ in range(batch.n)]
+    task: Any = batch.task
+    if not hasattr(task, "concepts_of"):
+        raise ValueError(f"grpo-diversity needs the concepts of answers; {task.name} has none")
+    visited = [
+        task.concepts_of(prompt, answer)
+        for prompt, answer in zip(owners, batch.answers, strict=True)
+    ]
+    starts = range(0, len(visited), batch.n)
+    apart = rewards.disjoint_share([visited[at : at + batch.n] for at in starts])
+    batch.measured["disjoint"] = float(apart.mean())
+    total = batch.correct + batch.options.diversity * apart
+    return _reinforce(batch, rewards.group_advantages(total, "grpo"))
+
+
+@method("ucpo")
+def _ucpo(batch: Batch) -> Tensor:
+    """Policy gradient that favours the correct rollouts which are rare by their probability."""
+    mean = batch.samples.logprob.sum(1) / batch.mask.sum(1).clamp(min=1)
+    logprob = mean.cpu().numpy().reshape(batch.correct.shape)
+    plain = rewards.group_advantages(batch.correct, "grpo")
+    tilted = rewards.ucpo_advantages(plain, batch.correct, logprob, batch.options.tau)
+    return _reinforce(batch, tilted)
+
+
+@method("grpo-floor")
+def _grpo_floor(batch: Batch) -> Tensor:
+    """Policy gradient, and a penalty on what falls below half of the base's probability.
+
+    On correct answers that the base gave, as often as it gives them.
+    """
+    loss = _reinforce(batch, rewards.group_advantages(batch.correct, "grpo"))
+    generator = torch.Generator().manual_seed(int(batch.rng.integers(2**62)))
+    contexts = [batch.task.encode(prompt) for prompt in batch.prompts]
+    drawn = sample(batch.base, contexts, batch.n, Decoding.of(batch.task), generator)
+    right = drawn.graded(batch.task, batch.prompts)[1].ravel()
+    if not right.any():
+        return loss
+    rows = np.flatnonzero(right)
+    before = drawn.logprob.sum(1)[torch.from_numpy(rows).to(drawn.logprob.device)]
+    kept = drawn.answers()
+    owners = [contexts[row // batch.n] for row in rows]
+    now = score(batch.student, owners, [kept[row] for row in rows], batch.task.pad_id).sum(1)
+    short = torch.relu(before + float(np.log(0.5)) - now)
+    batch.measured["below_floor"] = float((short > 0).float().mean())
+    return loss + batch.options.floor * short.sum() / len(right)
 
 
 @method("control-other")

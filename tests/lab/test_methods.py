@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from passk_lab.lab import losses
+from passk_lab.lab import rewards
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.methods import (
     METHODS,
@@ -44,7 +44,8 @@ def batch(model):
     zeros = torch.zeros(padded.shape)
     return Batch(
         TASK, prompts, Samples(padded, mask, zeros, zeros), answers, np.array(correct),
-        model, model, model, np.random.default_rng(1), LossOptions(kl_coef=0.1, pkpo_k=2),
+        model, model, model, np.random.default_rng(1), LossOptions(kl_coef=0.1, at_k=2),
+        demonstrator=model,
     )  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def test_modulated_advantages_keep_the_mean_weight(batch):
     batch.__dict__["student_logits"] = logits
     batch.__dict__.pop("student_logprob")
     loss = METHODS["rl-modulated"](batch)
-    advantages = losses.group_advantages(batch.correct.astype(float), "grpo").ravel()
+    advantages = rewards.group_advantages(batch.correct.astype(float), "grpo").ravel()
     lengths = batch.mask.sum(1).numpy()
     # On policy the ratio is 1: the loss is minus the mean over rows of advantage times length.
     assert float(loss.detach()) == pytest.approx(-(advantages * lengths).mean(), rel=1e-4)

@@ -3,8 +3,8 @@
 A prompt is a star: ``start`` is joined to the first node of every chain, a chain's nodes carry
 names of one concept, and the chains of a concept end at one shape. Two of the concepts, the
 *routes*, end at the shape that is asked for. An answer names the nodes from start to the target,
-such as "robin-wren-heron-star". One route is listed before the other: it is the easy one, with the shorter
-chains in distribution, so that a route can be recognised by its place.
+such as "robin-wren-heron-star". One route is listed before the other: it is the easy one, with the
+shorter chains in distribution, so that a route can be recognised by its place.
 
 Splits: ``id`` has short chains on the easy route and long ones on the hard; in ``larger-mid`` and
 ``larger`` all chains are as long as the hard ones and longer; in ``harder`` all are short, and one
@@ -13,12 +13,15 @@ edge is missing in each chain of the easy route (``mirror``: of the hard route).
 Pre-training documents are written by authors. Most prefer the easy route, some the hard one, each
 with probability ``habit``; then they make slips. A demonstration tells which kind of author writes
 the document, so the law of the answer after it is known exactly: `ConceptTask.route_law`. The
-larger ``habit``, the more a demonstration says: it is how far the teacher obeys it.
+larger ``habit``, the more a demonstration says: it is how far the teacher obeys it. Some documents
+list all right answers instead, under a mark of their own: without them, a small model is very slow
+to learn how to follow a chain.
 
 One token an edge, so that prompts are short (`ConceptQuestion` has them in words):
 
     bos start-edge ... edge ... question shape
     [demo name ... shape demo-end] answer name ... shape eos
+    bos start-edge ... edge ... question shape list name ... shape ... name ... shape eos
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ RandomState = int | np.random.Generator | None
 Route = Literal["easy", "hard", ""]
 
 SPLITS = ("id", "larger-mid", "larger", "harder", "mirror")
-PAD, BOS, EOS, QUESTION, DEMO, DEMO_END, ANSWER = range(7)
-_SPECIALS = 7
+PAD, BOS, EOS, QUESTION, DEMO, DEMO_END, ANSWER, LIST = range(8)
+_SPECIALS = 8
 _CONCEPTS = tuple(CONCEPTS)
 _PLACE_OF = {
     name: (concept, place)
@@ -127,6 +130,8 @@ class ConceptTask:
         Probability to follow a chain that leads elsewhere.
     demo_share, demo_easy : float
         Share of documents with a demonstration; of those, with one along the easy route.
+    list_share : float
+        Share of documents that list all right answers.
     longest_seen : int
         In half of the documents all chains are equally long, with up to so many nodes.
 
@@ -150,6 +155,7 @@ class ConceptTask:
     stray: float = 0.02
     demo_share: float = 0.5
     demo_easy: float = 0.6
+    list_share: float = 0.2
     longest_seen: int = 6
 
     name: ClassVar[str] = "concepts"
@@ -168,7 +174,15 @@ class ConceptTask:
             )
         if min(*self.lengths, self.longest_seen) < 2 or self.n_chains < 1:
             raise ValueError("lengths, longest_seen: a chain has at least 2 nodes")
-        for name in ("easy_share", "slip", "slip_after_demo", "stray", "demo_share", "demo_easy"):
+        for name in (
+            "easy_share",
+            "slip",
+            "slip_after_demo",
+            "stray",
+            "demo_share",
+            "demo_easy",
+            "list_share",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
         if not max(self.easy_share, 1 - self.easy_share) <= self.habit <= 1 or self.habit <= 0.5:
@@ -198,9 +212,10 @@ class ConceptTask:
 
     @property
     def context_length(self) -> int:
-        """Longest sequence: all chains at their longest, a demonstration and an answer."""
+        """Longest sequence: all chains at their longest, and all answers (or two) in a row."""
         longest = max(*self.lengths, self.larger, self.longest_seen)
-        return self.n_concepts * self.n_chains * (longest + 1) + 6 + longest + 1 + longest + 4
+        prompt = self.n_concepts * self.n_chains * (longest + 1) + 3
+        return prompt + max(2 * self.n_chains, 2) * (longest + 1) + 6
 
     # Prompts ------------------------------------------------------------------------------
 
@@ -353,6 +368,9 @@ class ConceptTask:
             length = int(rng.integers(min(lengths), self.longest_seen, endpoint=True))
             lengths = (length, length)
         prompt = self._draw(lengths, rng)
+        if rng.random() < self.list_share:
+            listed = [token for a in prompt.answers for token in self.encode_answer(a)[:-1]]
+            return [*self.encode(prompt)[:-1], LIST], [*listed, EOS]
         shown: Route = ""
         demo = None
         slip = self.slip
