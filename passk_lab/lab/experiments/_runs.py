@@ -14,12 +14,13 @@ from tqdm import tqdm
 from passk_lab._text import look_up
 
 if TYPE_CHECKING:
+    from passk_lab.lab.experiments.concepts import ConceptSuite
     from passk_lab.lab.experiments.science import ScienceSuite
     from passk_lab.lab.experiments.suite import Suite
 
 
 def run_suite(
-    suite: Suite | ScienceSuite,
+    suite: Suite | ConceptSuite | ScienceSuite,
     base: Any,
     folder: Path,
     runs: Sequence[str] | None = None,
@@ -31,7 +32,7 @@ def run_suite(
 
     Parameters
     ----------
-    suite : Suite or ScienceSuite
+    suite : Suite, ConceptSuite or ScienceSuite
     base : PreTrainedModel or TransformersBackend
     folder : Path
     runs, seeds : optional
