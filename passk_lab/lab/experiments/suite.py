@@ -265,6 +265,13 @@ def saved_base(folder: Path, task: Task[Any], device: str) -> PreTrainedModel | 
     return base
 
 
+# Methods that the Concept Graph compares.
+_OF_CONCEPTS = (
+    "sdsd-3", "sdsd-external", "sdsd-composed", "sdsd-anchored", "dkpo", "grpo-diversity", "ucpo",
+    "grpo-floor",
+)  # fmt: skip
+
+
 def _runs() -> dict[str, TrainConfig]:
     """Every method, and variants that tell what matters, the main ones first."""
     anchored = LossOptions(kl_coef=0.1)
@@ -277,7 +284,7 @@ def _runs() -> dict[str, TrainConfig]:
         "sdsd/frozen": {"teacher": "frozen"},
         "mara": {"options": anchored},
     }
-    options |= {name: {} for name in METHODS if name not in options}
+    options |= {name: {} for name in METHODS if name not in (*options, *_OF_CONCEPTS)}
     # Here a student learns most of what it learns within a hundred updates, so that a teacher that
     # moves slowly in comparison takes a hundredth of the student at each. (SDPO's code takes a
     # twentieth, at learning rates a hundred times smaller.)

@@ -9,7 +9,7 @@ import torch
 from passk_lab import read_rollouts
 from passk_lab.cli import main
 from passk_lab.lab.evaluate import answer_logprobs
-from passk_lab.lab.experiments import run_suite
+from passk_lab.lab.experiments import concepts, run_suite
 from passk_lab.lab.experiments import suite as suites
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.methods import METHODS
@@ -37,8 +37,8 @@ def base(tmp_path_factory):
 
 
 def test_every_method_has_a_run():
-    trained = {config.method.split("/")[0] for config in suites.SUITES["paths"].runs.values()}
-    assert trained == set(METHODS)
+    both = {**suites.SUITES["paths"].runs, **concepts.SUITES["concepts"].runs}
+    assert {config.method.split("/")[0] for config in both.values()} == set(METHODS)
     assert all(name == c.method for name, c in suites.SUITES["paths"].runs.items())
 
 
