@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from passk_lab._text import look_up, visible
 from passk_lab.cli._arguments import (
@@ -22,18 +22,15 @@ from passk_lab.cli._arguments import (
     train_extra,
 )
 
-if TYPE_CHECKING:
-    from passk_lab.lab.experiments import ScienceSuite
-
 
 def _run(options: argparse.Namespace) -> int:
     with train_extra("training"):
-        from passk_lab.lab.experiments import SUITES, ScienceSuite, run_suite
+        from passk_lab.lab.experiments import SUITES, ConceptSuite, Suite, run_suite
         from passk_lab.lab.experiments.map import run_map
 
     suite = look_up("suite", options.suite, SUITES)
     base: Any
-    if isinstance(suite, ScienceSuite):
+    if not isinstance(suite, ConceptSuite | Suite):
         suite, base = _with_questions(suite, options)
     else:
         folder = options.base or options.out / "base"
@@ -49,18 +46,22 @@ def _run(options: argparse.Namespace) -> int:
     return _say(files, "rollouts", options.out / "rollouts", options.quiet)
 
 
-def _with_questions(suite: ScienceSuite, options: argparse.Namespace) -> tuple[ScienceSuite, Any]:
+def _with_questions(suite: Any, options: argparse.Namespace) -> tuple[Any, Any]:
+    from passk_lab.lab.experiments import ScienceSuite
     from passk_lab.lab.questions import TransformersBackend
     from passk_lab.lab.tasks import load_questions
 
-    for name in ("base", "questions"):
+    of_science = isinstance(suite, ScienceSuite)
+    for name in ("base", "questions") if of_science else ("base",):
         if getattr(options, name) is None:
             raise ValueError(f"--suite {options.suite} needs --{name}")
     for name in ("map", "base_only"):
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
     base = TransformersBackend.load(options.base, device(options.device), full_precision=True)
-    return replace(suite, questions=load_questions(options.questions)), base
+    return (
+        replace(suite, questions=load_questions(options.questions)) if of_science else suite
+    ), base
 
 
 def _say(files: Sequence[Path], what: str, folder: Path, quiet: bool) -> int:
@@ -81,14 +82,16 @@ COMMAND = Command(
     (
         argument(
             "--suite NAME",
-            "the experiment: paths, paths-seen, paths-large, science or science-large",
+            "the experiment: concepts, concepts-lm, paths, paths-seen, paths-large, science or "
+            "science-large",
             required=True,
         ),
         out("DIR", "folder for checkpoints and rollouts"),
         argument(
             "--base DIR",
             "a saved base, data/paths/base for one (default: DIR/base, pre-trained if "
-            "missing); for science any language model: a folder, GGUF file or hub name",
+            "missing); for science and concepts-lm any language model: a folder, GGUF file or hub "
+            "name",
             type=Path,
         ),
         argument("--questions PATH", "for science: a .jsonl file, a folder, or a hub name"),

@@ -159,6 +159,7 @@ def sample_questions(
     config: SampleConfig,
     *,
     run: str,
+    split: str = "id",
     note: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -201,7 +202,7 @@ def sample_questions(
         seed = int(np.random.SeedSequence([config.seed, start]).generate_state(1, np.uint32)[0])
         replies = backend.sample(task, questions, config.n_samples, config.temperature, seed)
         names = {"temperature": config.temperature, "seed": config.seed}
-        tables.append(_table(task, questions, replies).assign(run=run, split="id", **names))
+        tables.append(_table(task, questions, replies).assign(run=run, split=split, **names))
         write_rollouts(
             pd.concat(tables, ignore_index=True), path, {"config": identity, "versions": versions}
         )

@@ -131,7 +131,8 @@ def test_modulated_advantages_keep_the_mean_weight(batch):
 
 def test_the_docs_list_every_method():
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page.partition("## The suite")[0], re.M) == [*METHODS]
+    table = page.partition("## The suite")[0]
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.M) == [*METHODS]
     assert all(loss.__doc__ for loss in METHODS.values())
 
 

@@ -15,12 +15,12 @@ from passk_lab._text import look_up
 
 if TYPE_CHECKING:
     from passk_lab.lab.experiments.concepts import ConceptSuite
-    from passk_lab.lab.experiments.science import ScienceSuite
+    from passk_lab.lab.experiments.science import ConceptTextSuite, ScienceSuite
     from passk_lab.lab.experiments.suite import Suite
 
 
 def run_suite(
-    suite: Suite | ConceptSuite | ScienceSuite,
+    suite: Suite | ConceptSuite | ConceptTextSuite | ScienceSuite,
     base: Any,
     folder: Path,
     runs: Sequence[str] | None = None,
@@ -32,7 +32,7 @@ def run_suite(
 
     Parameters
     ----------
-    suite : Suite, ConceptSuite or ScienceSuite
+    suite : Suite, ConceptSuite, ConceptTextSuite or ScienceSuite
     base : PreTrainedModel or TransformersBackend
     folder : Path
     runs, seeds : optional

@@ -1,9 +1,10 @@
-"""The science-questions experiment: a language model, trained with each method from its weights.
+"""Experiments with a language model, trained with each method from its weights.
 
-Questions are split once, by a fixed seed, into those that are trained on and those that are only
-asked. A suite's folder holds ``runs/<run>-<seed>/``, checkpoints and metrics, and
-``rollouts/<run>-<seed>.parquet``, graded replies to the questions that the run never saw. What is
-there already is not made again.
+Science questions are split once, by a fixed seed, into those that are trained on and those that are
+only asked. A suite's folder holds ``runs/<run>-<seed>/``, checkpoints and metrics, and
+``rollouts/<run>-<seed>.parquet``, graded replies to the questions that the run never saw. Questions
+of the Concept Graph are drawn anew; replies are kept for each split. What is there already is not
+made again.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import numpy as np
 
 from passk_lab.lab.experiments._runs import run_file
 from passk_lab.lab.loop import TrainConfig, train
+from passk_lab.lab.methods import LossOptions
 from passk_lab.lab.questions import SampleConfig, TransformersBackend, sample_questions
+from passk_lab.lab.tasks.concept_text import ConceptTextTask, concept_questions
+from passk_lab.lab.tasks.concepts import SPLITS, ConceptTask
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import read_rollouts
 
-__all__ = ["SUITES", "ScienceSuite"]
+__all__ = ["SUITES", "ConceptTextSuite", "ScienceSuite"]
 
 _SPLIT_SEED = 1_000_003
 
@@ -103,13 +107,93 @@ class ScienceSuite:
         sample_questions(backend, plan.asked, file, sampling, run=run, progress=plan.progress)
 
 
+@dataclass(frozen=True)
+class ConceptTextSuite:
+    """The Concept Graph in words, in the paper's sizes.
+
+    Attributes
+    ----------
+    runs, seeds, max_answer_tokens, template
+        As for `ScienceSuite`.
+    task : ConceptTask
+    n_train, n_test, n_samples : int
+        Questions to learn from, questions of each split to ask, and replies to each.
+    """
+
+    runs: Mapping[str, TrainConfig]
+    task: ConceptTask
+    seeds: tuple[int, ...] = (0, 1, 2)
+    n_train: int = 16_000
+    n_test: int = 128
+    n_samples: int = 64
+    max_answer_tokens: int = 1024
+    template: str = "sdpo"
+
+    def plan(
+        self,
+        base: TransformersBackend,
+        folder: Path,
+        runs: Sequence[str],
+        jobs: int,
+        progress: bool,
+    ) -> Mapping[str, ConceptTextTask]:
+        """Draw the questions: those to learn from as "train", and those of every split."""
+        encoder = TextEncoder(base.tokenizer, self.template)
+        drawn = {"train": concept_questions(self.task, "id", self.n_train, _SPLIT_SEED)}
+        for place, split in enumerate(SPLITS, 1):
+            drawn[split] = concept_questions(self.task, split, self.n_test, _SPLIT_SEED + place)
+        return {
+            name: ConceptTextTask(some, encoder, self.max_answer_tokens, base.context_length)
+            for name, some in drawn.items()
+        }
+
+    def complete(
+        self, folder: Path, plan: Mapping[str, ConceptTextTask], run: str, seed: int
+    ) -> bool:
+        """Whether the run's replies answer all questions of all splits."""
+        return all(
+            file.exists() and read_rollouts(file, columns=[])["problem_id"].nunique() == self.n_test
+            for file in (run_file(folder, f"rollouts-{split}", run, seed) for split in SPLITS)
+        )
+
+    def result(self, folder: Path, run: str, seed: int) -> Path:
+        """The run's rollouts in distribution."""
+        return run_file(folder, f"rollouts-{SPLITS[0]}", run, seed)
+
+    def make(
+        self,
+        base: TransformersBackend,
+        folder: Path,
+        plan: Mapping[str, ConceptTextTask],
+        run: str,
+        seed: int,
+    ) -> None:
+        """Train one run with one seed, and ask the questions of every split."""
+        backend = base
+        if run != "base":
+            config = replace(self.runs[run], seed=seed)
+            kept = run_file(folder, "runs", run, seed).with_suffix("")
+            backend = replace(base, model=train(plan["train"], base.model, config, kept).eval())
+        for split in SPLITS:
+            file = run_file(folder, f"rollouts-{split}", run, seed)
+            sampling = SampleConfig(self.n_samples, seed=seed)
+            sample_questions(backend, plan[split], file, sampling, run=run, split=split)
+
+
 def _runs(**shared: Any) -> dict[str, TrainConfig]:
     # Of the fixes, the one of the path-finding lab that doesn't look at how likely an answer is:
     # to flatten the base over whole replies (mara) would reward odd wording.
     return {name: TrainConfig(name, **shared) for name in ("grpo", "sdsd", "pkpo")}
 
 
-SUITES: dict[str, ScienceSuite] = {
+def _paper_runs(**shared: Any) -> dict[str, TrainConfig]:
+    """As in the paper: one and three teachers; the teacher as the base, too; SDPO's divergence."""
+    found = {name: TrainConfig(name, **shared) for name in ("grpo", "sdsd", "sdsd-3", "sdsd-jsd")}
+    frozen = TrainConfig("sdsd/frozen", **{**shared, "teacher": "frozen"})
+    return {**found, "sdsd/frozen": frozen, "pkpo": TrainConfig("pkpo", **shared)}
+
+
+SUITES: dict[str, ScienceSuite | ConceptTextSuite] = {
     # On two cores, less than half an hour a seed with a model of 135 million parameters. At three
     # times this rate, replies of GRPO were a bare letter after eight updates.
     "science": ScienceSuite(
@@ -117,13 +201,24 @@ SUITES: dict[str, ScienceSuite] = {
     ),
     # For a GPU: never run.
     "science-large": ScienceSuite(
-        _runs(
-            steps=200, prompts_per_step=16, group_size=16, learning_rate=1e-5, ema_rate=0.01,
+        _paper_runs(
+            steps=200, prompts_per_step=32, group_size=8, learning_rate=1e-5, ema_rate=0.05,
             autocast=True,
         ),
         n_test=128,
-        n_samples=128,
-        max_answer_tokens=256,
+        n_samples=16,
+        max_answer_tokens=1024,
+    ),
+    # The same: graphs of 11, 15 and 20 nodes a path.
+    "concepts-lm": ConceptTextSuite(
+        {
+            name: TrainConfig(
+                name, steps=1_000, prompts_per_step=16, group_size=4, learning_rate=1e-6,
+                ema_rate=0.01, options=LossOptions(kl_coef=0.01, trust=0.01), autocast=True,
+            )
+            for name in ("grpo", "grpo-diversity", "sdsd", "sdsd-3")
+        },
+        ConceptTask(n_chains=3, n_names=18, repeat=True, lengths=(9, 13), larger=18),
     ),
 }  # fmt: skip
 

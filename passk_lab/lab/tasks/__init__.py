@@ -2,10 +2,13 @@
 
 ``base`` is the protocol that a task of your own fulfils. ``paths`` is path finding in small graphs,
 where every correct answer can be enumerated and the law of the pre-training documents is known;
-``text`` makes a task of questions in words, as ``countdown`` and ``science_qa`` do.
+``concepts`` is the paper's Concept Graph; ``text`` makes a task of questions in words, as
+``concept_text``, ``countdown`` and ``science_qa`` do.
 """
 
 from passk_lab.lab.tasks.base import Encoder, Task, check_task
+from passk_lab.lab.tasks.concept_text import ConceptQuestion, ConceptTextTask
+from passk_lab.lab.tasks.concepts import ConceptTask
 from passk_lab.lab.tasks.countdown import CountdownTask, Game
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask, load_questions
@@ -13,6 +16,9 @@ from passk_lab.lab.tasks.text import TextEncoder, TextTask, grade
 
 __all__ = [
     "TASKS",
+    "ConceptQuestion",
+    "ConceptTask",
+    "ConceptTextTask",
     "CountdownTask",
     "Encoder",
     "Game",
@@ -28,4 +34,6 @@ __all__ = [
     "load_questions",
 ]
 
-TASKS = {task.name: task for task in (PathTask, ScienceTask, CountdownTask)}
+TASKS = {
+    task.name: task for task in (ConceptTask, ConceptTextTask, PathTask, ScienceTask, CountdownTask)
+}

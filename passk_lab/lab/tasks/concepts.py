@@ -115,7 +115,10 @@ class ConceptTask:
     ----------
     n_concepts, n_chains, n_names : int
         Concepts of a prompt (two lead to the target), chains of each, and names that a concept has.
-        No two nodes of a prompt have the same name.
+    repeat : bool
+        Chains of a concept may share names, as in the paper; the prompts are then for
+        `ConceptQuestion`, which tells nodes apart by their ids. Else no two nodes of a prompt have
+        the same name.
     lengths : (int, int)
         Nodes of an easy and of a hard chain, in distribution, without start and shape.
     larger : int
@@ -146,6 +149,7 @@ class ConceptTask:
     n_concepts: int = 4
     n_chains: int = 2
     n_names: int = 12
+    repeat: bool = False
     lengths: tuple[int, int] = (3, 4)
     larger: int = 6
     easy_share: float = 0.85
@@ -167,10 +171,11 @@ class ConceptTask:
             raise ValueError(f"n_concepts={self.n_concepts} must be between 3 and {len(CONCEPTS)}")
         most = len(next(iter(CONCEPTS.values())))
         longest = max(*self.lengths, self.larger, self.longest_seen)
-        if not self.n_chains * longest <= self.n_names <= most:
+        apart = 1 if self.repeat else self.n_chains  # chains without a common name
+        if not apart * longest <= self.n_names <= most:
             raise ValueError(
-                f"n_names={self.n_names} must be between {self.n_chains * longest}, the names of "
-                f"{self.n_chains} chains of {longest} nodes, and {most}"
+                f"n_names={self.n_names} must be between {apart * longest}, the names of "
+                f"{apart} chains of {longest} nodes, and {most}"
             )
         if min(*self.lengths, self.longest_seen) < 2 or self.n_chains < 1:
             raise ValueError("lengths, longest_seen: a chain has at least 2 nodes")
@@ -253,6 +258,8 @@ class ConceptTask:
             length = lengths[kind if kind >= 0 else int(rng.integers(2))]
             route: Route = "" if kind < 0 else ("easy", "hard")[kind]
             for at in range(self.n_chains):
+                if self.repeat:
+                    at, names = 0, rng.permutation(self.n_names).tolist()
                 part = tuple(names[at * length : (at + 1) * length])
                 chains.append(Chain(concept, shape, part, route))
         n_edges = sum(len(chain.names) for chain in chains)
@@ -262,6 +269,8 @@ class ConceptTask:
 
     def encode(self, prompt: ConceptPrompt, demo: str | None = None) -> list[int]:
         """Tokens up to and with the answer mark; a demonstration needn't be correct."""
+        if self.repeat:
+            raise ValueError("repeat: equal names need ids; give the prompt to ConceptQuestion")
         tokens = [BOS, *self._start_edges(prompt), *self._edges(prompt)]
         tokens += [QUESTION, self._first[0] + prompt.target]
         if demo is not None:
@@ -338,7 +347,7 @@ class ConceptTask:
         Examples
         --------
         >>> {route: round(p, 3) for route, p in ConceptTask().route_law("hard").items()}
-        {'easy': 0.22, 'hard': 0.78}
+        {'easy': 0.194, 'hard': 0.806}
         """
         h = self.habit
         prefer_easy = (self.easy_share - (1 - h)) / (2 * h - 1)
