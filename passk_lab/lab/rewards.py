@@ -207,7 +207,8 @@ def ucpo_advantages(
 
     Examples
     --------
-    >>> ucpo_advantages([[1.0, 1.0, -2.0]], [[1, 1, 0]], np.log([[0.8, 0.2, 0.5]])).round(2).tolist()
+    >>> mean = np.log([[0.8, 0.2, 0.5]])
+    >>> ucpo_advantages([[1.0, 1.0, -2.0]], [[1, 1, 0]], mean).round(2).tolist()
     [[0.88, 1.12, -2.0]]
     """
     values, right = _groups("advantages", advantages), _groups("correct", correct) > 0
