@@ -1,0 +1,75 @@
+"""Join what the Concept Graph suite wrote into the files beside this one.
+
+``python data/concepts/make.py lab`` reads ``lab``, of the obedient base, and the folders
+``lab-stubborn`` and ``lab-short`` beside it, as far as they are there. Log-probabilities are
+rounded to 0.001 nats, and an answer is its place among the correct ones of its problem.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from passk_lab.rollouts import atomic_write
+
+HERE = Path(__file__).resolve().parent
+CONDITIONS = {"obedient": "", "stubborn": "-stubborn", "short": "-short"}
+KINDS = ("policies", "samples", "use")
+_SHORT = pa.dictionary(pa.int8(), pa.string())
+NARROW = {
+    **dict.fromkeys(("condition", "run", "split", "who", "demo"), _SHORT),
+    "problem_id": pa.dictionary(pa.int16(), pa.string()),
+    **dict.fromkeys(("seed", "answer", "n_samples", "n_correct", "concepts"), pa.int8()),
+    "valid_concepts": pa.int8(),
+    "step": pa.int16(),
+    **dict.fromkeys(("logprob", "token_entropy", "correct"), pa.float32()),
+    **dict.fromkeys(("same_route", "same_answer"), pa.float32()),
+}  # fmt: skip
+
+
+def compact(file: Path, condition: str) -> pd.DataFrame:
+    """Read a file of one run and seed, rounded; answers by number."""
+    table = pd.read_parquet(file)
+    if "answer" in table:
+        keys = ["split", "step", "problem_id"]
+        table["answer"] = table.groupby(keys, sort=False).cumcount()
+    numbers = table.select_dtypes("float").columns
+    table[numbers] = table[numbers].round(3)
+    table.insert(0, "condition", condition)
+    return table.sort_values(["split", "step"] if "split" in table else "step", kind="stable")
+
+
+def main() -> None:
+    """Read the suite's folders and write the files."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("lab", type=Path, help="folder that the suite wrote")
+    lab = parser.parse_args().lab
+    note: dict[str, Any] = {"command": "python data/concepts/make.py lab"}
+    for kind in KINDS:
+        parts = []
+        for condition, suffix in CONDITIONS.items():
+            for file in sorted((lab.parent / f"{lab.name}{suffix}" / kind).glob("*.parquet")):
+                said = dict(pd.read_parquet(file, columns=["run"]).attrs["passk_lab"])
+                run = said.pop("run")
+                said.pop("seed")
+                said.get("train", {}).pop("seed", None)
+                note[f"{condition}: {run}"] = {k: said[k] for k in said if k != "task"}
+                note[f"{condition}: task"] = said["task"]
+                if run != "base" or file.stem == "base-0":
+                    parts.append(compact(file, condition))
+        arrow = pa.concat_tables(pa.Table.from_pandas(t, preserve_index=False) for t in parts)
+        fields = [pa.field(f.name, NARROW.get(f.name, f.type)) for f in arrow.schema]
+        arrow = arrow.cast(pa.schema(fields, {b"passk_lab": json.dumps(note).encode()}))
+        with atomic_write(HERE / f"{kind}.parquet") as temporary:
+            pq.write_table(arrow, temporary, compression="zstd", compression_level=19,
+                           row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
