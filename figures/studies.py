@@ -1,10 +1,12 @@
 """Every study, in the order of the page."""
 
 import paths  # noqa: F401 - registers most figures of PATHS
+from concepts import CONCEPTS
 from countdown import COUNTDOWN
+from paper import PAPER
 from science import SCIENCE
 from teacher import TEACHER
 from theory import THEORY
 from tradeoff import PATHS
 
-STUDIES = (PATHS, TEACHER, SCIENCE, THEORY, COUNTDOWN)
+STUDIES = (PATHS, TEACHER, SCIENCE, CONCEPTS, PAPER, THEORY, COUNTDOWN)

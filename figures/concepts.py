@@ -1,0 +1,325 @@
+"""Figures 11 to 14: the paper's Concept Graph, with the paper's values beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from lab import HOW, side_by_side
+from palette import lab_styles
+from registry import Drawn, Study, Tables
+from words import span
+
+from passk_lab.plots import plot_pass_at_k, plot_progress
+from passk_lab.stats import bootstrap_mean, paired_differences, policy_curve, policy_values
+
+BY = ("run", "split", "step")
+KS = (1, 2, 4, 8, 16, 32, 64)
+MAIN = ("grpo", "grpo-diversity", "sdsd")
+PANELS = {"id": "in distribution", "larger": "larger", "harder": "harder"}
+TITLES = {"id": "In distribution", "larger": "Larger graphs", "harder": "Harder graphs"}
+BASES = {
+    "obedient": "obedient teacher",
+    "stubborn": "stubborn teacher",
+    "short": "short lengths seen",
+}
+# The paper's name of a run.
+OTHER = {"grpo+diversity": "grpo-diversity"}
+MODEL = "Qwen3-1.7B"
+
+
+class Concepts:
+    """Exact policies, what samples show, use of demonstrations, and the paper's values."""
+
+    def __init__(self, data: Path) -> None:
+        self.policies = pd.read_parquet(data / "policies.parquet")
+        # Each route is a concept of its own: what a set of answers covers.
+        self.policies["concepts"] = np.where(self.policies["easy"], 1, 2)
+        self.samples = pd.read_parquet(data / "samples.parquet")
+        self.use = pd.read_parquet(data / "use.parquet")
+        self.last = int(self.policies["step"].max())
+        paper = pd.read_csv(data.parent / "paper" / "curves.csv", dtype={"figure": str})
+        self.paper = paper.assign(run=paper["method"].replace(OTHER))
+
+    def at(self, condition: str = "obedient", split: str | None = None) -> pd.DataFrame:
+        """Policies at the end of training, the base's among them."""
+        table = self.policies[self.policies["condition"] == condition]
+        table = table[(table["step"] == self.last) | (table["run"] == "base")]
+        table = table.assign(step=self.last).drop(columns="condition")
+        return table if split is None else table[table["split"] == split]
+
+    def told(self, figure: str, quantity: str) -> pd.DataFrame:
+        """Values of the paper's figure, of its first model."""
+        table = self.paper
+        of_figure = (table["figure"] == figure) & table["model"].isin([MODEL, "-"])
+        return table[of_figure & table["quantity"].str.startswith(quantity)]
+
+    @cached_property
+    def entropy(self) -> pd.DataFrame:
+        """Means over problems of what 64 samples show, a row a run, split, step and seed."""
+        keys = ["condition", "run", "split", "step", "seed"]
+        columns = ["concepts", "valid_concepts", "token_entropy"]
+        return self.samples.groupby(keys, observed=True)[columns].mean().reset_index()
+
+
+CONCEPTS = Study("concepts", Concepts, "data/concepts", HOW["n_resamples"])
+
+
+@CONCEPTS.figure("pass_at_k-concepts", "The paper's experiment, and here", number=11)
+def pass_at_k(data: Concepts) -> Drawn:
+    """pass@k of the paper's three methods on its three kinds of graphs, above; ours, below."""
+    ours = policy_curve(data.at(), "pass_at_k", KS, BY, **HOW)
+    ours = ours[ours["run"].isin(("base", *MAIN)) & ours["split"].isin(PANELS)]
+    told = data.told("3", "pass@k")
+    figure, axes = plt.subplots(2, 3, figsize=(12, 7.4), sharex=True, sharey=True)
+    styles = lab_styles(["base", *MAIN])
+    parts = []
+    for (above, below), (split, panel) in zip(axes.T, PANELS.items(), strict=True):
+        part = told[told["panel"] == panel].rename(columns={"x": "k", "value": "estimate"})
+        part = part.assign(low=part["estimate"], high=part["estimate"], split=split)
+        plot_pass_at_k(part.sort_values("run"), above, {r: styles[r] for r in MAIN})
+        plot_pass_at_k(ours[ours["split"] == split], below, styles)
+        above.set_title(f"{TITLES[split]}: the paper")
+        below.set_title("here")
+        for ax in (above, below):
+            ax.label_outer()
+            ax.set_ylim(-0.02, 1.02)
+            if ax is not axes[1, 1]:
+                ax.get_legend().remove()
+        parts.append(part[["run", "split", "k", "estimate"]].assign(source="paper"))
+    table = pd.concat([ours.assign(source="here"), *parts])
+    return figure, table
+
+
+@pass_at_k.found
+def _(tables: Tables) -> str:
+    table = tables["signature-concepts"].set_index("row")
+    return " ".join(f"({row}) {text}." for row, text in table["words"].items())
+
+
+@CONCEPTS.figure("routes-concepts", "Routes and entropy over training", number=12)
+def routes(data: Concepts) -> Drawn:
+    """Concepts among 64 samples over training, in the paper and here, and token entropy."""
+    means = data.entropy[
+        (data.entropy["condition"] == "obedient") & (data.entropy["split"] == "id")
+    ]
+    base = means[means["run"] == "base"]
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4.4))
+    styles = lab_styles(MAIN)
+    told = data.told("3", "unique concepts in 64")
+    told = told[told["panel"] == "in distribution"].rename(
+        columns={"x": "step", "value": "estimate"}
+    )
+    told = told.assign(low=told["estimate"], high=told["estimate"], split="id")
+    plot_progress(told, axes[0], styles)
+    axes[0].set(title="Concepts in 64 samples: the paper", ylabel="concepts", ylim=(0.9, 2.1))
+    parts = [told[["run", "step", "estimate"]].assign(source="paper", metric="concepts")]
+    for ax, metric, title in (
+        (axes[1], "valid_concepts", "Right concepts in 64 samples: here"),
+        (axes[2], "token_entropy", "Token entropy: here"),
+    ):
+        rows = []
+        for run in MAIN:
+            mine = pd.concat([base.assign(run=run), means[means["run"] == run]])
+            for step, part in mine.groupby("step"):
+                values = part[metric].to_numpy()
+                low, high = values.min(), values.max()
+                row = {
+                    "run": run,
+                    "step": step,
+                    "estimate": values.mean(),
+                    "low": low,
+                    "high": high,
+                }
+                rows.append({**row, "metric": metric, "source": "here", "n_seeds": len(values)})
+        table = pd.DataFrame(rows)
+        plot_progress(table, ax, styles)
+        ax.set(title=title, ylabel=metric.replace("_", " "))
+        parts.append(table)
+    axes[1].set_ylim(0.9, 2.1)
+    axes[2].set_ylim(bottom=0)
+    for ax in axes[[0, 2]]:
+        ax.get_legend().remove()
+    return figure, pd.concat(parts, ignore_index=True)
+
+
+@routes.found
+def _(tables: Tables) -> str:
+    table = tables["routes-concepts"]
+    last = table[
+        (table["source"] == "here")
+        & (table["step"] == table[table["source"] == "here"]["step"].max())
+    ]
+    said = [
+        f"{run}: {part.set_index('metric')['estimate']['valid_concepts']:.2f} right concepts, "
+        f"token entropy {part.set_index('metric')['estimate']['token_entropy']:.2f} nats"
+        for run, part in last.groupby("run", sort=False)
+    ]
+    return f"""Mean over seeds (band: smallest to largest seed, as in the paper). At the end:
+        {"; ".join(said)}."""
+
+
+def values_of(policies: pd.DataFrame, split: str, metric: str, k: int) -> dict[str, np.ndarray]:
+    """Values [seeds, problems, 1] of every run."""
+    return side_by_side(policy_values(policies[policies["split"] == split], metric, k, BY))
+
+
+@CONCEPTS.table("signature-concepts")
+def signature(data: Concepts) -> pd.DataFrame:
+    """What the paper reports, row by row, beside what is found here."""
+    return pd.DataFrame(list(_signature(data)))
+
+
+def _gap(values: dict[str, np.ndarray], run: str, other: str) -> pd.Series:
+    pair = {name: values[name] for name in (run, other)}
+    return paired_differences(pair, other, **HOW).iloc[0]
+
+
+def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
+    policies = data.at()
+    told = data.told("3", "pass@k").set_index(["panel", "run", "x"])["value"]
+    first = {split: values_of(policies, split, "pass_at_k", 1) for split in PANELS}
+    reach = {split: values_of(policies, split, "pass_at_k", 64) for split in PANELS}
+    kept = values_of(policies, "id", "concept_coverage_at_k", 64)
+    ends = data.entropy[(data.entropy["condition"] == "obedient") & (data.entropy["split"] == "id")]
+    ends = ends[ends["step"] == data.last]
+
+    def row(name: str, claim: str, paper: str, gap: pd.Series, holds: bool, here: str) -> dict:
+        low, high = gap["low"], gap["high"]
+        words = f"{claim}: {'holds' if holds else 'not here'} ({here}; the paper: {paper})"
+        return {"row": name, "claim": claim, "paper": paper, "here": here,
+                "difference": gap["difference"], "low": low, "high": high, "holds": holds,
+                "words": words}  # fmt: skip
+
+    gap = _gap(first["id"], "sdsd", "grpo")
+    yield row(
+        "a", "SDSD's pass@1 in distribution is level with GRPO's",
+        f"{told['in distribution', 'sdsd', 1]:.2f} and {told['in distribution', 'grpo', 1]:.2f}",
+        gap, abs(gap["difference"]) < 0.05, f"difference {span(gap, 3, 'difference')}",
+    )  # fmt: skip
+    gap = _gap(first["larger"], "sdsd", "grpo")
+    yield row(
+        "b", "SDSD's pass@1 is best on larger graphs",
+        f"{told['larger', 'sdsd', 1]:.2f} against {told['larger', 'grpo', 1]:.2f}",
+        gap, gap["low"] > 0, f"SDSD less GRPO {span(gap, 3, 'difference')}",
+    )  # fmt: skip
+    gap = _gap(reach["harder"], "sdsd", "grpo")
+    means = {run: reach["harder"][run].mean() for run in MAIN}
+    yield row(
+        "c", "on harder graphs SDSD's pass@64 is far below GRPO's, and GRPO+diversity solves them",
+        ", ".join(f"{run} {told['harder', run, 64]:.2f}" for run in ("grpo", "grpo-diversity")),
+        gap, gap["high"] < 0 and means["grpo-diversity"] > means["grpo"],
+        ", ".join(f"{run} {mean:.2f}" for run, mean in means.items()),
+    )  # fmt: skip
+    gap = _gap(kept, "sdsd", "grpo")
+    yield row(
+        "d", "SDSD covers the fewest routes",
+        "concepts in 64 samples 1.04, GRPO 1.15, GRPO+diversity 1.79", gap, gap["high"] < 0,
+        ", ".join(f"{run} {2 * kept[run].mean():.2f}" for run in MAIN),
+    )  # fmt: skip
+    entropy = ends.groupby("run", observed=True)["token_entropy"].mean()
+    nothing = pd.Series({"difference": np.nan, "low": np.nan, "high": np.nan})
+    yield row(
+        "e", "SDSD's token entropy falls to 0", "0", nothing, entropy["sdsd"] < 0.05,
+        ", ".join(f"{run} {entropy[run]:.2f}" for run in MAIN),
+    )  # fmt: skip
+    far = entropy["grpo-diversity"] - entropy["grpo"]
+    yield row(
+        "f", "token entropy can't tell GRPO from GRPO+diversity", "0.24 and 0.28", nothing,
+        abs(far) < 0.05, f"{entropy['grpo']:.2f} and {entropy['grpo-diversity']:.2f}",
+    )  # fmt: skip
+
+
+def seeds_of(data: Concepts, condition: str, split: str, metric: str, k: int) -> pd.DataFrame:
+    """Means over problems of each run and seed."""
+    policies = data.at(condition)
+    rows = [
+        {"run": run, "seed": seed, "value": value}
+        for run, values in values_of(policies, split, metric, k).items()
+        for seed, value in enumerate(values[:, :, 0].mean(axis=1))
+    ]
+    return pd.DataFrame(rows)
+
+
+@CONCEPTS.figure("obedience-concepts", "Whether the teacher obeys a demonstration", number=13)
+def obedience(data: Concepts) -> Drawn:
+    """Harder graphs after training from three bases, a dot a seed."""
+    measures = (("harder", "pass_at_k", 64, "pass@64, harder graphs"),
+                ("id", "pass_at_k", 1, "pass@1, in distribution"),
+                ("larger", "pass_at_k", 1, "pass@1, larger graphs"))  # fmt: skip
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
+    styles = lab_styles(["base", *MAIN])
+    parts = []
+    conditions = [name for name in BASES if name in set(data.policies["condition"])]
+    for ax, (split, metric, k, title) in zip(axes, measures, strict=True):
+        for place, condition in enumerate(conditions):
+            found = seeds_of(data, condition, split, metric, k)
+            parts.append(found.assign(condition=condition, split=split, measure=f"pass@{k}"))
+            for offset, (run, look) in zip((-0.3, -0.1, 0.1, 0.3), styles.items(), strict=True):
+                values = found.loc[found["run"] == run, "value"]
+                ax.scatter(values, np.full(len(values), place + offset), color=look.color,
+                           marker=look.marker, s=36, alpha=0.8, linewidth=0.8,
+                           label=run if place == 0 else None)  # fmt: skip
+        ax.set(xlabel=title, xlim=(-0.03, 1.03))
+        ax.set_yticks(range(len(conditions)), [BASES[name] for name in conditions])
+        ax.invert_yaxis() if ax is axes[0] else None
+    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4)
+    return figure, pd.concat(parts)
+
+
+@obedience.found
+def _(tables: Tables) -> str:
+    table = tables["obedience-concepts"]
+    part = table[(table["split"] == "harder") & (table["run"] == "sdsd")]
+    said = [
+        f"{BASES[str(name)]}: {', '.join(f'{value:.2f}' for value in sorted(rows['value']))}"
+        for name, rows in part.groupby("condition", sort=False)
+    ]
+    return f"""SDSD's pass@64 on harder graphs, seed by seed: {"; ".join(said)}."""
+
+
+@CONCEPTS.figure("methods-concepts", "Who keeps the routes, at what accuracy", number=14)
+def methods(data: Concepts) -> Drawn:
+    """Accuracy in distribution against routes, every method at each of its rates."""
+    policies = data.at()
+    accuracy = values_of(policies, "id", "pass_at_k", 1)
+    reach = values_of(policies, "harder", "pass_at_k", 64)
+    figure, ax = plt.subplots(figsize=(8.4, 5.4))
+    rows = []
+    runs = [run for run in accuracy if not run.startswith("sdsd-external")]
+    for run in runs:
+        row = {"run": run, "method": run.partition("@")[0], "rate": run.partition("@")[2]}
+        for name, values in (("accuracy", accuracy[run]), ("reach", reach[run])):
+            low, high = bootstrap_mean(values, **HOW)
+            row |= {name: values.mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
+        rows.append({**row, "n_seeds": len(accuracy[run])})
+    table = pd.DataFrame(rows)
+    drawn = [m for m in dict.fromkeys(table["method"]) if "/kl" not in m and "/ema" not in m]
+    styles = lab_styles([m for m in drawn if "weight" not in m and "dkpo/2-" not in m])
+    for name, look in styles.items():
+        part = table[table["method"] == name].sort_values("accuracy")
+        spread = [np.abs(part[f"{axis}_{end}"] - part[axis])
+                  for axis in ("accuracy", "reach") for end in ("low", "high")]  # fmt: skip
+        ax.errorbar(part["accuracy"], part["reach"], xerr=spread[:2], yerr=spread[2:],
+                    color=look.color, marker=look.marker, linestyle=look.linestyle, linewidth=1,
+                    elinewidth=0.7, label=name)  # fmt: skip
+    ax.set(xlabel="pass@1, in distribution", ylabel="pass@64, harder graphs", ylim=(-0.03, 1.03))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
+    return figure, table
+
+
+@methods.found
+def _(tables: Tables) -> str:
+    table = tables["methods-concepts"]
+    main = table[table["rate"].isna()].sort_values("reach", ascending=False)
+    said = [
+        f"{row['run']} {row['accuracy']:.2f} / {row['reach']:.2f}"
+        for _, row in main.iterrows()
+        if row["run"] in set(table["method"])
+    ]
+    return f"""Accuracy in distribution / pass@64 on harder graphs: {"; ".join(said)}."""
