@@ -12,12 +12,10 @@ import pandas as pd
 from registry import Study, Tables
 from words import span
 
-from passk_lab import counts
 from passk_lab.stats import (
     ProblemValues,
     ResamplingOptions,
     bootstrap_mean,
-    metric_curve,
     paired_differences,
     policy_curve,
     policy_values,
@@ -45,7 +43,7 @@ SPLITS = {
 
 
 class Lab:
-    """Rollouts and exact policies; every run starts at the base, which stands beside each step."""
+    """Exact policies and entropies; every run starts at the base, which stands beside each step."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -55,17 +53,10 @@ class Lab:
         self.seen = seen[seen["step"] == seen["step"].max()]
 
     @cached_property
-    def counted(self) -> pd.DataFrame:
-        """Counts of the rollouts, with those of each answer."""
-        return with_start(counts(self.data / "rollouts.parquet", [*BY, "seed"], modes=True))
-
-    @cached_property
     def entropy(self) -> pd.DataFrame:
-        """Mean token entropy of each problem."""
-        keys = [*BY, "seed", "problem_id"]
-        table = pd.read_parquet(self.data / "rollouts.parquet", columns=[*keys, "token_entropy"])
-        means = table.groupby(keys, observed=True)["token_entropy"].mean().reset_index()
-        return with_start(means.astype({"run": str, "split": str, "problem_id": str}))
+        """Mean token entropy of each problem's samples."""
+        table = pd.read_parquet(self.data / "entropy.parquet")
+        return with_start(table.astype({"run": str, "split": str, "problem_id": str}))
 
     def at_end(self, table: pd.DataFrame) -> pd.DataFrame:
         """Choose the rows of the last update."""
@@ -88,11 +79,6 @@ def select(table: pd.DataFrame, split: str, runs: Sequence[str] = MAIN) -> pd.Da
     """Rows of one split and of some runs, in their order."""
     part = table[(table["split"] == split) & table["run"].isin(runs)]
     return part.sort_values("run", key=lambda names: names.map(list(runs).index), kind="stable")
-
-
-def curve(counted: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Curve over k from sampled answers."""
-    return metric_curve(counted, metric, KS, BY, over_seeds=True, **HOW)
 
 
 def exact(policies: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from lab import (
     Found,
     Lab,
     compared,
-    curve,
     exact,
     exact_findings,
     per_seed,
@@ -25,7 +24,7 @@ from registry import Drawn, Tables
 from words import share, span
 
 from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k, plot_progress, plot_tradeoff
-from passk_lab.stats import curve_crossings, policy_curve, policy_values, problem_values
+from passk_lab.stats import curve_crossings, policy_curve, policy_values
 
 TICKS = (0.2, 0.5, 1, 2)  # nats
 
@@ -34,7 +33,7 @@ TICKS = (0.2, 0.5, 1, 2)  # nats
 def pass_at_k(lab: Lab) -> Drawn:
     """pass@k, and the coverage that pass@k can't see."""
     policies = lab.at_end(lab.policies)
-    solved = select(curve(lab.at_end(lab.counted), "pass_at_k"), "id")
+    solved = select(exact(policies, "pass_at_k"), "id")
     covered = select(exact(policies[policies["split"] == "id"], "coverage_at_k"), "id")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     styles = lab_styles(MAIN)
@@ -76,7 +75,7 @@ def crossing(tables: Tables, run: str, other: str, split: str = "id") -> str:
 @PATHS.figure("distinct_at_k-paths", "Distinct correct paths", number=3)
 def distinct_at_k(lab: Lab) -> Drawn:
     """Distinct correct paths by k, and how they and pass@1 go in training."""
-    found = select(curve(lab.at_end(lab.counted), "distinct_at_k"), "id")
+    found = select(exact(lab.at_end(lab.policies), "distinct_at_k"), "id")
     shown = lab.policies[(lab.policies["split"] == "id") & lab.policies["run"].isin(MAIN)]
     progress = []
     for metric, k in (("pass_at_k", 1), ("distinct_at_k", 64)):
@@ -107,10 +106,10 @@ def _(tables: Tables) -> str:
 @PATHS.figure("entropy-paths", "Token entropy and distinct paths", number=4)
 def entropy(lab: Lab) -> Drawn:
     """Mean token entropy against distinct correct paths, one point a checkpoint."""
-    distinct = means(lab.counted[lab.counted["split"] == "id"])
+    distinct = means(lab.policies[lab.policies["split"] == "id"])
     tokens = lab.entropy[lab.entropy["split"] == "id"]
     entropies = tokens.groupby(["run", "step", "seed"])["token_entropy"].mean()
-    table = distinct.join(entropies).reset_index()
+    table = distinct.join(entropies, how="inner").reset_index()
     # The base was copied to every step; once is enough.
     table = table[(table["run"] != "base") | (table["step"] == lab.last)]
     figure, axes = plt.subplots(1, 2, figsize=(11, 6))
@@ -145,11 +144,11 @@ def _(tables: Tables) -> str:
         over those that still solve one problem in twenty, {ranks[1]}."""
 
 
-def means(counted: pd.DataFrame) -> pd.DataFrame:
+def means(policies: pd.DataFrame) -> pd.DataFrame:
     """pass@1 and distinct@64 of each run, step and seed."""
     rows = []
     for name, metric, k in (("pass@1", "pass_at_k", 1), ("distinct@64", "distinct_at_k", 64)):
-        for group in problem_values(counted, metric, k, BY, over_seeds=True):
+        for group in policy_values(policies, metric, k, BY):
             run, _, step = group.group
             means = group.values.mean(axis=(1, 2))
             rows += [(run, step, s, name, v) for s, v in enumerate(means)]
@@ -160,7 +159,7 @@ def means(counted: pd.DataFrame) -> pd.DataFrame:
 @PATHS.figure("ood-paths", "Out of distribution", number=5)
 def out_of_distribution(lab: Lab) -> Drawn:
     """pass@k where another strategy is needed."""
-    curves = curve(lab.at_end(lab.counted), "pass_at_k")
+    curves = exact(lab.at_end(lab.policies), "pass_at_k")
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
     styles = lab_styles(MAIN)
     parts = []

@@ -4,10 +4,11 @@
 
 To stay small,
 
-- samples out of distribution and from the middle of training are kept of the base and the runs in
-  ``SAMPLED`` only; the exact probabilities in ``policies.parquet`` are those of all runs;
-- the rollouts' log-probabilities and entropies are rounded to 0.01 nats, those of the policies to
-  1e-4;
+- ``rollouts.parquet`` has the samples of the runs in ``SAMPLED`` after the last update in
+  distribution, and on larger graphs those of four with the first seed. ``entropy.parquet`` has what
+  figures need of all others: means of each problem. Exact probabilities of all runs are in
+  ``policies.parquet``;
+- log-probabilities and entropies of rollouts are rounded to 0.01 nats, those of policies to 0.001;
 - the samples of a problem are sorted by answer. As samples are exchangeable, nothing is lost; so
   that nobody takes the first few for random ones, ``sample_id`` is one fixed permutation in every
   problem.
@@ -28,7 +29,11 @@ from passk_lab.rollouts import atomic_write, read_metadata, read_rollouts
 
 HERE = Path(__file__).resolve().parent
 SORT = ["run", "split", "seed", "step", "problem_id", "answer", "logprob"]
-SAMPLED = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
+SAMPLED = (
+    "base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara", "control-other",
+)  # fmt: skip
+ON_LARGER = ("base", "grpo", "mara", "sdsd")
+KEYS = ["run", "split", "seed", "step", "problem_id"]
 COLUMNS = [
     "run", "split", "seed", "step", "problem_id", "sample_id", "correct", "answer", "logprob",
     "n_tokens", "token_entropy",
@@ -37,15 +42,27 @@ COLUMNS = [
 
 def compact(rollouts: pd.DataFrame) -> pd.DataFrame:
     """Sort the samples of each problem by answer and give them a fixed permutation of ids."""
-    at_end = (rollouts["split"] == "id") & (rollouts["step"] == rollouts["step"].max())
-    table = rollouts.loc[at_end | rollouts["run"].isin(SAMPLED), COLUMNS].copy()
+    usual = (rollouts["split"] == "id") & rollouts["run"].isin(SAMPLED)
+    larger = (rollouts["split"] == "ood-larger") & rollouts["run"].isin(ON_LARGER)
+    at_end = rollouts["step"] == rollouts["step"].max()
+    wanted = at_end & (usual | (larger & (rollouts["seed"] == 0)))
+    table = rollouts.loc[wanted, COLUMNS].copy()
     table["logprob"] = table["logprob"].round(2)
     table["token_entropy"] = table["token_entropy"].round(2)
     table = table.sort_values(SORT, ignore_index=True)
+    if table.empty:  # a run of which no samples are kept
+        return table
     place = table.groupby(SORT[:5], sort=False, observed=True).cumcount().to_numpy()
     order = np.random.default_rng(0).permutation(place.max() + 1)
     table["sample_id"] = order[place]
     return table
+
+
+def entropies(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """Mean token entropy and accuracy of each problem in distribution."""
+    usual = rollouts[rollouts["split"] == "id"]
+    means = usual.groupby(KEYS, observed=True, sort=False)[["token_entropy", "correct"]].mean()
+    return means.round(4).reset_index()
 
 
 def write(tables: list[pd.DataFrame], path: Path, note: dict[str, object]) -> None:
@@ -79,7 +96,7 @@ def write(tables: list[pd.DataFrame], path: Path, note: dict[str, object]) -> No
 def exact(path: Path) -> pd.DataFrame:
     """Read a policies file, rounded and in order."""
     table = pd.read_parquet(path)
-    return table.assign(logprob=table["logprob"].round(4)).sort_values(["split", "step"])
+    return table.assign(logprob=table["logprob"].round(3)).sort_values(["split", "step"])
 
 
 def main() -> None:
@@ -96,7 +113,9 @@ def main() -> None:
         said.get("train", {}).pop("seed", None)
         note[run] = {key: said[key] for key in ("train", "versions", "device") if key in said}
         note["task"] = said["task"]
-    write([compact(read_rollouts(file)) for file in files], HERE / "rollouts.parquet", note)
+    sampled = [read_rollouts(file) for file in files]
+    write([compact(table) for table in sampled], HERE / "rollouts.parquet", note)
+    write([entropies(table) for table in sampled], HERE / "entropy.parquet", note)
     policies = [exact(lab / "policies" / file.name) for file in files]
     write(policies, HERE / "policies.parquet", note)
     conditions = sorted((lab / "map").glob("*/policies/*.parquet"))
