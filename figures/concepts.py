@@ -1,4 +1,4 @@
-"""Figures 11 to 14: the paper's Concept Graph, with the paper's values beside ours."""
+"""Figures 11 to 15: the paper's Concept Graph, with the paper's values beside ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from lab import HOW, side_by_side
-from palette import lab_styles
+from palette import STYLES, lab_styles
 from registry import Drawn, Study, Tables
 from words import span
 
@@ -169,6 +169,46 @@ def values_of(policies: pd.DataFrame, split: str, metric: str, k: int) -> dict[s
     return side_by_side(policy_values(policies[policies["split"] == split], metric, k, BY))
 
 
+@CONCEPTS.table("findings-concepts")
+def findings(data: Concepts) -> pd.DataFrame:
+    """Every run of every condition at the end, with intervals over seeds and problems.
+
+    ``one_route``: share of problems of which one route has more than 0.95 of the correct
+    probability, as training polarises them.
+    """
+    parts = []
+    for condition in BASES:
+        policies = data.at(condition)
+        if policies.empty:
+            continue
+        measured = {
+            f"pass@{k} {split}": values_of(policies, split, "pass_at_k", k)
+            for split in (*PANELS, "larger-mid", "mirror")
+            for k in (1, 64)
+        }
+        kept = values_of(policies, "id", "concept_coverage_at_k", 64)
+        measured["routes@64 id"] = {run: 2 * values for run, values in kept.items()}
+        measured["effective_answers id"] = values_of(policies, "id", "effective_answers", 1)
+        measured["one_route id"] = _one_route(policies[policies["split"] == "id"])
+        for measure, values in measured.items():
+            for run, array in values.items():
+                low, high = bootstrap_mean(array, **HOW)
+                row = {"condition": condition, "measure": measure, "run": run}
+                row |= {"estimate": array.mean(), "low": low[0], "high": high[0]}
+                parts.append({**row, "n_seeds": len(array)})
+    return pd.DataFrame(parts)
+
+
+def _one_route(policies: pd.DataFrame) -> dict[str, np.ndarray]:
+    table = policies.assign(p=np.exp(policies["logprob"]))
+    table["easy_p"] = table["p"] * table["easy"]
+    sums = table.groupby(["run", "seed", "problem_id"], observed=True)[["p", "easy_p"]].sum()
+    share = sums["easy_p"] / sums["p"]
+    sums["one"] = (share > 0.95) | (share < 0.05)
+    wide = sums.pivot_table("one", ["run", "seed"], "problem_id", observed=True)
+    return {str(run): part.to_numpy(float)[:, :, None] for run, part in wide.groupby("run")}
+
+
 @CONCEPTS.table("signature-concepts")
 def signature(data: Concepts) -> pd.DataFrame:
     """What the paper reports, row by row, beside what is found here."""
@@ -233,6 +273,31 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
         "f", "token entropy can't tell GRPO from GRPO+diversity", "0.24 and 0.28", nothing,
         abs(far) < 0.05, f"{entropy['grpo']:.2f} and {entropy['grpo-diversity']:.2f}",
     )  # fmt: skip
+    if "sdsd-external/weight-1" in kept:
+        gap = _gap(kept, "sdsd-external/weight-1", "sdsd")
+        yield row(
+            "g", "diverse external demonstrations don't widen the student",
+            "1.04 to 1.15 concepts whatever is shown", gap, 2 * gap["high"] < 0.1,
+            f"{2 * kept['sdsd-external/weight-1'].mean():.2f} routes where GRPO+diversity "
+            f"demonstrates, {2 * kept['sdsd'].mean():.2f} without",
+        )  # fmt: skip
+    if "sdsd-3" in kept:
+        gap = _gap(kept, "sdsd-3", "sdsd")
+        yield row(
+            "h", "three teachers (K = 3) don't widen it either",
+            "science questions: pass@16 78.5 and 78.7", gap, 2 * gap["high"] < 0.1,
+            f"{2 * kept['sdsd-3'].mean():.2f} and {2 * kept['sdsd'].mean():.2f} routes",
+        )  # fmt: skip
+
+
+def signature_table(tables: Tables) -> str:
+    """The paper's claims, its values, ours and whether a claim holds here."""
+    lines = ["| | the paper says | its values | here | |", "|---|---|---|---|---|"]
+    for row in tables["signature-concepts"].to_dict("records"):
+        verdict = "holds" if row["holds"] else "not here"
+        cells = [row["row"], row["claim"], row["paper"], row["here"], verdict]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
 
 
 def seeds_of(data: Concepts, condition: str, split: str, metric: str, k: int) -> pd.DataFrame:
@@ -283,7 +348,72 @@ def _(tables: Tables) -> str:
     return f"""SDSD's pass@64 on harder graphs, seed by seed: {"; ".join(said)}."""
 
 
-@CONCEPTS.figure("methods-concepts", "Who keeps the routes, at what accuracy", number=14)
+@CONCEPTS.figure("external-concepts", "Do diverse demonstrations help?", number=14)
+def external(data: Concepts) -> Drawn:
+    """As the paper's Figure 5: routes of the demonstrations against the student's."""
+    told = data.paper[data.paper["figure"] == "5"]
+    told = told.pivot_table("value", "x", "quantity").reset_index()
+    rows = [_paper_row(row) for row in told.to_dict("records")]
+    for condition in BASES:
+        policies = data.at(condition)
+        runs = [str(run) for run in policies["run"].unique()]
+        if not any(run.startswith("sdsd-external/") for run in runs):
+            continue
+        kept = values_of(policies, "id", "concept_coverage_at_k", 64)
+        solved = values_of(policies, "id", "pass_at_k", 1)
+        for run in runs:
+            kind, _, name = run.partition("/")
+            if kind == "sdsd-external":
+                shown = kept[SHOWN_BY.get(name, f"grpo-diversity/{name}")][0].mean()
+                low, high = bootstrap_mean(kept[run], **HOW)
+                row = {"source": condition, "run": run, "demonstrations": 2 * shown}
+                row |= {"student": 2 * kept[run].mean(), "low": 2 * low[0], "high": 2 * high[0]}
+                rows.append({**row, "accuracy": solved[run].mean(), "n_seeds": len(kept[run])})
+    table = pd.DataFrame(rows).sort_values(["source", "demonstrations"])
+    figure, ax = plt.subplots(figsize=(6.4, 4.8))
+    looks = {"paper": ("*", STYLES["base"]), "obedient": ("o", STYLES["sdsd"]),
+             "stubborn": ("s", STYLES["grpo"])}  # fmt: skip
+    for source, part in table.groupby("source"):
+        marker, look = looks[str(source)]
+        spread = np.abs(part[["low", "high"]].to_numpy().T - part["student"].to_numpy())
+        ax.errorbar(part["demonstrations"], part["student"], yerr=spread, marker=marker,
+                    linestyle="none", color=look.color, capsize=2,
+                    label=BASES.get(str(source), "the paper"))  # fmt: skip
+    ax.plot([1, 2], [1, 2], color=ax.spines["left"].get_edgecolor(), linewidth=0.8)
+    ax.set(xlabel="routes in 64 demonstrations", ylabel="routes in 64 samples of the student",
+           xlim=(0.98, 2.05), ylim=(0.98, 2.05))  # fmt: skip
+    ax.legend(loc="upper left")
+    return figure, table
+
+
+SHOWN_BY = {"grpo": "grpo", "base": "base", "weight-1": "grpo-diversity"}
+
+
+def _paper_row(row: dict[Any, Any]) -> dict[str, Any]:
+    student = next(value for name, value in row.items() if "concepts" in str(name))
+    return {"source": "paper", "run": "", "demonstrations": row["x"], "student": student,
+            "low": student, "high": student}  # fmt: skip
+
+
+@external.found
+def _(tables: Tables) -> str:
+    table = tables["external-concepts"]
+    said = []
+    for source, part in table.groupby("source", sort=False):
+        if source != "paper":
+            ends = part.iloc[[0, -1]]
+            first, last = (
+                f"{row['demonstrations']:.2f} routes shown, {row['student']:.2f} kept at pass@1 "
+                f"{row['accuracy']:.2f}"
+                for _, row in ends.iterrows()
+            )
+            said.append(f"{BASES[str(source)]}: {first}; {last}")
+    told = table.loc[table["source"] == "paper", "student"]
+    return f"""The least and the most diverse demonstrations. {". ".join(said)}. In the paper
+        students keep {told.min():.2f} to {told.max():.2f} concepts whatever they are shown."""
+
+
+@CONCEPTS.figure("methods-concepts", "Who keeps the routes, at what accuracy", number=15)
 def methods(data: Concepts) -> Drawn:
     """Accuracy in distribution against routes, every method at each of its rates."""
     policies = data.at()

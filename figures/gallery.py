@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import inf
 from pathlib import Path
 
+from concepts import signature_table
 from paths import runs_table
 from registry import Item, Tables
 from studies import STUDIES
@@ -36,6 +37,7 @@ def write_gallery(figures: Path) -> Path:
         sentence = " ".join(item.told(tables).split()) if item.told else ""
         title = item.heading
         parts.append(f"## {title}\n\n![{title}]({item.name}.png)\n\n{sentence}\n")
+    parts.append(f"## The paper and here\n\n{signature_table(tables)}")
     parts.append(f"## Every run of the lab\n\n{runs_table(tables)}")
     path = figures / "README.md"
     with atomic_write(path) as temporary:

@@ -1,4 +1,4 @@
-"""Figure 15: the toy of the paper's Figure 2, by theory and by training."""
+"""Figure 16: the toy of the paper's Figure 2, by theory and by training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Paper:
 PAPER = Study("paper", Paper, "data/paper")
 
 
-@PAPER.figure("toy-paper", "The paper's toy, by theory and by training", number=15)
+@PAPER.figure("toy-paper", "The paper's toy, by theory and by training", number=16)
 def toy(data: Paper) -> Drawn:
     """Policies over the hundred actions, and reward against beta; hollow where a mode is lost."""
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
