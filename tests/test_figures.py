@@ -61,7 +61,9 @@ def test_data_are_those_of_the_manifest(manifest):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", ["paths", "teacher", "science", "concepts", "paper", "theory", "countdown"])
+@pytest.mark.parametrize(
+    "study", ["paths", "teacher", "science", "concepts", "paper", "theory", "countdown"]
+)
 def test_numbers_follow_from_the_data(study, capsys):
     import regenerate
 

@@ -1,8 +1,9 @@
 """Join what the Concept Graph suite wrote into the files beside this one.
 
 ``python data/concepts/make.py lab`` reads ``lab``, of the obedient base, and the folders
-``lab-stubborn`` and ``lab-short`` beside it, as far as they are there. Log-probabilities are
-rounded to 0.001 nats, and an answer is its place among the correct ones of its problem.
+``lab-stubborn`` and ``lab-short`` beside it, as far as they are there; what the files hold of other
+runs stays. Log-probabilities are rounded to 0.001 nats, and an answer is its place among the
+correct ones of its problem.
 """
 
 from __future__ import annotations
@@ -50,25 +51,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("lab", type=Path, help="folder that the suite wrote")
     lab = parser.parse_args().lab
-    note: dict[str, Any] = {"command": "python data/concepts/make.py lab"}
     for kind in KINDS:
-        parts = []
+        target = HERE / f"{kind}.parquet"
+        note, runs = before(target)
+        note["command"] = "python data/concepts/make.py lab"
         for condition, suffix in CONDITIONS.items():
             for file in sorted((lab.parent / f"{lab.name}{suffix}" / kind).glob("*.parquet")):
                 said = dict(pd.read_parquet(file, columns=["run"]).attrs["passk_lab"])
-                run = said.pop("run")
-                said.pop("seed")
+                key = (condition, said.pop("run"), said.pop("seed"))
                 said.get("train", {}).pop("seed", None)
-                note[f"{condition}: {run}"] = {k: said[k] for k in said if k != "task"}
-                note[f"{condition}: task"] = said["task"]
-                if run != "base" or file.stem == "base-0":
-                    parts.append(compact(file, condition))
-        arrow = pa.concat_tables(pa.Table.from_pandas(t, preserve_index=False) for t in parts)
+                note[f"{condition}: task"] = said.pop("task")
+                note[f"{condition}: {key[1]}"] = said
+                if key[1] != "base" or key[2] == 0:
+                    runs[key] = compact(file, condition)
+        parts = (pa.Table.from_pandas(runs[key], preserve_index=False) for key in sorted(runs))
+        arrow = pa.concat_tables(parts)
         fields = [pa.field(f.name, NARROW.get(f.name, f.type)) for f in arrow.schema]
         arrow = arrow.cast(pa.schema(fields, {b"passk_lab": json.dumps(note).encode()}))
-        with atomic_write(HERE / f"{kind}.parquet") as temporary:
+        with atomic_write(target) as temporary:
             pq.write_table(arrow, temporary, compression="zstd", compression_level=19,
                            row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24)  # fmt: skip
+
+
+def before(target: Path) -> tuple[dict[str, Any], dict[Any, pd.DataFrame]]:
+    """What a file says of its runs, and the rows of each."""
+    if not target.exists():
+        return {}, {}
+    note = json.loads(pq.read_schema(target).metadata[b"passk_lab"])
+    table = pd.read_parquet(target)
+    for name in table.select_dtypes("category"):
+        table[name] = table[name].astype(str)
+    return note, dict(iter(table.groupby(["condition", "run", "seed"], sort=False)))
 
 
 if __name__ == "__main__":

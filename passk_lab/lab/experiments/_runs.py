@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from passk_lab._text import look_up
+from passk_lab.lab.model import load_model
+from passk_lab.lab.tasks.base import Task
 
 if TYPE_CHECKING:
     from passk_lab.lab.experiments.concepts import ConceptSuite
@@ -59,6 +62,23 @@ def run_suite(
 def run_file(folder: Path, kind: str, run: str, seed: int) -> Path:
     """Where a suite keeps something of a run: ``<folder>/<kind>/<run>-<seed>.parquet``."""
     return folder / kind / f"{run.replace('/', '-')}-{seed}.parquet"
+
+
+def saved_base(folder: Path, task: Task[Any], device: str) -> PreTrainedModel | None:
+    """Load a saved base that fits the task; None where the folder has none."""
+    if not (folder / "config.json").exists():
+        return None
+    base = load_model(folder, device=device)
+    for name, needed, has in (
+        ("tokens", task.vocab_size, base.config.vocab_size),
+        ("positions", task.context_length, base.config.max_position_embeddings),
+    ):
+        if has < needed:
+            raise ValueError(
+                f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base "
+                "of this suite"
+            )
+    return base
 
 
 _worker: dict[str, Any] = {}

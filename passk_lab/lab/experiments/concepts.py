@@ -22,8 +22,7 @@ from transformers import PreTrainedModel
 
 from passk_lab.lab._checkpoint import load_checkpoint
 from passk_lab.lab.evaluate import answer_logprobs, correct_answer_policy, evaluate
-from passk_lab.lab.experiments._runs import run_file, side_by_side
-from passk_lab.lab.experiments.suite import saved_base
+from passk_lab.lab.experiments._runs import run_file, saved_base, side_by_side
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import LossOptions
 from passk_lab.lab.model import ModelConfig

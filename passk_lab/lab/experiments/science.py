@@ -20,7 +20,7 @@ from passk_lab.lab.experiments._runs import run_file
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import LossOptions
 from passk_lab.lab.questions import SampleConfig, TransformersBackend, sample_questions
-from passk_lab.lab.tasks.concept_text import ConceptTextTask, concept_questions
+from passk_lab.lab.tasks.concept_text import ConceptTextTask
 from passk_lab.lab.tasks.concepts import SPLITS, ConceptTask
 from passk_lab.lab.tasks.science_qa import Question, ScienceTask
 from passk_lab.lab.tasks.text import TextEncoder
@@ -139,9 +139,10 @@ class ConceptTextSuite:
     ) -> Mapping[str, ConceptTextTask]:
         """Draw the questions: those to learn from as "train", and those of every split."""
         encoder = TextEncoder(base.tokenizer, self.template)
-        drawn = {"train": concept_questions(self.task, "id", self.n_train, _SPLIT_SEED)}
+        draw = ConceptTextTask.questions_of
+        drawn = {"train": draw(self.task, "id", self.n_train, _SPLIT_SEED)}
         for place, split in enumerate(SPLITS, 1):
-            drawn[split] = concept_questions(self.task, split, self.n_test, _SPLIT_SEED + place)
+            drawn[split] = draw(self.task, split, self.n_test, _SPLIT_SEED + place)
         return {
             name: ConceptTextTask(some, encoder, self.max_answer_tokens, base.context_length)
             for name, some in drawn.items()

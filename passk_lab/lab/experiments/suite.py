@@ -26,12 +26,11 @@ from passk_lab.lab.evaluate import (
     evaluate,
     follows_demonstration,
 )
-from passk_lab.lab.experiments._runs import run_file, side_by_side
+from passk_lab.lab.experiments._runs import run_file, saved_base, side_by_side
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import METHODS, LossOptions
-from passk_lab.lab.model import ModelConfig, load_model
+from passk_lab.lab.model import ModelConfig
 from passk_lab.lab.pretrain import PretrainConfig, pretrain
-from passk_lab.lab.tasks.base import Task
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.metrics.functional import hill_number
 from passk_lab.metrics.passk import pass_at_k
@@ -246,23 +245,6 @@ class Suite:
             table = pd.concat(policies, ignore_index=True)
             table.attrs = {"passk_lab": note}
             table.to_parquet(temporary, compression="zstd")
-
-
-def saved_base(folder: Path, task: Task[Any], device: str) -> PreTrainedModel | None:
-    """Load a saved base that fits the task; None where the folder has none."""
-    if not (folder / "config.json").exists():
-        return None
-    base = load_model(folder, device=device)
-    for name, needed, has in (
-        ("tokens", task.vocab_size, base.config.vocab_size),
-        ("positions", task.context_length, base.config.max_position_embeddings),
-    ):
-        if has < needed:
-            raise ValueError(
-                f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base "
-                "of this suite"
-            )
-    return base
 
 
 # Methods that the Concept Graph compares.

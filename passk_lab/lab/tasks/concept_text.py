@@ -103,14 +103,14 @@ class ConceptTextTask(TextTask[ConceptQuestion]):
         words = (prompt.read(answer) or "").split("-")
         return frozenset(_MEMBERS[word] for word in words if word in _MEMBERS)
 
-
-def concept_questions(
-    task: ConceptTask, split: str, n: int, seed: int
-) -> tuple[ConceptQuestion, ...]:
-    """Draw questions of a split, each of another name."""
-    found: dict[str, ConceptQuestion] = {}
-    rng = np.random.default_rng(seed)
-    while len(found) < n:
-        for prompt in task.split(split, n - len(found), rng):
-            found[prompt.problem_id] = ConceptQuestion(prompt)
-    return tuple(found.values())
+    @staticmethod
+    def questions_of(
+        task: ConceptTask, split: str, n: int, seed: int
+    ) -> tuple[ConceptQuestion, ...]:
+        """Draw questions of a split, each of another name."""
+        found: dict[str, ConceptQuestion] = {}
+        rng = np.random.default_rng(seed)
+        while len(found) < n:
+            for prompt in task.split(split, n - len(found), rng):
+                found[prompt.problem_id] = ConceptQuestion(prompt)
+        return tuple(found.values())

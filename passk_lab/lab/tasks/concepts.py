@@ -31,14 +31,14 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from passk_lab.lab.tasks._concept_names import CONCEPTS, SHAPES
 
-__all__ = ["SPLITS", "Chain", "ConceptDocuments", "ConceptPrompt", "ConceptTask"]
+__all__ = ["SPLITS", "ConceptPrompt", "ConceptTask"]
 
 RandomState = int | np.random.Generator | None
 Route = Literal["easy", "hard", ""]
@@ -100,7 +100,7 @@ class ConceptPrompt:
 
 
 @dataclass(frozen=True)
-class ConceptDocuments:
+class _Documents:
     """Pre-training documents: right padded ``tokens`` [n, L], and a ``mask`` of the answers."""
 
     tokens: npt.NDArray[np.int64]
@@ -358,7 +358,7 @@ class ConceptTask:
         easy = prefer_easy * h + (1 - prefer_easy) * (1 - h)
         return {"easy": easy, "hard": 1 - easy}
 
-    def documents(self, n: int, rng: RandomState = None) -> ConceptDocuments:
+    def documents(self, n: int, rng: RandomState = None) -> _Documents:
         """Draw pre-training documents, each about a prompt of its own."""
         rng = np.random.default_rng(rng)
         rows = [self._document(rng) for _ in range(n)]
@@ -369,7 +369,7 @@ class ConceptTask:
             end = len(before) + len(after)
             tokens[row, :end] = before + after
             mask[row, len(before) : end] = True
-        return ConceptDocuments(tokens, mask)
+        return _Documents(tokens, mask)
 
     def _document(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         lengths = self.lengths
@@ -425,8 +425,3 @@ def _cut(prompt: ConceptPrompt, route: Route, rng: np.random.Generator) -> Conce
         for chain in prompt.chains
     ]
     return replace(prompt, chains=tuple(chains))
-
-
-def routes_of(prompt: ConceptPrompt, answers: Sequence[Any]) -> list[Route]:
-    """Route of each correct answer."""
-    return [prompt.answers[answer].route for answer in answers]

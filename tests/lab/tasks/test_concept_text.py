@@ -6,10 +6,10 @@ import pytest
 
 from passk_lab.lab.tasks import ConceptTask, ConceptTextTask
 from passk_lab.lab.tasks.base import check_task
-from passk_lab.lab.tasks.concept_text import concept_questions
 from passk_lab.lab.tasks.text import TextEncoder
 from tests.helpers import letter_tokenizer, refuses
 
+concept_questions = ConceptTextTask.questions_of
 PAPER = ConceptTask(n_chains=3, n_names=18, repeat=True, lengths=(9, 13), larger=18)
 
 
