@@ -21,6 +21,7 @@ from passk_lab.rollouts import atomic_write
 
 HERE = Path(__file__).resolve().parent
 CONDITIONS = {"obedient": "", "stubborn": "-stubborn", "short": "-short"}
+MAIN = ("grpo", "grpo-diversity", "sdsd")
 KINDS = ("policies", "samples", "use")
 _SHORT = pa.dictionary(pa.int8(), pa.string())
 NARROW = {
@@ -35,8 +36,13 @@ NARROW = {
 
 
 def compact(file: Path, condition: str) -> pd.DataFrame:
-    """Read a file of one run and seed, rounded; answers by number."""
+    """Read a file of one run and seed, rounded; answers by number.
+
+    Policies in the middle of training are kept of the main runs alone.
+    """
     table = pd.read_parquet(file)
+    if "logprob" in table and not table["run"].isin(MAIN).all():
+        table = table[table["step"] == table["step"].max()].copy()
     if "answer" in table:
         keys = ["split", "step", "problem_id"]
         table["answer"] = table.groupby(keys, sort=False).cumcount()
