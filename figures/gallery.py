@@ -5,6 +5,7 @@ All numbers are read from the CSV beside each figure, so that text and figure ca
 
 from __future__ import annotations
 
+import re
 from math import inf
 from pathlib import Path
 
@@ -43,3 +44,19 @@ def write_gallery(figures: Path) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(parts))
     return path
+
+
+def fill_page(page: Path, figures: Path) -> None:
+    """Write what was found between a page's marks ``<!-- name -->`` and ``<!-- end -->``."""
+    tables = Tables(figures)
+    blocks = {"signature": signature_table(tables)}
+    for item in shown():
+        if item.told is not None:
+            blocks[item.name] = " ".join(item.told(tables).split()) + "\n"
+
+    def filled(found: re.Match[str]) -> str:
+        return f"<!-- {found[1]} -->\n{blocks[found[1]]}<!-- end -->"
+
+    text = re.sub(r"<!-- ([\w@-]+) -->\n(?:.*?)<!-- end -->", filled, page.read_text(), flags=re.S)
+    with atomic_write(page) as temporary:
+        temporary.write_text(text)

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gallery import write_gallery
+from gallery import fill_page, write_gallery
 from studies import STUDIES
 from tqdm import tqdm
 from writing import differences, write
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
         return 2
     write_gallery(figures)
+    fill_page(ROOT / "docs" / "paper.md", figures)
     print("wrote figures/README.md: what each figure found")
     path = figures / "manifest.json"
     before = json.loads(path.read_text())["studies"] if path.exists() else {}

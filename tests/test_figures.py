@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -50,6 +51,30 @@ def test_figures_are_those_of_the_manifest(manifest):
             assert sha256(FIGURES / name) == digest, f"{name}: run make figures"
     listed = {n for study in manifest.values() for n in (*study["pictures"], *study["tables"])}
     assert listed == {p.name for kind in ("png", "svg", "csv") for p in FIGURES.glob(f"*.{kind}")}
+
+
+def test_the_page_of_the_paper_follows_from_the_tables(tmp_path):
+    from gallery import fill_page
+
+    page = ROOT / "docs" / "paper.md"
+    copy = tmp_path / "paper.md"
+    copy.write_text(page.read_text())
+    fill_page(copy, FIGURES)
+    assert copy.read_text() == page.read_text(), "run make figures"
+    # What is written by hand about the paper's own values.
+    values = pd.read_csv(ROOT / "data" / "paper" / "curves.csv", dtype={"figure": str})
+    values = values[values["quantity"] == "pass@k"].set_index(
+        ["figure", "model", "panel", "method", "x"]
+    )
+    first = values.xs(("4", "Qwen3-8B"))["value"].xs("grpo", level="method").xs(1.0, level="x")
+    assert f"{first.mean():.3f} on average" in copy.read_text()
+    table = values.xs(("Table 1", "Qwen3-8B", "average"))["value"]
+    assert f"Table 1 prints {table['grpo', 1.0]:.3f}" in copy.read_text()
+    olmo = values.xs(("7", "Olmo-3-7B-Instruct", "in distribution"))["value"]
+    said = " ".join(copy.read_text().split())
+    for method in ("sdsd", "grpo"):
+        assert f"{olmo[method, 1.0]:.3f} to" in said
+        assert f"{olmo[method, 64.0]:.3f}" in said
 
 
 def test_data_are_those_of_the_manifest(manifest):

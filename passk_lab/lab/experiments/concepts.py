@@ -304,7 +304,7 @@ _METHODS: dict[str, dict[str, Any]] = {
 # Axes of the map: how strong the tie to the base is, how fast the teacher follows.
 _AXES: dict[str, dict[str, Any]] = {
     **{f"{method}/kl-{kl:g}": {"kl_coef": kl, "trust": kl}
-       for method in ("grpo", "sdsd") for kl in (0.0, 0.3)},
+       for method in ("grpo", "sdsd", "grpo-diversity") for kl in (0.0, 0.3)},
     **{f"sdsd/ema-{rate:g}": {"ema_rate": rate} for rate in (0.003, 0.03)},
     **{f"grpo-diversity/weight-{weight:g}": {"diversity": weight} for weight in (0.1, 0.3, 3.0)},
     "dkpo/2-baseline": {"at_k": 2, "baseline": True},
