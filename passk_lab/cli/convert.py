@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from passk_lab._text import visible
@@ -25,13 +26,23 @@ def _run(options: argparse.Namespace) -> int:
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"--option {repeated[0]} is given twice")
-    table = convert(options.format, options.source, options.target, **dict(options.option))
+    chosen = dict(options.option)
+    if options.run is not None:
+        chosen["run"] = options.run
+    table = convert(options.format, options.source, options.target, **chosen)
     if not options.quiet:
         n_problems = table["problem_id"].nunique()
         print(
-            visible(f"Wrote {options.target}: {len(table):,} rollouts of {n_problems:,} problems.")
+            visible(
+                f"Wrote {options.target}: {len(table):,} rollouts of {n_problems:,} problems, "
+                f"{_runs(sorted(set(table['run'])))}."
+            )
         )
     return 0
+
+
+def _runs(names: Sequence[str]) -> str:
+    return f"run {names[0]!r}" if len(names) == 1 else f"{len(names)} runs"
 
 
 COMMAND = Command(
@@ -47,6 +58,10 @@ COMMAND = Command(
         argument("format FORMAT", "one of the formats below"),
         argument("source IN", "file or folder of that program", type=Path),
         argument("target OUT", "file to write: .parquet, .jsonl or .jsonl.gz", type=Path),
+        argument(
+            "--run NAME",
+            "name of the run in the file (default: what the source says, or OUT's name)",
+        ),
         argument(
             "--option KEY=VALUE",
             "an option of the format's reader; a value that is JSON (a number, true, a "

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from passk_lab._text import look_up
 from passk_lab.readers.formats import FORMATS, reader
-from passk_lab.rollouts._cells import escape_surrogates
+from passk_lab.rollouts._cells import DEFAULTS, escape_surrogates
 from passk_lab.rollouts.files import write_rollouts
 from passk_lab.rollouts.table import validate_rollouts
 
@@ -80,7 +80,9 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
 def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) -> pd.DataFrame:
     r"""Read another program's files, and write and return them as a rollouts file.
 
-    Columns whose values have no common type are written as JSON text.
+    Where neither the source nor ``run=`` names a run, it is called as the target file, so that
+    converted files can be compared with each other. Columns whose values have no common type are
+    written as JSON text.
 
     Parameters
     ----------
@@ -113,6 +115,8 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
         "options": keywords,
         "files": [_fingerprint(file, Path(source)) for file in files],
     }
+    if (table["run"] == DEFAULTS["run"]).all() and "run" not in keywords:
+        table = table.assign(run=Path(target).name.split(".")[0])
     table = _storable(table)
     write_rollouts(table, target, metadata={"converted_from": note})
     return table

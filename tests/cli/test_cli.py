@@ -262,9 +262,13 @@ class TestConvert:
         source.write_text("task,ok\na,1\na,0\nb,1\n")
         option = 'columns={"problem_id": "task", "correct": "ok"}'
         assert main(["convert", "plain", str(source), str(target), "--option", option]) == 0
-        assert capsys.readouterr().out == f"Wrote {target}: 3 rollouts of 2 problems.\n"
+        said = f"Wrote {target}: 3 rollouts of 2 problems, run 'r'.\n"
+        assert capsys.readouterr().out == said
         assert read_rollouts(target)["correct"].tolist() == [True, False, True]
         assert read_metadata(target)["converted_from"]["format"] == "plain"
+        assert main(["convert", "plain", str(source), str(target), "--option", option, "--run", "me",
+                     "--quiet"]) == 0  # fmt: skip
+        assert set(read_rollouts(target)["run"]) == {"me"}
 
     @pytest.mark.parametrize(
         ("form", "options", "words"),

@@ -219,5 +219,5 @@ def test_nested_parquet_with_missing_entries(tmp_path):
 def test_conversion(tmp_path, name):
     target = tmp_path / "out.parquet"
     convert("plain", FIXTURES / name, target, columns=COLUMNS, threshold=0.5)
-    table = read_plain(FIXTURES / name, columns=COLUMNS, threshold=0.5)
+    table = read_plain(FIXTURES / name, columns=COLUMNS, threshold=0.5).assign(run="out")
     pd.testing.assert_frame_equal(read_rollouts(target), table, check_dtype=False)

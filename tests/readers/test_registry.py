@@ -14,6 +14,7 @@ import pytest
 from passk_lab import readers
 from passk_lab.readers import FORMATS, convert, read, reader, stable_id
 from passk_lab.readers._shared import frame_of, grade
+from passk_lab.rollouts import Study
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -221,3 +222,16 @@ def test_stable_id():
 
 def test_public_names_exist():
     assert all(hasattr(readers, name) for name in readers.__all__)
+
+
+def test_converted_files_are_told_apart_by_their_names(tmp_path):
+    """Where a program's files know no run, two of them are compared without another step."""
+    row = '{"task_id": "add", "completion": "a", "passed": true}\n'
+    for name in ("base", "tuned"):
+        source = tmp_path / f"{name}.jsonl_results.jsonl"
+        source.write_text(row + row.replace("true", "false"))
+        convert("human-eval", source, tmp_path / f"{name}.parquet")
+    counted = Study([tmp_path / "base.parquet", tmp_path / "tuned.parquet"]).counts()
+    assert counted["run"].tolist() == ["base", "tuned"]
+    table = convert("human-eval", source, tmp_path / "named.parquet", run="mine")
+    assert set(table["run"]) == {"mine"}
