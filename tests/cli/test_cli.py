@@ -266,8 +266,8 @@ class TestConvert:
         assert capsys.readouterr().out == said
         assert read_rollouts(target)["correct"].tolist() == [True, False, True]
         assert read_metadata(target)["converted_from"]["format"] == "plain"
-        assert main(["convert", "plain", str(source), str(target), "--option", option, "--run", "me",
-                     "--quiet"]) == 0  # fmt: skip
+        again = ["convert", "plain", str(source), str(target), "--option", option, "--quiet"]
+        assert main([*again, "--run", "me"]) == 0
         assert set(read_rollouts(target)["run"]) == {"me"}
 
     @pytest.mark.parametrize(
