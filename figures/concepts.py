@@ -300,6 +300,14 @@ def signature_table(tables: Tables) -> str:
     return "\n".join(lines) + "\n"
 
 
+def signature_in_short(tables: Tables) -> str:
+    """The claims alone, and whether they hold here."""
+    lines = ["| the paper says | here |", "|---|---|"]
+    for row in tables["signature-concepts"].to_dict("records"):
+        lines.append(f"| {row['claim']} | {'holds' if row['holds'] else 'not here'} |")
+    return "\n".join(lines) + "\n"
+
+
 def seeds_of(data: Concepts, condition: str, split: str, metric: str, k: int) -> pd.DataFrame:
     """Means over problems of each run and seed."""
     policies = data.at(condition)

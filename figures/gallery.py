@@ -9,7 +9,7 @@ import re
 from math import inf
 from pathlib import Path
 
-from concepts import signature_table
+from concepts import signature_in_short, signature_table
 from paths import runs_table
 from registry import Item, Tables
 from studies import STUDIES
@@ -49,7 +49,7 @@ def write_gallery(figures: Path) -> Path:
 def fill_page(page: Path, figures: Path) -> None:
     """Write what was found between a page's marks ``<!-- name -->`` and ``<!-- end -->``."""
     tables = Tables(figures)
-    blocks = {"signature": signature_table(tables)}
+    blocks = {"signature": signature_table(tables), "in short": signature_in_short(tables)}
     for item in shown():
         if item.told is not None:
             blocks[item.name] = " ".join(item.told(tables).split()) + "\n"
@@ -57,6 +57,6 @@ def fill_page(page: Path, figures: Path) -> None:
     def filled(found: re.Match[str]) -> str:
         return f"<!-- {found[1]} -->\n{blocks[found[1]]}<!-- end -->"
 
-    text = re.sub(r"<!-- ([\w@-]+) -->\n(?:.*?)<!-- end -->", filled, page.read_text(), flags=re.S)
+    text = re.sub(r"<!-- ([\w @-]+) -->\n(?:.*?)<!-- end -->", filled, page.read_text(), flags=re.S)
     with atomic_write(page) as temporary:
         temporary.write_text(text)

@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
         return 2
     write_gallery(figures)
-    fill_page(ROOT / "docs" / "paper.md", figures)
+    for page in (ROOT / "docs" / "paper.md", ROOT / "README.md"):
+        fill_page(page, figures)
     print("wrote figures/README.md: what each figure found")
     path = figures / "manifest.json"
     before = json.loads(path.read_text())["studies"] if path.exists() else {}
