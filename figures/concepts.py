@@ -161,7 +161,8 @@ def _(tables: Tables) -> str:
         for run, part in last.groupby("run", sort=False)
     ]
     return f"""Mean over seeds (band: smallest to largest seed, as in the paper). At the end:
-        {"; ".join(said)}."""
+        {"; ".join(said)}. A policy that has only the choice between the two chains of one route
+        left has {np.log(2) / 5:.2f} nats a token (log 2 over the five tokens of an easy answer)."""
 
 
 def values_of(policies: pd.DataFrame, split: str, metric: str, k: int) -> dict[str, np.ndarray]:
@@ -306,6 +307,52 @@ def signature_in_short(tables: Tables) -> str:
     for row in tables["signature-concepts"].to_dict("records"):
         lines.append(f"| {row['claim']} | {'holds' if row['holds'] else 'not here'} |")
     return "\n".join(lines) + "\n"
+
+
+@CONCEPTS.table("use-concepts")
+def use(data: Concepts) -> pd.DataFrame:
+    """What a demonstration makes of student and teacher over training, mean over seeds."""
+    keys = ["condition", "run", "who", "step", "demo"]
+    columns = ["correct", "same_route", "same_answer"]
+    return data.use.groupby(keys, observed=True)[columns].mean().round(6).reset_index()
+
+
+START, END = ("base", "student", 0), ("sdsd", "teacher", 300)
+
+
+def what_decides(tables: Tables) -> str:
+    """Under which conditions a row of the signature holds, in sentences."""
+    table = tables["findings-concepts"].set_index(["condition", "measure", "run"])
+
+    def of(run: str, measure: str = "pass@64 harder", condition: str = "obedient") -> str:
+        return span(table.loc[(condition, measure, run)])
+
+    use = tables["use-concepts"].set_index(["condition", "run", "who", "step", "demo"])[
+        "same_route"
+    ]
+    obeyed = {who: use["obedient", *who, "hard"] for who in (START, END)}
+    lines = [
+        f"""**The teacher's obedience** decides (c) and (d). Where the base follows a
+        demonstration's route, SDSD's pass@64 on harder graphs is {of("sdsd")} and GRPO's
+        {of("grpo")}; where it hardly does, {of("sdsd", condition="stubborn")} and
+        {of("grpo", condition="stubborn")}, so that SDSD is the wider one and keeps
+        {of("sdsd", "routes@64 id", "stubborn")} routes.""",
+        f"""**A teacher that keeps its use of demonstrations** (`sdsd-composed`) comes nearest to
+        the paper: pass@1 {of("sdsd-composed", "pass@1 id")} in distribution, routes
+        {of("sdsd-composed", "routes@64 id")}, pass@1 on harder graphs
+        {of("sdsd-composed", "pass@1 harder")} and pass@64 {of("sdsd-composed")}. Plain SDSD's
+        teacher takes the route of a hard demonstration in {obeyed[START]:.2f} at the start and
+        {obeyed[END]:.2f} at the end.""",
+        f"""**The KL term** decides whether GRPO is wider than SDSD at all. Without it GRPO's
+        pass@64 on harder graphs is {of("grpo/kl-0")}, SDSD's {of("sdsd/kl-0")}; with it
+        {of("grpo")} and {of("sdsd")}: it keeps GRPO wide and hardly helps SDSD.""",
+        f"""**Three teachers** change nothing (K = 3: {of("sdsd-3")}). **Rewards for diversity**
+        keep both routes at little cost: GRPO+diversity pass@1
+        {of("grpo-diversity", "pass@1 id")}, pass@64 on harder graphs {of("grpo-diversity")}; the
+        policy gradient of distinct@2, which needs no concepts, {of("dkpo/2", "pass@1 id")} and
+        {of("dkpo/2")}.""",
+    ]
+    return "\n\n".join(" ".join(line.split()) for line in lines) + "\n"
 
 
 def seeds_of(data: Concepts, condition: str, split: str, metric: str, k: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import re
 from math import inf
 from pathlib import Path
 
-from concepts import signature_in_short, signature_table
+from concepts import signature_in_short, signature_table, what_decides
 from paths import runs_table
 from registry import Item, Tables
 from studies import STUDIES
@@ -49,7 +49,11 @@ def write_gallery(figures: Path) -> Path:
 def fill_page(page: Path, figures: Path) -> None:
     """Write what was found between a page's marks ``<!-- name -->`` and ``<!-- end -->``."""
     tables = Tables(figures)
-    blocks = {"signature": signature_table(tables), "in short": signature_in_short(tables)}
+    blocks = {
+        "signature": signature_table(tables),
+        "in short": signature_in_short(tables),
+        "what decides": what_decides(tables),
+    }
     for item in shown():
         if item.told is not None:
             blocks[item.name] = " ".join(item.told(tables).split()) + "\n"
