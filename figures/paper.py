@@ -84,7 +84,7 @@ def _policies(ax: Axes, table: pd.DataFrame) -> None:
     for column, (run, style, label) in looks.items():
         ax.plot(table["action"], table[column], style, color=STYLES[run].color, label=label)
     for start in (0, 50):
-        ax.axvspan(start, start + 25, color=STYLES["rft"].color, alpha=0.1, linewidth=0)
+        ax.axvspan(start, start + 25, color="#e3f3ee", linewidth=0, zorder=0)
     ax.set(xlabel="action (shaded: rewarded)", ylabel="probability", ylim=(0, 0.14),
            title=f"Policies at beta 0.1, kernel's sd {WIDTH:g}")  # fmt: skip
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8)
