@@ -120,6 +120,7 @@ def main() -> None:
     write(policies, HERE / "policies.parquet", note)
     conditions = sorted((lab / "map").glob("*/policies/*.parquet"))
     mapped = [exact(file).assign(condition=file.parent.parent.name) for file in conditions]
+    mapped = [table[table["split"] == "id"] for table in mapped]
     write(mapped, HERE / "map.parquet", note)
     seen = [exact(file) for file in sorted((lab / "seen" / "policies").glob("*.parquet"))]
     seen = [table[table["split"] == "id"] for table in seen]
