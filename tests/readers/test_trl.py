@@ -185,7 +185,6 @@ def test_file_without_rows(tmp_path):
 def test_conversion(tmp_path):
     target = tmp_path / "out.parquet"
     convert("trl", FIXTURES / "conversations", target, reward="has_a", answer="letters")
-    assert read_rollouts(target).equals(
-        read_trl(FIXTURES / "conversations", reward="has_a", answer="letters")
-    )
+    table = read_trl(FIXTURES / "conversations", reward="has_a", answer="letters")
+    assert read_rollouts(target).equals(table.assign(run=target.stem).astype(table.dtypes))
     assert counts(target)["n_samples"].tolist() == [4] * 4
