@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from lab import HOW, side_by_side
+from lab import BY, HOW, side_by_side
 from palette import STYLES, lab_styles
 from registry import Drawn, Study, Tables
 from words import span
@@ -18,7 +18,6 @@ from words import span
 from passk_lab.plots import plot_pass_at_k, plot_progress
 from passk_lab.stats import bootstrap_mean, paired_differences, policy_curve, policy_values
 
-BY = ("run", "split", "step")
 KS = (1, 2, 4, 8, 16, 32, 64)
 MAIN = ("grpo", "grpo-diversity", "sdsd")
 PANELS = {"id": "in distribution", "larger": "larger", "harder": "harder"}
@@ -46,12 +45,20 @@ class Concepts:
         paper = pd.read_csv(data.parent / "paper" / "curves.csv", dtype={"figure": str})
         self.paper = paper.assign(run=paper["method"].replace(OTHER))
 
-    def at(self, condition: str = "obedient", split: str | None = None) -> pd.DataFrame:
+        self.values = cache(self._values)
+
+    def at(self, condition: str = "obedient") -> pd.DataFrame:
         """Policies at the end of training, the base's among them."""
         table = self.policies[self.policies["condition"] == condition]
         table = table[(table["step"] == self.last) | (table["run"] == "base")]
-        table = table.assign(step=self.last).drop(columns="condition")
-        return table if split is None else table[table["split"] == split]
+        return table.assign(step=self.last).drop(columns="condition")
+
+    def _values(
+        self, split: str, metric: str, k: int, condition: str = "obedient"
+    ) -> dict[str, np.ndarray]:
+        """Values [seeds, problems, 1] of every run at the end."""
+        policies = self.at(condition)
+        return side_by_side(policy_values(policies[policies["split"] == split], metric, k, BY))
 
     def told(self, figure: str, quantity: str) -> pd.DataFrame:
         """Values of the paper's figure, of its first model."""
@@ -61,10 +68,11 @@ class Concepts:
 
     @cached_property
     def entropy(self) -> pd.DataFrame:
-        """Means over problems of what 64 samples show, a row a run, split, step and seed."""
-        keys = ["condition", "run", "split", "step", "seed"]
+        """Means over problems in distribution of what 64 samples show, a row a run, step, seed."""
+        table = self.samples
+        table = table[(table["condition"] == "obedient") & (table["split"] == "id")]
         columns = ["concepts", "valid_concepts", "token_entropy"]
-        return self.samples.groupby(keys, observed=True)[columns].mean().reset_index()
+        return table.groupby(["run", "step", "seed"], observed=True)[columns].mean().reset_index()
 
 
 CONCEPTS = Study("concepts", Concepts, "data/concepts", HOW["n_resamples"])
@@ -105,9 +113,7 @@ def _(tables: Tables) -> str:
 @CONCEPTS.figure("routes-concepts", "Routes and entropy over training", number=12)
 def routes(data: Concepts) -> Drawn:
     """Concepts among 64 samples over training, in the paper and here, and token entropy."""
-    means = data.entropy[
-        (data.entropy["condition"] == "obedient") & (data.entropy["split"] == "id")
-    ]
+    means = data.entropy
     base = means[means["run"] == "base"]
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.4))
     styles = lab_styles(MAIN)
@@ -165,11 +171,6 @@ def _(tables: Tables) -> str:
         left has {np.log(2) / 5:.2f} nats a token (log 2 over the five tokens of an easy answer)."""
 
 
-def values_of(policies: pd.DataFrame, split: str, metric: str, k: int) -> dict[str, np.ndarray]:
-    """Values [seeds, problems, 1] of every run."""
-    return side_by_side(policy_values(policies[policies["split"] == split], metric, k, BY))
-
-
 @CONCEPTS.table("findings-concepts")
 def findings(data: Concepts) -> pd.DataFrame:
     """Every run of every condition at the end, with intervals over seeds and problems.
@@ -179,18 +180,15 @@ def findings(data: Concepts) -> pd.DataFrame:
     """
     parts = []
     for condition in BASES:
-        policies = data.at(condition)
-        if policies.empty:
-            continue
         measured = {
-            f"pass@{k} {split}": values_of(policies, split, "pass_at_k", k)
+            f"pass@{k} {split}": data.values(split, "pass_at_k", k, condition)
             for split in (*PANELS, "larger-mid", "mirror")
             for k in (1, 64)
         }
-        kept = values_of(policies, "id", "concept_coverage_at_k", 64)
+        kept = data.values("id", "concept_coverage_at_k", 64, condition)
         measured["routes@64 id"] = {run: 2 * values for run, values in kept.items()}
-        measured["effective_answers id"] = values_of(policies, "id", "effective_answers", 1)
-        measured["one_route id"] = _one_route(policies[policies["split"] == "id"])
+        measured["effective_answers id"] = data.values("id", "effective_answers", 1, condition)
+        measured["one_route id"] = _one_route(data.at(condition))
         for measure, values in measured.items():
             for run, array in values.items():
                 low, high = bootstrap_mean(array, **HOW)
@@ -201,7 +199,8 @@ def findings(data: Concepts) -> pd.DataFrame:
 
 
 def _one_route(policies: pd.DataFrame) -> dict[str, np.ndarray]:
-    table = policies.assign(p=np.exp(policies["logprob"]))
+    table = policies[policies["split"] == "id"]
+    table = table.assign(p=np.exp(table["logprob"]))
     table["easy_p"] = table["p"] * table["easy"]
     sums = table.groupby(["run", "seed", "problem_id"], observed=True)[["p", "easy_p"]].sum()
     share = sums["easy_p"] / sums["p"]
@@ -222,13 +221,11 @@ def _gap(values: dict[str, np.ndarray], run: str, other: str) -> pd.Series:
 
 
 def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
-    policies = data.at()
     told = data.told("3", "pass@k").set_index(["panel", "run", "x"])["value"]
-    first = {split: values_of(policies, split, "pass_at_k", 1) for split in PANELS}
-    reach = {split: values_of(policies, split, "pass_at_k", 64) for split in PANELS}
-    kept = values_of(policies, "id", "concept_coverage_at_k", 64)
-    ends = data.entropy[(data.entropy["condition"] == "obedient") & (data.entropy["split"] == "id")]
-    ends = ends[ends["step"] == data.last]
+    first = {split: data.values(split, "pass_at_k", 1) for split in PANELS}
+    reach = data.values("harder", "pass_at_k", 64)
+    kept = data.values("id", "concept_coverage_at_k", 64)
+    ends = data.entropy[data.entropy["step"] == data.last]
 
     def row(name: str, claim: str, paper: str, gap: pd.Series, holds: bool, here: str) -> dict:
         low, high = gap["low"], gap["high"]
@@ -249,8 +246,8 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
         f"{told['larger', 'sdsd', 1]:.2f} against {told['larger', 'grpo', 1]:.2f}",
         gap, gap["low"] > 0, f"SDSD less GRPO {span(gap, 3, 'difference')}",
     )  # fmt: skip
-    gap = _gap(reach["harder"], "sdsd", "grpo")
-    means = {run: reach["harder"][run].mean() for run in MAIN}
+    gap = _gap(reach, "sdsd", "grpo")
+    means = {run: reach[run].mean() for run in MAIN}
     yield row(
         "c", "on harder graphs SDSD's pass@64 is far below GRPO's, and GRPO+diversity solves them",
         ", ".join(f"{run} {told['harder', run, 64]:.2f}" for run in ("grpo", "grpo-diversity")),
@@ -274,21 +271,19 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
         "f", "token entropy can't tell GRPO from GRPO+diversity", "0.24 and 0.28", nothing,
         abs(far) < 0.05, f"{entropy['grpo']:.2f} and {entropy['grpo-diversity']:.2f}",
     )  # fmt: skip
-    if "sdsd-external/weight-1" in kept:
-        gap = _gap(kept, "sdsd-external/weight-1", "sdsd")
-        yield row(
-            "g", "diverse external demonstrations don't widen the student",
-            "1.04 to 1.15 concepts whatever is shown", gap, 2 * gap["high"] < 0.1,
-            f"{2 * kept['sdsd-external/weight-1'].mean():.2f} routes where GRPO+diversity "
-            f"demonstrates, {2 * kept['sdsd'].mean():.2f} without",
-        )  # fmt: skip
-    if "sdsd-3" in kept:
-        gap = _gap(kept, "sdsd-3", "sdsd")
-        yield row(
-            "h", "three teachers (K = 3) don't widen it either",
-            "science questions: pass@16 78.5 and 78.7", gap, 2 * gap["high"] < 0.1,
-            f"{2 * kept['sdsd-3'].mean():.2f} and {2 * kept['sdsd'].mean():.2f} routes",
-        )  # fmt: skip
+    gap = _gap(kept, "sdsd-external/weight-1", "sdsd")
+    yield row(
+        "g", "diverse external demonstrations don't widen the student",
+        "1.04 to 1.15 concepts whatever is shown", gap, 2 * gap["high"] < 0.1,
+        f"{2 * kept['sdsd-external/weight-1'].mean():.2f} routes where GRPO+diversity "
+        f"demonstrates, {2 * kept['sdsd'].mean():.2f} without",
+    )  # fmt: skip
+    gap = _gap(kept, "sdsd-3", "sdsd")
+    yield row(
+        "h", "three teachers (K = 3) don't widen it either",
+        "science questions: pass@16 78.5 and 78.7", gap, 2 * gap["high"] < 0.1,
+        f"{2 * kept['sdsd-3'].mean():.2f} and {2 * kept['sdsd'].mean():.2f} routes",
+    )  # fmt: skip
 
 
 def signature_table(tables: Tables) -> str:
@@ -357,10 +352,9 @@ def what_decides(tables: Tables) -> str:
 
 def seeds_of(data: Concepts, condition: str, split: str, metric: str, k: int) -> pd.DataFrame:
     """Means over problems of each run and seed."""
-    policies = data.at(condition)
     rows = [
         {"run": run, "seed": seed, "value": value}
-        for run, values in values_of(policies, split, metric, k).items()
+        for run, values in data.values(split, metric, k, condition).items()
         for seed, value in enumerate(values[:, :, 0].mean(axis=1))
     ]
     return pd.DataFrame(rows)
@@ -375,9 +369,8 @@ def obedience(data: Concepts) -> Drawn:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
     styles = lab_styles(["base", *MAIN])
     parts = []
-    conditions = [name for name in BASES if name in set(data.policies["condition"])]
     for ax, (split, metric, k, title) in zip(axes, measures, strict=True):
-        for place, condition in enumerate(conditions):
+        for place, condition in enumerate(BASES):
             found = seeds_of(data, condition, split, metric, k)
             parts.append(found.assign(condition=condition, split=split, measure=f"pass@{k}"))
             for offset, (run, look) in zip((-0.3, -0.1, 0.1, 0.3), styles.items(), strict=True):
@@ -386,8 +379,8 @@ def obedience(data: Concepts) -> Drawn:
                            marker=look.marker, s=36, alpha=0.8, linewidth=0.8,
                            label=run if place == 0 else None)  # fmt: skip
         ax.set(xlabel=title, xlim=(-0.03, 1.03))
-        ax.set_yticks(range(len(conditions)), [BASES[name] for name in conditions])
-        ax.invert_yaxis() if ax is axes[0] else None
+        ax.set_yticks(range(len(BASES)), list(BASES.values()))
+    axes[0].invert_yaxis()  # of all: they share it
     axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4)
     return figure, pd.concat(parts)
 
@@ -410,13 +403,9 @@ def external(data: Concepts) -> Drawn:
     told = told.pivot_table("value", "x", "quantity").reset_index()
     rows = [_paper_row(row) for row in told.to_dict("records")]
     for condition in BASES:
-        policies = data.at(condition)
-        runs = [str(run) for run in policies["run"].unique()]
-        if not any(run.startswith("sdsd-external/") for run in runs):
-            continue
-        kept = values_of(policies, "id", "concept_coverage_at_k", 64)
-        solved = values_of(policies, "id", "pass_at_k", 1)
-        for run in runs:
+        kept = data.values("id", "concept_coverage_at_k", 64, condition)
+        solved = data.values("id", "pass_at_k", 1, condition)
+        for run in kept:
             kind, _, name = run.partition("/")
             if kind == "sdsd-external":
                 shown = kept[SHOWN_BY.get(name, f"grpo-diversity/{name}")][0].mean()
@@ -471,9 +460,8 @@ def _(tables: Tables) -> str:
 @CONCEPTS.figure("methods-concepts", "Who keeps the routes, at what accuracy", number=15)
 def methods(data: Concepts) -> Drawn:
     """Accuracy in distribution against routes, every method at each of its rates."""
-    policies = data.at()
-    accuracy = values_of(policies, "id", "pass_at_k", 1)
-    reach = values_of(policies, "harder", "pass_at_k", 64)
+    accuracy = data.values("id", "pass_at_k", 1)
+    reach = data.values("harder", "pass_at_k", 64)
     figure, ax = plt.subplots(figsize=(8.4, 5.4))
     rows = []
     runs = [run for run in accuracy if not run.startswith("sdsd-external")]

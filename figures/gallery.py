@@ -6,6 +6,7 @@ All numbers are read from the CSV beside each figure, so that text and figure ca
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 
@@ -30,36 +31,41 @@ def shown() -> list[Item]:
     return sorted(items, key=lambda item: inf if item.number is None else item.number)
 
 
+def blocks(figures: Path) -> dict[str, str]:
+    """What was found, by the name of the figure, and the tables that pages show."""
+    tables = Tables(figures)
+    found = {
+        "signature": signature_table(tables),
+        "in short": signature_in_short(tables),
+        "what decides": what_decides(tables),
+        "runs": runs_table(tables),
+    }
+    for item in shown():
+        assert item.told is not None
+        found[item.name] = " ".join(item.told(tables).split()) + "\n"
+    return found
+
+
 def write_gallery(figures: Path) -> Path:
     """Write the page for the figures of a folder."""
-    tables = Tables(figures)
+    found = blocks(figures)
     parts = [HEAD]
     for item in shown():
-        sentence = " ".join(item.told(tables).split()) if item.told else ""
         title = item.heading
-        parts.append(f"## {title}\n\n![{title}]({item.name}.png)\n\n{sentence}\n")
-    parts.append(f"## The paper and here\n\n{signature_table(tables)}")
-    parts.append(f"## Every run of the lab\n\n{runs_table(tables)}")
+        parts.append(f"## {title}\n\n![{title}]({item.name}.png)\n\n{found[item.name]}")
+    parts.append(f"## The paper and here\n\n{found['signature']}")
+    parts.append(f"## Every run of the lab\n\n{found['runs']}")
     path = figures / "README.md"
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(parts))
     return path
 
 
-def fill_page(page: Path, figures: Path) -> None:
+def fill_page(page: Path, found: Mapping[str, str]) -> None:
     """Write what was found between a page's marks ``<!-- name -->`` and ``<!-- end -->``."""
-    tables = Tables(figures)
-    blocks = {
-        "signature": signature_table(tables),
-        "in short": signature_in_short(tables),
-        "what decides": what_decides(tables),
-    }
-    for item in shown():
-        if item.told is not None:
-            blocks[item.name] = " ".join(item.told(tables).split()) + "\n"
 
-    def filled(found: re.Match[str]) -> str:
-        return f"<!-- {found[1]} -->\n{blocks[found[1]]}<!-- end -->"
+    def filled(mark: re.Match[str]) -> str:
+        return f"<!-- {mark[1]} -->\n{found[mark[1]]}<!-- end -->"
 
     text = re.sub(r"<!-- ([\w @-]+) -->\n(?:.*?)<!-- end -->", filled, page.read_text(), flags=re.S)
     with atomic_write(page) as temporary:

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gallery import fill_page, write_gallery
+from gallery import blocks, fill_page, write_gallery
 from studies import STUDIES
 from tqdm import tqdm
 from writing import differences, write
@@ -52,8 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
         return 2
     write_gallery(figures)
+    found = blocks(figures)
     for page in (ROOT / "docs" / "paper.md", ROOT / "README.md"):
-        fill_page(page, figures)
+        fill_page(page, found)
     print("wrote figures/README.md: what each figure found")
     path = figures / "manifest.json"
     before = json.loads(path.read_text())["studies"] if path.exists() else {}

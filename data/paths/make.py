@@ -28,15 +28,13 @@ import pyarrow.parquet as pq
 from passk_lab.rollouts import atomic_write, read_metadata, read_rollouts
 
 HERE = Path(__file__).resolve().parent
-SORT = ["run", "split", "seed", "step", "problem_id", "answer", "logprob"]
+KEYS = ["run", "split", "seed", "step", "problem_id"]
 SAMPLED = (
     "base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara", "control-other",
 )  # fmt: skip
 ON_LARGER = ("base", "grpo", "mara", "sdsd")
-KEYS = ["run", "split", "seed", "step", "problem_id"]
 COLUMNS = [
-    "run", "split", "seed", "step", "problem_id", "sample_id", "correct", "answer", "logprob",
-    "n_tokens", "token_entropy",
+    *KEYS, "sample_id", "correct", "answer", "logprob", "n_tokens", "token_entropy"
 ]  # fmt: skip
 
 
@@ -49,10 +47,10 @@ def compact(rollouts: pd.DataFrame) -> pd.DataFrame:
     table = rollouts.loc[wanted, COLUMNS].copy()
     table["logprob"] = table["logprob"].round(2)
     table["token_entropy"] = table["token_entropy"].round(2)
-    table = table.sort_values(SORT, ignore_index=True)
+    table = table.sort_values([*KEYS, "answer", "logprob"], ignore_index=True)
     if table.empty:  # a run of which no samples are kept
         return table
-    place = table.groupby(SORT[:5], sort=False, observed=True).cumcount().to_numpy()
+    place = table.groupby(KEYS, sort=False, observed=True).cumcount().to_numpy()
     order = np.random.default_rng(0).permutation(place.max() + 1)
     table["sample_id"] = order[place]
     return table

@@ -59,9 +59,9 @@ def _with_questions(suite: Any, options: argparse.Namespace) -> tuple[Any, Any]:
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
     base = TransformersBackend.load(options.base, device(options.device), full_precision=True)
-    return (
-        replace(suite, questions=load_questions(options.questions)) if of_science else suite
-    ), base
+    if of_science:
+        suite = replace(suite, questions=load_questions(options.questions))
+    return suite, base
 
 
 def _say(files: Sequence[Path], what: str, folder: Path, quiet: bool) -> int:

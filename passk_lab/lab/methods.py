@@ -9,7 +9,7 @@ docs/training.md has the formulas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -91,6 +91,11 @@ class Batch:
         return self.correct.shape[1]
 
     @property
+    def owners(self) -> list[Any]:
+        """Prompt of each row [B]."""
+        return [prompt for prompt in self.prompts for _ in range(self.n)]
+
+    @property
     def mask(self) -> Tensor:
         """Tokens that were sampled [B, T]."""
         return self.samples.mask
@@ -118,8 +123,7 @@ class Batch:
 
     def logits_of(self, model: PreTrainedModel, demos: Sequence[str | None]) -> Tensor:
         """Logits of a model [B, T, V], each row after its own demonstration."""
-        owners = [prompt for prompt in self.prompts for _ in range(self.n)]
-        contexts = [self.task.encode(p, d) for p, d in zip(owners, demos, strict=True)]
+        contexts = [self.task.encode(p, d) for p, d in zip(self.owners, demos, strict=True)]
         return score(model, contexts, self.samples.answers(), self.task.pad_id, return_logits=True)
 
     def rows(self, keep: Bools) -> Tensor:
@@ -201,28 +205,30 @@ def _external(batch: Batch) -> list[str | None]:
 def _several_peers(batch: Batch, n_demos: int) -> list[list[str | None]]:
     """Distinct correct answers of the group's other rows for each row; short of them, again."""
     found: list[list[str | None]] = [[] for _ in range(n_demos)]
-    for g, members in enumerate(batch.correct):
-        right = np.flatnonzero(members)
-        for j in range(batch.n):
-            others = right[right != j] if len(right) > 1 else right
-            pool = sorted({str(batch.answers[g * batch.n + i]) for i in others})
-            shown = batch.rng.permutation(pool).tolist() if pool else [None]
-            for at, demos in enumerate(found):
-                demos.append(shown[at % len(shown)])
+    for pool in _pools(batch, batch.correct, distinct=True):
+        shown = batch.rng.permutation(list(map(str, pool))).tolist() if pool else [None]
+        for at, demos in enumerate(found):
+            demos.append(shown[at % len(shown)])
     return found
 
 
 def _from_group(batch: Batch, allowed: Bools, distinct: bool) -> list[str | None]:
-    picked: list[str | None] = []
+    pools = _pools(batch, allowed, distinct)
+    return [pool[batch.rng.integers(len(pool))] if pool else None for pool in pools]
+
+
+def _pools(batch: Batch, allowed: Bools, distinct: bool) -> Iterator[list[str | None]]:
+    """For each row the answers of the group's allowed rows, without its own where possible."""
     for g, members in enumerate(allowed):
         found = np.flatnonzero(members)
         for j in range(batch.n):
             others = found[found != j]
             pool = [batch.answers[g * batch.n + i] for i in (others if len(others) else found)]
-            if distinct:
-                pool = sorted(set(pool))  # type: ignore[type-var]
-            picked.append(pool[batch.rng.integers(len(pool))] if pool else None)
-    return picked
+            yield sorted(set(pool)) if distinct else pool  # type: ignore[type-var]
+
+
+def _shown(demos: Sequence[str | None]) -> Bools:
+    return np.array([demo is not None for demo in demos])
 
 
 # --- losses --------------------------------------------------------------------------------------
@@ -230,7 +236,7 @@ def _from_group(batch: Batch, allowed: Bools, distinct: bool) -> list[str | None
 
 def _distil(batch: Batch, picker: Picker, kind: losses.Kind, keep: Bools | None = None) -> Tensor:
     demos = picker(batch)
-    shown = np.array([demo is not None for demo in demos])
+    shown = _shown(demos)
     if keep is not None:
         shown &= keep.ravel()
     return _against_teacher(batch, batch.teacher_logits(demos), shown, kind)
@@ -299,7 +305,7 @@ def _sdsd_composed(batch: Batch) -> Tensor:
     demonstration doesn't.
     """
     demos = _peers(batch)
-    shown = np.array([demo is not None for demo in demos])
+    shown = _shown(demos)
     with torch.no_grad():
         given = batch.logits_of(batch.base, demos).log_softmax(-1)
         alone = batch.teacher_logits([None] * len(demos)).log_softmax(-1)
@@ -311,7 +317,7 @@ def _sdsd_composed(batch: Batch) -> Tensor:
 def _sdsd_anchored(batch: Batch) -> Tensor:
     """Reverse KL to the teacher that saw a peer, and to the base's behaviour after it."""
     demos = _peers(batch)
-    shown = np.array([demo is not None for demo in demos])
+    shown = _shown(demos)
     loss = _against_teacher(batch, batch.teacher_logits(demos), shown, "reverse")
     with torch.no_grad():
         kept = batch.logits_of(batch.base, demos)
@@ -329,7 +335,7 @@ def _sdsd_centred(batch: Batch) -> Tensor:
     credit of row i. Among the correct rows of a group it is brought to their mean.
     """
     demos = _peers(batch)
-    shown = np.array([demo is not None for demo in demos])
+    shown = _shown(demos)
     teacher_logits = batch.teacher_logits(demos)
     loss = _against_teacher(batch, teacher_logits, shown, "reverse")
     teacher = losses.token_logprob(teacher_logits, batch.samples.tokens, batch.mask)
@@ -436,13 +442,12 @@ def _dkpo(batch: Batch) -> Tensor:
 @method("grpo-diversity")
 def _grpo_diversity(batch: Batch) -> Tensor:
     """Policy gradient with a reward for concepts that the group's other rollouts don't visit."""
-    owners = [prompt for prompt in batch.prompts for _ in range(batch.n)]
     task: Any = batch.task
     if not hasattr(task, "concepts_of"):
         raise ValueError(f"grpo-diversity needs the concepts of answers; {task.name} has none")
     visited = [
         task.concepts_of(prompt, answer)
-        for prompt, answer in zip(owners, batch.answers, strict=True)
+        for prompt, answer in zip(batch.owners, batch.answers, strict=True)
     ]
     starts = range(0, len(visited), batch.n)
     apart = rewards.disjoint_share([visited[at : at + batch.n] for at in starts])

@@ -88,7 +88,7 @@ def make_pairs(
     needs = max((metric.needs for metric in chosen), key=lambda need: need != "counts")
     table = read_for(rollouts, needs, keys)
     runs = list(dict.fromkeys(table["run"].astype(str)))
-    _check_baseline(baseline, runs)
+    _check_two_runs(baseline, runs)
     rows: dict[Any, pd.DataFrame] = dict(tuple(table.groupby(list(MAIN_KEYS), observed=True)))
     splits = {run: {split for name, split in rows if name == run} for run in runs}
     others = sorted(set(runs) - {baseline})
@@ -130,9 +130,13 @@ def make_pairs(
     return found
 
 
-def _check_baseline(baseline: str, runs: Sequence[str]) -> None:
-    if baseline not in runs:
+def check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
+    if baseline is not None and baseline not in runs:
         raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
+
+
+def _check_two_runs(baseline: str, runs: Sequence[str]) -> None:
+    check_baseline(baseline, runs)
     if len(runs) == 1:
         raise ValueError(
             f"baseline {baseline!r} is the only run; a comparison needs a second one (several "

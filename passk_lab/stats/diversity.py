@@ -29,6 +29,7 @@ from passk_lab.stats._families import (
     semantic_values,
     split_options,
 )
+from passk_lab.stats._pairs import check_baseline
 from passk_lab.stats.resampling import Resampling
 from passk_lab.stats.values import ProblemValues
 
@@ -173,9 +174,7 @@ def _check(table: pd.DataFrame, by: Sequence[str], baseline: str | None) -> None
         raise ValueError("rollouts: no column 'seed', over which over_seeds averages")
     if not len(table):
         raise ValueError("rollouts: the table holds no rollouts")
-    runs = list(dict.fromkeys(table["run"].astype(str)))
-    if baseline is not None and baseline not in runs:
-        raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
+    check_baseline(baseline, list(dict.fromkeys(table["run"].astype(str))))
 
 
 def _against(baseline: str, values: Sequence[ProblemValues], how: Resampling) -> pd.DataFrame:

@@ -123,13 +123,14 @@ def _sure(n: Ints, c: Ints, k: int) -> Floats:
     return known
 
 
-def _continued(n: Ints, c: Ints, k: int, chance: Chance) -> float:
-    """Mean pass@k, unsolved problems going on by a fit."""
-    known = _sure(n, c, k)
+def _continued(sure: Floats, n: Ints, c: Ints, k: int, chance: Chance) -> float:
+    """Mean pass@k, unsolved problems going on from what is sure by a fit."""
     unsolved = (k > n) & (c == 0)
-    if unsolved.any():
-        known[unsolved] = chance(n[unsolved], k - n[unsolved])
-    return float(known.mean())
+    if not unsolved.any():
+        return float(sure.mean())
+    more = sure.copy()
+    more[unsolved] = chance(n[unsolved], k - n[unsolved])
+    return float(more.mean())
 
 
 def _interval(
@@ -261,8 +262,9 @@ def _bounded(
                 stacklevel=3,
             )
         ends[:, beyond] = np.transpose([bounds.of(k) for k in ks[beyond].tolist()])
+        each = list(zip(values.T, ks.tolist(), strict=True))
         chances = candidates(n, c).values()
-        fits = np.array([[_continued(n, c, k, chance) for k in ks.tolist()] for chance in chances])
+        fits = np.array([[_continued(sure, n, c, k, f) for sure, k in each] for f in chances])
     low, high = ends[0], np.maximum(ends[1], values.mean(axis=0))
     within = np.clip(fits, low, high)
     return {

@@ -16,7 +16,7 @@ from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import mean_table, pair_table
-from passk_lab.stats._pairs import difference_table, make_pairs
+from passk_lab.stats._pairs import check_baseline, difference_table, make_pairs
 from passk_lab.stats.metric_values import problem_values
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.values import ProblemValues
@@ -85,8 +85,7 @@ def metric_table(
     keys = [*MAIN_KEYS, "seed"] if over_seeds else list(MAIN_KEYS)
     counted = as_counts(rollouts, keys, modes=True if _any_modes(found) else None)
     runs = list(dict.fromkeys(counted["run"].astype(str)))
-    if baseline is not None and baseline not in runs:
-        raise ValueError(f"baseline {baseline!r} is none of the runs: {', '.join(runs)}")
+    check_baseline(baseline, runs)
     parts = []
     for name, metric in zip(metrics, found, strict=True):
         ks = _ks(metric, k, int(counted["n_samples"].min()))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from passk_lab._text import look_up
-from passk_lab.lab.model import load_model
-from passk_lab.lab.tasks.base import Task
+from passk_lab.lab.model import ModelConfig, load_model
+from passk_lab.lab.pretrain import PretrainConfig, pretrain
+from passk_lab.rollouts.files import atomic_write
 
 if TYPE_CHECKING:
     from passk_lab.lab.experiments.concepts import ConceptSuite
@@ -64,21 +67,62 @@ def run_file(folder: Path, kind: str, run: str, seed: int) -> Path:
     return folder / kind / f"{run.replace('/', '-')}-{seed}.parquet"
 
 
-def saved_base(folder: Path, task: Task[Any], device: str) -> PreTrainedModel | None:
-    """Load a saved base that fits the task; None where the folder has none."""
-    if not (folder / "config.json").exists():
-        return None
-    base = load_model(folder, device=device)
-    for name, needed, has in (
-        ("tokens", task.vocab_size, base.config.vocab_size),
-        ("positions", task.context_length, base.config.max_position_embeddings),
-    ):
-        if has < needed:
-            raise ValueError(
-                f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base "
-                "of this suite"
-            )
-    return base
+class FromScratch:
+    """What suites have in common whose base is a small model, pre-trained on their task."""
+
+    task: Any
+    pretrain: PretrainConfig
+    d_model: int
+    n_layers: int
+    n_heads: int
+
+    @property
+    def model(self) -> ModelConfig:
+        """Shape of the model, with the task's vocabulary."""
+        return ModelConfig(
+            self.task.vocab_size,
+            self.task.context_length,
+            d_model=self.d_model,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            pad_id=self.task.pad_id,
+            eos_id=self.task.eos_id,
+        )
+
+    def make_base(
+        self, folder: Path, device: str = "cpu", progress: bool = True
+    ) -> PreTrainedModel:
+        """Pre-train the base in ``folder``, from the newest checkpoint on, or load a saved one.
+
+        One with another vocabulary or a shorter context than the task's is a ValueError.
+        """
+        if not (folder / "config.json").exists():
+            return pretrain(self.task, self.model, self.pretrain, folder, device, progress)
+        base = load_model(folder, device=device)
+        for name, needed, has in (
+            ("tokens", self.task.vocab_size, base.config.vocab_size),
+            ("positions", self.task.context_length, base.config.max_position_embeddings),
+        ):
+            if has < needed:
+                raise ValueError(
+                    f"{folder}: the model has {has} {name}, the task needs {needed}; it is no base "
+                    "of this suite"
+                )
+        return base
+
+
+def made_on(base: PreTrainedModel) -> dict[str, Any]:
+    """Versions and device, for the note of a file."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    return {"versions": versions, "device": str(base.device)}
+
+
+def write_noted(parts: Sequence[pd.DataFrame], target: Path, note: dict[str, Any]) -> None:
+    """Write tables as one Parquet file that says where they come from."""
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs = {"passk_lab": note}
+    with atomic_write(target) as temporary:
+        table.to_parquet(temporary, compression="zstd")
 
 
 _worker: dict[str, Any] = {}

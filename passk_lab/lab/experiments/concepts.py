@@ -9,7 +9,6 @@ What is there already is not made again.
 from __future__ import annotations
 
 import copy
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,31 +16,35 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import PreTrainedModel
 
 from passk_lab.lab._checkpoint import load_checkpoint
 from passk_lab.lab.evaluate import answer_logprobs, correct_answer_policy, evaluate
-from passk_lab.lab.experiments._runs import run_file, saved_base, side_by_side
+from passk_lab.lab.experiments._runs import (
+    FromScratch,
+    made_on,
+    run_file,
+    side_by_side,
+    write_noted,
+)
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import LossOptions
 from passk_lab.lab.model import ModelConfig
-from passk_lab.lab.pretrain import PretrainConfig, pretrain
+from passk_lab.lab.pretrain import PretrainConfig
 from passk_lab.lab.tasks.concepts import SPLITS, ConceptPrompt, ConceptTask
-from passk_lab.rollouts.files import atomic_write
 
 __all__ = ["SUITES", "ConceptSuite"]
 
 _PROMPT_SEED = 1_000_003
 _KINDS = ("policies", "samples", "use")
-RATES = (1e-4, 3e-4, 6e-4)
+_RATES = (1e-4, 3e-4, 6e-4)
 _MAIN_RATE = 3e-4
 
 Prompts = Mapping[str, Sequence[ConceptPrompt]]
 
 
 @dataclass(frozen=True)
-class ConceptSuite:
+class ConceptSuite(FromScratch):
     """What is trained and evaluated.
 
     Attributes
@@ -77,35 +80,20 @@ class ConceptSuite:
     @property
     def model(self) -> ModelConfig:
         """Shape of the model; with transformers' usual small weights chains weren't learned."""
-        return ModelConfig(
-            self.task.vocab_size,
-            self.task.context_length,
-            d_model=self.d_model,
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            pad_id=self.task.pad_id,
-            eos_id=self.task.eos_id,
-            rope_theta=1e6,
-            initializer_range=round(self.d_model**-0.5, 2),
+        return replace(
+            super().model, rope_theta=1e6, initializer_range=round(self.d_model**-0.5, 2)
         )
-
-    def make_base(
-        self, folder: Path, device: str = "cpu", progress: bool = True
-    ) -> PreTrainedModel:
-        """Pre-train the base in ``folder``, or load a saved one."""
-        found = saved_base(folder, self.task, device)
-        return found or pretrain(self.task, self.model, self.pretrain, folder, device, progress)
 
     def base_report(self, base: PreTrainedModel) -> pd.Series:
         """Accuracy on every split, share of the easy route, and how a demonstration is followed."""
         prompts = self.prompts()
         found: dict[str, float] = {"parameters": base.num_parameters()}
         for split, some in prompts.items():
-            p = np.exp(_policy(base, self.task, some)["logprob"])
+            policy = _policy(base, self.task, some)
+            p = np.exp(policy["logprob"])
             found[f"pass@1 {split}"] = float(p.sum() / len(some))
-        p = _policy(base, self.task, prompts["id"])
-        weights = np.exp(p["logprob"])
-        found["easy"] = float(weights[p["easy"]].sum() / weights.sum())
+            if split == "id":
+                found["easy"] = float(p[policy["easy"]].sum() / p.sum())
         use = _use(base, self.task, prompts["id"])
         for demo in ("easy", "hard"):
             mean = use[use["demo"] == demo].mean(numeric_only=True)
@@ -174,13 +162,9 @@ class ConceptSuite:
                 if one is not None:
                     use = _use(one, self.task, plan["id"][:32])
                     found["use"].append(use.assign(who=who, run=run, seed=seed, step=step))
-        note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
-        note["device"] = str(base.device)
+        note |= made_on(base)
         for kind, parts in found.items():
-            table = pd.concat(parts, ignore_index=True)
-            table.attrs = {"passk_lab": note}
-            with atomic_write(run_file(folder, kind, run, seed)) as temporary:
-                table.to_parquet(temporary, compression="zstd")
+            write_noted(parts, run_file(folder, kind, run, seed), note)
 
     def _demonstrator(
         self, base: PreTrainedModel, folder: Path, run: str
@@ -229,10 +213,8 @@ def _samples(
     """
     table = evaluate(model, task, prompts, n_samples, run="", seed=seed, step=step)
     rows = []
-    for prompt, part in zip(
-        prompts, np.array_split(np.arange(len(table)), len(prompts)), strict=True
-    ):
-        mine = table.iloc[part]
+    for place, prompt in enumerate(prompts):
+        mine = table.iloc[place * n_samples : (place + 1) * n_samples]
         answers = [a if isinstance(a, str) else None for a in mine["answer"]]
         visited = [task.concepts_of(prompt, answer) for answer in answers]
         right = [v for v, hit in zip(visited, mine["correct"], strict=True) if hit]
@@ -324,7 +306,7 @@ def _runs() -> dict[str, TrainConfig]:
     found = {name: _config(name, **options) for name, options in _METHODS.items()}
     found |= {f"sdsd-external/{name}": _config("sdsd-external") for name in _DEMONSTRATORS}
     found |= {name: _config(name, **options) for name, options in _AXES.items()}
-    for rate in RATES:
+    for rate in _RATES:
         if rate != _MAIN_RATE:
             found |= {
                 f"{name}@{rate:g}": _config(name, rate, **options)

@@ -33,15 +33,55 @@ _SPLIT_SEED = 1_000_003
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all runs share: the questions to learn from and those to ask."""
+    """What all runs share: the questions to learn from and those to ask, by split."""
 
-    learned: ScienceTask
-    asked: ScienceTask
+    learned: ScienceTask | ConceptTextTask
+    asked: Mapping[str, ScienceTask | ConceptTextTask]
     progress: bool
 
 
+class _Suite:
+    """What suites of questions have in common: how they train and ask."""
+
+    runs: Mapping[str, TrainConfig]
+    n_samples: int
+
+    def _file(self, folder: Path, split: str, run: str, seed: int) -> Path:
+        return run_file(folder, "rollouts", run, seed)
+
+    def complete(self, folder: Path, plan: _Plan, run: str, seed: int) -> bool:
+        """Whether the run's rollouts answer all questions."""
+        for split, task in plan.asked.items():
+            file = self._file(folder, split, run, seed)
+            asked = {question.problem_id for question in task.questions}
+            if not file.exists() or not asked <= set(read_rollouts(file, columns=[])["problem_id"]):
+                return False
+        return True
+
+    def result(self, folder: Path, run: str, seed: int) -> Path:
+        """The run's rollouts, in distribution."""
+        return self._file(folder, "id", run, seed)
+
+    def make(
+        self, base: TransformersBackend, folder: Path, plan: _Plan, run: str, seed: int
+    ) -> None:
+        """Train one run with one seed, all weights in the precision that they have, and ask."""
+        backend = base
+        if run != "base":
+            config = replace(self.runs[run], seed=seed)
+            kept = run_file(folder, "runs", run, seed).with_suffix("")
+            model = train(plan.learned, base.model, config, kept, plan.progress)
+            backend = replace(base, model=model.eval())
+        sampling = SampleConfig(self.n_samples, seed=seed)
+        for split, task in plan.asked.items():
+            file = self._file(folder, split, run, seed)
+            sample_questions(
+                backend, task, file, sampling, run=run, split=split, progress=plan.progress
+            )
+
+
 @dataclass(frozen=True)
-class ScienceSuite:
+class ScienceSuite(_Suite):
     """What is trained and asked.
 
     Attributes
@@ -79,36 +119,11 @@ class ScienceSuite:
             ScienceTask(part, encoder, self.max_answer_tokens, base.context_length)
             for part in _split_questions(self.questions, self.n_test)
         )
-        return _Plan(learned, asked, progress)
-
-    def complete(self, folder: Path, plan: _Plan, run: str, seed: int) -> bool:
-        """Whether the run's rollouts answer all questions."""
-        file = self.result(folder, run, seed)
-        return file.exists() and set(read_rollouts(file, columns=[])["problem_id"]) >= {
-            question.problem_id for question in plan.asked.questions
-        }
-
-    def result(self, folder: Path, run: str, seed: int) -> Path:
-        """The run's rollouts."""
-        return run_file(folder, "rollouts", run, seed)
-
-    def make(
-        self, base: TransformersBackend, folder: Path, plan: _Plan, run: str, seed: int
-    ) -> None:
-        """Train one run with one seed, all weights in the precision that they have, and ask."""
-        backend = base
-        if run != "base":
-            config = replace(self.runs[run], seed=seed)
-            kept = run_file(folder, "runs", run, seed).with_suffix("")
-            model = train(plan.learned, base.model, config, kept, plan.progress)
-            backend = replace(base, model=model.eval())
-        sampling = SampleConfig(self.n_samples, seed=seed)
-        file = self.result(folder, run, seed)
-        sample_questions(backend, plan.asked, file, sampling, run=run, progress=plan.progress)
+        return _Plan(learned, {"id": asked}, progress)
 
 
 @dataclass(frozen=True)
-class ConceptTextSuite:
+class ConceptTextSuite(_Suite):
     """The Concept Graph in words, in the paper's sizes.
 
     Attributes
@@ -136,49 +151,22 @@ class ConceptTextSuite:
         runs: Sequence[str],
         jobs: int,
         progress: bool,
-    ) -> Mapping[str, ConceptTextTask]:
-        """Draw the questions: those to learn from as "train", and those of every split."""
+    ) -> _Plan:
+        """Draw the questions: those to learn from, and those of every split."""
         encoder = TextEncoder(base.tokenizer, self.template)
-        draw = ConceptTextTask.questions_of
-        drawn = {"train": draw(self.task, "id", self.n_train, _SPLIT_SEED)}
-        for place, split in enumerate(SPLITS, 1):
-            drawn[split] = draw(self.task, split, self.n_test, _SPLIT_SEED + place)
-        return {
-            name: ConceptTextTask(some, encoder, self.max_answer_tokens, base.context_length)
-            for name, some in drawn.items()
+
+        def drawn(split: str, n: int, seed: int) -> ConceptTextTask:
+            questions = ConceptTextTask.questions_of(self.task, split, n, seed)
+            return ConceptTextTask(questions, encoder, self.max_answer_tokens, base.context_length)
+
+        asked = {
+            split: drawn(split, self.n_test, _SPLIT_SEED + place)
+            for place, split in enumerate(SPLITS, 1)
         }
+        return _Plan(drawn("id", self.n_train, _SPLIT_SEED), asked, progress)
 
-    def complete(
-        self, folder: Path, plan: Mapping[str, ConceptTextTask], run: str, seed: int
-    ) -> bool:
-        """Whether the run's replies answer all questions of all splits."""
-        return all(
-            file.exists() and read_rollouts(file, columns=[])["problem_id"].nunique() == self.n_test
-            for file in (run_file(folder, f"rollouts-{split}", run, seed) for split in SPLITS)
-        )
-
-    def result(self, folder: Path, run: str, seed: int) -> Path:
-        """The run's rollouts in distribution."""
-        return run_file(folder, f"rollouts-{SPLITS[0]}", run, seed)
-
-    def make(
-        self,
-        base: TransformersBackend,
-        folder: Path,
-        plan: Mapping[str, ConceptTextTask],
-        run: str,
-        seed: int,
-    ) -> None:
-        """Train one run with one seed, and ask the questions of every split."""
-        backend = base
-        if run != "base":
-            config = replace(self.runs[run], seed=seed)
-            kept = run_file(folder, "runs", run, seed).with_suffix("")
-            backend = replace(base, model=train(plan["train"], base.model, config, kept).eval())
-        for split in SPLITS:
-            file = run_file(folder, f"rollouts-{split}", run, seed)
-            sampling = SampleConfig(self.n_samples, seed=seed)
-            sample_questions(backend, plan[split], file, sampling, run=run, split=split)
+    def _file(self, folder: Path, split: str, run: str, seed: int) -> Path:
+        return run_file(folder, f"rollouts-{split}", run, seed)
 
 
 def _runs(**shared: Any) -> dict[str, TrainConfig]:

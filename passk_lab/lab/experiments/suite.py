@@ -9,7 +9,6 @@ every correct answer. What is there already is not made again.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import PreTrainedModel
 
 from passk_lab.lab.evaluate import (
@@ -26,11 +24,16 @@ from passk_lab.lab.evaluate import (
     evaluate,
     follows_demonstration,
 )
-from passk_lab.lab.experiments._runs import run_file, saved_base, side_by_side
+from passk_lab.lab.experiments._runs import (
+    FromScratch,
+    made_on,
+    run_file,
+    side_by_side,
+    write_noted,
+)
 from passk_lab.lab.loop import TrainConfig, train
 from passk_lab.lab.methods import METHODS, LossOptions
-from passk_lab.lab.model import ModelConfig
-from passk_lab.lab.pretrain import PretrainConfig, pretrain
+from passk_lab.lab.pretrain import PretrainConfig
 from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.metrics.functional import hill_number
 from passk_lab.metrics.passk import pass_at_k
@@ -68,7 +71,7 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class Suite:
+class Suite(FromScratch):
     """What is trained and evaluated.
 
     Attributes
@@ -112,29 +115,6 @@ class Suite:
     n_layers: int = 4
     n_heads: int = 4
     seen: bool = False
-
-    @property
-    def model(self) -> ModelConfig:
-        """Shape of the model, with the task's vocabulary."""
-        return ModelConfig(
-            self.task.vocab_size,
-            self.task.context_length,
-            d_model=self.d_model,
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            pad_id=self.task.pad_id,
-            eos_id=self.task.eos_id,
-        )
-
-    def make_base(
-        self, folder: Path, device: str = "cpu", progress: bool = True
-    ) -> PreTrainedModel:
-        """Pre-train the base in ``folder``, from the newest checkpoint on, or load a saved one.
-
-        One with another vocabulary or a shorter context than the task's is a ValueError.
-        """
-        found = saved_base(folder, self.task, device)
-        return found or pretrain(self.task, self.model, self.pretrain, folder, device, progress)
 
     def evaluation_prompts(
         self, base: PreTrainedModel, splits: Sequence[str] = ("id",)
@@ -236,15 +216,11 @@ class Suite:
                 policies.append(_policy(model, self.task, prompts).assign(**at))
                 if self.n_samples and sampled and (split == "id" or step == steps[-1]):
                     rollouts.append(evaluate(model, self.task, prompts, self.n_samples, **at))
-        note["versions"] = {"python": platform.python_version(), "torch": torch.__version__}
-        note["device"] = str(base.device)
+        note |= made_on(base)
         if rollouts:
             target = run_file(folder, "rollouts", run, seed)
             write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
-        with atomic_write(run_file(folder, "policies", run, seed)) as temporary:
-            table = pd.concat(policies, ignore_index=True)
-            table.attrs = {"passk_lab": note}
-            table.to_parquet(temporary, compression="zstd")
+        write_noted(policies, run_file(folder, "policies", run, seed), note)
 
 
 # Methods that the Concept Graph compares.
