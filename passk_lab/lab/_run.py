@@ -39,7 +39,7 @@ class Run:
         self, until: int, save_every: int, label: str, progress: bool
     ) -> Generator[int, None, None]:
         """Go through the steps to take, from the newest checkpoint on; save, and heed Ctrl-C."""
-        first = self._resume()
+        first = self._resume(until)
         bar = tqdm(range(first, until), label, until, initial=first, disable=not progress)
         with _finish_step() as stop:
             for step in bar:
@@ -70,14 +70,18 @@ class Run:
         self.optimizer.step()
         return float(norm)
 
-    def _resume(self) -> int:
-        """Load the newest checkpoint, if there is one; steps done so far."""
-        if not list_checkpoints(self.folder):
-            return 0
-        state = load_checkpoint(self.folder, self.model, self.optimizer, config=self.settings)
-        if self.average is not None:
-            self.average.load_state_dict(state["teacher"])
-        return int(state["step"])
+    def _resume(self, until: int) -> int:
+        """Load the newest checkpoint of at most so many steps, if there is one; steps done so far.
+
+        Where all kept ones are beyond, the steps are taken anew: they give the same numbers.
+        """
+        for checkpoint in reversed(list_checkpoints(self.folder)):
+            if load_checkpoint(checkpoint, config=self.settings)["step"] <= until:
+                state = load_checkpoint(checkpoint, self.model, self.optimizer)
+                if self.average is not None:
+                    self.average.load_state_dict(state["teacher"])
+                return int(state["step"])
+        return 0
 
     def _save(self, folder: Path, step: int) -> None:
         state: dict[str, Any] = {"step": step}

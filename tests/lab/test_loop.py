@@ -58,6 +58,19 @@ def test_a_resumed_run_gives_the_same_numbers(base, tmp_path, teacher):
     assert len({step["loss"] for step in metrics(tmp_path / "a")}) == 4  # other rollouts each
 
 
+def test_fewer_steps_than_are_done_are_taken_anew(base, tmp_path):
+    """A suite that was killed asks again for the models in the middle of training."""
+    config = {"method": "sdsd", **SMALL}
+    early = train(TASK, base, TrainConfig(steps=1, **config), tmp_path / "a", progress=False)
+    late = train(TASK, base, TrainConfig(steps=4, **config), tmp_path / "b", progress=False)
+    again = train(TASK, base, TrainConfig(steps=1, **config), tmp_path / "b", progress=False)
+    assert same(early, again)
+    assert not same(early, late)
+    # An older checkpoint that is kept does.
+    resumed = train(TASK, base, TrainConfig(steps=4, **config), tmp_path / "b", progress=False)
+    assert same(resumed, late)
+
+
 def test_pretraining_resumes_to_the_same_numbers(tmp_path):
     config = PretrainConfig(steps=6, batch_size=8, save_every=3, warmup=2)
     whole = pretrain(TASK, SHAPE, config, tmp_path / "a", "cpu", False)
