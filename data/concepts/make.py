@@ -70,13 +70,17 @@ def main() -> None:
                 note[f"{condition}: {key[1]}"] = said
                 if key[1] != "base" or key[2] == 0:
                     runs[key] = compact(file, condition)
-        parts = (pa.Table.from_pandas(runs[key], preserve_index=False) for key in sorted(runs))
-        arrow = pa.concat_tables(parts)
-        fields = [pa.field(f.name, NARROW.get(f.name, f.type)) for f in arrow.schema]
-        arrow = arrow.cast(pa.schema(fields, {b"passk_lab": json.dumps(note).encode()}))
+        arrow = pa.concat_tables(narrow(runs[key]) for key in sorted(runs)).unify_dictionaries()
+        arrow = arrow.replace_schema_metadata({b"passk_lab": json.dumps(note).encode()})
         with atomic_write(target) as temporary:
             pq.write_table(arrow, temporary, compression="zstd", compression_level=19,
                            row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24)  # fmt: skip
+
+
+def narrow(table: pd.DataFrame) -> pa.Table:
+    """Give the columns their small types."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    return arrow.cast(pa.schema([(f.name, NARROW.get(f.name, f.type)) for f in arrow.schema]))
 
 
 def before(target: Path) -> tuple[dict[str, Any], dict[Any, pd.DataFrame]]:
