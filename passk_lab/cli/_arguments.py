@@ -110,6 +110,21 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
+def pairs(text: str) -> dict[str, str]:
+    """Read NAME=NAME,NAME=NAME."""
+    found = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not (name and equals and value):
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not of the form problem_id=uid,correct=reward"
+            )
+        if name in found:
+            raise argparse.ArgumentTypeError(f"{name!r} is given twice")
+        found[name] = value
+    return found
+
+
 def share(text: str) -> float:
     """Read a number between 0 and 1."""
     try:
@@ -153,3 +168,23 @@ def device(name: str | None) -> str:
 
 QUIET = flag("--quiet", "print nothing but errors")
 DEVICE = argument("--device NAME", "default: cuda where there is one")
+
+# What a file of one's own calls things.
+LAYOUT = (
+    argument(
+        "--columns NAME=COLUMN,...",
+        "what the file calls the columns, such as problem_id=uid,correct=info.grade; nested fields "
+        "by dots, several as task+id, # for the number of the row; correct=true where nothing was "
+        "verified",
+        type=pairs,
+    ),
+    argument("--threshold T", "grades are numbers: correct from here on", type=float),
+    argument("--right WORD,WORD,...", "grades are words: these mean correct", type=names),
+    argument("--records KEY", "where the records of a JSON file are, such as results.samples"),
+)
+
+
+def layout_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the file, as fields of `passk_lab.rollouts.Layout`."""
+    given = {name: getattr(options, name) for name in ("columns", "threshold", "right", "records")}
+    return {name: value for name, value in given.items() if value is not None}

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from passk_lab._text import visible
 from passk_lab.cli._arguments import (
+    LAYOUT,
     Command,
     argument,
     flag,
     key_value,
+    layout_options,
 )
 from passk_lab.readers import FORMATS
 
@@ -26,7 +28,7 @@ def _run(options: argparse.Namespace) -> int:
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"--option {repeated[0]} is given twice")
-    chosen = dict(options.option)
+    chosen = {**dict(options.option), **layout_options(options)}
     if options.run is not None:
         chosen["run"] = options.run
     table = convert(options.format, options.source, options.target, **chosen)
@@ -51,12 +53,11 @@ COMMAND = Command(
     "turn another program's logs into a rollouts file",
     "  passk-lab convert evalplus eval_results.json rollouts.parquet\n"
     "  passk-lab convert lm-eval results/ rollouts.parquet --option metric=exact_match\n"
-    "  passk-lab convert plain mine.csv rollouts.parquet "
-    '--option columns=\'{"problem_id": "task"}\'\n\n'
+    "  passk-lab convert plain mine.csv rollouts.parquet --columns problem_id=task,correct=ok\n\n"
     f"formats:\n{_LISTING}",
     (
         argument("format FORMAT", "one of the formats below"),
-        argument("source IN", "file or folder of that program", type=Path),
+        argument("source IN", "file or folder of that program"),
         argument("target OUT", "file to write: .parquet, .jsonl or .jsonl.gz", type=Path),
         argument(
             "--run NAME",
@@ -70,6 +71,7 @@ COMMAND = Command(
             default=[],
             type=key_value,
         ),
+        *LAYOUT,
         flag("--quiet", "print nothing"),
     ),
 )

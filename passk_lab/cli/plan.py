@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from passk_lab._text import visible
-from passk_lab.cli._arguments import Command, argument, numbers, positive, share
+from passk_lab.cli._arguments import (
+    LAYOUT,
+    Command,
+    argument,
+    layout_options,
+    numbers,
+    positive,
+    share,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _pilot(options: argparse.Namespace) -> Any:
-    from passk_lab.rollouts.study import Study
+    from passk_lab.rollouts import Layout, Study
 
     if options.difficulty is not None:
         if options.pilot:
@@ -49,7 +57,7 @@ def _pilot(options: argparse.Namespace) -> Any:
         return options.difficulty
     if not options.pilot:
         raise ValueError("give a pilot's rollouts, or --difficulty A,B for accuracies ~ Beta(A, B)")
-    counts = Study(options.pilot).counts()
+    counts = Study(options.pilot, layout=Layout(**layout_options(options))).counts()
     runs = list(dict.fromkeys(counts["run"]))
     if options.run is not None and options.run not in runs:
         raise ValueError(f"no run is called {options.run!r} (runs: {', '.join(runs)})")
@@ -109,7 +117,6 @@ COMMAND = Command(
             "pilot PILOT",
             "rollouts of one run, from which the problems' difficulty is taken",
             nargs="*",
-            type=Path,
         ),
         argument("--change X", "to be seen, such as 0.05 or -0.03", type=float, required=True),
         argument(
@@ -123,6 +130,7 @@ COMMAND = Command(
             type=_pair,
         ),
         argument("--run NAME", "of the pilot, if it has several"),
+        *LAYOUT,
         argument(
             "--samples N,N,...",
             "samples a problem to plan for (default: K, 2 K, 4 K, ...)",

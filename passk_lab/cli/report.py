@@ -17,9 +17,11 @@ from rich.text import Text
 
 from passk_lab._text import visible
 from passk_lab.cli._arguments import (
+    LAYOUT,
     Command,
     argument,
     flag,
+    layout_options,
     not_negative,
     numbers,
     out,
@@ -35,17 +37,21 @@ if TYPE_CHECKING:
 
 def _run(options: argparse.Namespace) -> int:
     from passk_lab.report.analysis import build_report
+    from passk_lab.rollouts import Layout, Study
 
     with _progress(options.quiet) as say:
         report = build_report(
-            options.rollouts,
+            Study(
+                options.rollouts,
+                options.run,
+                options.scores,
+                options.cluster,
+                Layout(**layout_options(options)),
+            ),
             options.baseline,
             out=options.out,
             k=options.k,
-            run=options.run,
-            cluster=options.cluster,
             distinct=options.distinct,
-            scores=options.scores,
             embedder=options.embedder,
             metrics=options.metrics,
             margin=options.margin,
@@ -126,15 +132,17 @@ COMMAND = Command(
     "compare runs with a baseline: a table, figures, CSV files and one HTML page",
     "  passk-lab report base.parquet tuned.parquet --baseline base --out report\n"
     "  passk-lab report rollouts.parquet --baseline base --k 1,8,64 --out report\n"
-    "  passk-lab report rollouts.jsonl --run my-model --out report",
+    "  passk-lab report tuned=runs/tuned base=runs/base --baseline base --out report\n"
+    "  passk-lab report dump.jsonl --columns problem_id=uid,correct=reward --threshold 1 "
+    "--out report",
     (
         argument(
             "rollouts ROLLOUTS",
-            "rollouts files: .parquet, .jsonl, .jsonl.gz or .csv with the columns problem_id "
-            "and correct, and where there are any run, split, answer and text; a file without a "
-            "column run is named after itself where there are several",
+            "rollouts: .parquet, .jsonl, .json, .csv or .tsv (also .gz, .zst, ...) with the "
+            "columns problem_id and correct, and where there are any run, split, answer and text; "
+            "or counts, n_samples and n_correct; a folder or a quoted pattern is one run; a file "
+            "that names no run is called after itself, or by NAME=FILE",
             nargs="+",
-            type=Path,
         ),
         argument("--baseline RUN", "the run to compare the others with"),
         out("DIR", "folder to write into"),
@@ -144,6 +152,7 @@ COMMAND = Command(
             type=numbers,
         ),
         argument("--run NAME", "name for files without a column run"),
+        *LAYOUT,
         flag(
             "--no-distinct",
             "leave out distinct answers, although there is a column answer",

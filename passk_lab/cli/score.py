@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from passk_lab._text import look_up, visible
 from passk_lab.cli._arguments import (
     DEVICE,
+    LAYOUT,
     QUIET,
     Command,
     argument,
     device,
     flag,
+    layout_options,
     one_of,
     out,
     positive,
@@ -32,12 +34,13 @@ def _run(options: argparse.Namespace) -> int:
     with train_extra("scoring"):
         from passk_lab.lab.model import load_model
     from passk_lab.lab.scoring import score
-    from passk_lab.rollouts.files import atomic_write, read_rollouts
+    from passk_lab.rollouts import Layout, atomic_write, read_rollouts
 
     if options.out.suffix != ".parquet":
         raise ValueError(f"{options.out}: scores are written as .parquet; choose such a name")
     wanted = {name: getattr(options, name) for name, _ in _ONE}
-    table = _one_evaluation(read_rollouts(options.file), str(options.file), **wanted)
+    rollouts = read_rollouts(options.file, layout=Layout(**layout_options(options)))
+    table = _one_evaluation(rollouts, options.file, **wanted)
     model = load_model(options.model, device=device(options.device))
     prompts, encoder, text = _prompts(options, model, table)
     table = _first_of_each(table, options.rollouts)
@@ -158,7 +161,8 @@ COMMAND = Command(
     "      --model data/paths/base --suite paths --out scores.parquet\n\n"
     "Demonstrations are correct rollouts of the same problem. Needs the extra [train].",
     (
-        argument("file ROLLOUTS", "a rollouts file", type=Path),
+        argument("file ROLLOUTS", "a rollouts file"),
+        *LAYOUT,
         argument(
             "--model PATH",
             "folder, GGUF file or hub name of the model to score with",

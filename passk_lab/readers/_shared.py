@@ -25,7 +25,7 @@ _RESERVED = (
 # --- Files ---
 
 
-def reads_files(source_files: Callable[[Path], list[Path]]) -> Callable[[Reader], Reader]:
+def reads_files(source_files: Callable[..., list[Path]]) -> Callable[[Reader], Reader]:
     """Say which files a reader reads for a path, as its attribute ``source_files``."""
 
     def mark(reader: Reader) -> Reader:

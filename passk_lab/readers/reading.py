@@ -15,6 +15,7 @@ import pyarrow as pa
 from passk_lab._text import look_up
 from passk_lab.readers.formats import FORMATS, reader
 from passk_lab.rollouts._cells import DEFAULTS, escape_surrogates
+from passk_lab.rollouts._sources import find_sources
 from passk_lab.rollouts.files import write_rollouts
 from passk_lab.rollouts.table import validate_rollouts
 
@@ -62,10 +63,8 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     labels = {n: keywords.pop(n) for n in ("run", "split") if n in keywords and n not in known}
     for name in keywords:
         look_up(f"format {format!r}: option", name, known)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
     try:
-        table = function(Path(path), **keywords)
+        table = function(_local(format, path), **keywords)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         # Readers check what they need; below that, a damaged file can hold anything anywhere.
         raise ValueError(
@@ -75,6 +74,21 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     if not labels and format in FORMATS:
         return table
     return validate_rollouts(table.assign(**labels), str(path))
+
+
+def _local(format: str, path: PathLike) -> PathLike:
+    """Fetch a URL; the format plain does so itself, and finds the files of a pattern."""
+    given = os.fspath(path)
+    if format == "plain":
+        return given
+    if "://" in given:
+        files = find_sources([given])
+        if len(files) > 1:
+            raise ValueError(f"{given}: is {len(files)} files; give one of them, or a local folder")
+        return files[0].path
+    if not Path(given).exists():
+        raise FileNotFoundError(f"{given}: no such file or folder")
+    return Path(given)
 
 
 def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) -> pd.DataFrame:
@@ -107,13 +121,14 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     {'columns': {'problem_id': 'task'}}
     """
     table = read(format, source, **keywords)
-    files: list[Path] = getattr(reader(format), "source_files", _all_files)(Path(source))
+    local = _local(format, source)
+    files: list[Path] = getattr(reader(format), "source_files", _all_files)(local)
     if Path(target).exists() and any(file.samefile(target) for file in files):
         raise ValueError(f"{target}: is also a source; write the rollouts to another file")
     note = {
         "format": format,
         "options": keywords,
-        "files": [_fingerprint(file, Path(source)) for file in files],
+        "files": [_fingerprint(file, Path(local)) for file in files],
     }
     if (table["run"] == DEFAULTS["run"]).all() and "run" not in keywords:
         table = table.assign(run=Path(target).name.split(".")[0])
@@ -122,7 +137,8 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     return table
 
 
-def _all_files(source: Path) -> list[Path]:
+def _all_files(source: PathLike) -> list[Path]:
+    source = Path(source)
     if not source.is_dir():
         return [source]
     return sorted(file for file in source.rglob("*") if file.is_file())

@@ -8,12 +8,14 @@ from passk_lab.rollouts.files import (
     read_rollouts,
     write_rollouts,
 )
+from passk_lab.rollouts.layout import Layout
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import FORMAT_VERSION, MAIN_KEYS, validate_rollouts
 
 __all__ = [
     "FORMAT_VERSION",
     "MAIN_KEYS",
+    "Layout",
     "Study",
     "as_counts",
     "atomic_write",

@@ -16,6 +16,7 @@ STRINGS = ("problem_id", "run", "split", "cluster", "answer", "text")
 _LARGEST_INTEGER = np.iinfo(np.int64).max
 INTEGERS = ("sample_id", "n_tokens", "seed", "step")
 FLOATS = ("score", "logprob", "token_entropy", "temperature")
+KNOWN = (*STRINGS, "correct", *INTEGERS, *FLOATS, "n_samples", "n_correct", "count")
 RANGES = {
     "sample_id": (0, np.inf, "must not be negative"),
     "n_tokens": (0, np.inf, "must not be negative"),
@@ -24,8 +25,15 @@ RANGES = {
     "temperature": (0, np.inf, "must not be negative"),
 }
 IDENTITY = ("run", "split", "problem_id", "sample_id", "seed", "step")
-_TRUE = {"true", "1", "1.0", "yes", "t"}
-_FALSE = {"false", "0", "0.0", "no", "f"}
+# Words of verifiers that mean one thing only.
+_TRUE = {
+    *("true", "1", "1.0", "yes", "y", "t", "pass", "passed", "ok", "correct", "right", "c"),
+    *("success", "successful", "succeeded", "resolved", "solved", "accepted"),
+}
+_FALSE = {
+    *("false", "0", "0.0", "no", "n", "f", "fail", "failed", "incorrect", "wrong", "i"),
+    *("failure", "unresolved", "unsolved", "rejected"),
+}
 STRING = pd.StringDtype(na_value=np.nan)
 
 
@@ -40,14 +48,19 @@ def require_columns(names: Sequence[str], source: str) -> None:
             )
 
 
+def refuse_repeated_columns(table: pd.DataFrame, source: str) -> None:
+    """Refuse a table with two columns of one name."""
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{source}: column {repeated[0]!r} occurs twice; rename one of them")
+
+
 def typed(rollouts: pd.DataFrame, source: str) -> pd.DataFrame:
     """Bring the columns to their types, without a look at whether a rollout occurs twice."""
     if not isinstance(rollouts, pd.DataFrame):
         raise ValueError(f"{source}: expected a pandas DataFrame, got {type(rollouts).__name__}")
     require_columns([str(name) for name in rollouts.columns], source)
-    repeated = rollouts.columns[rollouts.columns.duplicated()]
-    if len(repeated):
-        raise ValueError(f"{source}: column {repeated[0]!r} occurs twice; rename one of them")
+    refuse_repeated_columns(rollouts, source)
     table = rollouts.reset_index(drop=True).copy(deep=False)
     for name, default in DEFAULTS.items():
         if name not in table.columns:
@@ -56,7 +69,7 @@ def typed(rollouts: pd.DataFrame, source: str) -> pd.DataFrame:
         if name in table.columns:
             nullable = name in ("answer", "text")
             table[name] = _as_strings(table[name], name, source, nullable)
-    table["correct"] = _as_booleans(table["correct"], source)
+    table["correct"] = as_booleans(table["correct"], source)
     for name in INTEGERS:
         if name in table.columns:
             table[name] = _as_integers(table[name], name, source, nullable=name != "sample_id")
@@ -86,6 +99,13 @@ def _as_strings(column: pd.Series, name: str, source: str, nullable: bool) -> pd
     if isinstance(column.dtype, pd.StringDtype):
         return column
     values = column.to_numpy(object)
+    if not nullable:
+        nested = np.array([isinstance(value, dict | list | np.ndarray) for value in values])
+        if nested.any():
+            raise ValueError(
+                f"{name_cell(column, name, first_row(nested), source)} is neither text nor a "
+                f"number; take a field of it: --columns {name}={name}.FIELD"
+            )
     cells = [_spell(value) for value in values]
     return pd.Series(cells, index=column.index, name=column.name, dtype=STRING)
 
@@ -116,14 +136,15 @@ def escape_surrogates(text: str) -> str:
     return text
 
 
-def _as_booleans(column: pd.Series, source: str) -> pd.Series:
+def as_booleans(column: pd.Series, source: str) -> pd.Series:
+    """Read verdicts: booleans, 0 and 1, or words that mean one thing only."""
     if column.dtype == bool:
         return column
     missing = column.isna().to_numpy()
     if missing.any():
         raise ValueError(
-            f"{source}: column 'correct', row {first_row(missing)}: value is missing; grade the "
-            "rollout or drop its row"
+            f"{source}: column {column.name!r}, row {first_row(missing)}: value is missing; grade "
+            "the rollout or drop its row"
         )
     if pd.api.types.is_bool_dtype(column.dtype):
         return column.astype(bool)
@@ -138,8 +159,9 @@ def _as_booleans(column: pd.Series, source: str) -> pd.Series:
     if not good.all():
         row = first_row(~good)
         raise ValueError(
-            f"{name_cell(column, 'correct', row, source)} is neither true nor "
-            "false; use true/false or 1/0, and put partial credit into the column 'score'"
+            f"{name_cell(column, str(column.name), row, source)} is neither true nor false; say "
+            "what is correct: --threshold T for numbers, --right WORD for words (threshold=..., "
+            "right=... in Python)"
         )
     return pd.Series(result, index=column.index, name=column.name, dtype=bool)
 

@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from passk_lab.rollouts._cells import FLOATS, INTEGERS, STRINGS
+
 BATCH_ROWS = 1 << 18
 
 
@@ -25,7 +27,7 @@ def parquet_batches(path: Path, columns: Iterable[str]) -> Iterator[pd.DataFrame
             for batch in file.iter_batches(BATCH_ROWS, columns=keep):
                 batch.validate(full=True)
                 table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
-                yield table.to_pandas()
+                yield _usual_types(table, path).to_pandas()
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: parquet data is damaged ({error})") from error
 
@@ -51,6 +53,23 @@ def read_parquet(file: pq.ParquetFile, columns: list[str], path: Path) -> pa.Tab
         table = file.read(columns=columns)
         table.validate(full=True)  # text that isn't UTF-8, offsets that lead nowhere
         # pandas' own notes may be damaged, too, and aren't needed.
-        return table.replace_schema_metadata(None)
+        return _usual_types(table.replace_schema_metadata(None), path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: parquet data is damaged ({error})") from error
+
+
+def _usual_types(table: pa.Table, path: Path) -> pa.Table:
+    """Give text and numbers of rarer types the types that pandas knows."""
+    for at, field in enumerate(table.schema):
+        kind = field.type
+        if pa.types.is_string_view(kind) or (field.name in STRINGS and "binary" in str(kind)):
+            to = pa.string()
+        elif pa.types.is_decimal(kind) and field.name in (*FLOATS, *INTEGERS, "correct"):
+            to = pa.float64()
+        else:
+            continue
+        try:
+            table = table.set_column(at, field.name, table.column(at).cast(to))
+        except pa.ArrowException as error:
+            raise ValueError(f"{path}: column {field.name!r}: {error}; write it as text") from error
+    return table

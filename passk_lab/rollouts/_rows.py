@@ -27,6 +27,7 @@ from passk_lab.rollouts._cells import (
     FLOATS,
     IDENTITY,
     INTEGERS,
+    KNOWN,
     RANGES,
     REQUIRED,
     STRING,
@@ -37,8 +38,8 @@ from passk_lab.rollouts._cells import (
     typed,
 )
 from passk_lab.rollouts._parquet import is_parquet, open_parquet, parquet_batches
-from passk_lab.rollouts.files import read_columns
-from passk_lab.rollouts.table import MAIN_KEYS, validate_rollouts
+from passk_lab.rollouts._tables import read_table
+from passk_lab.rollouts.table import MAIN_KEYS
 
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 _PART_ROWS = 1 << 40  # more than a part has
@@ -59,7 +60,7 @@ class Part:
 
     def names(self, raw: Iterable[str]) -> list[str]:
         """Columns of the table, from those of these rows."""
-        found = [*map(str, raw), *self.known]
+        found = list(dict.fromkeys([*map(str, raw), *self.known]))
         return [*found, "cluster"] if self.cluster in found and "cluster" not in found else found
 
     def with_cluster(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,12 +125,15 @@ FROM rows GROUP BY {groups}, answer
 """
 # Sample ids that leave few numbers out need a bit each.
 _DENSE = """
-SELECT 1 FROM rows GROUP BY {owner}
+SELECT 1 FROM rows WHERE sample_id IS NOT NULL GROUP BY {owner}
 HAVING bit_count(bitstring_agg(sample_id, {low}, {high})) < count(*) LIMIT 1
 """
-_SPARSE = "SELECT 1 FROM rows GROUP BY {owner}, sample_id HAVING count(*) > 1 LIMIT 1"
+_SPARSE = """
+SELECT 1 FROM rows WHERE sample_id IS NOT NULL
+GROUP BY {owner}, sample_id HAVING count(*) > 1 LIMIT 1
+"""
 _REPEATED = """
-SELECT {identity}, min(row, 2)[2] AS again FROM rows
+SELECT {identity}, min(row, 2)[2] AS again FROM rows WHERE sample_id IS NOT NULL
 GROUP BY {identity} HAVING count(*) > 1 ORDER BY again LIMIT 1
 """
 TWO_CLUSTERS = """
@@ -362,9 +366,8 @@ def _opened(
         or any(
             _expression(name, *at) is None for name, at in _columns(schema, wanted, part).items()
         )
-        or (len(parts) > 1 and "sample_id" not in schema.names)
     ):
-        table, names = _loaded(part, wanted, number=len(parts) > 1)
+        table, names = _loaded(part, wanted)
         con.register(f"part{at}", table)
         schema, files = table.schema, ()
         part = replace(part, cluster="cluster")
@@ -380,7 +383,7 @@ def _columns(
     return {
         name: (f"c{places[column]}", schema.field(places[column]).type)
         for name, column in raw.items()
-        if column in places
+        if column in places and name not in part.known
     }
 
 
@@ -399,7 +402,7 @@ def _together(origins: Sequence[_Origin]) -> list[_Origin]:
     return found
 
 
-def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[str]]:
+def _loaded(part: Part, wanted: set[str]) -> tuple[pa.Table, list[str]]:
     """Bring rows to their types by pandas, in the columns wanted only."""
     raw = {*wanted, *map(part.raw, wanted)}
     if isinstance(part.rows, pd.DataFrame):
@@ -407,12 +410,10 @@ def _loaded(part: Part, wanted: set[str], number: bool) -> tuple[pa.Table, list[
         require_columns(names, part.source)
         frame = part.rows.loc[:, [name in raw for name in part.rows.columns]]
     else:
-        frame, names = read_columns(part.rows, raw)
+        frame, names = read_table(part.rows, raw)
     frame = part.with_cluster(frame)
     frame = frame.loc[:, [name in wanted for name in frame.columns]]
-    frame = frame.assign(**{k: v for k, v in part.known.items() if k not in frame.columns})
-    check = validate_rollouts if number and "sample_id" not in frame else typed
-    table = check(frame, part.source)
+    table = typed(frame.assign(**part.known), part.source)
     try:
         return pa.Table.from_pandas(table, preserve_index=False), part.names(names)
     except pa.ArrowException as error:
@@ -436,6 +437,14 @@ def _expression(name: str, column: str, kind: pa.DataType) -> str | None:
     if real or name in FLOATS:
         return f"nullif({column}::DOUBLE, 'nan')" if real or whole or empty else None
     return column
+
+
+def counts_as_is(schema: pa.Schema) -> bool:
+    """Whether a file's rows can be counted where they are: a rollout each, in usual types."""
+    known = [at for at, name in enumerate(schema.names) if name in KNOWN]
+    return set(REQUIRED) <= set(schema.names) and all(
+        _expression(schema.names[at], "", schema.field(at).type) is not None for at in known
+    )
 
 
 def _check_counted(origin: _Origin, by: Sequence[str], modes: bool) -> None:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from passk_lab.rollouts._rows import Part, count_parts
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike
+from passk_lab.rollouts.study import Study
+from passk_lab.rollouts.table import MAIN_KEYS
 
 __all__ = ["as_counts", "counts"]
 
 
-def counts(
-    rollouts: pd.DataFrame | PathLike, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
-) -> pd.DataFrame:
+def counts(rollouts: Any, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None) -> pd.DataFrame:
     """Count samples, correct samples and modes for each problem.
 
     Parameters
     ----------
-    rollouts : DataFrame or path
-        A table or a file, of which only the columns needed are read. Parquet files with a column's
-        usual types aren't loaded: a hundred million rows take a few hundred megabytes.
+    rollouts : table, path, sequence or mapping of these
+        What `Study` takes. Only the columns needed are read; parquet files with a column's usual
+        types aren't loaded: a hundred million rows take a few hundred megabytes.
     by : sequence of str
         What tells runs apart; every problem is counted within each combination of these.
     modes : bool, optional
@@ -55,8 +53,9 @@ def counts(
     0          a          3          2      [2, 1]
     1          b          1          1         [1]
     """
-    rows = rollouts if isinstance(rollouts, pd.DataFrame) else Path(rollouts)
-    return count_parts([Part(rows)], by, modes)
+    if isinstance(rollouts, pd.DataFrame):
+        return count_parts([Part(rollouts)], by, modes)
+    return (rollouts if isinstance(rollouts, Study) else Study(rollouts)).counts(by, modes)
 
 
 def as_counts(
@@ -66,8 +65,8 @@ def as_counts(
 
     Parameters
     ----------
-    rollouts : DataFrame, path or Study
-        Rollouts, or what `passk_lab.counts` made of them.
+    rollouts : table, path, Study, ...
+        What `Study` takes, or what `passk_lab.counts` made of them.
     by, modes
         As for `passk_lab.counts`.
 
@@ -80,10 +79,7 @@ def as_counts(
     ValueError
         A counted table lacks a column, or was counted by other columns.
     """
-    if not isinstance(rollouts, pd.DataFrame):
-        own = getattr(rollouts, "counts", None)
-        return counts(rollouts, by, modes) if own is None else own(by, modes)
-    if not {"n_samples", "n_correct"} <= set(rollouts):
+    if not isinstance(rollouts, pd.DataFrame) or not {"n_samples", "n_correct"} <= set(rollouts):
         return counts(rollouts, by, modes)
     by = list(by)
     for name in [*by, "problem_id", *(["mode_counts", "correct_mode_counts"] if modes else [])]:

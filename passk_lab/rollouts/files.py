@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,17 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from passk_lab import __version__
-from passk_lab.rollouts._cells import (
-    IDENTITY,
-    REQUIRED,
-    STRING,
-    STRINGS,
-    escape_surrogates,
-    plain,
-    require_columns,
-)
-from passk_lab.rollouts._parquet import BATCH_ROWS, is_parquet, open_parquet, read_parquet
-from passk_lab.rollouts.table import FORMAT_VERSION, PathLike, validate_rollouts
+from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, STRING, plain, typed
+from passk_lab.rollouts._parquet import BATCH_ROWS, open_parquet
+from passk_lab.rollouts._sources import Source, find_sources
+from passk_lab.rollouts._tables import numbered_jsonl, read_table
+from passk_lab.rollouts.layout import Layout
+from passk_lab.rollouts.table import FORMAT_VERSION, PathLike, stacked, validate_rollouts
 
 __all__ = ["atomic_write", "iter_jsonl", "read_metadata", "read_rollouts", "write_rollouts"]
 
@@ -72,19 +66,24 @@ def read_rollouts(
     paths: PathLike | Sequence[PathLike],
     columns: Sequence[str] | None = None,
     run: str | None = None,
+    layout: Layout | None = None,
 ) -> pd.DataFrame:
     """Read one or several files into one validated table.
 
     Parameters
     ----------
     paths : path or sequence of paths
-        Parquet, JSONL (``.jsonl``, also ``.jsonl.gz``) or CSV; the ending decides.
+        Parquet, JSONL, JSON, CSV or TSV, also packed (``.gz``, ``.zst``, ...); folders, patterns
+        (``runs/*.jsonl``) and, with fsspec, URLs. The files of a folder or pattern are one run,
+        whose samples are numbered on from file to file. ``NAME=PATH`` names the run.
     columns : sequence of str, optional
         Read only these, and the columns that identify a rollout, where the file has them.
         Text is by far the largest column: leave it out where you don't need it.
     run : str, optional
-        The run's name for files without the column ``run``. With several files the default is
-        each file's stem; with one file it is "default".
+        The run's name for files without the column ``run``; default: the name of the file or
+        folder.
+    layout : Layout, optional
+        What the files call the columns, and what they call correct.
 
     Returns
     -------
@@ -105,99 +104,47 @@ def read_rollouts(
     >>> table = pd.DataFrame({"problem_id": ["a", "a", "b"], "correct": [True, False, True]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_rollouts(table, f"{folder}/base.parquet")
-    ...     len(read_rollouts(f"{folder}/base.parquet"))
-    3
+    ...     read_rollouts(f"{folder}/base.parquet")["run"].unique().tolist()
+    ['base']
     """
-    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not files:
-        raise ValueError("no rollouts file given")
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     tables = []
-    for file in map(Path, files):
-        table, _ = read_columns(file, columns)
-        if "run" not in table.columns and (run is not None or len(files) > 1):
-            name = run if run is not None else file.name.split(".")[0]
-            table["run"] = pd.Series(name, index=table.index, dtype=STRING)
-        tables.append(validate_rollouts(table, str(file)))
-    if len(tables) == 1:
-        return tables[0]
-    return validate_rollouts(pd.concat(tables, ignore_index=True), "the files together")
+    for source in find_sources(given, run):
+        frame, _ = read_source(source, layout or Layout(), columns)
+        tables.append(typed(frame, source.name))
+    return stacked(tables, str(given[0]) if len(tables) == 1 else "the files together")
 
 
-def read_columns(
-    path: Path, columns: Iterable[str] | None = None
+def read_source(
+    source: Source, layout: Layout, columns: Iterable[str] | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Read these columns and those that every rollout needs, as far as there are any, unchecked.
+    """Read a file's columns, those that every rollout needs among them, unchecked.
 
     The list names all columns of the file.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    name = path.name.lower()
-    if is_parquet(path):
-        frame, names = _parquet_columns(path, columns)
-    elif name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
-        frame, names = _jsonl_columns(path, columns)
-    elif name.endswith((".csv", ".csv.gz", ".tsv")):
-        frame, names = _csv_columns(path, columns)
-    else:
-        raise ValueError(
-            f"{path}: unknown ending; rollouts are .parquet, .jsonl, .jsonl.gz or .csv (other "
-            "programs' logs: passk-lab convert FORMAT IN OUT)"
-        )
-    require_columns(names, str(path))
-    return frame, names
+    wanted = None if columns is None else layout.raw({*columns, *REQUIRED, *IDENTITY})
+    frame, names = read_table(source.path, wanted, layout.columns, layout.records)
+    if frame.empty:
+        raise ValueError(f"{source.name}: the file holds no rollouts")
+    return with_run(layout.apply(frame, source.name, names), source), names
 
 
-def _chosen(names: Sequence[str], columns: Iterable[str] | None) -> list[str]:
-    wanted = names if columns is None else {*columns, *REQUIRED, *IDENTITY}
-    return [name for name in names if name in wanted]
+def with_run(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """Name the run, where the rows don't or another name was given with the file."""
+    own = [] if "run" not in frame else frame["run"].unique().tolist()
+    if source.said and len(own) > 1:
+        raise several_runs(source, own)
+    if not source.said and own and own != [DEFAULTS["run"]]:
+        return frame
+    return frame.assign(run=pd.Series(source.run, index=frame.index, dtype=STRING))
 
 
-def _parquet_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    with open_parquet(path) as file:
-        names = file.schema_arrow.names
-        return read_parquet(file, _chosen(names, columns), path).to_pandas(), names
-
-
-def _jsonl_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    names: dict[str, None] = {}
-    records = []
-    for record in iter_jsonl(path):
-        names |= dict.fromkeys(record)
-        records.append({name: record[name] for name in _chosen(list(record), columns)})
-    if not records:
-        raise ValueError(f"{path}: the file holds no rollouts")
-    return pd.DataFrame.from_records(records), list(names)
-
-
-def _csv_columns(path: Path, columns: Iterable[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    options: dict[str, Any] = {
-        "sep": "\t" if path.name.lower().endswith(".tsv") else ",",
-        "encoding_errors": "backslashreplace",
-    }
-    try:
-        names = list(pd.read_csv(path, nrows=0, **options).columns)
-        frame = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(STRINGS, "str"),
-            usecols=_chosen(names, columns),
-            keep_default_na=False,
-            na_values=[""],
-            **options,
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: not a readable CSV file: {error}") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: can't be read ({error})") from error
-    return frame, names
-
-
-def as_rollouts(rollouts: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Validate a table, or read columns of a file or `Study` (default: all)."""
-    if isinstance(rollouts, pd.DataFrame):
-        return validate_rollouts(rollouts)
-    own = getattr(rollouts, "rows", None)
-    return read_rollouts(rollouts, columns) if own is None else own(columns)
+def several_runs(source: Source, runs: Sequence[str]) -> ValueError:
+    """Say that a file can't be called as a run, for it holds several."""
+    return ValueError(
+        f"{source.name}: holds several runs ({', '.join(map(str, runs[:5]))}), so it can't be "
+        f"called {source.run!r}; give it without {source.run}="
+    )
 
 
 def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
@@ -208,48 +155,7 @@ def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:
     ValueError
         A line is not a JSON object, or the file not UTF-8; the message names the line (1-based).
     """
-    return (record for _, record in numbered_jsonl(path))
-
-
-def numbered_jsonl(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `iter_jsonl`, each object with the number of its line (1-based)."""
-    path = Path(path)
-    opener = gzip.open if path.name.endswith(".gz") else open
-    number = 0
-    try:
-        # Binary lines: text mode would also split at the line separators inside JSON strings.
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                record = json.loads(text)
-                if not isinstance(record, dict):
-                    raise ValueError("expected a JSON object")
-                if "\\ud" in text.lower():
-                    record = _without_surrogates(record)
-                yield number, record
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
-            "the file may have been cut off while it was written"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason})") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}, after line {number}: broken gzip file ({error})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}") from error
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return escape_surrogates(value)
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {escape_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-    return value
+    return (record for _, record in numbered_jsonl(Path(path)))
 
 
 def write_rollouts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -10,17 +9,22 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from passk_lab.rollouts._cells import IDENTITY, REQUIRED
-from passk_lab.rollouts._parquet import is_parquet, open_parquet
-from passk_lab.rollouts._rows import Part, count_parts
-from passk_lab.rollouts.files import read_columns, read_rollouts
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike, validate_rollouts
+from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, typed
+from passk_lab.rollouts._parquet import open_parquet
+from passk_lab.rollouts._rows import Part, count_parts, counts_as_is
+from passk_lab.rollouts._sources import Source, kind
+from passk_lab.rollouts._tables import read_table
+from passk_lab.rollouts.files import read_source, several_runs
+from passk_lab.rollouts.inputs import inputs
+from passk_lab.rollouts.layout import Layout
+from passk_lab.rollouts.table import MAIN_KEYS, PathLike, stacked, validate_rollouts
 
 __all__ = ["Study"]
 
@@ -39,14 +43,17 @@ class Study:
 
     Parameters
     ----------
-    rollouts : DataFrame, path or sequence of paths
-        The rollouts table; several files are parts of one.
+    rollouts : table, path, sequence or mapping of these
+        DataFrame, Arrow or polars table, list of dictionaries, array of verdicts (problems,
+        samples); files, folders, patterns, as for `read_rollouts`. A mapping names the runs.
     run : str, optional
-        Name for files without a column ``run``; with several files the default is each file's stem.
+        Name for files without a column ``run``; default: the name of the file or folder.
     scores : DataFrame or path, optional
         Teacher scores of some of the rollouts (``passk-lab score``).
     cluster : str, optional
         The column that holds the family of a problem; default: ``cluster``, if there is one.
+    layout : Layout, optional
+        What files and tables call the columns, and what they call correct.
 
     Examples
     --------
@@ -62,20 +69,15 @@ class Study:
 
     def __init__(
         self,
-        rollouts: pd.DataFrame | PathLike | Sequence[PathLike],
+        rollouts: Any,
         run: str | None = None,
         scores: pd.DataFrame | PathLike | None = None,
         cluster: str | None = None,
+        layout: Layout | None = None,
     ) -> None:
-        self._run, self._scores, self._cluster = run, scores, cluster
-        self._given: list[pd.DataFrame | Path]
-        if isinstance(rollouts, pd.DataFrame):
-            self._given = [rollouts]
-        else:
-            paths = [rollouts] if isinstance(rollouts, str | os.PathLike) else list(rollouts)
-            if not paths:
-                raise ValueError("no rollouts file given")
-            self._given = [Path(path) for path in paths]
+        self._scores, self._cluster = scores, cluster
+        self._layout = layout or Layout()
+        self._given = inputs(rollouts, run)
 
     @cached_property
     def _parts(self) -> list[Part]:
@@ -87,28 +89,25 @@ class Study:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
 
-    def _opened(self, at: int, given: pd.DataFrame | Path) -> Part:
-        run = self._run
+    def _opened(self, at: int, given: pd.DataFrame | Source) -> Part:
         if isinstance(given, pd.DataFrame):
-            if run is not None and "run" not in given:
-                given = given.assign(run=run)
-            return Part(validate_rollouts(self._with_cluster(given, "rollouts")))
-        if run is None and len(self._given) > 1:
-            run = given.name.split(".")[0]
-        if is_parquet(given):
-            with open_parquet(given) as file:
-                names = file.schema_arrow.names
-            self._check_cluster(names, str(given))
-            known = {} if run is None or "run" in names else {"run": run}
-            return Part(given, known, cluster=self._cluster or "cluster")
-        table = self._with_cluster(read_rollouts(given, run=run), str(given))
+            table = self._layout.apply(given, "rollouts")
+            return Part(typed(self._with_cluster(table, "rollouts"), "rollouts"))
+        if kind(given.path) == "parquet" and self._layout.plain:
+            with open_parquet(given.path) as file:
+                if counts_as_is(file.schema_arrow):
+                    self._check_cluster(file.schema_arrow.names, given.name)
+                    known = {} if _own_run(file, given) else {"run": given.run}
+                    return Part(given.path, known, given.name, self._cluster or "cluster")
+        frame, _ = read_source(given, self._layout)
+        table = typed(self._with_cluster(frame, given.name), given.name)
         columns = {}
         for name in map(str, table.columns):
             with suppress(pa.ArrowException):  # of a column with values of several types
                 columns[name] = pa.Array.from_pandas(table[name])
         path = self._folder / f"{at}.parquet"
         pq.write_table(pa.table(columns), path)
-        return Part(path, name=str(given))
+        return Part(path, name=given.name)
 
     def _check_cluster(self, names: Sequence[str], source: str) -> None:
         if self._cluster is not None and self._cluster not in names:
@@ -120,6 +119,10 @@ class Study:
     def _with_cluster(self, table: pd.DataFrame, source: str) -> pd.DataFrame:
         self._check_cluster(list(table.columns), source)
         return table if self._cluster is None else table.assign(cluster=table[self._cluster])
+
+    @property
+    def _source(self) -> str:
+        return self._parts[0].source if len(self._parts) == 1 else "the files together"
 
     def _columns(self, part: Part) -> list[str]:
         if isinstance(part.rows, pd.DataFrame):
@@ -205,14 +208,15 @@ class Study:
         for part in self._parts:
             if not isinstance(part.rows, pd.DataFrame):
                 some = columns if columns is None else [*columns, part.cluster]
-                table = _validated(read_columns(part.rows, some)[0], part)
+                wanted = None if some is None else {*some, *REQUIRED, *IDENTITY}
+                table = _typed(read_table(part.rows, wanted)[0], part)
             else:
                 table = part.rows
             if columns is not None:
                 wanted = {*columns, "cluster", *REQUIRED, *IDENTITY}
                 table = table[[name for name in table if name in wanted]]
             tables.append(table)
-        return _stacked(tables)
+        return _stacked(tables, self._source)
 
     def texts(self, problems: Iterable[str], columns: Sequence[str] = ()) -> pd.DataFrame:
         """Read the texts of some problems' rollouts, and of no others.
@@ -240,9 +244,9 @@ class Study:
                 tables.append(part.rows.loc[part.rows["problem_id"].isin(chosen), keep])
             else:
                 raw = list(dict.fromkeys(map(part.raw, keep)))
-                table = _validated(_some_problems(part.rows, raw, sorted(chosen)), part)
-                tables.append(table[[name for name in table if name in (*keep, *part.known)]])
-        return _stacked(tables)
+                table = _typed(_some_problems(part.rows, raw, sorted(chosen)), part)
+                tables.append(table[[name for name in table if name in wanted]])
+        return _stacked(tables, self._source)
 
     def scores(self) -> pd.DataFrame | None:
         """Read the teacher scores, where there are any."""
@@ -258,14 +262,29 @@ class Study:
         return table
 
 
-def _validated(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
-    frame = part.with_cluster(frame)
-    known = {name: value for name, value in part.known.items() if name not in frame.columns}
-    return validate_rollouts(frame.assign(**known), part.source)
+def as_rollouts(rollouts: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Validate a table, or read columns of what `Study` takes, or of a `Study` (default: all)."""
+    if isinstance(rollouts, pd.DataFrame):
+        return validate_rollouts(rollouts)
+    return (rollouts if isinstance(rollouts, Study) else Study(rollouts)).rows(columns)
 
 
-def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+def _own_run(file: pq.ParquetFile, source: Source) -> bool:
+    """Whether a file says itself whose its rollouts are."""
+    if "run" not in file.schema_arrow.names:
+        return False
+    runs = file.read(columns=["run"])["run"].unique().to_pylist()
+    if source.said and len(runs) > 1:
+        raise several_runs(source, runs)
+    return not source.said and runs != [DEFAULTS["run"]]
+
+
+def _typed(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
+    return typed(part.with_cluster(frame).assign(**part.known), part.source)
+
+
+def _stacked(tables: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
+    return stacked(tables, source) if tables else pd.DataFrame()
 
 
 def _some_problems(path: Path, columns: list[str], problems: list[str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ where these columns exist. Duplicates are refused, for they would count one roll
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -58,12 +59,16 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
     0          7     True  default    id          0
     1          7    False  default    id          1
     """
-    table = typed(rollouts, source)
-    if "sample_id" not in table.columns:
-        group = [name for name in IDENTITY if name in table.columns]
-        table["sample_id"] = (
-            table.groupby(group, observed=True, dropna=False, sort=False).cumcount().astype("int64")
-        )
+    return stacked([typed(rollouts, source)], source)
+
+
+def stacked(tables: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
+    """Put tables of the right types together, and check them as one.
+
+    Rows without a ``sample_id`` are numbered on, in the order of the tables.
+    """
+    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    _number(table)
     identity = [name for name in IDENTITY if name in table.columns]
     repeats = table.duplicated(identity).to_numpy()
     if repeats.any():
@@ -71,6 +76,19 @@ def validate_rollouts(rollouts: pd.DataFrame, source: str = "rollouts") -> pd.Da
         raise repeated_rollout(source, row, table[identity].iloc[row].to_dict())
     _refuse_two_clusters(table, source)
     return table
+
+
+def _number(table: pd.DataFrame) -> None:
+    owner = [name for name in IDENTITY if name in table.columns and name != "sample_id"]
+    known = table["sample_id"] if "sample_id" in table.columns else None
+    if known is None or known.isna().any():
+        missing = table if known is None else table[known.isna()]
+        groups = missing.groupby(owner, observed=True, dropna=False, sort=False)
+        ids = groups.cumcount()
+        if known is not None:
+            last = table.groupby(owner, observed=True, dropna=False)["sample_id"].transform("max")
+            ids = known.fillna(last.fillna(-1) + 1 + ids)
+        table["sample_id"] = ids.astype("int64")
 
 
 def _refuse_two_clusters(table: pd.DataFrame, source: str) -> None:

@@ -29,7 +29,7 @@ from passk_lab.metrics.functional import (
 from passk_lab.metrics.registry import METRICS, Metric, Need
 from passk_lab.metrics.tokenizers import TOKENIZERS, Tokenizer, tokenize
 from passk_lab.rollouts.counting import as_counts
-from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.study import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 

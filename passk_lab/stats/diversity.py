@@ -12,7 +12,7 @@ import pandas as pd
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.metrics.embedding import THRESHOLD
 from passk_lab.rollouts.counting import counts
-from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.study import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._estimates import mean_table, pair_table
 from passk_lab.stats._families import (

@@ -14,7 +14,7 @@ import pandas as pd
 from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
-from passk_lab.rollouts.files import as_rollouts
+from passk_lab.rollouts.study import as_rollouts
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._families import (
     TextChoice,

@@ -94,7 +94,7 @@ LIGHTEVAL = (
     ],
 )
 def test_fixtures(path, options, tmp_path):
-    frame = read(path.split("/")[0], FIXTURES / path, **options)
+    frame = read(path.split("/")[0], FIXTURES / path, **options).assign(run="r")
     if "answer" in frame and (frame["correct"] & frame["answer"].isna()).any():
         frame["answer"] = frame["answer"].fillna("")
     for ending in ("parquet", "jsonl"):
@@ -178,7 +178,7 @@ def test_any_table(tmp_path_factory, data, far, by, modes):
 )
 def test_columns_of_other_types(changed, tmp_path, monkeypatch):
     monkeypatch.setattr(_parquet, "BATCH_ROWS", 2)
-    frame = table(answer=["1", "2", "3"]).assign(**changed)
+    frame = table(run="r", answer=["1", "2", "3"]).assign(**changed)
     frame.to_parquet(tmp_path / "r.parquet")
     by = [name for name in ("note", "temperature", "ANSWER") if name in frame]
     for source in (frame, tmp_path / "r.parquet"):
@@ -204,7 +204,7 @@ def test_columns_of_other_types(changed, tmp_path, monkeypatch):
     ids=lambda changed: "-".join(changed),
 )
 def test_refuses_what_a_table_refuses(changed, tmp_path):
-    frame = table(answer="x").assign(**changed)
+    frame = table(run="r", answer="x").assign(**changed)
     frame.to_parquet(tmp_path / "r.parquet")
     by = ["run", "temperature"] if "temperature" in frame else ["run"]
     with pytest.raises(ValueError, match="row ") as expected:
@@ -270,7 +270,7 @@ def test_many_files_of_the_same_columns_are_one_scan(tmp_path):
 def test_names_of_files_are_no_patterns(tmp_path):
     for name in ("a[1]*.parquet", "it's?.parquet", "run=x.parquet"):
         write(table(), tmp_path / name)
-        assert counts(tmp_path / name)["run"].unique().tolist() == ["default"]
+        assert counts(tmp_path / name)["run"].unique().tolist() == [name.split(".")[0]]
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from passk_lab.rollouts.counting import as_counts, counts
-from passk_lab.rollouts.files import as_rollouts, read_rollouts
-from passk_lab.rollouts.study import Study
+from passk_lab.rollouts.files import read_source
+from passk_lab.rollouts.study import Study, as_rollouts
 from passk_lab.stats.curves import metric_curve
 from tests.helpers import refuses
 
@@ -83,8 +83,8 @@ def test_metrics_take_it(tmp_path):
 def test_other_files_are_read_once_and_left_nowhere(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "passk_lab.rollouts.study.read_rollouts",
-        lambda path, **options: reads.append(path) or read_rollouts(path, **options),
+        "passk_lab.rollouts.study.read_source",
+        lambda source, *options: reads.append(source.path) or read_source(source, *options),
     )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -126,11 +126,11 @@ def test_scores(tmp_path):
 
 def test_refusals(tmp_path):
     refuses("no rollouts file given", Study, [])
-    missing = Study([tmp_path / "none.parquet"])
-    refuses(r"none\.parquet: no such file", missing.counts, error=FileNotFoundError)
+    missing = [tmp_path / "none.parquet"]
+    refuses(r"none\.parquet: no such file", Study, missing, error=FileNotFoundError)
     (tmp_path / "a.jsonl").write_text('{"problem_id": "a", "correct": 3}\n')
     bad = Study(tmp_path / "a.jsonl")
     refuses(r"a\.jsonl: column 'correct', row 0: 3 is neither", bad.counts)
     rollouts("a").drop(columns="answer").to_parquet(tmp_path / "a.parquet")
-    study = Study([tmp_path / "a.parquet", tmp_path / "a.parquet"])
+    study = Study(tmp_path / "a.parquet")
     refuses(r"a\.parquet: column 'answer' is missing", study.counts, modes=True)

@@ -140,7 +140,7 @@ def test_truncated_files_are_refused(tmp_path):
         refuses("truncated", call, tmp_path / "cut.parquet")
     packed = gzip.compress(b'{"problem_id": "a", "correct": true}\n' * 100)
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[:-12])
-    refuses("broken gzip", read_rollouts, tmp_path / "cut.jsonl.gz")
+    refuses("damaged and can't be unpacked", read_rollouts, tmp_path / "cut.jsonl.gz")
 
 
 def test_unknown_ending_and_missing_file(tmp_path):
@@ -171,7 +171,7 @@ def test_several_files_take_their_names_as_runs(tmp_path):
             '{"problem_id": "a", "correct": true}\n{"problem_id": "b", "correct": false}'
         )
     assert read_rollouts(paths)["run"].unique().tolist() == ["base", "sdsd"]
-    refuses("repeats an earlier rollout", read_rollouts, paths[:1] * 2)
+    refuses("base.jsonl: is given twice", read_rollouts, paths[:1] * 2)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl"])
