@@ -162,3 +162,8 @@ def interval(low: float, high: float, digits: int, signed: bool = False) -> str:
     '[0.12, 0.50]'
     """
     return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
+
+
+def plural(number: int, noun: str) -> str:
+    """Say how many there are."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from passk_lab._text import visible
+from passk_lab._text import plural, visible
 from passk_lab.cli._arguments import (
     LAYOUT,
     Command,
@@ -36,7 +36,8 @@ def _run(options: argparse.Namespace) -> int:
         n_problems = table["problem_id"].nunique()
         print(
             visible(
-                f"Wrote {options.target}: {len(table):,} rollouts of {n_problems:,} problems, "
+                f"Wrote {options.target}: {plural(len(table), 'rollout')} of "
+                f"{plural(n_problems, 'problem')}, "
                 f"{_runs(sorted(set(table['run'])))}."
             )
         )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from passk_lab.rollouts._cells import FLOATS, INTEGERS, STRINGS
+from passk_lab.rollouts._sources import check_start
 
 BATCH_ROWS = 1 << 18
 
@@ -41,6 +42,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         _ = str(file.schema_arrow)  # names that aren't UTF-8, of columns or within them
         return file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if path.is_file():
+            with open(path, "rb") as raw:
+                check_start(raw.read(64), path)
         raise ValueError(
             f"{path}: not a readable parquet file ({error}); it may be truncated: write or copy "
             "it again"

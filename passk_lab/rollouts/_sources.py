@@ -216,7 +216,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             file.seek(0)
             packed = file if unpack is None else _Limited(unpack(path), path)
             with io.BufferedReader(cast(io.RawIOBase, packed), 1 << 20) as opened:
-                _check_start(opened.peek(64)[:64], path)
+                check_start(opened.peek(64)[:64], path)
                 yield opened
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
@@ -226,7 +226,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise ValueError(f"{path}: can't be read ({error})") from error
 
 
-def _check_start(start: bytes, path: Path) -> None:
+def check_start(start: bytes, path: Path) -> None:
+    """Refuse what is no file of text, by its first bytes."""
     if start.startswith(_LFS):
         raise ValueError(f"{path}: is a pointer of Git LFS, not the file; run git lfs pull")
     if start.startswith(_UTF16):

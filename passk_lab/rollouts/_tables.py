@@ -123,15 +123,20 @@ class _NoObject(ValueError):
 
 
 def _object(text: str) -> dict[str, Any]:
+    record = _parsed(text)
+    if not isinstance(record, dict):
+        raise _NoObject(f"expected a JSON object, found {_short(record)}")
+    return record
+
+
+def _parsed(text: str) -> Any:
     try:
-        record = json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
         raise _NoObject(f"a value that can't be read ({error})") from error
-    if not isinstance(record, dict):
-        raise _NoObject(f"expected a JSON object, found {_short(record)}")
-    return _without_surrogates(record) if "\\ud" in text.lower() else record
+    return _without_surrogates(value) if "\\ud" in text.lower() else value
 
 
 def _what_else(path: Path, number: int) -> str:
@@ -166,8 +171,7 @@ def _json_records(path: Path, at: str | None, known: Set[str]) -> list[dict[str,
     """Records of a JSON file: a list, a list under a key, or a mapping of problems."""
     try:
         with open_bytes(path) as file:
-            text = file.read().decode("utf-8-sig")
-        value = json.loads(text)
+            value = _parsed(file.read().decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return [record for _, record in numbered_jsonl(path)]
@@ -177,10 +181,8 @@ def _json_records(path: Path, at: str | None, known: Set[str]) -> list[dict[str,
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}); write the file as UTF-8") from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: a value that can't be read ({error})") from error
-    if "\\ud" in text.lower():
-        value = _without_surrogates(value)
+    except _NoObject as error:
+        raise ValueError(f"{path}: {error}") from error
     value = _go_to(value, at, path)
     if isinstance(value, dict):
         value = _of_mapping(value, path, known)
@@ -255,7 +257,7 @@ def _from_records(
 
 
 def _from_csv(
-    path: Path, wanted: Collection[str] | None, texts: Iterable[str]
+    path: Path, wanted: Collection[str] | None, texts: Sequence[str]
 ) -> tuple[pd.DataFrame, list[str]]:
     with open_bytes(path) as file:
         if file.peek(4).startswith(_PARQUET_MAGIC):  # type: ignore[attr-defined]
@@ -275,6 +277,10 @@ def _from_csv(
         keep_default_na=False,
         na_values=[""],
     )
+    ids = texts[0]
+    # Whole numbers that pandas wrote beside a missing value.
+    if ids in frame and frame[ids].str.fullmatch(r"-?[0-9]+\.0").all():
+        frame[ids] = frame[ids].str[:-2]
     return frame, names
 
 

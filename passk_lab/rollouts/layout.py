@@ -178,7 +178,7 @@ class Layout:
             if "correct" not in frame:
                 raise ValueError(
                     f"{source}: {called[lists[0]]!r} holds a list, and there is no column "
-                    f"'correct'; {_NO_VERDICT}"
+                    f"'correct'; say what holds it: --columns correct=NAME, or {_NO_VERDICT}"
                 )
             # A constant, or one verdict for them all.
             if self.columns.get("correct", "").lower() != "true":
@@ -321,32 +321,29 @@ def _entry(value: Any, key: str) -> Any:
 
 def _from_counts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Give each sample that was counted a row; a table without counts is left as it is."""
-    if {"n_samples", "n_correct"} <= set(frame):
-        n, c = (_counted(frame[name], source) for name in ("n_samples", "n_correct"))
-        if (c > n).any():
-            row = int((c > n).argmax())
-            raise ValueError(
-                f"{source}: row {row}: n_correct {c[row]} exceeds n_samples {n[row]}; correct it"
-            )
-        rows = frame.drop(columns=["n_samples", "n_correct"])
-        right, wrong = _repeated(rows, c), _repeated(rows, n - c)
-        return _graded_rows(right, wrong)
-    if {"n_samples", "answer", "count"} <= set(frame):
-        n, c = (_counted(frame[name], source) for name in ("n_samples", "count"))
-        keys = [name for name in ("run", "split", "problem_id", "seed", "step") if name in frame]
-        total = pd.Series(c, index=frame.index).groupby([frame[k] for k in keys]).transform("sum")
-        if (total > n).any():
-            row = int((total > n).to_numpy().argmax())
-            raise ValueError(
-                f"{source}: row {row}: the answers of the problem are counted {total.iloc[row]} "
-                f"times, more than its n_samples {n[row]}; correct it"
-            )
-        rows = frame.drop(columns=["n_samples", "count"])
-        first = ~frame.duplicated(keys).to_numpy()
-        return _graded_rows(
-            _repeated(rows, c), _repeated(rows.drop(columns="answer"), (n - total) * first)
+    counted = "n_correct" if "n_correct" in frame else "count"
+    if not {"n_samples", counted, *(["answer"] if counted == "count" else [])} <= set(frame):
+        return frame
+    n, c = (_counted(frame[name], source) for name in ("n_samples", counted))
+    keys = [name for name in ("run", "split", "problem_id", "seed", "step") if name in frame]
+    unique = keys if counted == "n_correct" else [*keys, "answer"]
+    twice = frame.duplicated(unique).to_numpy()
+    if twice.any():
+        row = int(twice.argmax())
+        raise ValueError(
+            f"{source}: row {row}: counted twice ({frame[unique].iloc[row].to_dict()}); add the "
+            "counts up, or tell runs apart in the column 'run'"
         )
-    return frame
+    rows = frame.drop(columns=["n_samples", counted])
+    right = pd.Series(c, index=frame.index).groupby([frame[key] for key in keys]).transform("sum")
+    if (right > n).any():
+        row = int((right > n).to_numpy().argmax())
+        raise ValueError(
+            f"{source}: row {row}: {right.iloc[row]} correct of {n[row]} samples can't be"
+        )
+    first = ~frame.duplicated(keys).to_numpy()
+    wrong = rows if counted == "n_correct" else rows.drop(columns="answer")
+    return _graded_rows(_repeated(rows, c), _repeated(wrong, (n - right) * first))
 
 
 def _counted(column: pd.Series, source: str) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -369,10 +366,7 @@ def _graded_rows(right: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
 
 # -------------------------------------------------------------------------------------- advice
 
-_NO_VERDICT = (
-    "an open-ended task has no verdict: with correct=true its distinct answers are counted all "
-    "the same (--columns correct=true)"
-)
+_NO_VERDICT = "correct=true where nothing is verified, to count distinct answers all the same"
 
 
 def _advice(missing: Sequence[str], have: Sequence[str], frame: pd.DataFrame) -> str:
@@ -386,18 +380,20 @@ def _advice(missing: Sequence[str], have: Sequence[str], frame: pd.DataFrame) ->
     counted = {name: likely(name) for name in ("n_samples", "n_correct") if name not in have}
     if "correct" in missing and all(counted.values()) and guess["correct"] is None:
         guess = {name: found for name, found in guess.items() if name != "correct"} | counted
-    text = f"required column {missing[0]!r} is missing (columns: {', '.join(have) or 'none'})"
+    hint = ""
     if guess.get("correct", "") is None:
-        return f"{text}; name the column that holds it: --columns correct=NAME; {_NO_VERDICT}"
+        guess["correct"] = "NAME"
+        hint = f"; {_NO_VERDICT}"
     if guess.get("problem_id", "") is None:
-        return (
-            f"{text}; name the column that holds it: --columns problem_id=NAME, or problem_id=# "
-            "where each row is a problem"
-        )
+        guess["problem_id"] = "NAME"
+        hint += "; problem_id=# where each row is a problem"
     more = {name: likely(name) for name in ("text", "answer") if name not in have}
     said = {name: found for name, found in {**guess, **more}.items() if found is not None}
     flags = "--columns " + ",".join(f"{name}={found}" for name, found in said.items())
-    return f"{text}; if these are meant, say so: {flags}{_grades(frame, said.get('correct'))}"
+    return (
+        f"required column {missing[0]!r} is missing (columns: {', '.join(have) or 'none'}); say "
+        f"what holds it, for example {flags}{_grades(frame, said.get('correct'))}{hint}"
+    )
 
 
 def _grades(frame: pd.DataFrame, name: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import weakref
@@ -29,6 +30,8 @@ from passk_lab.rollouts.table import MAIN_KEYS, PathLike, stacked, validate_roll
 __all__ = ["Study"]
 
 _TEXT_BATCH = 1 << 13  # rows: texts are large
+# What programs append to files that hold further samples of one run.
+_SHARD = re.compile(r"(rs|seed|rank|shard|part|sample|worker)[-_]?[0-9]+")
 _POOLED = {
     "step": "to tell the checkpoints apart, write the step into the column 'run'",
     "seed": "the intervals treat them as one model",
@@ -183,6 +186,12 @@ class Study:
                     notes.append(
                         f"Run {run!r} pools the rollouts of {number} {name}s; {_POOLED[name]}."
                     )
+        apart = [one.run for one in self._given if isinstance(one, Source)]
+        if len(set(apart)) > 1 and len({_SHARD.sub("", name) for name in apart}) == 1:
+            notes.append(
+                f"The files {apart[0]!r} to {apart[-1]!r} are compared as runs; if they are "
+                "samples of one run, give it one name with --run NAME."
+            )
         answers = {"answer" in self._columns(part) for part in self._parts}
         if modes is None and len(answers) > 1:
             notes.append(

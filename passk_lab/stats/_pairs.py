@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,11 @@ def _grid(ks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.unique(np.concatenate([ks, steps]).astype(np.int64))
 
 
+def _some(names: Iterable[str]) -> str:
+    """Show the first names as they are, blanks and zeros included."""
+    return ", ".join(map(repr, islice(names, 3)))
+
+
 def _aligned(
     both: Sequence[Callable[..., ProblemValues]], metrics: Sequence[str], grid: tuple[int, ...]
 ) -> tuple[dict[str, ProblemValues], dict[str, ProblemValues]]:
@@ -168,8 +174,9 @@ def _aligned(
     (run, split), (baseline, _) = mine.group, base.group
     if not n_shared:
         raise ValueError(
-            f"runs {run!r} and {baseline!r} share no problem in split {split!r}; a paired "
-            "comparison needs the same problem_id in both"
+            f"runs {run!r} and {baseline!r} share no problem in split {split!r} "
+            f"({_some(mine.problem_id)} against {_some(base.problem_id)}); a paired comparison "
+            "needs the same problem_id in both"
         )
     lost = len(mine.problem_id) + len(base.problem_id) - 2 * n_shared
     if lost:

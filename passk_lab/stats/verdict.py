@@ -9,7 +9,7 @@ from typing import Literal, Unpack
 import numpy as np
 import pandas as pd
 
-from passk_lab._text import interval, number
+from passk_lab._text import interval, number, plural
 from passk_lab.rollouts.table import PathLike
 from passk_lab.stats._pairs import Pair, distinct_adds, make_pairs
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
@@ -224,7 +224,7 @@ def _pass(
 def _answers(change: Change, margin: float) -> _Measure:
     what = "distinct correct answers"
     fell, level, rose = (f"finds {many} {what}" for many in ("fewer", "about as many", "more"))
-    name = f"{what} in {_plural(change.k, 'sample')}"
+    name = f"{what} in {plural(change.k, 'sample')}"
     margin *= abs(change.baseline)
     return _Measure(change, margin, name, 2, f"in {what}", (fell, level, rose))
 
@@ -384,7 +384,7 @@ def _label(first_try: FirstTry, reach: Reach | None, first_k: int, last_k: int) 
 def _sentence(subject: str, measures: Sequence[_Measure]) -> str:
     parts = [m.words[m.change.direction + 1] for m in measures if not m.unclear]
     unknown = [measure.where for measure in measures if measure.unclear]
-    problems = _plural(measures[0].change.n_problems, "problem")
+    problems = plural(measures[0].change.n_problems, "problem")
     if not parts:
         return f"{problems} are too few to tell a change from chance."
     text = f"Against the baseline, {subject} {_listed(parts)}."
@@ -417,7 +417,3 @@ def _cautions(solved: Sequence[_Measure]) -> list[str]:
 
 def _p_text(p: float) -> str:
     return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
