@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -257,3 +258,45 @@ def repeated_rollout(source: str, row: int, cells: Mapping[Any, Any]) -> ValueEr
         f"{source}: row {row} repeats an earlier rollout ({named}); give each rollout of "
         "a problem its own sample_id, or tell runs apart in the column 'run'"
     )
+
+
+def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
+    """Call booleans, numbers, or either as text, correct from a threshold on.
+
+    ValueError names column and row (0-based) of what is missing or no grade.
+    """
+    words = {"true": 1.0, "false": 0.0}
+    numbers = pd.to_numeric(
+        values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v),
+        errors="coerce",
+    ).astype("float64")
+    refuse_ungraded(numbers.isna(), values, source, "a number or true/false")
+    return numbers >= threshold
+
+
+def refuse_ungraded(bad: pd.Series, values: pd.Series, source: str, needed: str) -> None:
+    """Refuse rows without a grade, naming the first."""
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        value = values.iloc[row]
+        missing = pd.api.types.is_scalar(value) and pd.isna(value)  # not a list of values
+        found = "value is missing" if missing else f"{value!r} is no grade"
+        raise ValueError(
+            f"{source}: column {values.name!r}, row {row}: {found}; every rollout needs {needed}: "
+            "grade it, drop its row or choose another column"
+        )
+
+
+def completion_text(completion: str | list[dict[str, Any]]) -> str:
+    """Text of a completion: itself, its only message's content, or all messages as JSON."""
+    if isinstance(completion, str):
+        return completion
+    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
+        return str(completion[0]["content"])
+    return spell_messages(completion)
+
+
+def spell_messages(messages: list[dict[str, Any]]) -> str:
+    """Write messages as JSON; parquet fills keys that other messages have with None."""
+    clean = [{k: v for k, v in message.items() if v is not None} for message in messages]
+    return json.dumps(clean, ensure_ascii=False, sort_keys=True, default=str)

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from passk_lab import __version__
-from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, STRING, plain, typed
+from passk_lab.rollouts._cells import plain, typed
 from passk_lab.rollouts._parquet import BATCH_ROWS, open_parquet
-from passk_lab.rollouts._sources import Source, find_sources
-from passk_lab.rollouts._tables import numbered_jsonl, read_table
+from passk_lab.rollouts._reading import read_source
+from passk_lab.rollouts._sources import find_sources
+from passk_lab.rollouts._tables import numbered_jsonl
 from passk_lab.rollouts.layout import Layout
 from passk_lab.rollouts.table import FORMAT_VERSION, PathLike, stacked, validate_rollouts
 
@@ -113,38 +114,6 @@ def read_rollouts(
         frame, _ = read_source(source, layout or Layout(), columns)
         tables.append(typed(frame, source.name))
     return stacked(tables, str(given[0]) if len(tables) == 1 else "the files together")
-
-
-def read_source(
-    source: Source, layout: Layout, columns: Iterable[str] | None = None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Read a file's columns, those that every rollout needs among them, unchecked.
-
-    The list names all columns of the file.
-    """
-    wanted = None if columns is None else layout.raw({*columns, *REQUIRED, *IDENTITY})
-    frame, names = read_table(source.path, wanted, layout.columns, layout.records)
-    if frame.empty:
-        raise ValueError(f"{source.name}: the file holds no rollouts")
-    return with_run(layout.apply(frame, source.name, names), source), names
-
-
-def with_run(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """Name the run, where the rows don't or another name was given with the file."""
-    own = [] if "run" not in frame else frame["run"].unique().tolist()
-    if source.said and len(own) > 1:
-        raise several_runs(source, own)
-    if not source.said and own and own != [DEFAULTS["run"]]:
-        return frame
-    return frame.assign(run=pd.Series(source.run, index=frame.index, dtype=STRING))
-
-
-def several_runs(source: Source, runs: Sequence[str]) -> ValueError:
-    """Say that a file can't be called as a run, for it holds several."""
-    return ValueError(
-        f"{source.name}: holds several runs ({', '.join(map(str, runs[:5]))}), so it can't be "
-        f"called {source.run!r}; give it without {source.run}="
-    )
 
 
 def iter_jsonl(path: PathLike) -> Iterator[dict[str, Any]]:

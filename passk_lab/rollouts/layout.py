@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from passk_lab.rollouts._cells import KNOWN, as_booleans, name_cell, plain, refuse_repeated_columns
+from passk_lab.rollouts._cells import (
+    KNOWN,
+    as_booleans,
+    completion_text,
+    grade,
+    name_cell,
+    plain,
+    refuse_repeated_columns,
+    refuse_ungraded,
+)
 from passk_lab.rollouts._tables import settle
 
-__all__ = ["Layout", "completion_text"]
+__all__ = ["Layout"]
 
 _ROW = "#"
 # What programs call these columns, the surest names first.
@@ -221,54 +229,13 @@ class Layout:
         return frame.assign(score=numbers) if partial and "score" not in frame else frame
 
 
-def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
-    """Call booleans, numbers, or either as text, correct from a threshold on.
-
-    ValueError names column and row (0-based) of what is missing or no grade.
-    """
-    words = {"true": 1.0, "false": 0.0}
-    numbers = pd.to_numeric(
-        values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v),
-        errors="coerce",
-    ).astype("float64")
-    _refuse(numbers.isna(), values, source, "a number or true/false")
-    return numbers >= threshold
-
-
 def _in_words(values: pd.Series, right: Sequence[str], source: str) -> pd.Series:
     good = {word.strip().lower() for word in right}
-    _refuse(values.isna(), values, source, "a word")
+    refuse_ungraded(values.isna(), values, source, "a word")
     return values.map(lambda value: str(value).strip().lower() in good).astype(bool)
 
 
-def _refuse(bad: pd.Series, values: pd.Series, source: str, needed: str) -> None:
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        value = values.iloc[row]
-        missing = pd.api.types.is_scalar(value) and pd.isna(value)  # not a list of values
-        found = "value is missing" if missing else f"{value!r} is no grade"
-        raise ValueError(
-            f"{source}: column {values.name!r}, row {row}: {found}; every rollout needs {needed}: "
-            "grade it, drop its row or choose another column"
-        )
-
-
 # ------------------------------------------------------------------------------------- messages
-
-
-def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """Text of a completion: itself, its only message's content, or all messages as JSON."""
-    if isinstance(completion, str):
-        return completion
-    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
-        return str(completion[0]["content"])
-    return spell_messages(completion)
-
-
-def spell_messages(messages: list[dict[str, Any]]) -> str:
-    """Write messages as JSON; parquet fills keys that other messages have with None."""
-    clean = [{k: v for k, v in message.items() if v is not None} for message in messages]
-    return json.dumps(clean, ensure_ascii=False, sort_keys=True, default=str)
 
 
 def _texts(column: pd.Series) -> pd.Series:

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, typed
+from passk_lab.rollouts._inputs import inputs
 from passk_lab.rollouts._parquet import open_parquet
+from passk_lab.rollouts._reading import read_source, several_runs
 from passk_lab.rollouts._rows import Part, count_parts, counts_as_is
 from passk_lab.rollouts._sources import Source, kind
 from passk_lab.rollouts._tables import read_table
-from passk_lab.rollouts.files import read_source, several_runs
-from passk_lab.rollouts.inputs import inputs
 from passk_lab.rollouts.layout import Layout
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike, stacked, validate_rollouts
 

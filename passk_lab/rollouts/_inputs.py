@@ -13,11 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from passk_lab.rollouts._cells import REQUIRED
+from passk_lab.rollouts._reading import with_run
 from passk_lab.rollouts._sources import Source, find_sources
 from passk_lab.rollouts._tables import frame_of
-from passk_lab.rollouts.files import with_run
-
-__all__ = ["as_frame", "inputs"]
 
 
 def inputs(rollouts: Any, run: str | None = None) -> list[pd.DataFrame | Source]:
