@@ -4,9 +4,10 @@ import paths  # noqa: F401 - registers most figures of PATHS
 from concepts import CONCEPTS
 from countdown import COUNTDOWN
 from paper import PAPER
+from published import PUBLISHED
 from science import SCIENCE
 from teacher import TEACHER
 from theory import THEORY
 from tradeoff import PATHS
 
-STUDIES = (PATHS, TEACHER, SCIENCE, CONCEPTS, PAPER, THEORY, COUNTDOWN)
+STUDIES = (PUBLISHED, PATHS, TEACHER, SCIENCE, CONCEPTS, PAPER, THEORY, COUNTDOWN)
