@@ -1,4 +1,4 @@
-"""Figures 11 to 15: the paper's Concept Graph, with the paper's values beside ours."""
+"""Figures 11 to 14: the paper's Concept Graph, with the paper's values beside ours."""
 
 from __future__ import annotations
 
@@ -215,7 +215,8 @@ def signature(data: Concepts) -> pd.DataFrame:
     return pd.DataFrame(list(_signature(data)))
 
 
-def _gap(values: dict[str, np.ndarray], run: str, other: str) -> pd.Series:
+def gap_between(values: dict[str, np.ndarray], run: str, other: str) -> pd.Series:
+    """Paired difference of two runs, with its interval."""
     pair = {name: values[name] for name in (run, other)}
     return paired_differences(pair, other, **HOW).iloc[0]
 
@@ -234,19 +235,19 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
                 "difference": gap["difference"], "low": low, "high": high, "holds": holds,
                 "words": words}  # fmt: skip
 
-    gap = _gap(first["id"], "sdsd", "grpo")
+    gap = gap_between(first["id"], "sdsd", "grpo")
     yield row(
         "a", "SDSD's pass@1 in distribution is level with GRPO's",
         f"{told['in distribution', 'sdsd', 1]:.2f} and {told['in distribution', 'grpo', 1]:.2f}",
         gap, abs(gap["difference"]) < 0.05, f"difference {span(gap, 3, 'difference')}",
     )  # fmt: skip
-    gap = _gap(first["larger"], "sdsd", "grpo")
+    gap = gap_between(first["larger"], "sdsd", "grpo")
     yield row(
         "b", "SDSD's pass@1 is best on larger graphs",
         f"{told['larger', 'sdsd', 1]:.2f} against {told['larger', 'grpo', 1]:.2f}",
         gap, gap["low"] > 0, f"SDSD less GRPO {span(gap, 3, 'difference')}",
     )  # fmt: skip
-    gap = _gap(reach, "sdsd", "grpo")
+    gap = gap_between(reach, "sdsd", "grpo")
     means = {run: reach[run].mean() for run in MAIN}
     yield row(
         "c", "on harder graphs SDSD's pass@64 is far below GRPO's, and GRPO+diversity solves them",
@@ -254,7 +255,7 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
         gap, gap["high"] < 0 and means["grpo-diversity"] > means["grpo"],
         ", ".join(f"{run} {mean:.2f}" for run, mean in means.items()),
     )  # fmt: skip
-    gap = _gap(kept, "sdsd", "grpo")
+    gap = gap_between(kept, "sdsd", "grpo")
     yield row(
         "d", "SDSD covers the fewest routes",
         "concepts in 64 samples 1.04, GRPO 1.15, GRPO+diversity 1.79", gap, gap["high"] < 0,
@@ -271,14 +272,14 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
         "f", "token entropy can't tell GRPO from GRPO+diversity", "0.24 and 0.28", nothing,
         abs(far) < 0.05, f"{entropy['grpo']:.2f} and {entropy['grpo-diversity']:.2f}",
     )  # fmt: skip
-    gap = _gap(kept, "sdsd-external/weight-1", "sdsd")
+    gap = gap_between(kept, "sdsd-external/weight-1", "sdsd")
     yield row(
         "g", "diverse external demonstrations don't widen the student",
         "1.04 to 1.15 concepts whatever is shown", gap, 2 * gap["high"] < 0.1,
         f"{2 * kept['sdsd-external/weight-1'].mean():.2f} routes where GRPO+diversity "
         f"demonstrates, {2 * kept['sdsd'].mean():.2f} without",
     )  # fmt: skip
-    gap = _gap(kept, "sdsd-3", "sdsd")
+    gap = gap_between(kept, "sdsd-3", "sdsd")
     yield row(
         "h", "three teachers (K = 3) don't widen it either",
         "science questions: pass@16 78.5 and 78.7", gap, 2 * gap["high"] < 0.1,
@@ -343,9 +344,13 @@ def what_decides(tables: Tables) -> str:
         {of("grpo")} and {of("sdsd")}: it keeps GRPO wide and hardly helps SDSD.""",
         f"""**Three teachers** change nothing (K = 3: {of("sdsd-3")}). **Rewards for diversity**
         keep both routes at little cost: GRPO+diversity pass@1
-        {of("grpo-diversity", "pass@1 id")}, pass@64 on harder graphs {of("grpo-diversity")}; the
+        {of("grpo-diversity", "pass@1 id")}, routes {of("grpo-diversity", "routes@64 id")}; the
         policy gradient of distinct@2, which needs no concepts, {of("dkpo/2", "pass@1 id")} and
-        {of("dkpo/2")}.""",
+        {of("dkpo/2", "routes@64 id")}.""",
+        f"""**MARA** solves the harder graphs (pass@64 {of("mara")}) because it moves to the hard
+        route, not because it keeps both: routes {of("mara", "routes@64 id")}, and on the mirror,
+        where the hard route is cut, pass@64 {of("mara", "pass@64 mirror")}. One split tells a
+        model that is wide from one that went the other way only together with its mirror.""",
     ]
     return "\n\n".join(" ".join(line.split()) for line in lines) + "\n"
 
@@ -455,44 +460,3 @@ def _(tables: Tables) -> str:
     told = table.loc[table["source"] == "paper", "student"]
     return f"""The least and the most diverse demonstrations. {". ".join(said)}. In the paper
         students keep {told.min():.2f} to {told.max():.2f} concepts whatever they are shown."""
-
-
-@CONCEPTS.figure("methods-concepts", "Who keeps the routes, at what accuracy", number=15)
-def methods(data: Concepts) -> Drawn:
-    """Accuracy in distribution against routes, every method at each of its rates."""
-    accuracy = data.values("id", "pass_at_k", 1)
-    reach = data.values("harder", "pass_at_k", 64)
-    figure, ax = plt.subplots(figsize=(8.4, 5.4))
-    rows = []
-    runs = [run for run in accuracy if not run.startswith("sdsd-external")]
-    for run in runs:
-        row = {"run": run, "method": run.partition("@")[0], "rate": run.partition("@")[2]}
-        for name, values in (("accuracy", accuracy[run]), ("reach", reach[run])):
-            low, high = bootstrap_mean(values, **HOW)
-            row |= {name: values.mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
-        rows.append({**row, "n_seeds": len(accuracy[run])})
-    table = pd.DataFrame(rows)
-    drawn = [m for m in dict.fromkeys(table["method"]) if "/kl" not in m and "/ema" not in m]
-    styles = lab_styles([m for m in drawn if "weight" not in m and "dkpo/2-" not in m])
-    for name, look in styles.items():
-        part = table[table["method"] == name].sort_values("accuracy")
-        spread = [np.abs(part[f"{axis}_{end}"] - part[axis])
-                  for axis in ("accuracy", "reach") for end in ("low", "high")]  # fmt: skip
-        ax.errorbar(part["accuracy"], part["reach"], xerr=spread[:2], yerr=spread[2:],
-                    color=look.color, marker=look.marker, linestyle=look.linestyle, linewidth=1,
-                    elinewidth=0.7, label=name)  # fmt: skip
-    ax.set(xlabel="pass@1, in distribution", ylabel="pass@64, harder graphs", ylim=(-0.03, 1.03))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
-    return figure, table
-
-
-@methods.found
-def _(tables: Tables) -> str:
-    table = tables["methods-concepts"]
-    main = table[table["rate"].isna()].sort_values("reach", ascending=False)
-    said = [
-        f"{row['run']} {row['accuracy']:.2f} / {row['reach']:.2f}"
-        for _, row in main.iterrows()
-        if row["run"] in set(table["method"])
-    ]
-    return f"""Accuracy in distribution / pass@64 on harder graphs: {"; ".join(said)}."""

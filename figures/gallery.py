@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 
 from concepts import signature_in_short, signature_table, what_decides
+from conditions import why_entropy
 from paths import runs_table
 from registry import Item, Tables
 from studies import STUDIES
@@ -38,6 +39,7 @@ def blocks(figures: Path) -> dict[str, str]:
         "signature": signature_table(tables),
         "in short": signature_in_short(tables),
         "what decides": what_decides(tables),
+        "why entropy": why_entropy(tables),
         "runs": runs_table(tables),
     }
     for item in shown():

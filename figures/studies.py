@@ -1,7 +1,7 @@
 """Every study, in the order of the page."""
 
 import paths  # noqa: F401 - registers most figures of PATHS
-from concepts import CONCEPTS
+from conditions import CONCEPTS
 from countdown import COUNTDOWN
 from paper import PAPER
 from published import PUBLISHED

@@ -21,7 +21,8 @@ from passk_lab.rollouts import atomic_write
 
 HERE = Path(__file__).resolve().parent
 CONDITIONS = {"obedient": "", "stubborn": "-stubborn", "short": "-short"}
-MAIN = ("grpo", "grpo-diversity", "sdsd")
+# Whose models in the middle of training are kept.
+FOLLOWED = ("grpo", "grpo-diversity", "sdsd", "sdsd-composed")
 KINDS = ("policies", "samples", "use")
 _SHORT = pa.dictionary(pa.int8(), pa.string())
 NARROW = {
@@ -36,13 +37,8 @@ NARROW = {
 
 
 def compact(file: Path, condition: str) -> pd.DataFrame:
-    """Read a file of one run and seed, rounded; answers by number.
-
-    Policies in the middle of training are kept of the main runs alone.
-    """
+    """Read a file of one run and seed, rounded; answers by number."""
     table = pd.read_parquet(file)
-    if "logprob" in table and not table["run"].isin(MAIN).all():
-        table = table[table["step"] == table["step"].max()].copy()
     if "answer" in table:
         keys = ["split", "step", "problem_id"]
         table["answer"] = table.groupby(keys, sort=False).cumcount()
@@ -70,11 +66,21 @@ def main() -> None:
                 note[f"{condition}: {key[1]}"] = said
                 if key[1] != "base" or key[2] == 0:
                     runs[key] = compact(file, condition)
-        arrow = pa.concat_tables(narrow(runs[key]) for key in sorted(runs)).unify_dictionaries()
+        parts = (narrow(kept(runs[key])) for key in sorted(runs))
+        arrow = pa.concat_tables(parts).unify_dictionaries()
         arrow = arrow.replace_schema_metadata({b"passk_lab": json.dumps(note).encode()})
         with atomic_write(target) as temporary:
             pq.write_table(arrow, temporary, compression="zstd", compression_level=19,
                            row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24)  # fmt: skip
+
+
+def kept(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows that a figure reads: samples in distribution; the last step, but of runs followed."""
+    if "n_samples" in table:
+        table = table[table["split"] == "id"]
+    if not table["run"].isin(FOLLOWED).all():
+        table = table[table["step"] == table["step"].max()]
+    return table
 
 
 def narrow(table: pd.DataFrame) -> pa.Table:
