@@ -160,7 +160,8 @@ def _(tables: Tables) -> str:
     short = larger[larger["condition"] == "short"].iloc[0]
     return f"""A filled mark: the row holds, by its rule. {"; ".join(said)}. (b) SDSD's lead on
         larger graphs is clearest with {_called(best)}: {best["mine"]:.2f} against
-        {best["theirs"]:.2f}, difference {span(best, 3, "difference")}. From a base that has hardly seen such lengths, as
+        {best["theirs"]:.2f}, difference {span(best, 3, "difference")}. From a base that has hardly
+        seen such lengths, as
         the paper's model, it is {short["mine"]:.2f} against {short["theirs"]:.2f}, difference
         {span(short, 3, "difference")}."""
 

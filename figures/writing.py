@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,7 @@ def write(study: Study, root: Path, folder: Path) -> list[Path]:
             if figure is not None:
                 png, svg = save_figure(figure, folder / item.name)
                 shrink(png)
+                round_off(svg)
                 files += [png, svg]
                 plt.close(figure)
             files.append(folder / f"{item.name}.csv")
@@ -37,6 +39,20 @@ def shrink(png: Path) -> None:
     few = rgb.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     with atomic_write(png) as temporary:
         few.save(temporary, "PNG", optimize=True)
+
+
+_PLACE = re.compile(r'(?<= )(d|x|y)="[^"]*"')
+
+
+def round_off(svg: Path) -> None:
+    """Save a drawing with coordinates to a hundredth of a point, for the same reason."""
+
+    def rounded(place: re.Match[str]) -> str:
+        return re.sub(r"-?\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", place[0])
+
+    text = _PLACE.sub(rounded, svg.read_text())
+    with atomic_write(svg) as temporary:
+        temporary.write_text(text)
 
 
 def differences(new: Path, old: Path, rtol: float = 1e-9, atol: float = 1e-12) -> list[str]:
