@@ -64,18 +64,8 @@ minimal:
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-define EXECUTE
-import nbclient, nbformat, pathlib
-for path in sorted(pathlib.Path("notebooks").glob("*.ipynb")):
-    notebook = nbformat.read(path, as_version=4)
-    where = {"metadata": {"path": "notebooks"}}
-    nbclient.NotebookClient(notebook, record_timing=False, resources=where).execute()
-    nbformat.write(notebook, path)
-endef
-export EXECUTE
-
 notebooks: $(VENV)/.dev
-	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/python -c "$$EXECUTE"
+	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/python notebooks/execute.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt -c $(CONSTRAINTS)

@@ -1,0 +1,46 @@
+"""Execute the notebooks in place, all or those named; pictures are saved in 256 colours."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+from PIL import Image
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def execute(path: Path) -> None:
+    """Run a notebook from its folder and write it with its outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    where = {"metadata": {"path": str(FOLDER)}}
+    nbclient.NotebookClient(notebook, record_timing=False, resources=where).execute()
+    shrink(notebook)
+    nbformat.write(notebook, path)
+
+
+def shrink(notebook: nbformat.NotebookNode) -> None:
+    """Save its pictures with 256 colours: the repository has to stay small."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"] = _small(data["image/png"])
+
+
+def _small(picture: str) -> str:
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
+        rgb = opened.convert("RGB")
+    few = rgb.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    written = io.BytesIO()
+    few.save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or sorted(FOLDER.glob("*.ipynb")):
+        execute(Path(name))
