@@ -181,10 +181,15 @@ LAYOUT = (
     argument("--threshold T", "grades are numbers: correct from here on", type=float),
     argument("--right WORD,WORD,...", "grades are words: these mean correct", type=names),
     argument("--records KEY", "where the records of a JSON file are, such as results.samples"),
+    flag(
+        "--normalize-answers",
+        "count 16, 016, 16.0 and $16$ as one answer, and placeholders such as [INVALID] as none",
+    ),
 )
 
 
 def layout_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was said of the file, as fields of `passk_lab.rollouts.Layout`."""
-    given = {name: getattr(options, name) for name in ("columns", "threshold", "right", "records")}
-    return {name: value for name, value in given.items() if value is not None}
+    names = ("columns", "threshold", "right", "records", "normalize_answers")
+    given = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in given.items() if value not in (None, False)}

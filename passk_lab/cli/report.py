@@ -47,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
                 options.scores,
                 options.cluster,
                 Layout(**layout_options(options)),
+                options.min_samples,
             ),
             options.baseline,
             out=options.out,
@@ -159,6 +160,12 @@ COMMAND = Command(
             dest="distinct",
             action="store_false",
             default=None,
+        ),
+        argument(
+            "--min-samples N",
+            "leave out a run's problems with fewer samples",
+            type=positive,
+            default=1,
         ),
         argument(
             "--scores FILE",

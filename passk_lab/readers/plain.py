@@ -29,6 +29,7 @@ def read_plain(
     threshold: float | None = None,
     right: str | Sequence[str] | None = None,
     records: str | None = None,
+    normalize_answers: bool = False,
 ) -> pd.DataFrame:
     """Read a table of rollouts under other names.
 
@@ -40,6 +41,7 @@ def read_plain(
     threshold : float, optional
     right : str or sequence of str, optional
     records : str, optional
+    normalize_answers : bool
         What the file calls the columns, and what it calls correct: fields of
         `passk_lab.rollouts.Layout`.
 
@@ -65,5 +67,5 @@ def read_plain(
     [['5', True, 1], ['6', False, 1]]
     """
     words = [right] if isinstance(right, str) else right
-    layout = Layout(columns or {}, threshold, words, records)
+    layout = Layout(columns or {}, threshold, words, records, normalize_answers)
     return read_rollouts(path, run=DEFAULTS["run"], layout=layout)

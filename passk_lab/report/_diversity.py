@@ -63,6 +63,8 @@ def text_diversity(
     if not len(rows) or groups.size().max() < 2:
         return None, int((~there).sum())
     entropies = [name for name in ENTROPIES if name in rows and rows[name].notna().all()]
+    if "n_tokens" in entropies and (rows["n_tokens"] == 0).any():  # nothing to divide by
+        entropies.remove("n_tokens")
     # Samples are numbered anew: several seeds may number theirs alike.
     table = rows[["run", "split", *seed, "problem_id", "correct", "text", *entropies]]
     found = diversity_summary(

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from passk_lab._text import plural
+
 
 def gaps(table: pd.DataFrame, baseline: str | None, runs: Sequence[str]) -> Iterable[str]:
     """Say which runs have no counterpart in the baseline, wholly or for some problems."""
@@ -31,6 +33,22 @@ def gaps(table: pd.DataFrame, baseline: str | None, runs: Sequence[str]) -> Iter
                     f"Run {run!r}, split {split!r}: {alone} problems that only the run or only "
                     f"the baseline has are left out; {len(mine & reference)} are compared."
                 )
+
+
+def short_of_samples(table: pd.DataFrame) -> Iterable[str]:
+    """Point at few problems whose few samples end the curves of all early."""
+    for (run, split), rows in table.groupby(["run", "split"], sort=False):
+        n = rows["n_samples"]
+        enough = int(n.quantile(0.1, interpolation="lower"))
+        few = rows[n < enough]
+        if len(few) and enough >= 2 * int(n.min()):
+            first = few.sort_values("n_samples").iloc[0]
+            yield (
+                f"Run {run!r}, split {split!r}: problem {first['problem_id']!r} has "
+                f"{plural(int(first['n_samples']), 'sample')}, and {len(rows) - len(few)} of "
+                f"{len(rows)} have {enough} or more, so that curves end at k = {int(n.min())}; "
+                f"--min-samples {enough} leaves out the {plural(len(few), 'problem')} with fewer."
+            )
 
 
 def extremes(table: pd.DataFrame, runs: Sequence[str]) -> Iterable[str]:

@@ -46,6 +46,7 @@ def render_page(
         version=__version__,
         baseline=report.baseline,
         notes=report.notes,
+        accounts=_accounts_view(report.accounts),
         ahead=report.outlook,
         settings={
             **settings.resampling,
@@ -56,6 +57,18 @@ def render_page(
         n_compared=len(runs) - (report.baseline is not None),
         sections=[_section_view(s, report.baseline, texts) for s in report.sections],
     )
+
+
+def _accounts_view(table: pd.DataFrame) -> dict[str, Any]:
+    """Columns and rows, shares in per cent."""
+    names = {"no_answer": "without answer", "no_text": "without text", "cut_off": "cut off"}
+    shown = table.drop(columns="split") if len(set(table["split"])) == 1 else table
+    for name in names:
+        if name in shown:
+            cells = [f"{x:.1%}" if x == x else "" for x in shown[name]]
+            shown = shown.assign(**{name: cells})
+    shown = shown.rename(columns=names)
+    return {"columns": list(shown.columns), "rows": shown.to_dict("records")}
 
 
 def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def _worst_view(
 def _samples(
     texts: pd.DataFrame, split: str, problem: str, run: str, right_first: bool
 ) -> list[dict[str, Any]]:
-    if not len(texts):
+    if "text" not in texts:
         return []
     mine = texts[
         (texts["split"] == split) & (texts["problem_id"] == problem) & (texts["run"] == run)
@@ -166,6 +179,7 @@ def render_summary(report: Report, settings: Settings) -> str:
         "n_resamples": settings.n_resamples,
         "seed": settings.random_state,
         "notes": list(report.notes),
+        "accounts": records(report.accounts),
         "forecast": ahead
         and {
             "label": ahead.label,

@@ -23,13 +23,15 @@ import pandas as pd
 from passk_lab import plots
 from passk_lab._text import visible
 from passk_lab.metrics.registry import find_metric
+from passk_lab.report._checks import LOOKED_AT, accounts, oddities
 from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
-from passk_lab.report._notes import answers, extremes, gaps
+from passk_lab.report._notes import answers, extremes, gaps, short_of_samples
 from passk_lab.report._outlook import Outlook, outlook
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
 from passk_lab.report._worst import worst_problems
 from passk_lab.report.model import Report, Section, Settings
+from passk_lab.rollouts._rows import LostAnswers
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._pairs import Pair, difference_table, make_pairs
@@ -108,15 +110,18 @@ def build_report(
     _check_writable(out)
     say("counting samples")
     study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores, cluster)
-    table = study.counts(modes=chosen.distinct)
+    table, lost = _counted(study, chosen)
     runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
     _check_baseline(baseline, runs)
     seeds = not chosen.pool_seeds and study.n_seeds > 1
-    modes, said = answers(table, chosen.distinct)
-    notes = [*study.notes(chosen.distinct, seeds), *said, *extremes(table, runs)]
-    notes += gaps(table, baseline, runs)
+    modes, said = answers(table, False if lost else chosen.distinct)
+    compared = choose_problems(table, chosen.random_state)
+    looked_at = study.some({*chain(*compared.values())}, LOOKED_AT)
+    notes = [*oddities(looked_at, table), *lost, *study.notes(chosen.distinct, seeds), *said]
+    notes += [*extremes(table, runs), *short_of_samples(table), *gaps(table, baseline, runs)]
     stems = _stems(list(modes))
-    counted = study.counts([*MAIN_KEYS, "seed"], chosen.distinct) if seeds else table
+    distinct = "correct_mode_counts" in table
+    counted = study.counts([*MAIN_KEYS, "seed"], distinct) if seeds else table
     say("comparisons with the baseline")
     sections = []
     files: list[Path] = []
@@ -137,8 +142,8 @@ def build_report(
         text = ahead.table.to_csv(index=False, float_format="%.6g")
         files.append(write_text(out / "forecast.csv", text))
     say("texts")
-    compared = choose_problems(table, chosen.random_state)
-    texts = study.texts({*_shown(sections), *chain(*compared.values())}, ENTROPIES)
+    shown = {*_shown(sections), *chain(*compared.values())}
+    texts = study.some(shown, ("answer", "text", *ENTROPIES))
     for place, section in enumerate(sections):
         say(f"diversity of texts, split {visible(section.split)}")
         sections[place] = _with_diversity(section, compared, texts, baseline, chosen, seeds, notes)
@@ -148,10 +153,26 @@ def build_report(
     say("page")
     page, summary = out / "index.html", out / "summary.json"
     files += [summary, page]
-    report = Report(baseline, tuple(sections), tuple(notes), ahead, page, summary, tuple(files))
+    there = accounts(table, looked_at)
+    report = Report(
+        baseline, tuple(sections), tuple(notes), there, ahead, page, summary, tuple(files)
+    )
     write_text(summary, render_summary(report, chosen))
     write_text(page, render_page(report, chosen, texts, runs))
     return report
+
+
+def _counted(study: Study, settings: Settings) -> tuple[pd.DataFrame, list[str]]:
+    """Count; without answers, and say so, where some correct rollout has none."""
+    try:
+        table, lost = study.counts(modes=settings.distinct), []
+    except LostAnswers as error:
+        if settings.distinct:
+            raise
+        table, lost = study.counts(modes=False), [f"Distinct answers are left out: {error}."]
+    if table.empty:
+        raise ValueError("no problem has as many samples as --min-samples asks for; take fewer")
+    return table, lost
 
 
 def _metrics(
@@ -222,7 +243,11 @@ def _with_diversity(
         return section
     mine = texts["problem_id"].isin(compared[section.split])
     some = texts[(texts["split"] == section.split) & mine]
-    diversity, missing = text_diversity(some, baseline, settings, over_seeds)
+    try:
+        diversity, missing = text_diversity(some, baseline, settings, over_seeds)
+    except ValueError as error:
+        notes.append(f"Split {section.split!r}: the diversity of texts is left out: {error}.")
+        return section
     if missing:
         notes.append(
             f"Split {section.split!r}: {missing} of {len(some)} rollouts have no text and "

@@ -167,6 +167,10 @@ class Report:
         One a split.
     notes : tuple of str
         What a reader should know about the data.
+    accounts : DataFrame
+        What there is of each run and split: ``problems, rollouts``, ``fewest`` and ``most`` samples
+        of a problem, and shares ``no_answer, no_text, cut_off`` among rollouts of up to 100
+        problems, where known.
     outlook : Outlook or None
         Forecast of self-distillation from the baseline, where teacher scores were given.
     page, summary : Path
@@ -178,6 +182,7 @@ class Report:
     baseline: str | None
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    accounts: pd.DataFrame
     outlook: Outlook | None
     page: Path
     summary: Path

@@ -45,6 +45,10 @@ MEMORY = "2GB"  # beyond it DuckDB works on disk
 _PART_ROWS = 1 << 40  # more than a part has
 
 
+class LostAnswers(ValueError):
+    """Answers can't be counted: a correct rollout has none."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Rows to count: a table or a file, and the columns that are known without it."""
@@ -247,7 +251,7 @@ class Rows:
             self._define(numbered=True)
             (row,) = self._one("SELECT min(row) FROM rows WHERE correct AND answer IS NULL")
             source, row = self._place(row)
-            raise ValueError(
+            raise LostAnswers(
                 f"{source}: column 'answer', row {row}: a correct rollout has no answer, "
                 "so its mode is unknown; fill in its canonical answer, or drop the column to "
                 "leave out the metrics of modes"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from passk_lab.rollouts._answers import is_placeholder, normal_form
 from passk_lab.rollouts._cells import (
     KNOWN,
     as_booleans,
@@ -65,6 +66,9 @@ class Layout:
         For grades in words: those that mean correct, in any case; all others mean incorrect.
     records : str, optional
         Where the records of a JSON file are, as a dotted path.
+    normalize_answers : bool
+        Spell equal numbers and texts alike (16, 016, 16.0, $16$), and take placeholders such as
+        ``[INVALID]`` for no answer.
 
     Examples
     --------
@@ -80,6 +84,7 @@ class Layout:
     threshold: float | None = None
     right: Sequence[str] | None = None
     records: str | None = None
+    normalize_answers: bool = False
 
     def __post_init__(self) -> None:
         names = self.columns
@@ -140,6 +145,8 @@ class Layout:
             raise ValueError(f"{source}: {_advice(missing, have, frame)}")
         if "text" in frame:
             frame["text"] = _texts(frame["text"])
+        if self.normalize_answers and "answer" in frame:
+            frame["answer"] = frame["answer"].map(_normal, na_action="ignore")
         return self._graded(frame, source)
 
     def _renamed(self, frame: pd.DataFrame, have: list[str], source: str) -> pd.DataFrame:
@@ -243,6 +250,10 @@ def _texts(column: pd.Series) -> pd.Series:
     if not _any(column, _is_chat):
         return column
     return column.map(lambda value: completion_text(list(value)) if _is_chat(value) else value)
+
+
+def _normal(answer: Any) -> str | None:
+    return None if is_placeholder(str(answer)) else normal_form(str(answer))
 
 
 def _is_chat(value: Any) -> bool:

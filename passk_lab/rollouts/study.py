@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from passk_lab._text import plural
 from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, typed
 from passk_lab.rollouts._inputs import inputs
 from passk_lab.rollouts._parquet import open_parquet
@@ -29,6 +30,7 @@ from passk_lab.rollouts.table import MAIN_KEYS, PathLike, stacked, validate_roll
 
 __all__ = ["Study"]
 
+_PROBLEM = ["run", "split", "problem_id"]
 _TEXT_BATCH = 1 << 13  # rows: texts are large
 # What programs append to files that hold further samples of one run.
 _SHARD = re.compile(r"(rs|seed|rank|shard|part|sample|worker)[-_]?[0-9]+")
@@ -57,6 +59,8 @@ class Study:
         The column that holds the family of a problem; default: ``cluster``, if there is one.
     layout : Layout, optional
         What files and tables call the columns, and what they call correct.
+    min_samples : int
+        Leave out a run's problems with fewer rollouts; `notes` says how many.
 
     Examples
     --------
@@ -66,7 +70,7 @@ class Study:
     >>> study.counts()[["run", "problem_id", "n_samples", "n_correct"]]
         run problem_id  n_samples  n_correct
     0  base          a          2          1
-    >>> study.texts(["a"])["text"].tolist()
+    >>> study.some(["a"], ["text"])["text"].tolist()
     ['yes', 'no']
     """
 
@@ -77,8 +81,9 @@ class Study:
         scores: pd.DataFrame | PathLike | None = None,
         cluster: str | None = None,
         layout: Layout | None = None,
+        min_samples: int = 1,
     ) -> None:
-        self._scores, self._cluster = scores, cluster
+        self._scores, self._cluster, self._least = scores, cluster, min_samples
         self._layout = layout or Layout()
         self._given = inputs(rollouts, run)
 
@@ -152,7 +157,24 @@ class Study:
         ValueError
             A table is refused, or files repeat each other's rollouts.
         """
-        return count_parts(self._parts, by, modes)
+        return self._enough(count_parts(self._parts, by, modes))
+
+    @cached_property
+    def _few(self) -> pd.DataFrame:
+        """Problems of runs with too few rollouts: run, split, problem_id."""
+        if self._least <= 1:
+            return pd.DataFrame(columns=_PROBLEM)
+        table = count_parts(self._parts, modes=False)
+        return table.loc[table["n_samples"] < self._least, _PROBLEM]
+
+    def _enough(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Leave out problems of runs with too few rollouts."""
+        on = [name for name in _PROBLEM if name in table]
+        if not len(self._few) or "run" not in on:
+            return table
+        keys = pd.MultiIndex.from_frame(table[on].astype(str))
+        few = pd.MultiIndex.from_frame(self._few[on].astype(str))
+        return table[~keys.isin(few)].reset_index(drop=True)
 
     @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:
@@ -173,19 +195,18 @@ class Study:
     def notes(self, modes: bool | None = None, over_seeds: bool = False) -> list[str]:
         """Say what a reader should know about these counts, such as steps that were pooled."""
         notes = []
+        for run, number in self._few["run"].value_counts(sort=False).items():
+            notes.append(
+                f"Run {run!r}: {plural(number, 'problem')} with fewer than {self._least} samples "
+                "left out."
+            )
         for name, numbers in self._numbers.items():
+            by_number: dict[int, list[str]] = {}
             for run, number in numbers.items():
-                if number < 2:
-                    continue
-                if name == "seed" and over_seeds:
-                    notes.append(
-                        f"Run {run!r} has {number} training seeds, resampled along with the "
-                        "problems; with --pool-seeds they count as seeds of sampling, of one model."
-                    )
-                else:
-                    notes.append(
-                        f"Run {run!r} pools the rollouts of {number} {name}s; {_POOLED[name]}."
-                    )
+                by_number.setdefault(number, []).append(run)
+            for number, runs in by_number.items():
+                if number > 1:
+                    notes.append(_said_of(name, number, runs, over_seeds))
         apart = [one.run for one in self._given if isinstance(one, Source)]
         if len(set(apart)) > 1 and len({_SHARD.sub("", name) for name in apart}) == 1:
             notes.append(
@@ -225,29 +246,27 @@ class Study:
                 wanted = {*columns, "cluster", *REQUIRED, *IDENTITY}
                 table = table[[name for name in table if name in wanted]]
             tables.append(table)
-        return _stacked(tables, self._source)
+        return self._enough(_stacked(tables, self._source))
 
-    def texts(self, problems: Iterable[str], columns: Sequence[str] = ()) -> pd.DataFrame:
-        """Read the texts of some problems' rollouts, and of no others.
+    def some(self, problems: Iterable[str], columns: Sequence[str]) -> pd.DataFrame:
+        """Read columns of some problems' rollouts, and of no others.
 
         Parameters
         ----------
         problems : iterable of str
         columns : sequence of str
-            Further columns, besides ``text`` and ``answer``.
+            Besides those that identify a rollout, and ``correct``; as far as there are any.
 
         Returns
         -------
         DataFrame
-            Validated; without columns where no file has the column ``text``.
+            Validated, see `passk_lab.validate_rollouts`.
         """
         chosen = set(problems)
-        wanted = {*REQUIRED, *IDENTITY, "cluster", "answer", "text", *columns}
+        wanted = {*REQUIRED, *IDENTITY, "cluster", *columns}
         tables = []
         for part in self._parts:
             names = self._columns(part)
-            if "text" not in names:
-                continue
             keep = [name for name in names if name in wanted and name not in part.known]
             if isinstance(part.rows, pd.DataFrame):
                 tables.append(part.rows.loc[part.rows["problem_id"].isin(chosen), keep])
@@ -255,7 +274,7 @@ class Study:
                 raw = list(dict.fromkeys(map(part.raw, keep)))
                 table = _typed(_some_problems(part.rows, raw, sorted(chosen)), part)
                 tables.append(table[[name for name in table if name in wanted]])
-        return _stacked(tables, self._source)
+        return self._enough(_stacked(tables, self._source))
 
     def scores(self) -> pd.DataFrame | None:
         """Read the teacher scores, where there are any."""
@@ -276,6 +295,17 @@ def as_rollouts(rollouts: Any, columns: Sequence[str] | None = None) -> pd.DataF
     if isinstance(rollouts, pd.DataFrame):
         return validate_rollouts(rollouts)
     return (rollouts if isinstance(rollouts, Study) else Study(rollouts)).rows(columns)
+
+
+def _said_of(name: str, number: int, runs: Sequence[str], over_seeds: bool) -> str:
+    named = f"Run{'s' if len(runs) > 1 else ''} {', '.join(map(repr, runs))}"
+    many = len(runs) > 1
+    if name == "seed" and over_seeds:
+        return (
+            f"{named} {'have' if many else 'has'} {number} training seeds, resampled along with "
+            "the problems; with --pool-seeds they count as seeds of sampling, of one model."
+        )
+    return f"{named} pool{'' if many else 's'} the rollouts of {number} {name}s; {_POOLED[name]}."
 
 
 def _own_run(file: pq.ParquetFile, source: Source) -> bool:

@@ -136,8 +136,8 @@ class TestReport:
         for options in ((), ("--cluster", "template"), ("--margin", "0.9"), ("--pool-seeds",)):
             assert report(data, "--baseline", "base", "--out", tmp_path / "out", *options) == 0
             words[options] = capsys.readouterr().out
-        assert "pools the rollouts" not in words[()]
-        assert "pools the rollouts of 2 seeds" in words["--pool-seeds",]
+        assert "the rollouts of 2 seeds" not in words[()]
+        assert "pool the rollouts of 2 seeds" in words["--pool-seeds",]
         assert "tuned: better" in words["--pool-seeds",]
         assert "tuned: too few problems to tell" in words["--cluster", "template"]
         assert report(data, "--out", tmp_path / "out", "--cluster", "family") == 2

@@ -146,7 +146,7 @@ def test_is_read(name, tmp_path, capsys):
     study = Study(path)  # what a report reads
     assert study.counts().equals(Study(tmp_path / "rollouts.parquet").counts())
     assert study.rows().equals(read_rollouts(path))
-    assert len(study.texts(table["problem_id"].unique())) == N
+    assert len(study.some(table["problem_id"].unique(), ["text"])) == N
     assert table["correct"].tolist() == RIGHT
     assert table["run"].tolist() == FRAME["run"].tolist()
     assert table["problem_id"].nunique() == 12

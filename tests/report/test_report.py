@@ -240,7 +240,7 @@ class TestVerdict:
         report = build_report(both, "base", out=tmp_path, **FAST)
         assert report.verdicts[0].first_try == "unclear"
         assert report.sections[0].overview()["seeds"].tolist() == [3, 3]
-        assert sum("3 training seeds" in note for note in report.notes) == 2
+        assert sum("have 3 training seeds" in note for note in report.notes) == 1
         pooled = build_report(
             both.assign(sample_id=both["sample_id"] + 16 * both["seed"]).drop(columns="seed"),
             "base", out=tmp_path / "none", **FAST,

@@ -375,7 +375,7 @@ def test_the_column_that_holds_the_clusters_stays(ending, name, tmp_path):
     assert set(study.rows()) == set(table)
     rows = study.rows([name])
     assert set(rows) == {"run", "split", "problem_id", "sample_id", "correct", "cluster", name}
-    for found in (rows, study.texts(["x", "y"], [name])):
+    for found in (rows, study.some(["x", "y"], ["text", name])):
         assert found["cluster"].tolist() == found[name].tolist() == table[name].tolist()
     if name != "answer":
         by = study.counts(["run", name] if name != "problem_id" else ["run"], modes=False)

@@ -117,7 +117,7 @@ def test_a_name_goes_before_what_the_file_says(tmp_path):
     frame.to_parquet(tmp_path / "a.parquet")
     frame.to_json(tmp_path / "b.jsonl", orient="records", lines=True)
     given = [f"base={tmp_path}/a.parquet", f"tuned={tmp_path}/b.jsonl"]
-    for found in (read_rollouts(given), Study(given).counts(), Study(given).texts(["p0"])):
+    for found in (read_rollouts(given), Study(given).counts(), Study(given).some(["p0"], ["text"])):
         assert found["run"].unique().tolist() == ["base", "tuned"]
     assert read_rollouts(tmp_path / "a.parquet")["run"].unique().tolist() == ["qwen"]
     frame.loc[0, "run"] = "llama"

@@ -60,11 +60,11 @@ def test_hands_out_the_same_from_everywhere(study):
         assert "text" not in found
         assert_frame_equal(found[names], as_rollouts(whole)[names], check_dtype=False)
     assert set(study.rows()) >= set(whole)
-    texts = study.texts(["p1", "p4"], ["level"])
+    texts = study.some(["p1", "p4"], ["text", "answer", "level"])
     assert texts["text"].tolist() == whole["text"][whole["problem_id"].isin(["p1", "p4"])].tolist()
     assert {"answer", "level"} <= set(texts)
-    assert len(study.notes()) == 2
-    assert study.notes()[0].startswith("Run 'base' pools the rollouts of 2 seeds")
+    (note,) = study.notes()
+    assert note.startswith("Runs 'base', 'rl' pool the rollouts of 2 seeds")
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_other_files_are_read_once_and_left_nowhere(tmp_path, monkeypatch):
     rollouts("a").to_json(tmp_path / "a.jsonl", orient="records", lines=True)
     study = Study(tmp_path / "a.jsonl")
     assert reads == []
-    study.counts(), study.notes(), study.rows(), study.texts(["p0"])
+    study.counts(), study.notes(), study.rows(), study.some(["p0"], ["text"])
     assert reads == [tmp_path / "a.jsonl"]
     del study
     gc.collect()
