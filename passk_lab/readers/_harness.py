@@ -97,12 +97,12 @@ def _compiled(pattern: str | None, option: str) -> Pattern:
         raise ValueError(f"{option}={pattern!r} is no regular expression: {error}") from error
 
 
-def first_match(pattern: Pattern, text: str) -> str | None:
+def first_match(pattern: Pattern, text: str | None) -> str | None:
     """Give the first match, stripped: its first group that took part, or all of it.
 
-    Without a pattern the text is its own answer; None where nothing matches.
+    Without a pattern the text is its own answer; None where nothing matches, or there is no text.
     """
-    if pattern is None:
+    if pattern is None or text is None:
         return text
     match = pattern.search(text)
     if match is None:
@@ -144,7 +144,7 @@ class Document:
     """The responses to a document, and the metric that the harness logged for all of them."""
 
     where: str
-    texts: list[str]
+    texts: list[str | None]  # None: a reply without text
     metric: str | None
     value: Any
 

@@ -6,7 +6,7 @@ counts it, a sample is right on "plus" if it passes both. The failed tests' inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from passk_lab.rollouts.table import PathLike, validate_rollouts
 __all__ = ["read_evalplus"]
 
 _PASS = "pass"
+# Words of early versions.
+_EARLY = {"success": _PASS, "failed": "fail", "timed out": "timeout"}
 _FIELDS = ("solution", "base_status", "plus_status")
 
 
@@ -90,6 +92,8 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
     if tests == "plus":
         frame["correct"] &= frame["plus_status"] == _PASS
     frame["tests"] = tests
+    if frame["text"].isna().all():
+        frame = frame.drop(columns="text")
     if path.is_file() and results != path:
         frame = _add_fields(frame, path, results)
     return validate_rollouts(frame, str(results))
@@ -103,10 +107,12 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
     if not isinstance(tasks, dict):
         raise ValueError(f"{results}: no object 'eval'; this isn't a results file of EvalPlus")
     for task, samples in tasks.items():
+        if isinstance(samples, dict) and isinstance(samples.get("base"), list):
+            samples = _early(samples, f"{results}: {task}")
         if not isinstance(samples, list):
             raise ValueError(
-                f"{results}: {task}: expected a list of samples with {', '.join(_FIELDS)}; early "
-                "versions of EvalPlus wrote another layout: evaluate again with a newer one"
+                f"{results}: {task}: expected a list of samples with {', '.join(_FIELDS)}, or the "
+                "lists 'base' and 'plus' of early versions"
             )
         for number, sample in enumerate(samples):
             fields = sample if isinstance(sample, dict) else {}
@@ -120,6 +126,21 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
                 "base_status": sample["base_status"],
                 "plus_status": sample["plus_status"],
             }
+
+
+def _early(samples: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Samples of early versions: lists of status and details, without solutions."""
+    base, plus = samples["base"], samples.get("plus") or [None] * len(samples["base"])
+    if not isinstance(plus, list) or len(plus) != len(base):
+        raise ValueError(f"{where}: 'base' and 'plus' have not a result each for every sample")
+    found = []
+    for number, results in enumerate(zip(base, plus, strict=True)):
+        for result in results:
+            if result is not None and not (isinstance(result, list) and result):
+                raise ValueError(f"{where}, sample {number}: {result!r} is no status with details")
+        named = [None if r is None else _EARLY.get(str(r[0]), str(r[0])) for r in results]
+        found.append({"solution": None, "base_status": named[0], "plus_status": named[1]})
+    return found
 
 
 def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:

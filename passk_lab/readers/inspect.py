@@ -1,7 +1,7 @@
 """Inspect (``inspect_ai``): its eval logs, one rollout a sample and epoch.
 
-JSON logs (``--log-format json``) are read as they are, ``.eval`` logs through the ``inspect_ai``
-package. ``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``,
+JSON logs (``--log-format json``) and ``.eval`` logs, which are zips of JSON files, are read without
+the package. ``eval.model`` becomes ``run``, ``eval.task`` with the sample's id ``problem_id``,
 ``epoch`` (from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's
 ``answer`` the ``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over
 ``choices[0].logprobs`` ``logprob``. Where the model answered in several turns, these describe the
@@ -15,18 +15,26 @@ over.
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import struct
+import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
+import pyarrow as pa
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _harness as harness
+from passk_lab.readers import _shared as shared
 from passk_lab.readers._shared import choose, find_files, read_json, reads_files
 from passk_lab.rollouts._cells import escape_surrogates
+from passk_lab.rollouts._sources import UNPACKED_BYTES, UNPACKED_RATIO
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_inspect"]
@@ -37,6 +45,10 @@ _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
+_ZSTD = 93
+_UNREADABLE = (BadZipFile, KeyError, ValueError, RecursionError, zlib.error, struct.error,
+               EOFError, OSError, NotImplementedError)  # fmt: skip
+_START = "_journal/start.json"
 _NOTES = ("eval-set.json", "listing.json", "logs.json")  # Inspect's own about a folder
 
 
@@ -87,7 +99,7 @@ def read_inspect(
     ------
     ValueError
         Several scorers or keys and none chosen; samples without a score; an evaluation that did
-        not finish; an ``.eval`` log without ``inspect_ai``.
+        not finish.
 
     Examples
     --------
@@ -134,21 +146,46 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _load_eval(file: Path) -> Any:
+    """Read a zip of ``header.json`` and a JSON file a sample, as a JSON log holds them."""
     try:
-        from inspect_ai.log import read_eval_log
-    except ImportError as error:
+        with ZipFile(file) as archive:
+            _refuse_bomb(file, archive)
+            names = archive.namelist()
+            # An evaluation that runs, or was killed, has no header yet.
+            started = "header.json" not in names
+            log = _member(archive, _START if started else "header.json")
+            if not isinstance(log, dict):
+                raise ValueError(f"its header is {shared.short(log)}")
+            samples = [name for name in names if name.startswith("samples/")]
+            log["samples"] = [_member(archive, name) for name in samples]
+    except _UNREADABLE as error:
         raise ValueError(
-            f"{file}: .eval logs are read through the package inspect_ai; pip install inspect_ai, "
-            "or make a JSON log of it with: inspect log convert --to json --output-dir FOLDER FILE"
+            f"{file}: not a readable Inspect log ({error}); it may have been cut off while it was "
+            "written"
         ) from error
-    try:
-        log = read_eval_log(str(file))
-    except Exception as error:  # whatever zipfile, zstd, pydantic or inspect_ai raise
-        raise ValueError(
-            f"{file}: inspect_ai can't read this log ({type(error).__name__}: {error})"
-        ) from error
-    large = {"events", "messages", "store", "attachments"}
-    return log.model_dump(mode="json", exclude={"samples": {"__all__": large}})
+    return {"status": "started", **log} if started else log
+
+
+def _member(archive: ZipFile, name: str) -> Any:
+    """Parse a file of the zip; Python's own zipfile knows zstd from 3.14 on."""
+    entry = archive.getinfo(name)
+    if entry.compress_type != _ZSTD:
+        return json.loads(archive.read(entry))
+    with open(str(archive.filename), "rb") as raw:
+        raw.seek(entry.header_offset)
+        sizes = struct.unpack("<26xHH", raw.read(30))
+        raw.seek(sum(sizes), os.SEEK_CUR)
+        packed = raw.read(entry.compress_size)
+    content = pa.decompress(packed, entry.file_size, "zstd", asbytes=True)
+    if zlib.crc32(content) != entry.CRC:
+        raise ValueError(f"{name} is damaged")
+    return json.loads(content)
+
+
+def _refuse_bomb(file: Path, archive: ZipFile) -> None:
+    size = sum(entry.file_size for entry in archive.infolist())
+    if size > max(UNPACKED_BYTES, UNPACKED_RATIO * file.stat().st_size):
+        raise ValueError(f"it unpacks to {size >> 20:,} MB, over {UNPACKED_RATIO} times its size")
 
 
 def _current(logs: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:

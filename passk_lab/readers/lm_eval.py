@@ -211,9 +211,15 @@ def _temperature(arguments: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
-    """Give the sampled texts and what the filter left of them; both empty for likelihoods."""
+def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str | None], list[str | None]]:
+    """Give the sampled texts and what the filter left of them; both empty for likelihoods.
+
+    A reply without text, such as one that was cut off while it thought, is None. lmms-eval
+    writes a document's only response without the lists around it.
+    """
     resps, filtered = row["resps"], row["filtered_resps"]
+    if isinstance(resps, list) and len(resps) == 1 and isinstance(resps[0], str):
+        resps, filtered = [resps], [filtered]
     if not (
         isinstance(resps, list)
         and isinstance(filtered, list)
@@ -221,17 +227,17 @@ def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str], list[str]
         and all(isinstance(request, list) and request for request in resps)
     ):
         raise ValueError(f"{where}: resps and filtered_resps must be lists with a list a request")
-    if len(resps) != 1 or not all(isinstance(text, str) for text in resps[0]):
+    if len(resps) != 1 or not all(text is None or isinstance(text, str) for text in resps[0]):
         return [], []
     kept = filtered[0] if isinstance(filtered[0], list) else [filtered[0]]
-    return resps[0], [str(answer) for answer in kept]
+    return resps[0], [None if answer is None else str(answer) for answer in kept]
 
 
 @dataclass(frozen=True)
 class _Sample(harness.Document):
     """A document under one filter."""
 
-    kept: list[str]  # what the filter left of the responses
+    kept: list[str | None]  # what the filter left of the responses
     target: Any
     options: _Options
 
@@ -254,7 +260,8 @@ class _Sample(harness.Document):
                 "one number for all of them; use repeats='counts' or 'regrade'"
             )
         text = self.texts[0] if len(self.texts) == 1 else None
-        answer = self.kept[0] if self.texts and len(self.kept) == 1 else None
+        replied = any(text is not None for text in self.texts)
+        answer = self.kept[0] if replied and len(self.kept) == 1 else None
         return [self._rollout(self.number(), answer, text)]
 
     def _rollout(
@@ -311,7 +318,9 @@ class _Sample(harness.Document):
                 f"{self.where}: target_pattern finds nothing in {shared.short(self.target)}"
             )
         aligned = len(self.kept) == len(self.texts)
-        answers: list[str | None] = list(self.kept)
+        answers = [
+            a if t is not None else None for a, t in zip(self.kept, self.texts, strict=False)
+        ]
         if self.options.answer_pattern is not None or not aligned:
             pattern = self.options.answer_pattern
             answers = [harness.first_match(pattern, text) for text in self.texts]

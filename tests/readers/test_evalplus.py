@@ -131,9 +131,26 @@ def test_missing_field(tmp_path, field):
 
 
 def test_layout_of_early_versions(tmp_path):
-    path = written(tmp_path, {"eval": {"Toy/0": {"nfiles": 1, "base": [["success", [True]]]}}})
-    with pytest.raises(ValueError, match="early versions of EvalPlus wrote another layout"):
-        read_evalplus(path)
+    results = {
+        "Toy/0": {"nfiles": 2, "base": [["success", [1, 1]], ["failed", [0]]],
+                  "plus": [["success", [1]], ["failed", []]]},
+        "Toy/1": {"nfiles": 2, "base": [["timed out", []], ["success", [1]]],
+                  "plus": [["timed out", []], ["failed", [0]]]},
+    }  # fmt: skip
+    path = written(tmp_path, {"eval": results})
+    table = read_evalplus(path)
+    assert table["correct"].tolist() == [True, False, False, False]
+    assert read_evalplus(path, tests="base")["correct"].tolist() == [True, False, False, True]
+    assert table["base_status"].tolist() == ["pass", "fail", "timeout", "pass"]
+    assert "text" not in table
+    base_only = {"Toy/0": {"nfiles": 1, "base": [["success", [True]]]}}
+    assert read_evalplus(written(tmp_path, {"eval": base_only}))["tests"].tolist() == ["base"]
+    results["Toy/1"]["plus"].pop()
+    with pytest.raises(ValueError, match="Toy/1: 'base' and 'plus' have not a result each"):
+        read_evalplus(written(tmp_path, {"eval": results}))
+    results["Toy/0"]["base"][1] = "failed"
+    with pytest.raises(ValueError, match="Toy/0, sample 1: 'failed' is no status with details"):
+        read_evalplus(written(tmp_path, {"eval": results}))
 
 
 def test_no_samples(tmp_path):

@@ -1,7 +1,7 @@
 import json
 import shutil
-import sys
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -222,14 +222,8 @@ def test_message_in_parts(tmp_path):
     assert len(table["text"][2]) > 1_000_000
 
 
-def test_eval_log_without_the_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
-    with pytest.raises(ValueError, match=r"pip install inspect_ai, or make a JSON log"):
-        read_inspect(FIXTURES / "eval")
-
-
-def test_eval_log_with_the_package(tmp_path):
-    pytest.importorskip("inspect_ai")
+def test_eval_logs_need_no_package(tmp_path):
+    """What inspect_ai packed with zstd, and the deflate of older versions."""
     table = read_inspect(FIXTURES / "eval")
     same = read_inspect(PLAIN)
     order = ["problem_id", "sample_id"]
@@ -237,9 +231,43 @@ def test_eval_log_with_the_package(tmp_path):
     left, right = (t.sort_values(order, ignore_index=True)[columns] for t in (table, same))
     assert left.equals(right)
     assert by_problem(table) == reported("plain_eval", "match")["accuracy"]
+    log = json.loads(PLAIN.read_text())
+    samples = {f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in log.pop("samples")}
+    older = tmp_path / "older.eval"
+    with ZipFile(older, "w", ZIP_DEFLATED) as archive:
+        for name, content in {"header.json": log, **samples}.items():
+            archive.writestr(name, json.dumps(content))
+    assert read_inspect(older).equals(same)
+    running = tmp_path / "running.eval"
+    with ZipFile(running, "w", ZIP_DEFLATED) as archive:
+        start = {name: log[name] for name in ("version", "eval", "plan")}
+        for name, content in {"_journal/start.json": start, **samples}.items():
+            archive.writestr(name, json.dumps(content))
+    with pytest.raises(ValueError, match="did not finish"):
+        read_inspect(running)
+    assert read_inspect(running, incomplete=True)["correct"].equals(same["correct"])
+
+
+def test_damaged_eval_logs(tmp_path, monkeypatch):
+    whole = log_file("eval", "plain").read_bytes()
     broken = tmp_path / "broken.eval"
-    broken.write_bytes(log_file("eval", "plain").read_bytes()[:5000])
-    with pytest.raises(ValueError, match="can't read this log"):
+    for content in (
+        whole[:5000],
+        whole[:-100],
+        whole.replace(b"\x28\xb5\x2f\xfd", b"\0\0\0\0"),
+        b"",
+    ):
+        broken.write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable Inspect log"):
+            read_inspect(broken)
+    with ZipFile(broken, "w") as archive:
+        archive.writestr("header.json", "[]")
+    with pytest.raises(ValueError, match=r"its header is \[\]"):
+        read_inspect(broken)
+    monkeypatch.setattr("passk_lab.readers.inspect.UNPACKED_BYTES", 1 << 16)
+    with ZipFile(broken, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", " " * (1 << 20))
+    with pytest.raises(ValueError, match="it unpacks to 1 MB, over 500 times its size"):
         read_inspect(broken)
 
 

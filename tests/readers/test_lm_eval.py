@@ -327,3 +327,35 @@ def test_missing_paths(tmp_path):
         read_lm_eval(tmp_path / "nothing")
     with pytest.raises(ValueError, match="--log_samples"):
         read_lm_eval(tmp_path)
+
+
+def document(resps, filtered, grade):
+    return {"doc_id": 0, "target": "4", "arguments": {}, "resps": resps,
+            "filtered_resps": filtered, "filter": "none", "metrics": ["exact_match"],
+            "exact_match": grade}  # fmt: skip
+
+
+def test_a_reply_without_text_is_a_reply(tmp_path):
+    """Thinking used up its tokens: not a likelihood task, whose document is one rollout."""
+    path = written(tmp_path, [document([["4", None, "5", "4"]], ["4"], 1.0)])
+    with pytest.raises(ValueError, match="4 responses but one value of 'exact_match'"):
+        read_lm_eval(path)
+    table = read_lm_eval(path, repeats="regrade")
+    assert table["correct"].tolist() == [True, False, False, True]
+    assert table["text"].isna().tolist() == [False, True, False, False]
+    assert table["answer"].isna().tolist() == [False, True, False, False]
+    everything = document([["4", None, "5", "4"]], [["4", None, "5", "4"]], 0.5)
+    counted = read_lm_eval(written(tmp_path, [everything]), repeats="counts")
+    assert counted["correct"].tolist() == [True, True, False, False]
+    alone = read_lm_eval(written(tmp_path, [document([[None]], [""], 0.0)]))
+    assert alone["correct"].tolist() == [False]
+    assert not {"answer", "text"} & set(alone)
+
+
+def test_a_response_without_lists_around_it(tmp_path):
+    """As lmms-eval writes it."""
+    rows = [document(["it is 4"], "4", 1.0), document(["it is 5"], "5", 0.0) | {"doc_id": 1}]
+    table = read_lm_eval(written(tmp_path, rows))
+    assert table["text"].tolist() == ["it is 4", "it is 5"]
+    assert table["answer"].tolist() == ["4", "5"]
+    assert table["correct"].tolist() == [True, False]
