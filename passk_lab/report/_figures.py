@@ -70,6 +70,8 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
             distinct,
             lambda ax, styles: plots.plot_distinct_at_k(distinct, ax, styles),
         )
+    if section.checkpoints is not None:
+        yield from _over_training(section.checkpoints)
     yield _Plan(
         "Pass rates of the problems",
         "pass_rates",
@@ -78,6 +80,30 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
         rates,
         lambda ax, styles: plots.plot_pass_rates(rates, ax, styles),
     )
+
+
+def _over_training(table: pd.DataFrame) -> Iterable[_Plan]:
+    for metric, rows in table.groupby("metric", sort=False):
+        name = str(metric)
+
+        def draw(ax: Axes, styles: Any, rows: pd.DataFrame = rows, name: str = name) -> None:
+            plots.plot_progress(rows, ax, styles).set_ylabel(name)
+
+        yield _Plan(
+            f"{name} over training",
+            f"steps-{name.replace('@', '_at_')}",
+            "A mark is a checkpoint; shaded: its interval. The other figures show the last one.",
+            f"{name} by training step. " + " ".join(_alt_steps(rows)),
+            rows,
+            draw,
+        )
+
+
+def _alt_steps(rows: pd.DataFrame) -> Iterable[str]:
+    for run, mine in rows.groupby("run", sort=False):
+        ends = mine.sort_values("step").iloc[[0, -1]]
+        values = [f"{row['estimate']:.3g} at step {row['step']}" for row in ends.to_dict("records")]
+        yield f"{run}: {', '.join(values)}."
 
 
 def _alt_curve(what: str, table: pd.DataFrame, column: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from passk_lab._text import plural
+from passk_lab.stats.checkpoints import first_narrower
 
 
 def gaps(table: pd.DataFrame, baseline: str | None, runs: Sequence[str]) -> Iterable[str]:
@@ -49,6 +50,16 @@ def short_of_samples(table: pd.DataFrame) -> Iterable[str]:
                 f"{len(rows)} have {enough} or more, so that curves end at k = {int(n.min())}; "
                 f"--min-samples {enough} leaves out the {plural(len(few), 'problem')} with fewer."
             )
+
+
+def narrowing(table: pd.DataFrame) -> Iterable[str]:
+    """Say from which checkpoint on a run is narrower."""
+    for (run, split), step in first_narrower(table).items():
+        where = f"Run {run!r}, split {split!r}"
+        if step is None:
+            yield f"{where}: reach is narrower at none of its checkpoints, as far as can be told."
+        else:
+            yield f"{where}: reach is narrower from the checkpoint at step {step} on."
 
 
 def extremes(table: pd.DataFrame, runs: Sequence[str]) -> Iterable[str]:

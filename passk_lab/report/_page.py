@@ -46,6 +46,7 @@ def render_page(
         version=__version__,
         baseline=report.baseline,
         notes=report.notes,
+        alpha=100 - settings.confidence * 100,
         accounts=_accounts_view(report.accounts),
         ahead=report.outlook,
         settings={
@@ -80,12 +81,30 @@ def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -
         "rows": table.to_dict("records"),
         "changes": _change_rows(section),
         "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
+        "checkpoints": _checkpoints_view(section.checkpoints),
         "metrics": None
         if section.metrics is None
         else metrics_view(section.metrics, [str(run) for run in table["run"]]),
         "diversity": _diversity_view(section, baseline),
         "worst": _worst_view(section, baseline, texts),
     }
+
+
+def _checkpoints_view(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """One row a run and step, one column a metric, and the words."""
+    if table is None:
+        return None
+    cells = [
+        f"{row['estimate']:.3f} {interval(row['low'], row['high'], 3)}"
+        for row in table.to_dict("records")
+    ]
+    wide = table.assign(cell=cells).pivot_table(
+        "cell", ["run", "step"], "metric", aggfunc="first", sort=False
+    )
+    metrics = [str(name) for name in wide]
+    words = table.drop_duplicates(["run", "step"]).set_index(["run", "step"])["label"]
+    rows = wide.assign(words=words.fillna("compared with")).reset_index().to_dict("records")
+    return {"metrics": metrics, "rows": rows}
 
 
 def _diversity_view(section: Section, baseline: str | None) -> dict[str, Any] | None:
@@ -210,6 +229,7 @@ def render_summary(report: Report, settings: Settings) -> str:
                 "crossings": records(s.crossings),
                 "flattening": records(s.flattening),
                 "worst_problems": records(s.worst),
+                "checkpoints": records(s.checkpoints),
                 "diversity": records(s.diversity),
                 "metrics": records(s.metrics),
             }

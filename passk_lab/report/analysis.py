@@ -8,7 +8,6 @@ untrusted.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tempfile
 import warnings
@@ -23,18 +22,18 @@ import pandas as pd
 from passk_lab import plots
 from passk_lab._text import visible
 from passk_lab.metrics.registry import find_metric
-from passk_lab.report._checks import LOOKED_AT, accounts, oddities
-from passk_lab.report._diversity import ENTROPIES, choose_problems, text_diversity
+from passk_lab.report._diversity import ENTROPIES, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
-from passk_lab.report._notes import answers, extremes, gaps, short_of_samples
+from passk_lab.report._notes import narrowing
 from passk_lab.report._outlook import Outlook, outlook
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
+from passk_lab.report._read import read_all
 from passk_lab.report._worst import worst_problems
 from passk_lab.report.model import Report, Section, Settings
-from passk_lab.rollouts._rows import LostAnswers
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike
 from passk_lab.stats._pairs import Pair, difference_table, make_pairs
+from passk_lab.stats.checkpoints import checkpoints
 from passk_lab.stats.compare import Comparison
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.metric_table import metric_table
@@ -110,22 +109,20 @@ def build_report(
     _check_writable(out)
     say("counting samples")
     study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores, cluster)
-    table, lost = _counted(study, chosen)
-    runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
-    _check_baseline(baseline, runs)
-    seeds = not chosen.pool_seeds and study.n_seeds > 1
-    modes, said = answers(table, False if lost else chosen.distinct)
-    compared = choose_problems(table, chosen.random_state)
-    looked_at = study.some({*chain(*compared.values())}, LOOKED_AT)
-    notes = [*oddities(looked_at, table), *lost, *study.notes(chosen.distinct, seeds), *said]
-    notes += [*extremes(table, runs), *short_of_samples(table), *gaps(table, baseline, runs)]
-    stems = _stems(list(modes))
-    distinct = "correct_mode_counts" in table
-    counted = study.counts([*MAIN_KEYS, "seed"], distinct) if seeds else table
+    steps, study = study, study.at_last_step()
+    read = read_all(study, baseline, chosen)
+    table, counted, runs, notes = read.table, read.counted, read.runs, read.notes
+    stems = _stems(list(read.modes))
     say("comparisons with the baseline")
     sections = []
     files: list[Path] = []
-    for section in _sections(table, counted, baseline, modes, chosen):
+    trained = _over_training(study, steps, "correct_mode_counts" in table, baseline, chosen)
+    if trained is not None:
+        notes += narrowing(trained)
+    for section in _sections(table, counted, baseline, read.modes, chosen):
+        if trained is not None:
+            mine = trained[trained["split"] == section.split].reset_index(drop=True)
+            section = replace(section, checkpoints=mine if len(mine) else None)
         say(f"figures, split {visible(section.split)}")
         suffix = stems[section.split]
         figures, written = write_figures(section, runs, baseline, out=out, suffix=suffix)
@@ -142,37 +139,38 @@ def build_report(
         text = ahead.table.to_csv(index=False, float_format="%.6g")
         files.append(write_text(out / "forecast.csv", text))
     say("texts")
-    shown = {*_shown(sections), *chain(*compared.values())}
+    shown = {*_shown(sections), *chain(*read.compared.values())}
     texts = study.some(shown, ("answer", "text", *ENTROPIES))
     for place, section in enumerate(sections):
         say(f"diversity of texts, split {visible(section.split)}")
-        sections[place] = _with_diversity(section, compared, texts, baseline, chosen, seeds, notes)
+        sections[place] = _with_diversity(
+            section, read.compared, texts, baseline, chosen, "seed" in counted, notes
+        )
         found = sections[place].diversity
         if found is not None:
             files.append(write_table(out / f"diversity{stems[section.split]}.csv", found))
     say("page")
     page, summary = out / "index.html", out / "summary.json"
     files += [summary, page]
-    there = accounts(table, looked_at)
     report = Report(
-        baseline, tuple(sections), tuple(notes), there, ahead, page, summary, tuple(files)
+        baseline, tuple(sections), tuple(notes), read.accounts, ahead, page, summary, tuple(files)
     )
     write_text(summary, render_summary(report, chosen))
     write_text(page, render_page(report, chosen, texts, runs))
     return report
 
 
-def _counted(study: Study, settings: Settings) -> tuple[pd.DataFrame, list[str]]:
-    """Count; without answers, and say so, where some correct rollout has none."""
-    try:
-        table, lost = study.counts(modes=settings.distinct), []
-    except LostAnswers as error:
-        if settings.distinct:
-            raise
-        table, lost = study.counts(modes=False), [f"Distinct answers are left out: {error}."]
-    if table.empty:
-        raise ValueError("no problem has as many samples as --min-samples asks for; take fewer")
-    return table, lost
+def _over_training(
+    last: Study, study: Study, distinct: bool, baseline: str | None, settings: Settings
+) -> pd.DataFrame | None:
+    """Follow runs with several checkpoints, of which the report compares the last."""
+    runs = [run for run in last.last_steps if run != baseline]
+    if not runs:
+        return None
+    counts = study.counts([*MAIN_KEYS, "step"], distinct)
+    followed = counts[counts["run"].isin([*runs, baseline])]
+    k = max(settings.k) if settings.k else None
+    return checkpoints(followed, baseline, k=k, margin=settings.margin, **settings.resampling)
 
 
 def _metrics(
@@ -266,14 +264,6 @@ def _check_writable(out: Path) -> None:
         raise OSError(
             error.errno, f"can't write into {out} ({reason}); choose another folder"
         ) from error
-
-
-def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
-    if baseline is None or baseline in runs:
-        return
-    close = difflib.get_close_matches(baseline, runs, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"no run is called {baseline!r}{hint} (runs: {', '.join(runs)})")
 
 
 def _sections(

@@ -100,6 +100,8 @@ class Section:
         See `passk_lab.stats.diversity.diversity_summary`; None without texts.
     metrics : DataFrame or None
         See `passk_lab.metric_table`; None where none was asked for.
+    checkpoints : DataFrame or None
+        See `passk_lab.stats.checkpoints`; None where no run has several.
     verdicts : tuple of Verdict
     figures : tuple of FigureFiles
     """
@@ -115,6 +117,7 @@ class Section:
     worst: pd.DataFrame | None = None
     diversity: pd.DataFrame | None = None
     metrics: pd.DataFrame | None = None
+    checkpoints: pd.DataFrame | None = None
     verdicts: tuple[Verdict, ...] = ()
     figures: tuple[FigureFiles, ...] = ()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,10 @@ from passk_lab.rollouts.table import MAIN_KEYS
 
 MEMORY = "2GB"  # beyond it DuckDB works on disk
 _PART_ROWS = 1 << 40  # more than a part has
+
+
+class PooledSteps(UserWarning):
+    """Checkpoints are counted as one model."""
 
 
 class LostAnswers(ValueError):
@@ -91,6 +96,7 @@ def count_parts(
         rows.refuse_duplicates()
         rows.refuse_two_clusters()
         rows.refuse_lost_answers()
+        rows.warn_of_pooled_steps()
         return finished(con, by, rows.modes)
 
 
@@ -242,6 +248,20 @@ class Rows:
         """Refuse a problem that belongs to two clusters, after `count`."""
         if self.clusters and (found := self._one(TWO_CLUSTERS)):
             raise two_clusters(_source(self.parts), found)
+
+    def warn_of_pooled_steps(self) -> None:
+        """Warn where checkpoints are counted as one model, after `count`."""
+        if "step" not in self.identity or "step" in self.by:
+            return
+        query = """SELECT run, count(DISTINCT step) AS n FROM partial GROUP BY run HAVING n > 1
+                   ORDER BY n DESC, run LIMIT 1"""
+        if found := self._one(query):
+            warnings.warn(
+                f"{_source(self.parts)}: run {found[0]!r} pools {found[1]} steps, which are models "
+                "of their own; add by=['run', 'split', 'step'] or see passk_lab.stats.checkpoints",
+                PooledSteps,
+                stacklevel=2,
+            )
 
     def refuse_lost_answers(self) -> None:
         """Refuse a correct rollout whose mode isn't known, after `count`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,8 @@ class Study:
     ) -> None:
         self._scores, self._cluster, self._least = scores, cluster, min_samples
         self._layout = layout or Layout()
+        self._last: dict[str, Any] = {}  # run -> the step that is taken
+        self._origin: Study | None = None
         self._given = inputs(rollouts, run)
 
     @cached_property
@@ -157,18 +160,51 @@ class Study:
         ValueError
             A table is refused, or files repeat each other's rollouts.
         """
-        return self._enough(count_parts(self._parts, by, modes))
+        if not self._last or "step" in by:
+            return self._chosen(count_parts(self._parts, by, modes))
+        return self._chosen(count_parts(self._parts, [*by, "step"], modes)).drop(columns="step")
+
+    @property
+    def last_steps(self) -> Mapping[str, Any]:
+        """Runs of which the last checkpoint alone is taken, and its step."""
+        return self._last
+
+    def at_last_step(self) -> Study:
+        """Take of each run with several checkpoints the last, if they had the same problems.
+
+        Rollouts logged in training, of other problems at each step, are all kept.
+        """
+        found = copy.copy(self)
+        found._origin, found._last = self, {}  # whose folder lasts as long as it does
+        if max(self._numbers.get("step", {}).values(), default=1) > 1:
+            table = count_parts(self._parts, ["run", "split", "step"], modes=False)
+            for run, rows in table.dropna(subset="step").groupby("run", sort=False):
+                last = rows["step"].max()
+                now = rows[rows["step"] == last]
+                before = rows.loc[rows["step"] < last, "problem_id"]
+                if len(before) and now["problem_id"].isin(before).mean() > 0.5:
+                    found._last[str(run)] = int(last)
+        return found
 
     @cached_property
     def _few(self) -> pd.DataFrame:
         """Problems of runs with too few rollouts: run, split, problem_id."""
         if self._least <= 1:
             return pd.DataFrame(columns=_PROBLEM)
-        table = count_parts(self._parts, modes=False)
+        by = [*MAIN_KEYS, *(["step"] if self._last else [])]
+        table = self._of_last_step(count_parts(self._parts, by, modes=False))
         return table.loc[table["n_samples"] < self._least, _PROBLEM]
 
-    def _enough(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Leave out problems of runs with too few rollouts."""
+    def _of_last_step(self, table: pd.DataFrame) -> pd.DataFrame:
+        if not self._last or not {"run", "step"} <= set(table):
+            return table
+        last = table["run"].astype(str).map(self._last)
+        taken = last.isna() | (table["step"].astype("Float64") == last.astype("Float64"))
+        return table[taken.to_numpy(bool)].reset_index(drop=True)
+
+    def _chosen(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Leave out problems of runs with too few rollouts, and earlier steps."""
+        table = self._of_last_step(table)
         on = [name for name in _PROBLEM if name in table]
         if not len(self._few) or "run" not in on:
             return table
@@ -205,8 +241,14 @@ class Study:
             for run, number in numbers.items():
                 by_number.setdefault(number, []).append(run)
             for number, runs in by_number.items():
-                if number > 1:
+                runs = [run for run in runs if name != "step" or run not in self._last]
+                if number > 1 and runs:
                     notes.append(_said_of(name, number, runs, over_seeds))
+        for run, step in self._last.items():
+            number = self._numbers["step"][run]
+            notes.append(
+                f"Run {run!r} has {number} checkpoints: the last, step {step}, is compared."
+            )
         apart = [one.run for one in self._given if isinstance(one, Source)]
         if len(set(apart)) > 1 and len({_SHARD.sub("", name) for name in apart}) == 1:
             notes.append(
@@ -246,7 +288,7 @@ class Study:
                 wanted = {*columns, "cluster", *REQUIRED, *IDENTITY}
                 table = table[[name for name in table if name in wanted]]
             tables.append(table)
-        return self._enough(_stacked(tables, self._source))
+        return self._chosen(_stacked(tables, self._source))
 
     def some(self, problems: Iterable[str], columns: Sequence[str]) -> pd.DataFrame:
         """Read columns of some problems' rollouts, and of no others.
@@ -274,7 +316,7 @@ class Study:
                 raw = list(dict.fromkeys(map(part.raw, keep)))
                 table = _typed(_some_problems(part.rows, raw, sorted(chosen)), part)
                 tables.append(table[[name for name in table if name in wanted]])
-        return self._enough(_stacked(tables, self._source))
+        return self._chosen(_stacked(tables, self._source))
 
     def scores(self) -> pd.DataFrame | None:
         """Read the teacher scores, where there are any."""

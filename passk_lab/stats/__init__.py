@@ -1,6 +1,7 @@
 """From values per problem to conclusions: curves, intervals, comparisons, verdicts."""
 
 from passk_lab.stats.betabinomial import BetaBinomial, fit_beta_binomial
+from passk_lab.stats.checkpoints import checkpoints, first_narrower
 from passk_lab.stats.compare import (
     Comparison,
     compare_runs,
@@ -47,12 +48,14 @@ __all__ = [
     "analytic_interval",
     "bayes_interval",
     "bootstrap_mean",
+    "checkpoints",
     "compare_runs",
     "curve_crossings",
     "default_ks",
     "distinct_at_k_curve",
     "diversity_summary",
     "extrapolate_pass_at_k",
+    "first_narrower",
     "fit_beta_binomial",
     "held_out_check",
     "judge",

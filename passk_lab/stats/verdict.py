@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
-import pandas as pd
 
 from passk_lab._text import interval, number, plural
-from passk_lab.rollouts.table import PathLike
 from passk_lab.stats._pairs import Pair, distinct_adds, make_pairs
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
@@ -234,7 +232,7 @@ def _tries(k: int) -> str:
 
 
 def judge(
-    rollouts: pd.DataFrame | PathLike | list[Pair],
+    rollouts: Any,
     baseline: str,
     k: int | Sequence[int] | None = None,
     *,
@@ -285,7 +283,7 @@ def judge(
     >>> [found.label for found in judge(both, "base", random_state=0)]
     ['better at the first try, level at 8']
     """
-    if isinstance(rollouts, list):
+    if isinstance(rollouts, list) and all(isinstance(one, Pair) for one in rollouts):
         pairs = rollouts
     else:
         metrics = ["pass_at_k", *(["distinct_at_k"] if distinct else [])]

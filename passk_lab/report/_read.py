@@ -1,0 +1,86 @@
+"""What a report begins with: counts, what a reader should know of them, what to look at."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import pandas as pd
+
+from passk_lab.report._checks import LOOKED_AT, accounts, oddities
+from passk_lab.report._diversity import choose_problems
+from passk_lab.report._notes import answers, extremes, gaps, short_of_samples
+from passk_lab.report.model import Settings
+from passk_lab.rollouts._rows import LostAnswers, PooledSteps
+from passk_lab.rollouts.study import Study
+from passk_lab.rollouts.table import MAIN_KEYS
+
+
+@dataclass(frozen=True)
+class Read:
+    """Counts of all rollouts, and what was seen on the way.
+
+    Attributes
+    ----------
+    table, counted : DataFrame
+        Counts; with the seeds apart, where they are resampled.
+    runs : list of str
+        The baseline first.
+    modes : dict of str to bool
+        Whether distinct answers say more than pass@k, split by split.
+    compared : dict of str to list of str
+        The problems of each split whose texts are looked at.
+    accounts : DataFrame
+        See `passk_lab.report.Report`.
+    notes : list of str
+    """
+
+    table: pd.DataFrame
+    counted: pd.DataFrame
+    runs: list[str]
+    modes: dict[str, bool]
+    compared: dict[str, list[str]]
+    accounts: pd.DataFrame
+    notes: list[str]
+
+
+def read_all(study: Study, baseline: str | None, settings: Settings) -> Read:
+    """Count, and look at rollouts of some problems."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PooledSteps)  # a note says so
+        table, lost = _counted(study, settings)
+        seeds = not settings.pool_seeds and study.n_seeds > 1
+        distinct = "correct_mode_counts" in table
+        counted = study.counts([*MAIN_KEYS, "seed"], distinct) if seeds else table
+    runs = sorted(dict.fromkeys(table["run"]), key=lambda name: name != baseline)
+    _check_baseline(baseline, runs)
+    modes, said = answers(table, False if lost else settings.distinct)
+    compared = choose_problems(table, settings.random_state)
+    some = study.some({*chain(*compared.values())}, LOOKED_AT)
+    notes = [*oddities(some, table), *lost, *study.notes(settings.distinct, seeds), *said]
+    notes += [*extremes(table, runs), *short_of_samples(table), *gaps(table, baseline, runs)]
+    return Read(table, counted, runs, modes, compared, accounts(table, some), notes)
+
+
+def _counted(study: Study, settings: Settings) -> tuple[pd.DataFrame, list[str]]:
+    """Count; without answers, and say so, where some correct rollout has none."""
+    try:
+        table, lost = study.counts(modes=settings.distinct), []
+    except LostAnswers as error:
+        if settings.distinct:
+            raise
+        table, lost = study.counts(modes=False), [f"Distinct answers are left out: {error}."]
+    if table.empty:
+        raise ValueError("no problem has as many samples as --min-samples asks for; take fewer")
+    return table, lost
+
+
+def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
+    if baseline is None or baseline in runs:
+        return
+    close = difflib.get_close_matches(baseline, runs, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"no run is called {baseline!r}{hint} (runs: {', '.join(runs)})")
