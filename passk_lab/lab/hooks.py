@@ -34,7 +34,7 @@ from passk_lab.lab.sampling import score
 from passk_lab.metrics.functional import distinct_at_k
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.readers import stable_id
-from passk_lab.readers._shared import completion_text, spell_messages
+from passk_lab.rollouts._cells import completion_text, spell_messages
 from passk_lab.rollouts.counting import counts
 from passk_lab.rollouts.files import read_rollouts, write_rollouts
 from passk_lab.rollouts.table import PathLike

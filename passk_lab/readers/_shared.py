@@ -1,10 +1,9 @@
-"""What readers share: files and their records, choices, tables, grades, messages."""
+"""What readers share: files and their records, choices, tables."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,25 +113,6 @@ def short(value: Any) -> str:
 # --- Tables ---
 
 
-def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make a table of JSON objects without bending their values.
-
-    pandas would turn large integers beside a missing value into rounded floats.
-    """
-    return settle(pd.DataFrame(records, dtype=object))
-
-
-def settle(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the object columns that hold values of a single type this type."""
-    frame = frame.copy(deep=False)
-    for name in frame.columns:
-        column = frame[name]
-        if pd.api.types.is_object_dtype(column.dtype) and len(set(map(type, column))) == 1:
-            with suppress(UnicodeError):  # a lone surrogate fits into no string column
-                frame[name] = column.infer_objects()
-    return frame
-
-
 def with_rest(
     made: Mapping[str, pd.Series], rest: pd.DataFrame, prefix: str, taken: Iterable[str] = ()
 ) -> pd.DataFrame:
@@ -140,44 +120,3 @@ def with_rest(
     clash = {name for name in (*_RESERVED, *made, *taken) if name in rest}
     rest = rest.rename(columns={name: f"{prefix}_{name}" for name in clash})
     return pd.concat([pd.DataFrame(made), rest], axis=1)
-
-
-def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
-    """Call booleans, numbers, or either as text, correct from a threshold on.
-
-    ValueError names column and row (0-based) of what is missing or no grade.
-    """
-    words = {"true": 1.0, "false": 0.0}
-    numbers = pd.to_numeric(
-        values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v),
-        errors="coerce",
-    ).astype("float64")
-    bad = numbers.isna().to_numpy()
-    if bad.any():
-        row = int(bad.argmax())
-        value = values.iloc[row]
-        missing = pd.api.types.is_scalar(value) and pd.isna(value)  # not a list of values
-        found = "value is missing" if missing else f"{value!r} is no grade"
-        raise ValueError(
-            f"{source}: column {values.name!r}, row {row}: {found}; every rollout needs a number "
-            "or true/false: grade it, drop its row or choose another column"
-        )
-    return numbers >= threshold
-
-
-# --- Messages ---
-
-
-def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """Text of a completion: itself, its only message's content, or all messages as JSON."""
-    if isinstance(completion, str):
-        return completion
-    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
-        return str(completion[0]["content"])
-    return spell_messages(completion)
-
-
-def spell_messages(messages: list[dict[str, Any]]) -> str:
-    """Write messages as JSON; parquet fills keys that other messages have with None."""
-    clean = [{k: v for k, v in message.items() if v is not None} for message in messages]
-    return json.dumps(clean, ensure_ascii=False, sort_keys=True)

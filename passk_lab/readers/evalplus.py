@@ -14,6 +14,7 @@ import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
+from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
@@ -76,7 +77,7 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
     check_choice(tests, (None, "plus", "base"), "tests")
     path = Path(path)
     (results,) = _source_files(path)
-    frame = shared.frame_of(list(_samples(results)))
+    frame = frame_of(list(_samples(results)))
     if frame.empty:
         raise ValueError(f"{results}: the file holds no samples")
     has_plus = frame["plus_status"].notna()
@@ -145,7 +146,7 @@ def _early(samples: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 
 def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
     """Add the samples file's further fields; EvalPlus keeps each task's samples in file order."""
-    samples = shared.frame_of(list(iter_jsonl(path)))
+    samples = frame_of(list(iter_jsonl(path)))
     matches = "task_id" in samples.columns and len(samples) == len(frame)
     if matches:
         samples = samples.rename(columns={n: f"{n}_sample" for n in frame.columns if n in samples})

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from passk_lab._text import check_choice
-from passk_lab.readers._shared import frame_of, other_samples, read_records, reads_files
+from passk_lab.readers._shared import other_samples, read_records, reads_files
+from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 

@@ -22,6 +22,7 @@ import pandas as pd
 from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
+from passk_lab.rollouts._cells import completion_text, grade, spell_messages
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
@@ -128,8 +129,8 @@ def _read_file(file: Path) -> pd.DataFrame:
                 raise ValueError(
                     f"{file}: column {name!r}, row {row}: {cell!r} is neither text nor messages"
                 )
-    frame["prompt"] = [p if isinstance(p, str) else shared.spell_messages(p) for p in prompts]
-    frame["completion"] = [shared.completion_text(c) for c in completions]
+    frame["prompt"] = [p if isinstance(p, str) else spell_messages(p) for p in prompts]
+    frame["completion"] = [completion_text(c) for c in completions]
     return frame
 
 
@@ -152,7 +153,7 @@ def _rollouts(
             )
     made = {
         "problem_id": part["prompt"].map(stable_id),
-        "correct": shared.grade(part[reward], threshold, source),
+        "correct": grade(part[reward], threshold, source),
         "score": part[reward],
         "text": part["completion"],
     }

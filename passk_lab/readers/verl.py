@@ -18,6 +18,8 @@ import pandas as pd
 
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
+from passk_lab.rollouts._cells import grade
+from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_verl"]
@@ -95,9 +97,7 @@ def read_verl(
     chosen = (metric, *keys, *([answer] if answer else []))
     for file, part in zip(files, frames, strict=True):
         shared.require_fields(part.columns, chosen, str(file), "a dump with what was asked for")
-    grades = [
-        shared.grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)
-    ]
+    grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
     made = {
         "problem_id": _problems(frame, keys, source),
         "correct": pd.concat(grades, ignore_index=True),
@@ -115,7 +115,7 @@ def _step(file: Path) -> int | None:
 
 
 def _read_file(file: Path) -> pd.DataFrame:
-    frame = shared.frame_of(shared.read_records(file, _FIELDS, "a dump of verl"))
+    frame = frame_of(shared.read_records(file, _FIELDS, "a dump of verl"))
     if "step" not in frame.columns and _step(file) is not None:
         frame["step"] = _step(file)
     return frame

@@ -12,11 +12,12 @@ import pandas as pd
 
 from passk_lab.report._checks import LOOKED_AT, accounts, oddities
 from passk_lab.report._diversity import choose_problems
-from passk_lab.report._notes import answers, extremes, gaps, short_of_samples
+from passk_lab.report._notes import answers, extremes, gaps, narrowing, short_of_samples
 from passk_lab.report.model import Settings
 from passk_lab.rollouts._rows import LostAnswers, PooledSteps
 from passk_lab.rollouts.study import Study
 from passk_lab.rollouts.table import MAIN_KEYS
+from passk_lab.stats.checkpoints import checkpoints
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Read:
 
     Attributes
     ----------
+    study : Study
+        Of the last checkpoint of each run.
+    trained : DataFrame or None
+        All checkpoints, see `passk_lab.stats.checkpoints`.
     table, counted : DataFrame
         Counts; with the seeds apart, where they are resampled.
     runs : list of str
@@ -38,6 +43,8 @@ class Read:
     notes : list of str
     """
 
+    study: Study
+    trained: pd.DataFrame | None
     table: pd.DataFrame
     counted: pd.DataFrame
     runs: list[str]
@@ -49,6 +56,7 @@ class Read:
 
 def read_all(study: Study, baseline: str | None, settings: Settings) -> Read:
     """Count, and look at rollouts of some problems."""
+    every, study = study, study.at_last_step()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PooledSteps)  # a note says so
         table, lost = _counted(study, settings)
@@ -62,7 +70,9 @@ def read_all(study: Study, baseline: str | None, settings: Settings) -> Read:
     some = study.some({*chain(*compared.values())}, LOOKED_AT)
     notes = [*oddities(some, table), *lost, *study.notes(settings.distinct, seeds), *said]
     notes += [*extremes(table, runs), *short_of_samples(table), *gaps(table, baseline, runs)]
-    return Read(table, counted, runs, modes, compared, accounts(table, some), notes)
+    trained = _over_training(study, every, distinct, baseline, settings)
+    notes += [] if trained is None else narrowing(trained)
+    return Read(study, trained, table, counted, runs, modes, compared, accounts(table, some), notes)
 
 
 def _counted(study: Study, settings: Settings) -> tuple[pd.DataFrame, list[str]]:
@@ -84,3 +94,16 @@ def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
     close = difflib.get_close_matches(baseline, runs, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"no run is called {baseline!r}{hint} (runs: {', '.join(runs)})")
+
+
+def _over_training(
+    last: Study, study: Study, distinct: bool, baseline: str | None, settings: Settings
+) -> pd.DataFrame | None:
+    """Follow runs with several checkpoints, of which the report compares the last."""
+    runs = [run for run in last.last_steps if run != baseline]
+    if not runs:
+        return None
+    counts = study.counts([*MAIN_KEYS, "step"], distinct)
+    followed = counts[counts["run"].isin([*runs, baseline])]
+    k = max(settings.k) if settings.k else None
+    return checkpoints(followed, baseline, k=k, margin=settings.margin, **settings.resampling)

@@ -24,16 +24,14 @@ from passk_lab._text import visible
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
-from passk_lab.report._notes import narrowing
 from passk_lab.report._outlook import Outlook, outlook
 from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
-from passk_lab.report._read import read_all
+from passk_lab.report._read import Read, read_all
 from passk_lab.report._worst import worst_problems
 from passk_lab.report.model import Report, Section, Settings
 from passk_lab.rollouts.study import Study
-from passk_lab.rollouts.table import MAIN_KEYS, PathLike
+from passk_lab.rollouts.table import PathLike
 from passk_lab.stats._pairs import Pair, difference_table, make_pairs
-from passk_lab.stats.checkpoints import checkpoints
 from passk_lab.stats.compare import Comparison
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.metric_table import metric_table
@@ -109,31 +107,24 @@ def build_report(
     _check_writable(out)
     say("counting samples")
     study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores, cluster)
-    steps, study = study, study.at_last_step()
     read = read_all(study, baseline, chosen)
-    table, counted, runs, notes = read.table, read.counted, read.runs, read.notes
+    counted, runs, notes = read.counted, read.runs, read.notes
+    study = read.study
     stems = _stems(list(read.modes))
     say("comparisons with the baseline")
     sections = []
     files: list[Path] = []
-    trained = _over_training(study, steps, "correct_mode_counts" in table, baseline, chosen)
-    if trained is not None:
-        notes += narrowing(trained)
-    for section in _sections(table, counted, baseline, read.modes, chosen):
-        if trained is not None:
-            mine = trained[trained["split"] == section.split].reset_index(drop=True)
-            section = replace(section, checkpoints=mine if len(mine) else None)
+    measured = _metrics(study, counted, baseline, chosen, say)
+    for section in _sections(read, baseline, chosen):
         say(f"figures, split {visible(section.split)}")
+        mine = _of_split(measured, section.split)
+        section = replace(section, metrics=mine)
+        if mine is not None:
+            files.append(write_table(out / f"metrics{stems[section.split]}.csv", mine))
         suffix = stems[section.split]
         figures, written = write_figures(section, runs, baseline, out=out, suffix=suffix)
         files += written
         sections.append(replace(section, figures=figures))
-    measured = _metrics(study, counted, baseline, chosen, say)
-    for place, section in enumerate(sections):
-        if measured is not None:
-            mine = measured[measured["split"] == section.split].reset_index(drop=True)
-            sections[place] = replace(section, metrics=mine)
-            files.append(write_table(out / f"metrics{stems[section.split]}.csv", mine))
     ahead = _forecast(study, baseline, chosen, say)
     if ahead is not None:
         text = ahead.table.to_csv(index=False, float_format="%.6g")
@@ -160,17 +151,11 @@ def build_report(
     return report
 
 
-def _over_training(
-    last: Study, study: Study, distinct: bool, baseline: str | None, settings: Settings
-) -> pd.DataFrame | None:
-    """Follow runs with several checkpoints, of which the report compares the last."""
-    runs = [run for run in last.last_steps if run != baseline]
-    if not runs:
+def _of_split(table: pd.DataFrame | None, split: str) -> pd.DataFrame | None:
+    """Rows of a split; None where there is no table, or none."""
+    if table is None or split not in set(table["split"]):
         return None
-    counts = study.counts([*MAIN_KEYS, "step"], distinct)
-    followed = counts[counts["run"].isin([*runs, baseline])]
-    k = max(settings.k) if settings.k else None
-    return checkpoints(followed, baseline, k=k, margin=settings.margin, **settings.resampling)
+    return table[table["split"] == split].reset_index(drop=True)
 
 
 def _metrics(
@@ -266,20 +251,15 @@ def _check_writable(out: Path) -> None:
         ) from error
 
 
-def _sections(
-    table: pd.DataFrame,
-    counted: pd.DataFrame,
-    baseline: str | None,
-    modes: Mapping[str, bool],
-    settings: Settings,
-) -> Iterable[Section]:
-    """One a split; ``counted`` has the seeds apart, where they are resampled."""
+def _sections(read: Read, baseline: str | None, settings: Settings) -> Iterable[Section]:
+    """One a split."""
     how = Resampling(**settings.resampling)
-    pairs = _pairs(counted, baseline, modes, settings, how)
+    pairs = _pairs(read.counted, baseline, read.modes, settings, how)
     verdicts = judge(pairs, baseline or "", margin=settings.margin)
-    for split in modes:
-        rows, apart = (part[part["split"] == split] for part in (table, counted))
-        section = _section(rows, apart, modes[split], settings)
+    for split, modes in read.modes.items():
+        rows, apart = (part[part["split"] == split] for part in (read.table, read.counted))
+        section = _section(rows, apart, modes, settings)
+        section = replace(section, checkpoints=_of_split(read.trained, split))
         mine = [pair for pair in pairs if pair.split == split]
         if mine and baseline is not None:
             said = tuple(one for one in verdicts if one.split == split)
