@@ -57,6 +57,17 @@ def cases() -> list[Case]:
         Case("trl", "trl/conversations", (("reward", "has_a"),),
              "trl/conversations/completions_00001.parquet"),
     ]  # fmt: skip
+    found += [
+        Case("livecodebench",
+             "livecodebench/output/tiny-model/Scenario.codegeneration_4_0.2_eval_all.json"),
+        Case("bigcodebench",
+             "bigcodebench/tiny-model--bigcodebench-complete--hf-0.8-5-sanitized_eval_results.json"),
+        Case("opencompass", "opencompass/results/tiny-model/sums.json"),
+        Case("nemo-skills", "nemo-skills", (), "nemo-skills/output-rs1.jsonl"),
+        Case("verifiers", "verifiers/sums--tiny-model/1a2b/results.jsonl"),
+        Case("tau-bench", "tau-bench/airline.json"),
+        Case("tau-bench", "tau-bench/tau2.json", (("unscored", "incorrect"),)),
+    ]  # fmt: skip
     regrade = ("repeats", "regrade")
     tasks, details = "lm-eval/output/*/samples_toy", "lighteval/output/details/*/*/details_toy"
     patterns: dict[str, tuple[tuple[str, Any], ...]] = {

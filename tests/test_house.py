@@ -25,7 +25,7 @@ HEAVY = {"duckdb", "matplotlib", "pandas", "pyarrow", "scipy", "seaborn", "sklea
 
 MAX_FUNCTION = 60  # lines without the docstring
 MAX_MODULE = 600
-MAX_PUBLIC = 211
+MAX_PUBLIC = 203  # without the readers, one a format
 
 
 def functions(tree: ast.Module, module: str) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -68,7 +68,7 @@ def test_few_public_names():
         for module, path in MODULES.items()
         if not re.search(r"(^|\.)_(?!_)", module)
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, DEFINITION) and not node.name.startswith("_")
+        if isinstance(node, DEFINITION) and not node.name.startswith(("_", "read_"))
     ]
     assert len(public) <= MAX_PUBLIC, "make what only its module uses private"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from passk_lab._text import plural, visible
 from passk_lab.cli._arguments import (
@@ -16,6 +17,9 @@ from passk_lab.cli._arguments import (
     layout_options,
 )
 from passk_lab.readers import FORMATS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WIDTH = max(map(len, FORMATS))
 _LISTING = "\n".join(f"  {name:<{_WIDTH}}  {says}" for name, says in FORMATS.items())
@@ -38,10 +42,15 @@ def _run(options: argparse.Namespace) -> int:
             visible(
                 f"Wrote {options.target}: {plural(len(table), 'rollout')} of "
                 f"{plural(n_problems, 'problem')}, "
-                f"{_runs(sorted(set(table['run'])))}."
+                f"{_runs(sorted(set(table['run'])))}.{_left_out(table)}"
             )
         )
     return 0
+
+
+def _left_out(table: pd.DataFrame) -> str:
+    said = table.attrs.get("left_out")
+    return "" if said is None else f" {said[0].upper()}{said[1:]}."
 
 
 def _runs(names: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from passk_lab._text import plural
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike
 
+LEFT_OUT = "left_out"
 Reader = TypeVar("Reader", bound=Callable[..., pd.DataFrame])
 
 # Programs name their own columns freely; these mean something in the rollouts table.
@@ -89,6 +91,50 @@ def other_samples(results: Path, samples: Path) -> ValueError:
         f"{results}: is not the grading of {samples.name} as it is now (other samples, or another "
         "number of them); grade the samples again, or read the results file itself"
     )
+
+
+# --- What has no grade ---
+
+
+def without_unscored(
+    table: pd.DataFrame, unscored: str, what: str, column: str = "correct"
+) -> pd.DataFrame:
+    """Refuse rows without a grade, leave them out or take them for wrong.
+
+    What is left out is noted, for `with_left_out`.
+    """
+    missing = table[column].isna()
+    if not missing.any() or unscored == "incorrect":
+        return table.assign(**{column: table[column].where(~missing, 0)})
+    problems = sorted(set(table["problem_id"][missing].astype(str)))
+    if unscored == "refuse":
+        some = f"{', '.join(problems[:3])}{', ...' if len(problems) > 3 else ''}"
+        raise ValueError(
+            f"{what} is missing in {missing.sum()} of {len(table)} rollouts ({some}). Leave them "
+            "out with unscored='drop', or count them as wrong with unscored='incorrect'"
+        )
+    kept = table[~missing].reset_index(drop=True)
+    if kept.empty:
+        raise ValueError(f"{what} is missing in all rollouts")
+    gone = set(problems) - set(kept["problem_id"].astype(str))
+    kept.attrs[LEFT_OUT] = (int(missing.sum()), len(gone))
+    return kept
+
+
+def with_left_out(table: pd.DataFrame, parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Note with a table how many rollouts without a grade were left out of its parts."""
+    counts = [part.attrs[LEFT_OUT] for part in parts if LEFT_OUT in part.attrs]
+    table.attrs.pop(LEFT_OUT, None)
+    if counts:
+        rollouts, problems = (sum(numbers) for numbers in zip(*counts, strict=True))
+        table.attrs[LEFT_OUT] = left_out(rollouts, problems)
+    return table
+
+
+def left_out(rollouts: int, problems: int) -> str:
+    """Say how many rollouts without a grade were left out, and how many whole problems."""
+    whole = f", among them all of {plural(problems, 'problem')}" if problems else ""
+    return f"{plural(rollouts, 'rollout')} without a grade left out{whole}"
 
 
 # --- Choices and values ---

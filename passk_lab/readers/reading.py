@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from passk_lab._text import look_up
+from passk_lab.readers._shared import LEFT_OUT
 from passk_lab.readers.formats import FORMATS, reader
 from passk_lab.rollouts._cells import DEFAULTS, escape_surrogates
 from passk_lab.rollouts._sources import find_sources
@@ -130,6 +131,8 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
         "options": keywords,
         "files": [_fingerprint(file, Path(local)) for file in files],
     }
+    if LEFT_OUT in table.attrs:
+        note[LEFT_OUT] = table.attrs[LEFT_OUT]
     if (table["run"] == DEFAULTS["run"]).all() and "run" not in keywords:
         table = table.assign(run=Path(target).name.split(".")[0])
     table = _storable(table)

