@@ -25,7 +25,10 @@ PAGES = {
     "figures/README.md": "found.md",
     "benchmarks/results.md": "benchmarks.md",
     "benchmarks/training.md": "benchmarks-training.md",
+    "data/concepts/README.md": "data-concepts.md",
     "data/countdown/README.md": "data-countdown.md",
+    "data/game24/README.md": "data-game24.md",
+    "data/math500/README.md": "data-math500.md",
     "data/paths/README.md": "data-paths.md",
     "data/science/README.md": "data-science.md",
 }

@@ -140,7 +140,7 @@ def _curves(
     return table.sort_values([*MAIN_KEYS, "step"], kind="stable", ignore_index=True)[columns]
 
 
-def first_narrower(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
+def first_narrower(table: pd.DataFrame) -> dict[tuple[str, str], int | None]:
     """Find the first step at which reach is narrower.
 
     Parameters
@@ -156,5 +156,5 @@ def first_narrower(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
     found = {}
     for (run, split), rows in table.groupby(list(MAIN_KEYS), sort=False):
         narrow = rows.loc[rows["reach"] == "narrower", "step"]
-        found[str(run), str(split)] = None if narrow.empty else narrow.min()
+        found[str(run), str(split)] = None if narrow.empty else int(narrow.min())
     return found
