@@ -122,7 +122,7 @@ def ngram_diversity_score(
 def self_bleu(
     texts: Sequence[str] | Texts,
     max_order: int = 4,
-    tokenizer: Tokenizer = "13a",
+    tokenizer: Tokenizer = "bleu",
     smoothing: Smoothing = "exp",
     smooth_value: float | None = None,
     effective_order: bool = True,
@@ -131,7 +131,8 @@ def self_bleu(
     """Mean BLEU of each text with all others as references.
 
     Zhu et al. (2018), Texygen. The defaults are those of sacrebleu's ``sentence_bleu``, whose value
-    is 100 times ours; an empty text scores 0.
+    is 100 times ours, but for scripts written without blanks (``tokenizer="13a"`` for its own); an
+    empty text scores 0.
 
     Parameters
     ----------

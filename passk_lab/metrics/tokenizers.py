@@ -4,7 +4,8 @@
   or Burmese letter for itself, each other sign for itself; case is kept
 - "whitespace": what stands between white space
 - "characters": every character
-- "13a": sacrebleu's default, mteval-v13a.pl
+- "13a": sacrebleu's default, mteval-v13a.pl, to which a Chinese sentence is one token
+- "bleu": the same, but letters of scripts written without blanks each for itself
 - any other: name or path of a Hugging Face tokenizer (needs transformers)
 
 A callable from text to a sequence of tokens, or a Hugging Face tokenizer, is taken as it is.
@@ -71,18 +72,31 @@ def _words(text: str) -> list[str]:
 _ASCII_WORDS = re.compile(r"\w+|[^\w\s]")
 
 
+# Letters of scripts written without spaces.
+_ALONE = (
+    "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd-\u0ec6\u1000-\u102a\u1780-\u17b3"
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9d\U00020000-\U0003ffff"
+)
+
+
 @lru_cache(maxsize=1)
-def _word_pattern() -> re.Pattern[str]:
+def _marks() -> str:
     # Python's word class leaves out combining marks, without which Indic words fall apart.
     marks = _ranges(code for code in range(0x20000) if unicodedata.category(chr(code))[0] == "M")
-    marks += "\u200c\u200d"  # joiners, within words of Persian and Indic scripts
-    # Scripts written without spaces; their marks stay with the letter.
-    alone = (
-        "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd-\u0ec6\u1000-\u102a\u1780-\u17b3"
-        "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-        "\uff66-\uff9d\U00020000-\U0003ffff"
-    )
-    return re.compile(rf"[{alone}][{marks}]*|(?:(?![{alone}])[\w{marks}])+|[^\w\s]")
+    return marks + "\u200c\u200d"  # joiners, within words of Persian and Indic scripts
+
+
+@lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    # A letter's marks stay with it.
+    marks = _marks()
+    return re.compile(rf"[{_ALONE}][{marks}]*|(?:(?![{_ALONE}])[\w{marks}])+|[^\w\s]")
+
+
+@lru_cache(maxsize=1)
+def _alone_pattern() -> re.Pattern[str]:
+    return re.compile(rf"[{_ALONE}][{_marks()}]*|[\u3001-\u3003\u3008-\u3011\uff01-\uff0f]")
 
 
 def _ranges(codes: Iterable[int]) -> str:
@@ -117,9 +131,14 @@ def _13a(text: str) -> list[str]:
     return text.split()
 
 
+def _bleu(text: str) -> list[str]:
+    return _13a(text if text.isascii() else _alone_pattern().sub(r" \g<0> ", text))
+
+
 TOKENIZERS: dict[str, Callable[[str], Sequence[Hashable]]] = {
     "words": _words,
     "whitespace": str.split,
     "characters": list,
     "13a": _13a,
+    "bleu": _bleu,
 }

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from passk_lab._text import plural
+from passk_lab.rollouts._answers import found_nothing
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike
 
@@ -135,6 +136,14 @@ def left_out(rollouts: int, problems: int) -> str:
     """Say how many rollouts without a grade were left out, and how many whole problems."""
     whole = f", among them all of {plural(problems, 'problem')}" if problems else ""
     return f"{plural(rollouts, 'rollout')} without a grade left out{whole}"
+
+
+def found_answers(answers: pd.Series, correct: pd.Series) -> pd.Series:
+    """Leave out what programs write where they found no answer, such as "[INVALID]".
+
+    A correct rollout's answer is one, whatever it says.
+    """
+    return answers.where(correct | ~answers.map(found_nothing).astype(bool))
 
 
 # --- Choices and values ---

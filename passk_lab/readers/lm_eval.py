@@ -38,6 +38,7 @@ import pandas as pd
 
 from passk_lab.readers import _harness as harness
 from passk_lab.readers import _shared as shared
+from passk_lab.rollouts._answers import found_nothing
 from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.table import PathLike
 
@@ -267,7 +268,7 @@ class _Sample(harness.Document):
     def _rollout(
         self, grade: float, answer: str | None = None, text: str | None = None
     ) -> dict[str, Any]:
-        if answer == _NOTHING_FOUND and grade < self.options.threshold:
+        if found_nothing(answer) and grade < self.options.threshold:
             answer = None
         return {
             "score": grade,

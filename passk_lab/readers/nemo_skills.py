@@ -112,7 +112,10 @@ def _read_file(file: Path, metric: str | None, unscored: Unscored) -> pd.DataFra
     rest = frame.drop(columns=["generation", "predicted_answer", name], errors="ignore")
     table = shared.with_rest(made, rest, "nemo")
     table = shared.without_unscored(table, unscored, f"{file}: {chosen!r}")
-    return table.assign(correct=grade(table["correct"].rename(chosen), 1.0, str(file)))
+    correct = grade(table["correct"].rename(chosen), 1.0, str(file))
+    if "answer" in table:
+        table["answer"] = shared.found_answers(table["answer"], correct)
+    return table.assign(correct=correct)
 
 
 def _judged(text: object) -> bool | None:

@@ -85,6 +85,7 @@ def _read_file(file: Path, threshold: float, folder: bool) -> pd.DataFrame:
     correct = grade(frame["correct"], threshold, str(file))
     return frame.assign(
         correct=correct,
+        answer=shared.found_answers(frame["answer"], correct),
         run=file.parent.name if folder else DEFAULTS["run"],
         task=file.stem,
         problem_id=f"{file.stem}/" + frame["problem_id"],

@@ -14,6 +14,7 @@ be told apart, so evaluate without ``log_completions``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +51,7 @@ def _source_files(path: Path) -> list[Path]:
 def read_trl(
     path: PathLike,
     *,
-    reward: str | None = None,
+    reward: str | Sequence[str] | None = None,
     threshold: float = 1.0,
     answer: str | None = None,
     repeated: Literal["refuse", "drop", "keep"] = "refuse",
@@ -62,8 +63,10 @@ def read_trl(
     ----------
     path : path
         A ``completions`` folder, the output folder it lies in, or one parquet file.
-    reward : str, optional
-        The column that says what is correct. Needed where there are several columns of floats.
+    reward : str or sequence of str, optional
+        The column that says what is correct. Needed where there are several columns of floats. Of
+        several names the first that gave a reward counts, row by row, as where each kind of prompt
+        has a reward function of its own.
     threshold : float
         A completion is correct if its reward is at least ``threshold``.
     answer : str, optional
@@ -145,8 +148,10 @@ def _read_file(file: Path) -> pd.DataFrame:
     return frame
 
 
-def _reward(part: pd.DataFrame, reward: str | None, answer: str | None, source: str) -> str:
-    """Choose the column with the reward."""
+def _reward(
+    part: pd.DataFrame, reward: str | Sequence[str] | None, answer: str | None, source: str
+) -> str:
+    """Choose the column with the reward; several become one."""
     own = [name for name in part.columns if name not in _FIELDS]
     rewards = [name for name in own if pd.api.types.is_float_dtype(part[name].dtype)]
     if reward is None:
@@ -156,12 +161,16 @@ def _reward(part: pd.DataFrame, reward: str | None, answer: str | None, source: 
                 f"{' (' + ', '.join(rewards) + ')' if rewards else ''}; choose one with reward=..."
             )
         reward = rewards[0]
-    for name, option in ((reward, "reward"), (answer, "answer")):
+    several = [reward] if isinstance(reward, str) else list(reward)
+    for name, option in (*((one, "reward") for one in several), (answer, "answer")):
         if name is not None and name not in own:
             raise ValueError(
                 f"{source}: no column {name!r} for {option}; it has {', '.join(own) or 'none'}"
             )
-    return reward
+    if len(several) > 1:
+        part["reward"] = part[several].bfill(axis=1).iloc[:, 0]
+        return "reward"
+    return several[0]
 
 
 def _rollouts(
@@ -174,7 +183,7 @@ def _rollouts(
         "text": part["completion"],
     }
     if answer is not None:
-        made["answer"] = part[answer]
+        made["answer"] = shared.found_answers(part[answer], made["correct"])
     return shared.with_rest(
         made, part.drop(columns=["completion", "problem_id"]), "trl", taken=["answer"]
     )

@@ -92,7 +92,7 @@ def _read_file(file: Path, reward: str, threshold: float, answer: str | None) ->
     if "prompt" in frame:
         made["prompt"] = frame["prompt"].map(_text)
     if answer is not None:
-        made["answer"] = frame[answer]
+        made["answer"] = shared.found_answers(frame[answer], made["correct"])
     rest = frame.drop(columns=["completion", "prompt", "example_id"], errors="ignore")
     return shared.with_rest(made, rest, "verifiers", taken=["answer"])
 

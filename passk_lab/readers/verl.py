@@ -27,7 +27,6 @@ __all__ = ["read_verl"]
 
 _FIELDS = ("input", "output", "score")
 Unscored = Literal["refuse", "drop", "incorrect"]
-_INVALID = "[INVALID]"
 
 
 def _source_files(path: Path) -> list[Path]:
@@ -116,7 +115,7 @@ def read_verl(
         "text": frame["output"],
     }
     if answer:
-        made["answer"] = frame[answer].where(frame[answer] != _INVALID)
+        made["answer"] = shared.found_answers(frame[answer], made["correct"])
     rest = frame.drop(columns=["input", "output", "problem_id"], errors="ignore")
     table = validate_rollouts(shared.with_rest(made, rest, "verl"), source)
     return shared.with_left_out(table, [frame])

@@ -29,6 +29,18 @@ def is_placeholder(answer: str) -> bool:
     return answer.strip().strip("[]<>()").strip().lower() in PLACEHOLDERS
 
 
+def found_nothing(answer: object) -> bool:
+    """Whether a program says in brackets, as in "[INVALID]", that it found no answer.
+
+    Examples
+    --------
+    >>> found_nothing("[incomplete reasoning]"), found_nothing("none"), found_nothing("[1]")
+    (True, False, False)
+    """
+    text = answer.strip() if isinstance(answer, str) else ""
+    return text.startswith("[") and text.endswith("]") and is_placeholder(text)
+
+
 def normal_form(answer: str) -> str:
     r"""Spell equal numbers alike, without LaTeX's marks, blanks and capitals.
 

@@ -133,8 +133,9 @@ class TextChoice:
     correct_only : bool
         Take texts of correct rollouts only.
     tokenizer : str or callable
-        See `passk_lab.metrics.ngram`. Self-BLEU always has sacrebleu's "13a", so that it can be
-        quoted, unless this is a callable or a Hugging Face tokenizer.
+        See `passk_lab.metrics.ngram`. Self-BLEU always has "bleu" (sacrebleu's "13a", but for
+        scripts without blanks), so that it can be quoted, unless this is a callable or a Hugging
+        Face tokenizer.
     vocabulary_size : float, optional
         V of `ead`. Default: the number of distinct tokens in the whole table, the same for all
         runs.
@@ -269,7 +270,7 @@ def _in_parallel(
 ) -> list[tuple[list[list[_Value]], set[Hashable]]]:
     split = tokenize(tokenizer)
     plain = isinstance(tokenizer, str) and tokenizer in TOKENIZERS
-    for_bleu = tokenize("13a") if plain else split
+    for_bleu = tokenize("bleu") if plain else split
     if n_jobs == 1:
         return [_chunk(chunk, metrics, split, for_bleu) for chunk in chunks]
     try:

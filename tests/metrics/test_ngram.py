@@ -505,3 +505,22 @@ def test_a_very_long_text():
     assert self_bleu([long, long]) == pytest.approx(1)
     assert distinct_n([long]) == 1
     assert time.perf_counter() - start < 20
+
+
+def test_self_bleu_of_scripts_without_blanks():
+    """Nearly equal texts are nearly equal in any script; to plain 13a a sentence was one token."""
+    chinese = ["我认为答案是四因为二加二等于四", "我认为答案是四因为二加二等于四。",
+               "我认为答案是四因为二加二得四", "我觉得答案是四因为二加二等于四"]  # fmt: skip
+    english = ["I think that the answer is four because two plus two equals four",
+               "I think that the answer is four because two plus two equals four.",
+               "I think that the answer is four because two plus two makes four",
+               "I believe that the answer is four because two plus two equals four"]  # fmt: skip
+    assert self_bleu(chinese) == pytest.approx(self_bleu(english), abs=0.1)
+    assert self_bleu(chinese) > 0.8
+    assert tokenize("bleu")("ありがとう。thanks, 3.5%") == [
+        *"ありがとう。",
+        "thanks",
+        ",",
+        "3.5",
+        "%",
+    ]

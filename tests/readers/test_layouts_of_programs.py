@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from passk_lab.metrics import pass_at_k
+from passk_lab.metrics import maj_at_k, pass_at_k
 from passk_lab.readers import convert, read, stable_id
 from passk_lab.rollouts import Study, counts, read_metadata
 from tests.helpers import refuses
@@ -181,6 +181,39 @@ def test_tau_bench_refusals(tmp_path):
     refuses("the file holds no trials", read, "tau-bench", dumped(path, []))
     failed = {"task_id": 1, "reward": 0.0, "trial": 0, "info": {"error": "APIError"}}
     refuses("the reward is missing", read, "tau-bench", dumped(path, [failed]))
+
+
+# --- Sentinels, and rewards of which one applies ---
+
+
+def test_what_stands_for_no_answer_is_none(tmp_path):
+    said = ["[incomplete reasoning]", "[incomplete reasoning]", "4", "5"]
+    frame = pd.DataFrame({"step": 1, "prompt": "p", "completion": list("abcd"), "said": said,
+                          "exact": [0.0, 0.0, 1.0, 0.0], "advantage": 0.0})  # fmt: skip
+    path = tmp_path / "completions_00001.parquet"
+    frame.to_parquet(path)
+    table = read("trl", path, answer="said")
+    (counted,) = counts(table).to_dict("records")
+    assert counted["mode_counts"].tolist() == [1, 1]
+    assert maj_at_k([1, 1], [1, 0], 2) == 0.5
+    rows = [{"input": "2+2?", "output": "x", "gts": "4", "score": float(s == "4"), "pred": s}
+            for s in said]  # fmt: skip
+    assert read("verl", jsonl(tmp_path / "1.jsonl", *rows))["answer"].isna().sum() == 2
+    # What is graded right is an answer, and other words in brackets are.
+    right = [rows[0] | {"score": 1.0}, rows[1] | {"pred": "[1, 2]"}]
+    assert read("verl", jsonl(tmp_path / "1.jsonl", *right))["answer"].notna().all()
+
+
+def test_the_reward_that_applies(tmp_path):
+    frame = pd.DataFrame({"step": 1, "prompt": ["math", "math", "code", "code"],
+                          "completion": list("abcd"), "math": [1.0, 0.0, None, None],
+                          "code": [None, None, 0.0, 1.0], "advantage": 0.0})  # fmt: skip
+    path = tmp_path / "completions_00001.parquet"
+    frame.to_parquet(path)
+    refuses("several columns could be the reward", read, "trl", path)
+    table = read("trl", path, reward=["math", "code"])
+    assert table["correct"].tolist() == [True, False, False, True]
+    assert read("trl", path, reward="math", unscored="drop")["correct"].tolist() == [True, False]
 
 
 # --- Without a grade, in every reader that may meet it ---
