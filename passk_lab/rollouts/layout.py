@@ -76,8 +76,8 @@ class Layout:
     >>> layout = Layout({"problem_id": "task", "text": "outs", "correct": "ok"})
     >>> layout.apply(frame, "mine.jsonl")
       problem_id text  correct  level
-    0          a    5        1      1
-    1          a    6        0      1
+    0          a    5     True      1
+    1          a    6    False      1
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -277,6 +277,7 @@ def judge(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"run": "base", "split": "id", "problem_id": range(90),
     ...                       "n_samples": 8, "n_correct": [0, 2, 4] * 30})
     >>> both = pd.concat([table, table.assign(run="rl", n_correct=[0, 8, 8] * 30)])

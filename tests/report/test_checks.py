@@ -56,13 +56,15 @@ def test_real_data(name):
 
 @pytest.mark.slow
 def test_independent_samples_of_a_peaked_model_are_no_copies():
-    """Simulated: the likeliest text has 90 %; no word in 500 runs of 40 problems."""
+    """Simulated: the likeliest text has 90 %; no word in 200 runs of 40 problems."""
     rng = np.random.default_rng(0)
+    frame = table(problems=40, split="id").drop(columns="answer")
+    counted = Study(frame).counts()
     words = 0
-    for _ in range(500):
+    for _ in range(200):
         texts = np.where(rng.random((40, 4)) < 0.9, 0, rng.integers(1, 99, (40, 4)))
-        frame = table(problems=40, text=[f"{t} is the answer to this problem" for t in texts.flat])
-        words += bool(said(frame.drop(columns="answer")))
+        frame["text"] = [f"{t} is the answer to this problem" for t in texts.flat]
+        words += bool(list(oddities(frame, counted)))
     assert words == 0
 
 
@@ -161,6 +163,7 @@ def uneven():
     return frame[(frame["problem_id"] != "p7") | (frame["j"] == 0)].drop(columns="answer")
 
 
+@pytest.mark.slow
 def test_one_problem_with_fewer_samples(uneven, tmp_path):
     report = build_report(uneven, "base", out=tmp_path, n_resamples=50)
     note = next(note for note in report.notes if "'base', split" in note)
@@ -178,6 +181,7 @@ def test_one_problem_with_fewer_samples(uneven, tmp_path):
             out=tmp_path)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_else_fails_never_stops_pass_at_k(tmp_path):
     frame = table()
     frame.loc[0, "answer"] = None
@@ -193,6 +197,7 @@ def test_what_else_fails_never_stops_pass_at_k(tmp_path):
     assert "token_entropy" in set(report.sections[0].diversity["metric"])
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_read(tmp_path):
     report = build_report(table(), out=tmp_path, n_resamples=50)
     page = report.page.read_text()

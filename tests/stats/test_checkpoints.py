@@ -75,11 +75,11 @@ def test_refusals():
 def test_where_nothing_changes_a_word_is_rare():
     """Two runs of six equal checkpoints each: at most 5 % of tables say any word, 3 sd allowed."""
     rng = np.random.default_rng(0)
-    n_rounds = 120
+    n_rounds = 40
     words = 0
     for round_ in range(n_rounds):
-        p = rng.beta(0.5, 1, 60)
-        runs = [table(dict.fromkeys(range(6), p), run, seed=(round_, at))
+        p = rng.beta(0.5, 1, 40)
+        runs = [table(dict.fromkeys(range(6), p), run, problems=40, seed=(round_, at))
                 for at, run in enumerate(("a", "b"))]  # fmt: skip
         found = checkpoints(pd.concat(runs), random_state=0, n_resamples=10)
         said = found["first_try"].isin(["better", "worse"])
@@ -108,6 +108,7 @@ def test_pooled_checkpoints_are_warned_of(tmp_path):
     assert counts(rows, by=["run", "step"])["n_samples"].eq(8).all()
 
 
+@pytest.mark.slow
 def test_the_report_compares_the_last_and_follows_all(tmp_path, recwarn):
     base = rollouts({0: [0.3]}, "base").drop(columns="step")
     both = pd.concat([base, rollouts(NARROWING)])
@@ -128,6 +129,7 @@ def test_the_report_compares_the_last_and_follows_all(tmp_path, recwarn):
     assert not [w for w in recwarn if "pools" in str(w.message)]
 
 
+@pytest.mark.slow
 def test_batches_of_training_are_no_checkpoints(tmp_path):
     """Other problems at each step: what a trainer logs."""
     rows = rollouts({0: [0.3], 1: [0.5]})
