@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -360,10 +360,22 @@ def _own_run(file: pq.ParquetFile, source: Source) -> bool:
     """Whether a file says itself whose its rollouts are."""
     if "run" not in file.schema_arrow.names:
         return False
+    if not source.said and any(one != DEFAULTS["run"] for one in _noted(file, "run")):
+        return True
     runs = file.read(columns=["run"])["run"].unique().to_pylist()
     if source.said and len(runs) > 1:
         raise several_runs(source, runs)
     return not source.said and runs != [DEFAULTS["run"]]
+
+
+def _noted(file: pq.ParquetFile, name: str) -> Iterator[Any]:
+    """Least and largest values of a column, as far as the file's own statistics hold them."""
+    about = file.metadata
+    places = [at for at in range(about.num_columns) if about.schema.column(at).path == name]
+    for group in range(about.num_row_groups if places else 0):
+        found = about.row_group(group).column(places[0]).statistics
+        if found is not None and found.has_min_max:
+            yield from (found.min, found.max)
 
 
 def _typed(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
