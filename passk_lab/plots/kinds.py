@@ -109,8 +109,11 @@ def _plot_curve(
     x: str = "k",
 ) -> Axes:
     with _canvas(ax, curve, ("run", x, "estimate", "low", "high"), styles) as (ax, runs):
-        for rows, look in runs.values():
-            _band(ax, rows, "estimate", look, len(runs), x)
+        one = curve[x].min() == curve[x].max()
+        for place, (rows, look) in enumerate(runs.values()):
+            # Points of a single k lie side by side.
+            aside = 1.07 ** (place - (len(runs) - 1) / 2) if one else 1.0
+            _band(ax, rows.assign(**{x: rows[x] * aside}), "estimate", look, len(runs), x)
         if x == "k":
             _log2_axis(ax, curve["k"])
         draw_legend(ax, {run: look.handle() for run, (_, look) in runs.items()})
@@ -464,6 +467,8 @@ def _band(
     at = rows[x].to_numpy(float)
     ax.fill_between(at, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
                     color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
+    if len(rows) == 1:  # a band of no width
+        ax.vlines(at, rows["low"], rows["high"], color=look.color, linewidth=1.5, zorder=2)
     if "basis" in rows:
         least, most = (rows[end].to_numpy(float) for end in ("fit_low", "fit_high"))
         ax.fill_between(at, least, most, color=look.color, alpha=2 * alpha, linewidth=0, zorder=1.9)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from passk_lab._text import plural
 from passk_lab.rollouts._answers import found_nothing
+from passk_lab.rollouts._tables import without_surrogates
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike
 
@@ -53,7 +54,9 @@ def find_files(fits: Callable[[Path], Any], hint: str, path: PathLike) -> list[P
 def read_json(file: Path, fix: str) -> Any:
     """Parse a file; ValueError names it, the line and the fix."""
     try:
-        return json.loads(file.read_bytes())
+        content = file.read_bytes()
+        value = json.loads(content)
+        return without_surrogates(value) if b"\\ud" in content.lower() else value
     except json.JSONDecodeError as error:
         raise ValueError(f"{file}, line {error.lineno}: not valid JSON ({error}); {fix}") from error
     except UnicodeDecodeError as error:

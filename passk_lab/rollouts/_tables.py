@@ -136,7 +136,7 @@ def _parsed(text: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
         raise _NoObject(f"a value that can't be read ({error})") from error
-    return _without_surrogates(value) if "\\ud" in text.lower() else value
+    return without_surrogates(value) if "\\ud" in text.lower() else value
 
 
 def _what_else(path: Path, number: int) -> str:
@@ -152,13 +152,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _without_surrogates(value: Any) -> Any:
+def without_surrogates(value: Any) -> Any:
+    """Spell out lone surrogates in what JSON gave, see `escape_surrogates`."""
     if isinstance(value, str):
         return escape_surrogates(value)
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {escape_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+        return {escape_surrogates(k): without_surrogates(v) for k, v in value.items()}
     return value
 
 

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
@@ -118,6 +119,16 @@ class TestCurves:
         assert len(ticks) <= 13
         assert ticks[-1] == 2**20 + 1
         assert all(b / a > 1.25 for a, b in itertools.pairwise(ticks))
+
+    def test_intervals_of_one_k_are_drawn_side_by_side(self):
+        curve = pd.DataFrame({"run": ["a", "b"], "k": 1, "estimate": [0.4, 0.5],
+                              "low": [0.3, 0.45], "high": [0.6, 0.55]})  # fmt: skip
+        looks = plots.method_styles(["a", "b"], None)
+        ax = plots.plot_pass_at_k(curve, styles=looks)
+        bars = [part for part in ax.collections if isinstance(part, LineCollection)]
+        ends = [bar.get_segments()[0] for bar in bars]
+        assert [tuple(end[:, 1]) for end in ends] == [(0.3, 0.6), (0.45, 0.55)]
+        assert ends[0][0, 0] < 1 < ends[1][0, 0]
 
     def test_one_k_alone(self):
         ax = plots.plot_pass_at_k(curve(["base"], ks=(1,)))

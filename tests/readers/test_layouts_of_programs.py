@@ -234,3 +234,11 @@ def test_rewards_that_are_missing(tmp_path):
     assert dropped["correct"].tolist() == [True]
     assert dropped.attrs["left_out"] == "1 rollout without a grade left out"
     assert read("trl", folder, unscored="incorrect")["correct"].tolist() == [True, False]
+
+
+def test_half_an_emoji_is_spelled_out(tmp_path):
+    row = {"question_id": "a\ud83d", "output_list": ["\ud83d"], "code_list": ["\ud83d"],
+           "graded_list": [True], "difficulty": "\ud83d"}  # fmt: skip
+    table = read("livecodebench", dumped(tmp_path / "x_eval_all.json", [row]))
+    assert table["problem_id"].tolist() == ["a\\ud83d"]
+    assert table["text"].tolist() == ["\\ud83d"]
