@@ -7,6 +7,7 @@ here, too.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,6 +76,21 @@ def rollouts_table(
     if score.dropna().isin([0.0, 1.0]).all():
         empty.append("score")
     return validate_rollouts(table.drop(columns=empty), source)
+
+
+def drop_unscored(rollouts: list[dict[str, Any]], path: PathLike) -> list[dict[str, Any]]:
+    """Leave out rollouts without a score, and say how many, and which problems go with them."""
+    kept = [rollout for rollout in rollouts if rollout["score"] is not None]
+    if len(kept) < len(rollouts):
+        before, after = ({(r["run"], r["problem_id"]) for r in rows} for rows in (rollouts, kept))
+        warnings.warn(
+            f"{path}: {len(rollouts) - len(kept)} of {len(rollouts)} samples have no score and are "
+            f"left out, and with them {len(before) - len(after)} of {len(before)} problems: "
+            "unscored='incorrect' counts them as wrong",
+            UserWarning,
+            stacklevel=3,
+        )
+    return kept
 
 
 # --- Several responses, one number ---

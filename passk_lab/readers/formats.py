@@ -31,10 +31,14 @@ _GROUP = "passk_lab.readers"
 # Name -> the format in one line; "my-format" is read by read_my_format in the module my_format.
 FORMATS = {
     "lm-eval": "samples of lm-evaluation-harness (`--log_samples`), a file or an output folder",
-    "inspect": "eval logs of Inspect (`.json`; `.eval` with inspect_ai), a file or a log folder",
+    "inspect": "eval logs of Inspect (`.json`, `.eval`), a file or a log folder",
     "lighteval": "details of lighteval (`--save-details`), a file or a details folder",
     "human-eval": "graded samples of human-eval (`X_results.jsonl` beside `X`)",
     "evalplus": "results of EvalPlus (HumanEval+, MBPP+), alone or with their samples",
+    "livecodebench": "graded samples of LiveCodeBench (`*_eval_all.json`), a file or a folder",
+    "bigcodebench": "results of BigCodeBench, alone or with their samples",
+    "bigcode-harness": "logs of bigcode-evaluation-harness, alone or with their generations",
+    "opencompass": "results of OpenCompass with details, a file or an output folder",
     "verl": "rollout and validation dumps of verl, a file or a folder",
     "trl": "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",
     "plain": "JSONL, CSV, TSV or Parquet of your own, with the names of your columns",

