@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import re
@@ -13,6 +14,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 from measuring import row
 
 from passk_lab.readers import read
+from passk_lab.readers._zip import Archive
 from passk_lab.rollouts import validate_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
@@ -71,6 +74,7 @@ def cases() -> list[Case]:
     patterns: dict[str, tuple[tuple[str, Any], ...]] = {
         "inspect/json/*sums*.json": (("scorer", "graded"),),
         "inspect/json/*plain*.json": (),
+        "inspect/eval/*.eval": (),
         "inspect/errors/*.json": (("unscored", "drop"),),
         "bigcodebench/*_eval_results.json": (),
         "livecodebench/output/*/*_eval_all.json": (),
@@ -106,6 +110,8 @@ def damage(draw: random.Random, content: bytes, name: str) -> bytes:
                 return gzip.compress(inner)
             case "parquet":
                 return _parquet_damaged(draw, content)
+            case "eval":
+                return _zip_damaged(draw, content)
             case "jsonl":
                 text = _lines_damaged(draw, content.decode())
             case "json":
@@ -191,6 +197,22 @@ def _json_damaged(draw: random.Random, text: str) -> str:
 
 def _has(node: Any, key: Any) -> bool:
     return key in node if isinstance(node, dict) else key < len(node)
+
+
+def _zip_damaged(draw: random.Random, content: bytes) -> bytes:
+    """Change one entry of a log of Inspect, whose entries are JSON."""
+    archive = Archive(io.BytesIO(content))
+    entries = {name: archive.read(name) for name in archive.names}
+    name = draw.choice([name for name in entries if name.startswith(("header", "samples/"))])
+    if draw.random() < 0.1:
+        del entries[name]
+    else:
+        entries[name] = _json_damaged(draw, entries[name].decode()).encode("utf-8", "replace")
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as made:
+        for entry, text in entries.items():
+            made.writestr(entry, text)
+    return sink.getvalue()
 
 
 def _parquet_damaged(draw: random.Random, content: bytes) -> bytes:

@@ -1,11 +1,13 @@
 """Inspect (``inspect_ai``): its eval logs, one rollout a sample and epoch.
 
-JSON logs (``--log-format json``) are read as they are, ``.eval`` logs through the ``inspect_ai``
-package. ``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``,
-``epoch`` (from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's
-``answer`` the ``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over
-``choices[0].logprobs`` ``logprob``. Where the model answered in several turns, these describe the
-last output.
+JSON logs (``--log-format json``) are read whole. ``.eval`` logs are zip files of a header and the
+samples; they are read a sample at a time, without events and messages. One that unpacks to more
+than 1 GiB and to more than 200 times its own size is refused.
+
+``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``, ``epoch``
+(from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's ``answer`` the
+``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over ``choices[0].logprobs``
+``logprob``. Where the model answered in several turns, these describe the last output.
 
 The score named by ``scorer`` becomes ``correct``: "C" is 1, "P" 0.5, "I" and "N" 0; true and false,
 yes and no, and numbers are taken as Inspect takes them; any other text is refused. Reductions over
@@ -16,6 +18,7 @@ over.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +28,8 @@ import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _harness as harness
-from passk_lab.readers._shared import choose, find_files, read_json, reads_files
+from passk_lab.readers._shared import choose, find_files, parse_json, read_json, reads_files
+from passk_lab.readers._zip import open_zip
 from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.table import PathLike
 
@@ -36,6 +40,11 @@ Unscored = Literal["refuse", "drop", "incorrect"]
 _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
+_CUT_OFF = "the file may have been cut off while it was written: evaluate again"
+_HEADERS = ("header.json", "_journal/start.json")
+# A sample that was split into parts has what is read here in sample.json.
+_SAMPLE = re.compile(r"samples/.+_epoch_[0-9]+(?:/sample)?\.json")
+_FIELDS = ("id", "epoch", "output", "scores", "error", "invalidation")
 
 _NOTES = ("eval-set.json", "listing.json", "logs.json")  # Inspect's own about a folder
 
@@ -73,7 +82,8 @@ def read_inspect(
     key : str, optional
         Which entry of a score that is a dictionary.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with samples without a score (an error, a score of NaN, an invalidated sample).
+        What to do with samples without a score (an error, a score of NaN, an invalidated sample);
+        a warning says what was dropped.
     incomplete : bool
         Read the samples of evaluations that failed, were cancelled or are still running.
 
@@ -87,7 +97,7 @@ def read_inspect(
     ------
     ValueError
         Several scorers or keys and none chosen; samples without a score; an evaluation that did
-        not finish; an ``.eval`` log without ``inspect_ai``.
+        not finish; a damaged log, or one that unpacks to too much.
 
     Examples
     --------
@@ -118,6 +128,8 @@ def read_inspect(
             rollout["sample_id"] += offset.get(problem, 0)
             taken[problem] = max(taken.get(problem, 0), rollout["sample_id"] + 1)
             rollouts.append(rollout)
+    if unscored == "drop":
+        rollouts = harness.drop_unscored(rollouts, path)
     if not rollouts:
         raise ValueError(f"{path}: no samples with a score")
     optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
@@ -125,8 +137,7 @@ def read_inspect(
 
 
 def _load(file: Path) -> dict[str, Any]:
-    cut_off = "the file may have been cut off while it was written"
-    log = _load_eval(file) if file.suffix == ".eval" else read_json(file, cut_off)
+    log = _load_eval(file) if file.suffix == ".eval" else read_json(file, _CUT_OFF)
     spec = log.get("eval") if isinstance(log, dict) else None
     if not isinstance(spec, dict) or "task" not in spec or "model" not in spec:
         raise ValueError(f"{file}: no Inspect log, which has eval.task, eval.model and samples")
@@ -134,21 +145,27 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _load_eval(file: Path) -> Any:
-    try:
-        from inspect_ai.log import read_eval_log
-    except ImportError as error:
-        raise ValueError(
-            f"{file}: .eval logs are read through the package inspect_ai; pip install inspect_ai, "
-            "or make a JSON log of it with: inspect log convert --to json --output-dir FOLDER FILE"
-        ) from error
-    try:
-        log = read_eval_log(str(file))
-    except Exception as error:  # whatever zipfile, zstd, pydantic or inspect_ai raise
-        raise ValueError(
-            f"{file}: inspect_ai can't read this log ({type(error).__name__}: {error})"
-        ) from error
-    large = {"events", "messages", "store", "attachments"}
-    return log.model_dump(mode="json", exclude={"samples": {"__all__": large}})
+    """Read header and samples of a zip file; until the end it has but a note of the start."""
+    with open_zip(file, _CUT_OFF) as archive:
+        header = next((name for name in _HEADERS if name in archive.names), None)
+        if header is None:
+            raise ValueError(f"{file}: no Inspect log, which has a header.json and samples")
+        samples = [name for name in archive.names if _SAMPLE.fullmatch(name)]
+        archive.check_size([header, *samples])
+
+        def read(name: str) -> Any:
+            content = parse_json(archive.read(name), f"{file}: {name}", _CUT_OFF)
+            if not isinstance(content, dict):
+                raise ValueError(f"{file}: {name}: no object; {_CUT_OFF}")
+            return content
+
+        log = read(header)
+        log.setdefault("status", "started")
+        log["samples"] = [
+            {field: value for field, value in read(name).items() if field in _FIELDS}
+            for name in samples
+        ]
+        return log
 
 
 def _current(logs: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
@@ -198,8 +215,6 @@ def _read_log(
         value, reason = _value(sample, scorer, key, where)
         if reason is not None:
             without.append(f"{sample['id']!r} epoch {sample['epoch']} ({reason})")
-            if unscored != "incorrect":
-                continue
         rollouts.append(
             {
                 "run": str(spec["model"]),

@@ -74,7 +74,7 @@ def read_opencompass(
     answer : str, optional
         The field with the canonical answer. Default: ``pred`` if the details have it.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with samples without a metric.
+        What to do with samples without a metric; a warning says what was dropped.
     merge_reruns : bool
         As for `read_lm_eval`.
 
