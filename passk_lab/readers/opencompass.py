@@ -101,8 +101,8 @@ def read_opencompass(
     [['my-model', '4', True], ['my-model', '5', False]]
     """
     check_choice(unscored, get_args(Unscored), "unscored")
-    results = [_Results.read(file) for file in _source_files(path)]
-    results = harness.of_task(results, task, lambda result: result.task, path)
+    files = harness.of_task(_source_files(path), task, lambda file: file.stem, path)
+    results = [_Results.read(file) for file in files]
     if not merge_reruns:
         harness.refuse_reruns(((r.run, r.task, r.file) for r in results), path)
     rollouts = [
@@ -159,8 +159,8 @@ class _Results:
         details = content.get("details") if isinstance(content, dict) else None
         if not isinstance(details, list | dict) or not details:
             raise ValueError(
-                f"{file}: no 'details' of samples; evaluate with --dump-eval-details, and take out "
-                "files that aren't results"
+                f"{file}: no 'details' of samples; evaluate with --dump-eval-details, take out "
+                "what is no result, or choose task="
             )
         parts = file.absolute().parts
         run = parts[-2] if parts[-3:-2] == ("results",) else None

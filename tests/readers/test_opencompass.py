@@ -66,6 +66,14 @@ def test_folder_and_task():
         read_opencompass(OUTPUT, task="x")
 
 
+def test_other_datasets_may_have_no_details(tmp_path):
+    written(tmp_path, [example()])
+    written(tmp_path, None, name="other.json")
+    with pytest.raises(ValueError, match=r"other\.json: no 'details'.* or choose task="):
+        read_opencompass(tmp_path)
+    assert len(read_opencompass(tmp_path, task="toy")) == 2
+
+
 def test_what_a_judge_said_is_no_result(tmp_path):
     written(tmp_path, [example()])
     judge = tmp_path / "results" / "m" / "toy_replica0.json"
