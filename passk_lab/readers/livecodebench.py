@@ -1,9 +1,10 @@
 """LiveCodeBench: the ``*_eval_all.json`` that ``lcb_runner.runner.main --evaluate`` writes.
 
 A list of questions, each with its samples side by side: ``output_list`` (the responses, column
-``text``), ``code_list`` or ``pred_list`` (what was taken out of them: columns ``code`` and
-``answer``), ``graded_list`` and, for code, ``metadata``. Whatever else a question has (difficulty,
-platform, contest date) stands beside each of its samples.
+``text``), ``code_list`` or ``pred_list`` (what was taken out of them: column ``code``, or
+``answer``, called ``pred`` beside code, which has none), ``graded_list`` and, for code,
+``metadata``. Whatever else a question has (difficulty, platform, contest date) stands beside each
+of its samples.
 
 Which task a file holds is seen from its fields: "codegeneration", "selfrepair",
 "testoutputprediction", "codeexecution". ``task`` and question together become ``problem_id``;
@@ -92,6 +93,8 @@ def read_livecodebench(
         harness.refuse_reruns(((q.run, q.task, q.file) for q in found), path)
     made = shared.frame_of([sample for question in found for sample in question.samples()])
     rest = shared.frame_of([question.rest() for question in found for _ in question.grades])
+    if made.get("answer", made["text"]).isna().any():
+        made = made.rename(columns={"answer": "pred"})
     named = [str(name) for name in made.columns if made[name].notna().any()]
     table = shared.with_rest({name: made[name] for name in named}, rest, "livecodebench")
     return validate_rollouts(table, str(path))

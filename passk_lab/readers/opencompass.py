@@ -1,10 +1,11 @@
 """OpenCompass: ``results/<model>/<dataset>.json`` with ``details`` (``--dump-eval-details``).
 
 Details are an object an example with a list for each field, one entry a repetition (``n`` of the
-dataset); or, as up to version 0.3, an object a sample. The field ``metric`` becomes ``correct``,
-``pred`` the ``answer``; ``run`` is the model's folder below ``results``, dataset and example
-together ``problem_id`` (the example's ``task_id`` where the evaluator keeps one, for then the
-dataset may hold an example repeatedly). ``text`` and ``prompt`` come from the details, or from the
+dataset); in version 0.4.1 with a list ``predictions`` of objects; before that, and where an
+evaluator gives no details, an object a sample. The field ``metric`` becomes ``correct``, ``pred``
+the ``answer``; ``run`` is the model's folder below ``results``, dataset and example together
+``problem_id`` (the example's ``task_id`` where the evaluator keeps one, for then the dataset may
+hold an example repeatedly). ``text`` and ``prompt`` come from the details, or from the
 ``predictions`` that lie beside ``results``.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -33,6 +34,7 @@ Unscored = Literal["refuse", "drop", "incorrect"]
 
 # In the order in which OpenCompass looks for them.
 _METRICS = ("correct", "is_correct", "cascade_correct")
+_ANSWERS = ("pred", "predictions")
 _OTHERS = {"predictions", "configs", "logs", "summary"}  # folders beside results
 _JUDGE = re.compile(r".*_replica[0-9]+\.json")  # what a judge said, in the folder of the results
 _CUT_OFF = "the file may have been cut off while it was written: evaluate again"
@@ -72,7 +74,8 @@ def read_opencompass(
         A sample is correct if its metric is at least this. Default: 1; needed where metrics go
         beyond it (a share of 100, for example).
     answer : str, optional
-        The field with the canonical answer. Default: ``pred`` if the details have it.
+        The field with the canonical answer. Default: ``pred`` or, as it was called before,
+        ``predictions``, if it is text in all samples.
     unscored : {"refuse", "drop", "incorrect"}
         What to do with samples without a metric; a warning says what was dropped.
     merge_reruns : bool
@@ -102,7 +105,7 @@ def read_opencompass(
     """
     check_choice(unscored, get_args(Unscored), "unscored")
     files = harness.of_task(_source_files(path), task, lambda file: file.stem, path)
-    results = [_Results.read(file) for file in files]
+    results = [_Results.read(file, metric) for file in files]
     if not merge_reruns:
         harness.refuse_reruns(((r.run, r.task, r.file) for r in results), path)
     rollouts = [
@@ -114,6 +117,8 @@ def read_opencompass(
         rollouts = harness.drop_unscored(rollouts, path)
     if not rollouts:
         raise ValueError(f"{path}: no samples with a metric")
+    if answer is None and any(rollout["answer"] is None for rollout in rollouts):
+        rollouts = [{**rollout, "answer": None} for rollout in rollouts]
     if threshold is None:
         _refuse_scores_beyond_1(rollouts, path)
     optional = ("run", "answer", "text", "prompt")
@@ -154,7 +159,7 @@ class _Results:
         )
 
     @classmethod
-    def read(cls, file: Path) -> _Results:
+    def read(cls, file: Path, metric: str | None) -> _Results:
         content = shared.read_json(file, _CUT_OFF)
         details = content.get("details") if isinstance(content, dict) else None
         if not isinstance(details, list | dict) or not details:
@@ -164,10 +169,13 @@ class _Results:
             )
         parts = file.absolute().parts
         run = parts[-2] if parts[-3:-2] == ("results",) else None
-        return cls(file, run, list(_samples(details, file)))
+        metrics = _METRICS if metric is None else (metric,)
+        return cls(file, run, list(_samples(details, metrics, file)))
 
 
-def _samples(details: list[Any] | dict[str, Any], file: Path) -> Iterator[_Sample]:
+def _samples(
+    details: list[Any] | dict[str, Any], metrics: Sequence[str], file: Path
+) -> Iterator[_Sample]:
     if isinstance(details, dict):
         named = [(name, detail) for name, detail in details.items() if name != "type"]
     else:
@@ -175,22 +183,37 @@ def _samples(details: list[Any] | dict[str, Any], file: Path) -> Iterator[_Sampl
     for place, (name, detail) in enumerate(named):
         if not isinstance(detail, dict):
             raise ValueError(f"{file}: details {name!r}: {shared.short(detail)} is no object")
-        if "example_abbr" not in detail:
-            yield _Sample(_named(detail, name), place, detail)
-            continue
-        lists = {field: cells for field, cells in detail.items() if isinstance(cells, list)}
-        repeats = max(map(len, lists.values()), default=0)
-        whole = {field: cells for field, cells in lists.items() if len(cells) == repeats}
-        for field in _METRICS:
-            if field in lists and field not in whole:
-                raise ValueError(
-                    f"{file}: details {name!r}: {len(lists[field])} entries of {field!r} for "
-                    f"{repeats} samples, so which are whose isn't known; evaluate again"
-                )
-        for number in range(repeats):
-            fields = {field: cells[number] for field, cells in whole.items()}
-            problem = _named(fields, detail["example_abbr"])
-            yield _Sample(problem, number * len(named) + place, fields)
+        example = detail.get("example_abbr", name)
+        for number, fields in enumerate(_repetitions(detail, metrics, f"{file}: details {name!r}")):
+            yield _Sample(_named(fields, example), number * len(named) + place, fields)
+
+
+def _repetitions(
+    detail: dict[str, Any], metrics: Sequence[str], where: str
+) -> list[dict[str, Any]]:
+    """Give the samples of an example."""
+    by_example = "example_abbr" in detail
+    said = detail.get("predictions")
+    if by_example and isinstance(said, list) and said and all(isinstance(s, dict) for s in said):
+        return said
+    lists = {field: cells for field, cells in detail.items() if isinstance(cells, list)}
+    graded = [field for field in metrics if field in lists]
+    if not by_example and not graded:
+        return [detail]
+    repeats = max(len(lists[field]) for field in (lists if by_example else graded)) if lists else 0
+    for field in graded:
+        if len(lists[field]) != repeats:
+            raise ValueError(
+                f"{where}: {len(lists[field])} entries of {field!r} for {repeats} samples, so "
+                "which are whose isn't known; evaluate again"
+            )
+    whole = {field: cells for field, cells in lists.items() if len(cells) == repeats}
+    # Beside the lists an example has scores of all its samples, a sample its prompt.
+    rest = {} if by_example else {f: value for f, value in detail.items() if f not in whole}
+    return [
+        {**rest, **{field: cells[number] for field, cells in whole.items()}}
+        for number in range(repeats)
+    ]
 
 
 def _named(fields: Mapping[str, Any], name: Any) -> str:
@@ -216,6 +239,8 @@ def _rollouts(
         )
     if len(predictions) != len(samples):
         predictions = [{}] * len(samples)
+    known = (name for name in _ANSWERS if all(isinstance(s.fields.get(name), str) for s in samples))
+    answer = answer or next(known, None)
     rollouts, without = [], []
     for sample in samples:
         asked = {**predictions[sample.place], **sample.fields}
@@ -230,7 +255,7 @@ def _rollouts(
                 "score": None if missing else harness.number(value, metric, where),
                 "task": results.task,
                 "metric": metric,
-                "answer": _text(sample.fields.get(answer or "pred")),
+                "answer": None if answer is None else _text(sample.fields.get(answer)),
                 "text": _text(asked.get("origin_prediction", asked.get("prediction"))),
                 "prompt": _text(asked.get("prompt", asked.get("origin_prompt"))),
             }

@@ -66,6 +66,9 @@ def test_folder():
         "codeexecution": 4,
         "testoutputprediction": 4,
     }
+    # A right sample without an answer would have no mode.
+    assert "answer" not in read_livecodebench(OUTPUT).columns
+    assert read_livecodebench(OUTPUT)["pred"].isna().sum() == 8
     with pytest.raises(ValueError, match=r"no samples of task 'x' \(tasks: codeexecution, code"):
         read_livecodebench(OUTPUT, task="x")
 

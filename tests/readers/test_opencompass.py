@@ -102,12 +102,38 @@ def test_layout_of_early_versions(tmp_path):
         "0": {"prompt": "q", "origin_prediction": "It is 4", "predictions": "4", "correct": True},
         "1": {"prompt": [{"role": "HUMAN", "prompt": "q"}], "predictions": "5", "correct": False},
     }
-    table = read_opencompass(written(tmp_path, details), answer="predictions")
+    table = read_opencompass(written(tmp_path, details))
     assert table["problem_id"].tolist() == ["toy/0", "toy/1"]
     assert table["correct"].tolist() == [True, False]
     assert table["answer"].tolist() == ["4", "5"]
     assert table["text"].isna().tolist() == [False, True]
     assert table["prompt"].tolist() == ["q", '[{"role": "HUMAN", "prompt": "q"}]']
+
+
+def test_layout_of_version_0_4_1(tmp_path):
+    said = [{"pred": "4", "correct": True}, {"pred": "5", "correct": False}]
+    table = read_opencompass(written(tmp_path, [example(**{"predictions": said, "G-Pass@1": 0.5})]))
+    assert table["problem_id"].tolist() == ["toy/toy_0"] * 2
+    assert table["correct"].tolist() == [True, False]
+    assert table["answer"].tolist() == ["4", "5"]
+
+
+def test_samples_with_lists_of_one_repetition(tmp_path):
+    prompt = [{"role": "HUMAN", "prompt": "q"}, {"role": "BOT", "prompt": ""}]
+    detail = {"prompt": prompt, "predictions": ["4"], "references": ["4"], "correct": [True]}
+    table = read_opencompass(written(tmp_path, {"type": "GEN", "0": detail}))
+    assert table["correct"].tolist() == [True]
+    assert table["answer"].tolist() == ["4"]
+    assert json.loads(table["prompt"].item()) == prompt
+
+
+def test_answers_of_some_samples_only(tmp_path):
+    # A right sample without an answer would have no mode.
+    written(tmp_path, [example()])
+    written(tmp_path, [example(correct=[True])], name="code.json")
+    assert "answer" not in read_opencompass(tmp_path).columns
+    assert read_opencompass(tmp_path, task="toy")["answer"].tolist() == ["4", "5"]
+    assert read_opencompass(tmp_path, task="toy", answer="pred")["answer"].notna().all()
 
 
 def test_task_ids_are_problems(tmp_path):
