@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import re
@@ -13,6 +14,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 from measuring import row
 
 from passk_lab.readers import read
+from passk_lab.readers._zip import Archive
 from passk_lab.rollouts import validate_rollouts
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
@@ -52,17 +55,21 @@ def cases() -> list[Case]:
         *(Case("plain", f"plain/{kind}", mapped) for kind in kinds),
         Case("human-eval", "human-eval/samples.jsonl_results.jsonl"),
         Case("evalplus", "evalplus/samples_eval_results.json"),
+        Case("evalplus", "evalplus/early_eval_results.json"),
+        *(Case("bigcode-harness", "bigcode-harness/humanevalpack", (),
+               f"bigcode-harness/humanevalpack/{name}.json")
+          for name in ("logs", "evaluation_results", "generations_humanevalsynthesize-python")),
+        Case("bigcode-harness", "bigcode-harness/multiple", (),
+             "bigcode-harness/multiple/Toy_0_add.results.json"),
+        *(Case("opencompass", "opencompass/output", (),
+               f"opencompass/output/{kind}/toy-model/sums.json")
+          for kind in ("results", "predictions")),
         Case("verl", "verl/rollouts/1.jsonl"),
         Case("verl", "verl/validation", (), "verl/validation/0.jsonl"),
         Case("trl", "trl/conversations", (("reward", "has_a"),),
              "trl/conversations/completions_00001.parquet"),
     ]  # fmt: skip
     found += [
-        Case("livecodebench",
-             "livecodebench/output/tiny-model/Scenario.codegeneration_4_0.2_eval_all.json"),
-        Case("bigcodebench",
-             "bigcodebench/tiny-model--bigcodebench-complete--hf-0.8-5-sanitized_eval_results.json"),
-        Case("opencompass", "opencompass/results/tiny-model/sums.json"),
         Case("nemo-skills", "nemo-skills", (), "nemo-skills/output-rs1.jsonl"),
         Case("verifiers", "verifiers/sums--tiny-model/1a2b/results.jsonl"),
         Case("tau-bench", "tau-bench/airline.json"),
@@ -73,7 +80,11 @@ def cases() -> list[Case]:
     patterns: dict[str, tuple[tuple[str, Any], ...]] = {
         "inspect/json/*sums*.json": (("scorer", "graded"),),
         "inspect/json/*plain*.json": (),
+        "inspect/eval/*.eval": (),
         "inspect/errors/*.json": (("unscored", "drop"),),
+        "bigcodebench/*_eval_results.json": (),
+        "livecodebench/output/*/*_eval_all.json": (),
+        "opencompass/output/results/*/sums_once.json": (("unscored", "drop"),),
         f"{tasks}_pass_*": (("metric", "pass@1"), regrade),
         f"{tasks}_choice_*": (("metric", "acc"),),
         f"{tasks}_single_*": (),
@@ -105,6 +116,8 @@ def damage(draw: random.Random, content: bytes, name: str) -> bytes:
                 return gzip.compress(inner)
             case "parquet":
                 return _parquet_damaged(draw, content)
+            case "eval":
+                return _zip_damaged(draw, content)
             case "jsonl":
                 text = _lines_damaged(draw, content.decode())
             case "json":
@@ -190,6 +203,22 @@ def _json_damaged(draw: random.Random, text: str) -> str:
 
 def _has(node: Any, key: Any) -> bool:
     return key in node if isinstance(node, dict) else key < len(node)
+
+
+def _zip_damaged(draw: random.Random, content: bytes) -> bytes:
+    """Change one entry of a log of Inspect, whose entries are JSON."""
+    archive = Archive(io.BytesIO(content))
+    entries = {name: archive.read(name) for name in archive.names}
+    name = draw.choice([name for name in entries if name.startswith(("header", "samples/"))])
+    if draw.random() < 0.1:
+        del entries[name]
+    else:
+        entries[name] = _json_damaged(draw, entries[name].decode()).encode("utf-8", "replace")
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as made:
+        for entry, text in entries.items():
+            made.writestr(entry, text)
+    return sink.getvalue()
 
 
 def _parquet_damaged(draw: random.Random, content: bytes) -> bytes:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import pytest
 
+from passk_lab.metrics import pass_at_k
+
 
 def refuses(message: str, function: Callable, *args, error=ValueError, **kwargs) -> None:
     """The call fails, and its message matches."""
@@ -62,3 +64,9 @@ def scored_rollouts(problems, names):
             rollouts.append((name, i, mode < 3, names[mode]))
             scores += [(name, i, j, alone[mode], given[mode, drawn[j]]) for j in shown]
     return score_table(scores), rollout_table(rollouts)
+
+
+def mean_pass_at_k(table: pd.DataFrame, k: int) -> float:
+    """Give pass@k, the mean over problems, as programs report it."""
+    counts = table.groupby("problem_id")["correct"].agg(["size", "sum"])
+    return float(pass_at_k(counts["size"], counts["sum"], k).mean())

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab._text import check_choice
-from passk_lab.readers._shared import short
+from passk_lab.readers._shared import LEFT_OUT, left_out, short
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 _TOLERANCE = 1e-9
@@ -57,12 +57,17 @@ def refuse_reruns(runs: Iterable[tuple[str | None, str | None, Path]], path: Pat
 
 
 def rollouts_table(
-    rollouts: list[dict[str, Any]], threshold: float, optional: Sequence[str], source: str
+    rollouts: list[dict[str, Any]],
+    threshold: float,
+    optional: Sequence[str],
+    source: str,
+    said: str | None = None,
 ) -> pd.DataFrame:
     """Grade and validate rollouts with ``run``, ``problem_id`` and ``score``.
 
     Samples are numbered in their order unless they are; a missing score is not correct. ``score``
     goes where it says no more than ``correct``, and so do optional columns without any value.
+    ``said`` is noted with the table, see `passk_lab.readers._shared.left_out`.
     """
     table = pd.DataFrame.from_records(rollouts)
     if "sample_id" not in table.columns:
@@ -74,7 +79,22 @@ def rollouts_table(
     empty = [name for name in optional if table[name].isna().all()]
     if score.dropna().isin([0.0, 1.0]).all():
         empty.append("score")
-    return validate_rollouts(table.drop(columns=empty), source)
+    valid = validate_rollouts(table.drop(columns=empty), source)
+    if said is not None:
+        valid.attrs[LEFT_OUT] = said
+    return valid
+
+
+def drop_unscored(
+    rollouts: list[dict[str, Any]], path: PathLike
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Leave out rollouts without a score; also say how many, and which problems go with them."""
+    kept = [rollout for rollout in rollouts if rollout["score"] is not None]
+    if not kept:
+        raise ValueError(f"{path}: no samples with a score")
+    gone = len(rollouts) - len(kept)
+    before, after = ({(r["run"], r["problem_id"]) for r in rows} for rows in (rollouts, kept))
+    return kept, left_out(gone, len(before) - len(after)) if gone else None
 
 
 # --- Several responses, one number ---

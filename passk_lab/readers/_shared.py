@@ -53,14 +53,22 @@ def find_files(fits: Callable[[Path], Any], hint: str, path: PathLike) -> list[P
 
 def read_json(file: Path, fix: str) -> Any:
     """Parse a file; ValueError names it, the line and the fix."""
+    return parse_json(file.read_bytes(), str(file), fix)
+
+
+def parse_json(content: bytes, where: str, fix: str) -> Any:
+    """Parse what was read; ValueError says where it stood, the line and the fix."""
     try:
-        content = file.read_bytes()
         value = json.loads(content)
-        return without_surrogates(value) if b"\\ud" in content.lower() else value
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file}, line {error.lineno}: not valid JSON ({error}); {fix}") from error
+        raise ValueError(
+            f"{where}, line {error.lineno}: not valid JSON ({error}); {fix}"
+        ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 ({error.reason}); {fix}") from error
+        raise ValueError(f"{where}: not UTF-8 ({error.reason}); {fix}") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply, a number of too many digits
+        raise ValueError(f"{where}: JSON that can't be read ({error}); {fix}") from error
+    return without_surrogates(value) if b"\\ud" in content.lower() else value
 
 
 def read_records(

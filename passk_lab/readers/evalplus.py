@@ -2,43 +2,37 @@
 
 Each sample has a status for the base tests and one for the extra ("plus") tests. As EvalPlus
 counts it, a sample is right on "plus" if it passes both. The failed tests' inputs are not read.
+
+Up to version 0.2.0 a task was an object with a list of ``[status, details]`` for the base tests and
+one for the plus tests, "success" was what is now "pass", and no solution was kept: the column
+``text`` then comes from the samples file, if that is what is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from operator import eq
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from passk_lab._text import check_choice
+from passk_lab.readers import _samples as samples_files
 from passk_lab.readers import _shared as shared
 from passk_lab.rollouts._tables import frame_of
-from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 __all__ = ["read_evalplus"]
 
-_PASS = "pass"
-# Words of early versions.
-_EARLY = {"success": _PASS, "failed": "fail", "timed out": "timeout"}
+# The words of today's EvalPlus and those of the early layout.
+_STATUSES = {
+    **{"pass": True, "fail": False, "timeout": False},
+    **{"success": True, "failed": False, "timed out": False},
+}
 _FIELDS = ("solution", "base_status", "plus_status")
 
-
-def _source_files(path: Path) -> list[Path]:
-    """Give the results file: ``path`` itself, or the one that belongs to these samples."""
-    if path.is_dir():
-        results = path / "eval_results.json"
-    elif path.name.endswith(".jsonl"):
-        results = path.with_name(path.name.replace(".jsonl", "_eval_results.json"))
-    else:
-        return [path]
-    if not results.exists():
-        raise FileNotFoundError(
-            f"{path}: no {results.name}; run evalplus.evaluate --samples={path.name}"
-        )
-    return [results]
+_source_files = samples_files.results_of("evalplus.evaluate --samples")
 
 
 @shared.reads_files(_source_files)
@@ -78,8 +72,8 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
     path = Path(path)
     (results,) = _source_files(path)
     frame = frame_of(list(_samples(results)))
-    if frame.empty:
-        raise ValueError(f"{results}: the file holds no samples")
+    if frame["text"].isna().all():
+        frame = frame.drop(columns="text")
     has_plus = frame["plus_status"].notna()
     if tests is None:
         tests = "plus" if has_plus.any() else "base"
@@ -89,37 +83,33 @@ def read_evalplus(path: PathLike, *, tests: Literal["plus", "base"] | None = Non
             f"{results}: {task}: no result of the plus tests (evaluated with --base-only); read "
             "it with tests='base', or evaluate it again"
         )
-    frame["correct"] = frame["base_status"] == _PASS
+    frame["correct"] = frame["base_status"].map(_STATUSES)
     if tests == "plus":
-        frame["correct"] &= frame["plus_status"] == _PASS
+        frame["correct"] &= frame["plus_status"].map(_STATUSES)
     frame["tests"] = tests
-    if frame["text"].isna().all():
-        frame = frame.drop(columns="text")
     if path.is_file() and results != path:
-        frame = _add_fields(frame, path, results)
+        frame = samples_files.add_fields(frame, path, results, same=eq)
     return validate_rollouts(frame, str(results))
 
 
 def _samples(results: Path) -> Iterator[dict[str, Any]]:
-    content = shared.read_json(
-        results, "the file may have been cut off while it was written: evaluate again"
-    )
-    tasks = content.get("eval") if isinstance(content, dict) else None
-    if not isinstance(tasks, dict):
-        raise ValueError(f"{results}: no object 'eval'; this isn't a results file of EvalPlus")
-    for task, samples in tasks.items():
-        if isinstance(samples, dict) and isinstance(samples.get("base"), list):
-            samples = _early(samples, f"{results}: {task}")
-        if not isinstance(samples, list):
-            raise ValueError(
-                f"{results}: {task}: expected a list of samples with {', '.join(_FIELDS)}, or the "
-                "lists 'base' and 'plus' of early versions"
-            )
+    for task, graded in samples_files.graded_tasks(results, "EvalPlus").items():
+        where = f"{results}: {task}"
+        if isinstance(graded, dict):
+            samples = _early_samples(graded, where)
+        elif isinstance(graded, list):
+            samples = graded
+        else:
+            raise ValueError(f"{where}: expected a list of samples with {', '.join(_FIELDS)}")
         for number, sample in enumerate(samples):
             fields = sample if isinstance(sample, dict) else {}
-            shared.require_fields(
-                fields, _FIELDS, f"{results}: {task}, sample {number}", "a sample of EvalPlus"
-            )
+            place = f"{where}, sample {number}"
+            shared.require_fields(fields, _FIELDS, place, "a sample of EvalPlus")
+            samples_files.check_status(sample["base_status"], _STATUSES, f"{place}: base_status")
+            if sample["plus_status"] is not None:
+                samples_files.check_status(
+                    sample["plus_status"], _STATUSES, f"{place}: plus_status"
+                )
             yield {
                 "problem_id": task,
                 "sample_id": number,
@@ -129,34 +119,32 @@ def _samples(results: Path) -> Iterator[dict[str, Any]]:
             }
 
 
-def _early(samples: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """Samples of early versions: lists of status and details, without solutions."""
-    base, plus = samples["base"], samples.get("plus") or [None] * len(samples["base"])
-    if not isinstance(plus, list) or len(plus) != len(base):
-        raise ValueError(f"{where}: 'base' and 'plus' have not a result each for every sample")
-    found = []
-    for number, results in enumerate(zip(base, plus, strict=True)):
-        for result in results:
-            if result is not None and not (isinstance(result, list) and result):
-                raise ValueError(f"{where}, sample {number}: {result!r} is no status with details")
-        named = [None if r is None else _EARLY.get(str(r[0]), str(r[0])) for r in results]
-        found.append({"solution": None, "base_status": named[0], "plus_status": named[1]})
-    return found
+def _early_samples(task: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Give a task of the early layout as samples of the present one."""
+    base = _early_statuses(task, "base", where)
+    plus = _early_statuses(task, "plus", where) if task.get("plus") else [None] * len(base)
+    files = task.get("files")
+    n_samples = len(files) if isinstance(files, list) else task.get("nfiles", len(base))
+    if not n_samples == len(base) == len(plus):
+        raise ValueError(
+            f"{where}: {n_samples} samples, but {len(base)} base and {len(plus)} plus results; "
+            "evaluate again"
+        )
+    return [
+        {"solution": None, "base_status": of_base, "plus_status": of_plus}
+        for of_base, of_plus in zip(base, plus, strict=True)
+    ]
 
 
-def _add_fields(frame: pd.DataFrame, path: Path, results: Path) -> pd.DataFrame:
-    """Add the samples file's further fields; EvalPlus keeps each task's samples in file order."""
-    samples = frame_of(list(iter_jsonl(path)))
-    matches = "task_id" in samples.columns and len(samples) == len(frame)
-    if matches:
-        samples = samples.rename(columns={n: f"{n}_sample" for n in frame.columns if n in samples})
-        samples = samples.rename(columns={"task_id": "problem_id"})
-        samples["sample_id"] = samples.groupby("problem_id").cumcount()
-        frame = frame.merge(samples, "left", ["problem_id", "sample_id"], indicator="_found")
-        matches = bool((frame.pop("_found") == "both").all())
-    if matches and "solution" in frame.columns:
-        given = frame.pop("solution")
-        matches = bool((given.isna() | (given == frame["text"])).all())
-    if not matches:
-        raise shared.other_samples(results, path)
-    return frame
+def _early_statuses(task: dict[str, Any], tests: str, where: str) -> list[Any]:
+    graded = task.get(tests)
+    if (
+        not isinstance(graded, list)
+        or not graded
+        or not all(isinstance(g, list) and g for g in graded)
+    ):
+        raise ValueError(
+            f"{where}: {tests!r} is {shared.short(graded)}, not a list of [status, details]; "
+            "evaluate again"
+        )
+    return [status for status, *_ in graded]

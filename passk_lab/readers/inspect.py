@@ -1,11 +1,13 @@
 """Inspect (``inspect_ai``): its eval logs, one rollout a sample and epoch.
 
-JSON logs (``--log-format json``) and ``.eval`` logs, which are zips of JSON files, are read without
-the package. ``eval.model`` becomes ``run``, ``eval.task`` with the sample's id ``problem_id``,
-``epoch`` (from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's
-``answer`` the ``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over
-``choices[0].logprobs`` ``logprob``. Where the model answered in several turns, these describe the
-last output.
+JSON logs (``--log-format json``) are read whole. ``.eval`` logs are zip files of a header and the
+samples; they are read a sample at a time, without events and messages. One that unpacks to more
+than 1 GiB and to more than 200 times its own size is refused.
+
+``eval.model`` becomes ``run``, ``eval.task`` and the sample's id together ``problem_id``, ``epoch``
+(from 1) ``sample_id`` (from 0), ``output.completion`` the ``text``, the score's ``answer`` the
+``answer``, ``output.usage.output_tokens`` ``n_tokens``, the sum over ``choices[0].logprobs``
+``logprob``. Where the model answered in several turns, these describe the last output.
 
 The score named by ``scorer`` becomes ``correct``: "C" is 1, "P" 0.5, "I" and "N" 0; true and false,
 yes and no, and numbers are taken as Inspect takes them; any other text is refused. Reductions over
@@ -15,26 +17,20 @@ over.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import struct
-import zlib
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
-from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
-import pyarrow as pa
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _harness as harness
-from passk_lab.readers import _shared as shared
-from passk_lab.readers._shared import choose, find_files, read_json, reads_files
+from passk_lab.readers._shared import choose, find_files, parse_json, read_json, reads_files
+from passk_lab.readers._zip import open_zip
 from passk_lab.rollouts._cells import escape_surrogates
-from passk_lab.rollouts._sources import UNPACKED_BYTES, UNPACKED_RATIO
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_inspect"]
@@ -44,11 +40,12 @@ Unscored = Literal["refuse", "drop", "incorrect"]
 _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
+_CUT_OFF = "the file may have been cut off while it was written: evaluate again"
+_HEADERS = ("header.json", "_journal/start.json")
+# A sample that was split into parts has what is read here in sample.json.
+_SAMPLE = re.compile(r"samples/.+_epoch_[0-9]+(?:/sample)?\.json")
+_FIELDS = ("id", "epoch", "output", "scores", "error", "invalidation")
 
-_ZSTD = 93
-_UNREADABLE = (BadZipFile, KeyError, ValueError, RecursionError, zlib.error, struct.error,
-               EOFError, OSError, NotImplementedError)  # fmt: skip
-_START = "_journal/start.json"
 _NOTES = ("eval-set.json", "listing.json", "logs.json")  # Inspect's own about a folder
 
 
@@ -85,7 +82,8 @@ def read_inspect(
     key : str, optional
         Which entry of a score that is a dictionary.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with samples without a score (an error, a score of NaN, an invalidated sample).
+        What to do with samples without a score (an error, a score of NaN, an invalidated sample);
+        a warning says what was dropped.
     incomplete : bool
         Read the samples of evaluations that failed, were cancelled or are still running.
 
@@ -99,7 +97,7 @@ def read_inspect(
     ------
     ValueError
         Several scorers or keys and none chosen; samples without a score; an evaluation that did
-        not finish.
+        not finish; a damaged log, or one that unpacks to too much.
 
     Examples
     --------
@@ -122,28 +120,25 @@ def read_inspect(
             ((log["eval"]["model"], log["eval"]["task"], file) for file, log in logs), path
         )
     rollouts: list[dict[str, Any]] = []
-    dropped: list[str] = []
     taken: dict[tuple[str, str], int] = {}
     for file, log in logs:
         offset = dict(taken)
-        for rollout in _read_log(file, log, scorer, key, unscored, dropped):
+        for rollout in _read_log(file, log, scorer, key, unscored):
             problem = (rollout["run"], rollout["problem_id"])
             rollout["sample_id"] += offset.get(problem, 0)
             taken[problem] = max(taken.get(problem, 0), rollout["sample_id"] + 1)
             rollouts.append(rollout)
+    said = None
+    if unscored == "drop":
+        rollouts, said = harness.drop_unscored(rollouts, path)
     if not rollouts:
         raise ValueError(f"{path}: no samples with a score")
     optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
-    table = harness.rollouts_table(rollouts, threshold, optional, str(path))
-    if dropped:
-        gone = len(set(dropped) - set(table["problem_id"]))
-        table.attrs[shared.LEFT_OUT] = shared.left_out(len(dropped), gone)
-    return table
+    return harness.rollouts_table(rollouts, threshold, optional, str(path), said)
 
 
 def _load(file: Path) -> dict[str, Any]:
-    cut_off = "the file may have been cut off while it was written"
-    log = _load_eval(file) if file.suffix == ".eval" else read_json(file, cut_off)
+    log = _load_eval(file) if file.suffix == ".eval" else read_json(file, _CUT_OFF)
     spec = log.get("eval") if isinstance(log, dict) else None
     if not isinstance(spec, dict) or "task" not in spec or "model" not in spec:
         raise ValueError(f"{file}: no Inspect log, which has eval.task, eval.model and samples")
@@ -151,46 +146,27 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _load_eval(file: Path) -> Any:
-    """Read a zip of ``header.json`` and a JSON file a sample, as a JSON log holds them."""
-    try:
-        with ZipFile(file) as archive:
-            _refuse_bomb(file, archive)
-            names = archive.namelist()
-            # An evaluation that runs, or was killed, has no header yet.
-            started = "header.json" not in names
-            log = _member(archive, _START if started else "header.json")
-            if not isinstance(log, dict):
-                raise ValueError(f"its header is {shared.short(log)}")
-            samples = [name for name in names if name.startswith("samples/")]
-            log["samples"] = [_member(archive, name) for name in samples]
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"{file}: not a readable Inspect log ({error}); it may have been cut off while it was "
-            "written"
-        ) from error
-    return {"status": "started", **log} if started else log
+    """Read header and samples of a zip file; until the end it has but a note of the start."""
+    with open_zip(file, _CUT_OFF) as archive:
+        header = next((name for name in _HEADERS if name in archive.names), None)
+        if header is None:
+            raise ValueError(f"{file}: no Inspect log, which has a header.json and samples")
+        samples = [name for name in archive.names if _SAMPLE.fullmatch(name)]
+        archive.check_size([header, *samples])
 
+        def read(name: str) -> Any:
+            content = parse_json(archive.read(name), f"{file}: {name}", _CUT_OFF)
+            if not isinstance(content, dict):
+                raise ValueError(f"{file}: {name}: no object; {_CUT_OFF}")
+            return content
 
-def _member(archive: ZipFile, name: str) -> Any:
-    """Parse a file of the zip; Python's own zipfile knows zstd from 3.14 on."""
-    entry = archive.getinfo(name)
-    if entry.compress_type != _ZSTD:
-        return json.loads(archive.read(entry))
-    with open(str(archive.filename), "rb") as raw:
-        raw.seek(entry.header_offset)
-        sizes = struct.unpack("<26xHH", raw.read(30))
-        raw.seek(sum(sizes), os.SEEK_CUR)
-        packed = raw.read(entry.compress_size)
-    content = pa.decompress(packed, entry.file_size, "zstd", asbytes=True)
-    if zlib.crc32(content) != entry.CRC:
-        raise ValueError(f"{name} is damaged")
-    return json.loads(content)
-
-
-def _refuse_bomb(file: Path, archive: ZipFile) -> None:
-    size = sum(entry.file_size for entry in archive.infolist())
-    if size > max(UNPACKED_BYTES, UNPACKED_RATIO * file.stat().st_size):
-        raise ValueError(f"it unpacks to {size >> 20:,} MB, over {UNPACKED_RATIO} times its size")
+        log = read(header)
+        log.setdefault("status", "started")
+        log["samples"] = [
+            {field: value for field, value in read(name).items() if field in _FIELDS}
+            for name in samples
+        ]
+        return log
 
 
 def _current(logs: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
@@ -216,12 +192,7 @@ def _refuse_unfinished(logs: list[tuple[Path, dict[str, Any]]]) -> None:
 
 
 def _read_log(
-    file: Path,
-    log: Mapping[str, Any],
-    scorer: str | None,
-    key: str | None,
-    unscored: Unscored,
-    dropped: list[str],
+    file: Path, log: Mapping[str, Any], scorer: str | None, key: str | None, unscored: Unscored
 ) -> list[dict[str, Any]]:
     samples = log.get("samples")
     if not samples:
@@ -245,9 +216,6 @@ def _read_log(
         value, reason = _value(sample, scorer, key, where)
         if reason is not None:
             without.append(f"{sample['id']!r} epoch {sample['epoch']} ({reason})")
-            if unscored != "incorrect":
-                dropped.append(f"{spec['task']}/{sample['id']}")
-                continue
         rollouts.append(
             {
                 "run": str(spec["model"]),

@@ -8,6 +8,7 @@ from passk_lab.readers.evalplus import read_evalplus
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evalplus"
 RESULTS = FIXTURES / "samples_eval_results.json"
+EARLY, EARLY_REPORTED = FIXTURES / "early_eval_results.json", FIXTURES / "early_reported.json"
 REPORTED = json.loads((FIXTURES / "reported.json").read_text())
 
 
@@ -130,29 +131,65 @@ def test_missing_field(tmp_path, field):
         read_evalplus(path)
 
 
-def test_layout_of_early_versions(tmp_path):
-    results = {
-        "Toy/0": {"nfiles": 2, "base": [["success", [1, 1]], ["failed", [0]]],
-                  "plus": [["success", [1]], ["failed", []]]},
-        "Toy/1": {"nfiles": 2, "base": [["timed out", []], ["success", [1]]],
-                  "plus": [["timed out", []], ["failed", [0]]]},
-    }  # fmt: skip
-    path = written(tmp_path, {"eval": results})
-    table = read_evalplus(path)
-    assert table["correct"].tolist() == [True, False, False, False]
-    assert read_evalplus(path, tests="base")["correct"].tolist() == [True, False, False, True]
-    assert table["base_status"].tolist() == ["pass", "fail", "timeout", "pass"]
-    assert "text" not in table
-    base_only = {"Toy/0": {"nfiles": 1, "base": [["success", [True]]]}}
-    assert read_evalplus(written(tmp_path, {"eval": base_only}))["tests"].tolist() == ["base"]
-    results["Toy/1"]["plus"].pop()
-    with pytest.raises(ValueError, match="Toy/1: 'base' and 'plus' have not a result each"):
-        read_evalplus(written(tmp_path, {"eval": results}))
-    results["Toy/0"]["base"][1] = "failed"
-    with pytest.raises(ValueError, match="Toy/0, sample 1: 'failed' is no status with details"):
-        read_evalplus(written(tmp_path, {"eval": results}))
+@pytest.mark.parametrize(("tests", "name"), [("base", "Base"), ("plus", "Base + Extra")])
+def test_early_layout_gives_what_evalplus_reported(tests, name):
+    table = read_evalplus(EARLY, tests=tests)
+    mean = table.groupby("problem_id")["correct"].mean().mean()
+    assert mean == pytest.approx(json.loads(EARLY_REPORTED.read_text())[name]["pass@1"], abs=1e-12)
+    same = read_evalplus(RESULTS, tests=tests)
+    assert table[["problem_id", "sample_id", "correct"]].equals(
+        same[["problem_id", "sample_id", "correct"]]
+    )
+    assert "text" not in table.columns
+
+
+def test_early_layout_beside_its_samples(tmp_path):
+    shutil.copy(FIXTURES / "samples.jsonl", tmp_path)
+    shutil.copy(EARLY, tmp_path / RESULTS.name)
+    table = read_evalplus(tmp_path / "samples.jsonl")
+    assert table["text"].tolist() == read_evalplus(RESULTS)["text"].tolist()
+    assert "solution" not in table.columns
+
+
+def early(**fields):
+    base, plus = [["success", [1]], ["timed out", []]], [["failed", [0]], ["timed out", []]]
+    return {"eval": {"T/0": {"nfiles": 2, "base": base, "plus": plus, **fields}}}
+
+
+def test_early_layout_base_only(tmp_path):
+    path = written(tmp_path, early(plus=[]))
+    assert read_evalplus(path)["tests"].tolist() == ["base"] * 2
+    assert read_evalplus(path)["correct"].tolist() == [True, False]
+    older = written(tmp_path, early(files=["0.py", "1.py"], nfiles=None))  # version 0.1.0
+    assert read_evalplus(older)["correct"].tolist() == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"base": None}, "'base' is None, not a list of"),
+        ({"base": []}, r"'base' is \[\], not a list of"),
+        ({"plus": [["success"]]}, "2 samples, but 2 base and 1 plus results"),
+        ({"nfiles": 3}, "3 samples, but 2 base and 2 plus"),
+        ({"base": [["success"], []]}, "not a list of"),
+        ({"base": [["success"], ["OK"]]}, "sample 1: base_status is 'OK', none of 'pass'"),
+        ({"plus": [["success"], [None]]}, "no result of the plus tests"),
+    ],
+)
+def test_broken_early_layout(tmp_path, fields, message):
+    with pytest.raises(ValueError, match=f"T/0.*{message}"):
+        read_evalplus(written(tmp_path, early(**fields)))
+
+
+@pytest.mark.parametrize("status", ["OK", None, 1, ["pass"]])
+def test_unknown_status(tmp_path, status):
+    path = written(tmp_path, {"eval": {"a": [sample(), sample(base_status=status)]}})
+    with pytest.raises(ValueError, match=r"a, sample 1: base_status is .*none of 'pass', 'fail'"):
+        read_evalplus(path)
 
 
 def test_no_samples(tmp_path):
     with pytest.raises(ValueError, match="holds no samples"):
         read_evalplus(written(tmp_path, {"eval": {}}))
+    with pytest.raises(ValueError, match="b: no samples of this task"):
+        read_evalplus(written(tmp_path, {"eval": {"a": [sample()], "b": []}}))

@@ -1,11 +1,12 @@
 import json
 import shutil
+import zipfile
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 
+from passk_lab.readers import _zip
 from passk_lab.readers.inspect import read_inspect
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "inspect"
@@ -112,6 +113,7 @@ def test_samples_without_a_score():
     with pytest.raises(ValueError, match=r"3 of 16 samples have no score by 'sometimes'.*sandbox"):
         read_inspect(FRAGILE)
     dropped = read_inspect(FRAGILE, unscored="drop")
+    assert dropped.attrs["left_out"] == "3 rollouts without a grade left out"
     assert len(dropped) == 13
     assert by_problem(dropped) == pytest.approx(reported("fragile", "sometimes")["accuracy"])
     # Epochs keep their numbers where one is left out.
@@ -142,7 +144,9 @@ def test_unfinished_evaluations():
         read_inspect(STOPPED)
     with pytest.raises(ValueError, match="2 of 4 samples have no score"):
         read_inspect(STOPPED, incomplete=True)
-    assert len(read_inspect(STOPPED, incomplete=True, unscored="drop")) == 2
+    kept = read_inspect(STOPPED, incomplete=True, unscored="drop")
+    assert len(kept) == 2
+    assert kept.attrs["left_out"].endswith("left out, among them all of 2 problems")
 
 
 def test_a_retry_supersedes_the_log_it_finished(tmp_path):
@@ -222,53 +226,185 @@ def test_message_in_parts(tmp_path):
     assert len(table["text"][2]) > 1_000_000
 
 
-def test_eval_logs_need_no_package(tmp_path):
-    """What inspect_ai packed with zstd, and the deflate of older versions."""
-    table = read_inspect(FIXTURES / "eval")
+ORDER = ["problem_id", "sample_id"]
+
+
+def zipped(folder, log, method=zipfile.ZIP_STORED, name="log.eval", place="samples/{}.json"):
+    """Write a log as Inspect lays out its zip files."""
+    path = folder / name
+    header = {name: value for name, value in log.items() if name != "samples"}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("_journal/start.json", json.dumps({"eval": log["eval"]}))
+        for sample in log["samples"]:
+            entry = place.format(f"{sample['id']}_epoch_{sample['epoch']}")
+            archive.writestr(entry, json.dumps(sample))
+        archive.writestr("summaries.json", "[]")
+        archive.writestr("header.json", json.dumps(header))
+    return path
+
+
+def test_eval_log_says_what_the_json_log_says():
+    table = read_inspect(FIXTURES / "eval")  # compressed with Zstandard, as Inspect does now
     same = read_inspect(PLAIN)
-    order = ["problem_id", "sample_id"]
-    columns = [*order, "run", "correct", "text", "answer", "n_tokens", "logprob", "temperature"]
-    left, right = (t.sort_values(order, ignore_index=True)[columns] for t in (table, same))
+    columns = [*ORDER, "run", "correct", "text", "answer", "n_tokens", "logprob", "temperature"]
+    left, right = (t.sort_values(ORDER, ignore_index=True)[columns] for t in (table, same))
     assert left.equals(right)
     assert by_problem(table) == reported("plain_eval", "match")["accuracy"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("place", ["samples/{}.json", "samples/{}/sample.json"])
+def test_eval_log_of_other_times(tmp_path, method, place):
+    path = zipped(tmp_path, json.loads(SUMS.read_text()), method, place=place)
+    with zipfile.ZipFile(path, "a") as archive:  # parts that are not read
+        archive.writestr("samples/two_epoch_1/events/0.json", "[]")
+    assert read_inspect(path, scorer="graded").equals(read_inspect(SUMS, scorer="graded"))
+
+
+def test_small_eval_log(tmp_path):
+    """Case 07: the standard library reads it."""
+    samples = [
+        {"id": i, "epoch": epoch, "input": "?", "target": "4", "output": {"completion": "4"},
+         "scores": {"match": {"value": value, "answer": "4"}}}
+        for i in (1, 2)
+        for epoch, value in ((1, "C"), (2, "I"))
+    ]  # fmt: skip
+    spec = {"task": "sums", "model": "mockllm/model"}
+    path = zipped(tmp_path, {"status": "success", "eval": spec, "samples": samples})
+    table = read_inspect(path)
+    assert table["problem_id"].tolist() == ["sums/1", "sums/1", "sums/2", "sums/2"]
+    assert table["correct"].tolist() == [True, False, True, False]
+    assert table["answer"].tolist() == ["4"] * 4
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_the_last_entry_of_a_name_counts(tmp_path):
     log = json.loads(PLAIN.read_text())
-    samples = {f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in log.pop("samples")}
-    older = tmp_path / "older.eval"
-    with ZipFile(older, "w", ZIP_DEFLATED) as archive:
-        for name, content in {"header.json": log, **samples}.items():
-            archive.writestr(name, json.dumps(content))
-    assert read_inspect(older).equals(same)
-    running = tmp_path / "running.eval"
-    with ZipFile(running, "w", ZIP_DEFLATED) as archive:
-        start = {name: log[name] for name in ("version", "eval", "plan")}
-        for name, content in {"_journal/start.json": start, **samples}.items():
-            archive.writestr(name, json.dumps(content))
-    with pytest.raises(ValueError, match="did not finish"):
-        read_inspect(running)
-    assert read_inspect(running, incomplete=True)["correct"].equals(same["correct"])
+    path = zipped(tmp_path, log)
+    sample = log["samples"][0]
+    with zipfile.ZipFile(path, "a") as archive:
+        sample["scores"]["match"]["value"] = "I"
+        archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample))
+    table = read_inspect(path)
+    assert len(table) == 16
+    found = table[table["problem_id"] == f"plain/{sample['id']}"]
+    assert not found.loc[found["sample_id"] == sample["epoch"] - 1, "correct"].item()
 
 
-def test_damaged_eval_logs(tmp_path, monkeypatch):
+def test_unfinished_eval_log(tmp_path):
+    path = tmp_path / "log.eval"
+    log = json.loads(PLAIN.read_text())
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("_journal/start.json", json.dumps({"eval": log["eval"], "plan": {}}))
+        for sample in log["samples"][:2]:
+            name = f"samples/{sample['id']}_epoch_{sample['epoch']}.json"
+            archive.writestr(name, json.dumps(sample))
+    with pytest.raises(ValueError, match=r"did not finish \(status 'started', 2 samples logged\)"):
+        read_inspect(path)
+    assert len(read_inspect(path, incomplete=True)) == 2
+
+
+def test_broken_eval_logs(tmp_path):
+    path = tmp_path / "broken.eval"
     whole = log_file("eval", "plain").read_bytes()
-    broken = tmp_path / "broken.eval"
-    for content in (
-        whole[:5000],
-        whole[:-100],
-        whole.replace(b"\x28\xb5\x2f\xfd", b"\0\0\0\0"),
-        b"",
+    inside = whole.index(b"samples/two_epoch_1.json") + 100
+    for content in (whole[:5000], b"", whole[:inside] + b"x" * 50 + whole[inside + 50 :]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken\.eval: can't be unpacked .*cut off"):
+            read_inspect(path)
+    for entries, message in (
+        ({"summaries.json": "[]"}, "no Inspect log, which has a header.json and samples"),
+        ({"header.json": "[]"}, "header.json: no object"),
+        ({"header.json": "{"}, "header.json, line 1: not valid JSON"),
+        ({"header.json": "[" * 10**5}, "header.json: JSON that can't be read"),
+        ({"header.json": '{"a": ' + "1" * 5000 + "}"}, "header.json: JSON that can't be read"),
+        ({"header.json": "{}"}, "no Inspect log, which has eval.task"),
+        ({"header.json": '{"eval": {"task": "a", "model": "b"}, "status": "success"}'}, "no samp"),
     ):
-        broken.write_bytes(content)
-        with pytest.raises(ValueError, match="not a readable Inspect log"):
-            read_inspect(broken)
-    with ZipFile(broken, "w") as archive:
-        archive.writestr("header.json", "[]")
-    with pytest.raises(ValueError, match=r"its header is \[\]"):
-        read_inspect(broken)
-    monkeypatch.setattr("passk_lab.readers.inspect.UNPACKED_BYTES", 1 << 16)
-    with ZipFile(broken, "w", ZIP_DEFLATED) as archive:
-        archive.writestr("header.json", " " * (1 << 20))
-    with pytest.raises(ValueError, match="it unpacks to 1 MB, over 500 times its size"):
-        read_inspect(broken)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, text in entries.items():
+                archive.writestr(name, text)
+        with pytest.raises(ValueError, match=rf"broken\.eval: .*{message}"):
+            read_inspect(path)
+
+
+def test_zip_bombs_are_refused(tmp_path, monkeypatch):
+    bomb = zipped(tmp_path, json.loads(PLAIN.read_text()), zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive:
+        for epoch in (5, 6, 7, 8, 9):
+            archive.writestr(f"samples/two_epoch_{epoch}.json", bytes(10**7))
+    with pytest.raises(ValueError, match=r"samples/two_epoch_5\.json, line 1: not valid JSON"):
+        read_inspect(bomb)  # small enough to look into
+    monkeypatch.setattr(_zip, "LIMIT_BYTES", 10**6)
+    with pytest.raises(
+        ValueError, match=r"to 50,.* bytes, more than 1,000,000 and more than 200 t"
+    ):
+        read_inspect(bomb)
+
+
+@pytest.mark.parametrize("method", [8, 93])
+def test_an_entry_is_no_larger_than_it_says(tmp_path, method):
+    """A header that lies about the size gets no further than that."""
+    source = log_file("eval", "plain") if method == 93 else zipped(
+        tmp_path, json.loads(PLAIN.read_text()), method
+    )  # fmt: skip
+    with zipfile.ZipFile(source) as archive:
+        size = archive.getinfo("header.json").file_size
+    content = source.read_bytes()
+    at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"header.json")) + 24
+    assert content[at : at + 4] == size.to_bytes(4, "little")
+    path = tmp_path / "lying.eval"
+    path.write_bytes(content[:at] + (10).to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(ValueError, match=r"lying\.eval: can't be unpacked .*Bad CRC-32"):
+        read_inspect(path)
+
+
+def case(folder, *samples):
+    """A log as in the cases made after public reports."""
+    log = {"status": "success", "eval": {"task": "t", "model": "m/x"}, "samples": samples}
+    path = folder / "log.json"
+    path.write_text(json.dumps(log))
+    return path
+
+
+def of_case(epoch, value, answer=None, name="a"):
+    output = {"choices": [{"message": {"content": "x"}}], "completion": "x"}
+    scores = {"match": {"value": value, "answer": answer}}
+    return {"id": name, "epoch": epoch, "output": output, "scores": scores}
+
+
+def test_partial_credit_of_epochs(tmp_path):
+    """Case 10: fractional scores are neither lost nor counted as right."""
+    values = ("C", "P", "I", 0.25)
+    path = case(tmp_path, *(of_case(i, value) for i, value in enumerate(values, start=1)))
+    assert read_inspect(path)["correct"].sum() == 1
+    assert read_inspect(path, threshold=0.5)["correct"].sum() == 2
+    assert read_inspect(path)["score"].tolist() == [1.0, 0.5, 0.0, 0.25]
+
+
+def test_answers_of_epochs(tmp_path):
+    """Case 11: every epoch keeps its own answer."""
+    values = (("C", "7"), ("I", "8"), ("C", "7"), ("I", None))
+    path = case(tmp_path, *(of_case(i, *value) for i, value in enumerate(values, start=1)))
+    table = read_inspect(path)
+    assert table["answer"].tolist()[:3] == ["7", "8", "7"]
+    assert table["answer"].isna().tolist() == [False, False, False, True]
+    assert table.loc[table["correct"], "answer"].nunique() == 1
+
+
+def test_problems_whose_samples_all_failed(tmp_path):
+    """Case 55: 16 samples and 4 whole problems don't vanish without a word."""
+    failed = [
+        {"id": f"p{i}", "epoch": epoch, "output": {}, "error": {"message": "ConnectionError"}}
+        for i in range(1, 5)
+        for epoch in range(1, 5)
+    ]
+    path = case(tmp_path, *(of_case(epoch, "C", name="p0") for epoch in range(1, 5)), *failed)
+    assert by_problem(read_inspect(path, unscored="incorrect")) == 1 / 5
+    kept = read_inspect(path, unscored="drop")
+    assert by_problem(kept) == 1.0
+    told = "16 rollouts without a grade left out, among them all of 4 problems"
+    assert kept.attrs["left_out"] == told
 
 
 def test_broken_files(tmp_path):
