@@ -220,6 +220,18 @@ class CategoryTask(TextTask[CategoryQuestion]):
         """Tokens of an answer and the end token."""
         return [*self._after(" " + answer), self.eos_id]
 
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """Text of an answer; None where it was cut off.
+
+        Also None where the tokenizer would write the text in other tokens, so that the
+        probabilities of `spelled` leave nothing out.
+        """
+        text = super().decode(tokens)
+        if text is None:
+            return None
+        *own, _ = self.encode_answer(text)
+        return text if [*tokens][: len(own)] == own and tokens[len(own)] in self.ends else None
+
     def _after(self, text: str) -> list[int]:
         """Tokens of what follows "Answer:"."""
         # Some tokenizers put a space in front of a text, so that it isn't cut where it starts.
