@@ -1,10 +1,14 @@
 """The suite on a model of a few letters, whose answers can all be enumerated."""
 
 import itertools
+import json
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.optimize import minimize
@@ -29,6 +33,7 @@ from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.teacher import forecast_generations
 from tests.helpers import letter_tokenizer, refuses, score_table
 
+MAKE = Path(__file__).parents[3] / "data" / "categories" / "make.py"
 MEMBERS = (("a",), ("b", "ab"), ("ba",), ("bb",))
 QUESTIONS = tuple(CategoryQuestion(f"a {name}", MEMBERS) for name in ("bag", "cab", "dab", "gab"))
 
@@ -202,6 +207,38 @@ def test_the_suite_writes_every_run(suite, backend, tmp_path):
     written = [file.stat().st_mtime_ns for file in files]
     assert run_suite(suite, backend, tmp_path, progress=False) == files
     assert [file.stat().st_mtime_ns for file in files] == written
+
+
+def test_what_is_shipped_is_what_was_written(suite, backend, tmp_path, monkeypatch):
+    suite = replace(suite, seeds=(0, 1))
+    files = run_suite(suite, backend, tmp_path, ["grpo", "sdsd/copying"], progress=False)
+    script = runpy.run_path(str(MAKE))
+    script["write"].__globals__["HERE"] = tmp_path
+    monkeypatch.setattr("sys.argv", ["make.py", str(tmp_path)])
+    script["main"]()
+    policies = pd.read_parquet(tmp_path / "policies.parquet")
+    runs = [
+        ("base", 0, 0),
+        *((run, seed, 2) for run in ("grpo", "sdsd/copying") for seed in (0, 1)),
+    ]
+    kept = policies.astype({"run": str})[["run", "seed", "step"]].drop_duplicates()
+    assert sorted(kept.itertuples(index=False, name=None)) == sorted(runs)
+    written = pd.concat(map(pd.read_parquet, files)).astype({"answer": str})
+    both = policies.astype({"answer": str, "run": str}).merge(
+        written, on=["run", "seed", "step", "split", "problem_id", "answer"], how="left"
+    )
+    np.testing.assert_allclose(both["logprob_x"], both["logprob_y"], atol=6e-4)
+    assert len(policies) == 5 * 16
+    steps = pd.read_parquet(tmp_path / "steps.parquet").astype({"run": str})
+    assert len(steps) == (1 + 2 * 2 * 2) * 4
+    part = written[(written["run"] == "grpo") & (written["seed"] == 1) & (written["step"] == 1)]
+    p = np.exp(part.loc[part["problem_id"] == "gab", "logprob"])
+    row = steps.query("run == 'grpo' and seed == 1 and step == 1 and problem_id == 'gab'")
+    assert row["pass@1"].item() == pytest.approx(p.sum(), abs=1e-4)
+    assert row["effective_answers"].item() == pytest.approx(p.sum() ** 2 / (p**2).sum(), abs=1e-4)
+    assert row["distinct@16"].item() == pytest.approx((1 - (1 - p) ** 16).sum(), abs=1e-4)
+    note = json.loads(pq.read_schema(tmp_path / "policies.parquet").metadata[b"passk_lab"])
+    assert note["sdsd/copying"]["template"] == "copying"
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(suite, backend, tmp_path, monkeypatch):
