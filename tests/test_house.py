@@ -25,7 +25,7 @@ HEAVY = {"duckdb", "matplotlib", "pandas", "pyarrow", "scipy", "seaborn", "sklea
 
 MAX_FUNCTION = 60  # lines without the docstring
 MAX_MODULE = 600
-MAX_PUBLIC = 209
+MAX_PUBLIC = 213
 
 
 def functions(tree: ast.Module, module: str) -> Iterator[tuple[str, ast.FunctionDef]]:

@@ -39,13 +39,12 @@ from passk_lab.lab.tasks.categories import (
     TEMPLATES,
     CategoryQuestion,
     CategoryTask,
-    split_categories,
 )
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.rollouts.files import atomic_write
 from passk_lab.teacher import self_distillation_optimum
 
-__all__ = ["SUITES", "CategorySuite", "member_policy"]
+__all__ = ["SUITES", "CategorySuite"]
 
 PASSES = (1, 3)
 _N_DEMOS = 12  # the likeliest members of a category are shown
@@ -97,7 +96,7 @@ class CategorySuite:
         progress: bool,
     ) -> _Plan:
         """Split the categories; too few of them is a ValueError."""
-        trained, held_out = split_categories(self.questions)
+        trained, held_out = _split_categories(self.questions)
         encoder = TextEncoder(base.tokenizer, chat=False)
         task = CategoryTask(trained, encoder, self.max_answer_tokens, base.context_length)
         return _Plan(task, {"id": trained, "ood": held_out}, progress)
@@ -127,7 +126,7 @@ class CategorySuite:
                 note |= {"train": asdict(config), "template": self.templates.get(run)}
             for split, questions in plan.asked.items():
                 at: dict[str, Any] = {"run": run, "split": split, "seed": seed, "step": step}
-                policies.append(member_policy(model, plan.task, questions).assign(**at))
+                policies.append(_member_policy(model, plan.task, questions).assign(**at))
         write_noted(policies, self.result(folder, run, seed), note)
         for checkpoint in list_checkpoints(kept):  # each ten times as large as a small base
             shutil.rmtree(checkpoint)
@@ -144,11 +143,11 @@ class CategorySuite:
         """
         plan = self.plan(base, folder, (), 1, progress)
         parts = [
-            forecast_members(base.model, plan.task, questions, progress).assign(split=split)
+            _forecast_members(base.model, plan.task, questions, progress).assign(split=split)
             for split, questions in plan.asked.items()
         ]
         members = pd.concat(parts, ignore_index=True)
-        table = forecast_table(members)
+        table = _forecast_table(members)
         folder.mkdir(parents=True, exist_ok=True)
         narrow = dict.fromkeys(members.select_dtypes("float").columns, np.float32)
         note = {"templates": list(TEMPLATES), "passes": list(PASSES), **made_on(base.model)}
@@ -158,7 +157,7 @@ class CategorySuite:
         return table.groupby(["template", "split"], sort=False).mean(numeric_only=True)
 
 
-def member_policy(
+def _member_policy(
     model: PreTrainedModel, task: CategoryTask, questions: Sequence[CategoryQuestion]
 ) -> pd.DataFrame:
     """Exact probability of every member: all its spellings, with either end.
@@ -177,7 +176,7 @@ def member_policy(
     return pd.concat(parts, ignore_index=True)
 
 
-def forecast_members(
+def _forecast_members(
     model: PreTrainedModel,
     task: CategoryTask,
     questions: Sequence[CategoryQuestion],
@@ -204,14 +203,14 @@ def forecast_members(
             given = frequent.logprobs(model, teacher, [frequent.names[at] for at in shown])
             pcmi = (frequent.by_member(given) - kept).T
             shares = {
-                f"forecast_{t}": np.log(forecast_shares(base, pcmi, shown, t)) for t in PASSES
+                f"forecast_{t}": np.log(_forecast_shares(base, pcmi, shown, t)) for t in PASSES
             }
             at = {"template": template, "problem_id": question.problem_id}
             parts.append(pd.DataFrame({**at, "answer": spelled.names, "logprob": base, **shares}))
     return pd.concat(parts, ignore_index=True)
 
 
-def forecast_shares(log_base: Floats, pcmi: Floats, shown: Ints, passes: int) -> Floats:
+def _forecast_shares(log_base: Floats, pcmi: Floats, shown: Ints, passes: int) -> Floats:
     """Shares of members after some passes; ``pcmi`` [members, shown] of the members ``shown``.
 
     Examples
@@ -219,7 +218,7 @@ def forecast_shares(log_base: Floats, pcmi: Floats, shown: Ints, passes: int) ->
     A teacher that is made to repeat what it sees narrows, the more so the longer peers follow:
 
     >>> base, pcmi = np.log([0.6, 0.4]), np.array([[0.2, -0.2], [-0.4, 0.3]])
-    >>> [forecast_shares(base, pcmi, np.arange(2), t).round(3).tolist() for t in (0, 1, 3)]
+    >>> [_forecast_shares(base, pcmi, np.arange(2), t).round(3).tolist() for t in (0, 1, 3)]
     [[0.6, 0.4], [0.638, 0.362], [0.65, 0.35]]
     """
     base = np.exp(log_base - logsumexp(log_base))
@@ -264,8 +263,8 @@ class _Spelled:
         return np.stack(parts, axis=-1)
 
 
-def forecast_table(members: pd.DataFrame) -> pd.DataFrame:
-    """What `forecast_members` means for each category.
+def _forecast_table(members: pd.DataFrame) -> pd.DataFrame:
+    """What `_forecast_members` means for each category.
 
     Returns
     -------
@@ -283,6 +282,23 @@ def forecast_table(members: pd.DataFrame) -> pd.DataFrame:
             row[f"log_ratio_{t}"] = np.log(row[f"effective_{t}"] / row["effective_answers"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _split_categories(
+    questions: Sequence[CategoryQuestion],
+) -> tuple[tuple[CategoryQuestion, ...], tuple[CategoryQuestion, ...]]:
+    """Categories to train on, and those held out: every second one in the order of their names.
+
+    Examples
+    --------
+    >>> made = [CategoryQuestion(f"a {name}", (("x",), ("y",))) for name in ("tree", "ant", "cup")]
+    >>> [[q.problem_id for q in part] for part in _split_categories(made)]
+    [['ant', 'tree'], ['cup']]
+    """
+    ordered = sorted(questions, key=lambda question: question.problem_id.casefold())
+    if len(ordered) < 2:
+        raise ValueError("questions: one category leaves none to hold out; give at least two")
+    return tuple(ordered[::2]), tuple(ordered[1::2])
 
 
 def _runs() -> tuple[dict[str, TrainConfig], dict[str, str]]:

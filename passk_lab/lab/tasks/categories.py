@@ -273,20 +273,3 @@ class CategoryTask(TextTask[CategoryQuestion]):
                 f"{self.max_answer_tokens}; raise it, or leave the member out"
             )
         return members, tokens
-
-
-def split_categories(
-    questions: Sequence[CategoryQuestion],
-) -> tuple[tuple[CategoryQuestion, ...], tuple[CategoryQuestion, ...]]:
-    """Categories to train on, and those held out: every second one in the order of their names.
-
-    Examples
-    --------
-    >>> made = [CategoryQuestion(f"a {name}", (("x",), ("y",))) for name in ("tree", "ant", "cup")]
-    >>> [[q.problem_id for q in part] for part in split_categories(made)]
-    [['ant', 'tree'], ['cup']]
-    """
-    ordered = sorted(questions, key=lambda question: question.problem_id.casefold())
-    if len(ordered) < 2:
-        raise ValueError("questions: one category leaves none to hold out; give at least two")
-    return tuple(ordered[::2]), tuple(ordered[1::2])

@@ -20,15 +20,21 @@ from passk_lab.lab.experiments import categories, run_suite
 from passk_lab.lab.experiments.categories import (
     SUITES,
     CategorySuite,
-    forecast_members,
-    forecast_shares,
-    forecast_table,
-    member_policy,
+    _forecast_members,
+    _forecast_shares,
+    _forecast_table,
+    _member_policy,
+    _split_categories,
 )
 from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.model import ModelConfig, build_model
 from passk_lab.lab.questions import TransformersBackend
-from passk_lab.lab.tasks.categories import TEMPLATES, CategoryQuestion, CategoryTask
+from passk_lab.lab.tasks.categories import (
+    TEMPLATES,
+    CategoryQuestion,
+    CategoryTask,
+    load_categories,
+)
 from passk_lab.lab.tasks.text import TextEncoder
 from passk_lab.teacher import forecast_generations
 from tests.helpers import letter_tokenizer, refuses, score_table
@@ -89,7 +95,7 @@ def enumerated(model, task, question, demo=None):
 
 
 def test_probabilities_are_those_of_all_texts_that_the_verifier_accepts(backend, task):
-    policy = member_policy(backend.model, task, QUESTIONS[:2])
+    policy = _member_policy(backend.model, task, QUESTIONS[:2])
     assert policy["problem_id"].unique().tolist() == ["bag", "cab"]
     for question in QUESTIONS[:2]:
         exact = enumerated(backend.model, task, question)
@@ -111,14 +117,14 @@ def test_one_pass_is_the_optimum_of_the_teachers():
         return q @ [(p * (np.log(p) - teacher)).sum() for teacher in teachers.T]
 
     best = softmax(minimize(distance, np.zeros(4), tol=1e-12).x)
-    found = forecast_shares(base, teachers - log_base[:, None], shown, 1)
+    found = _forecast_shares(base, teachers - log_base[:, None], shown, 1)
     np.testing.assert_allclose(found, best, atol=1e-5)
 
 
 def test_many_passes_end_where_a_frozen_teacher_does():
     base = np.log([0.5, 0.3, 0.2])
     pcmi = np.array([[0.3, -0.1, -0.2], [-0.2, 0.4, 0.0], [-0.4, -0.1, 0.5]])
-    found = forecast_shares(base, pcmi, np.arange(3), 200)
+    found = _forecast_shares(base, pcmi, np.arange(3), 200)
     scores = score_table([
         ("p", i, j, base[i], base[i] + pcmi[i, j]) for i in range(3) for j in range(3)
     ])  # fmt: skip
@@ -127,7 +133,7 @@ def test_many_passes_end_where_a_frozen_teacher_does():
     )
     exact = forecast_generations(scores, rollouts, (1.0,), k=1, teacher="frozen")
     assert 1 / (found**2).sum() == pytest.approx(exact["effective_answers"].item(), abs=1e-6)
-    assert not np.allclose(found, forecast_shares(base, pcmi, np.arange(3), 1), atol=1e-3)
+    assert not np.allclose(found, _forecast_shares(base, pcmi, np.arange(3), 1), atol=1e-3)
 
 
 @pytest.mark.parametrize("n_demos", [2, 4])
@@ -135,7 +141,7 @@ def test_the_forecast_is_made_of_what_the_templates_change(backend, task, monkey
     monkeypatch.setattr(categories, "_LEAST", 1e-99)
     monkeypatch.setattr(categories, "_N_DEMOS", n_demos)
     question = QUESTIONS[0]
-    found = forecast_members(backend.model, task, [question], progress=False)
+    found = _forecast_members(backend.model, task, [question], progress=False)
     alone = np.log(list(enumerated(backend.model, task, question).values()))
     shown = np.argsort(-alone)[:n_demos]
     names = task.correct_answers(question)
@@ -146,15 +152,15 @@ def test_the_forecast_is_made_of_what_the_templates_change(backend, task, monkey
         ]
         pcmi = np.log(np.transpose(given)) - alone[:, None]
         for t in (1, 3):
-            exact = np.log(forecast_shares(alone, pcmi, shown, t))
+            exact = np.log(_forecast_shares(alone, pcmi, shown, t))
             np.testing.assert_allclose(part[f"forecast_{t}"], exact, atol=1e-3)
     assert found["template"].unique().tolist() == list(TEMPLATES)
 
 
 def test_rare_spellings_hardly_matter(backend, task, monkeypatch):
-    usual = forecast_members(backend.model, task, QUESTIONS[:1], progress=False)
+    usual = _forecast_members(backend.model, task, QUESTIONS[:1], progress=False)
     monkeypatch.setattr(categories, "_LEAST", 1e-99)
-    whole = forecast_members(backend.model, task, QUESTIONS[:1], progress=False)
+    whole = _forecast_members(backend.model, task, QUESTIONS[:1], progress=False)
     np.testing.assert_allclose(usual["forecast_3"], whole["forecast_3"], atol=0.1)
 
 
@@ -164,7 +170,7 @@ def test_table_of_the_forecast():
          "logprob": np.log([0.4, 0.1]), "forecast_1": np.log([0.5, 0.5]),
          "forecast_3": np.log([1.0, 1e-12])}
     )  # fmt: skip
-    (row,) = forecast_table(members).to_dict("records")
+    (row,) = _forecast_table(members).to_dict("records")
     assert row["pass@1"] == pytest.approx(0.5)
     assert row["effective_answers"] == pytest.approx(0.25 / 0.17)
     assert row["effective_1"] == pytest.approx(2)
@@ -244,7 +250,7 @@ def test_what_is_shipped_is_what_was_written(suite, backend, tmp_path, monkeypat
 def test_a_killed_run_goes_on_to_the_same_numbers(suite, backend, tmp_path, monkeypatch):
     run = ["sdsd/copying"]
     *_, whole = run_suite(suite, backend, tmp_path / "whole", run, progress=False)
-    original, calls = categories.member_policy, []
+    original, calls = categories._member_policy, []
 
     def killed(*arguments):
         calls.append(1)
@@ -252,7 +258,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(suite, backend, tmp_path, monk
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(categories, "member_policy", killed)
+    monkeypatch.setattr(categories, "_member_policy", killed)
     with pytest.raises(KeyboardInterrupt):
         run_suite(suite, backend, tmp_path / "part", run, progress=False)
     assert not (tmp_path / "part" / "policies" / whole.name).exists()
@@ -271,6 +277,19 @@ def test_teachers_see_their_template(suite, backend, tmp_path, monkeypatch):
     monkeypatch.setattr(CategoryQuestion, "shown", noted)
     run_suite(suite, backend, tmp_path, ["sdsd/copying"], progress=False)
     assert seen == {"copying"}
+
+
+def test_split_is_stated():
+    made = [CategoryQuestion(f"a {name}", MEMBERS) for name in ("dab", "Bag", "cab", "ab")]
+    trained, held_out = _split_categories(made)
+    names = [[q.problem_id for q in part] for part in (trained, held_out)]
+    assert names == [["ab", "cab"], ["Bag", "dab"]]
+    refuses("leaves none to hold out", _split_categories, made[:1])
+    questions = load_categories(MAKE.parent)
+    trained, held_out = _split_categories(questions)
+    assert trained == questions[::2]
+    assert held_out == questions[1::2]
+    assert len(trained) == len(held_out) == 30
 
 
 def test_the_shipped_suite_is_what_the_forecast_is_about():
@@ -303,7 +322,7 @@ def test_the_command(folder, tmp_path, capsys):
     assert table["problem_id"].tolist() == ["bag"] * 3 + ["cab"] * 3
     members = pd.read_parquet(tmp_path / "forecast.parquet")
     pd.testing.assert_frame_equal(
-        forecast_table(members.astype({"logprob": float})), table, atol=2e-3, check_dtype=False
+        _forecast_table(members.astype({"logprob": float})), table, atol=2e-3, check_dtype=False
     )
     assert main([*command, "--out", str(tmp_path)]) == 2
     assert "--suite categories needs --questions" in capsys.readouterr().err

@@ -13,7 +13,6 @@ from passk_lab.lab.tasks.categories import (
     CategoryQuestion,
     CategoryTask,
     load_categories,
-    split_categories,
 )
 from passk_lab.lab.tasks.text import TextEncoder
 from tests.helpers import letter_tokenizer, refusals, refuses
@@ -35,11 +34,9 @@ def task(tokenizer):
 
 def test_shipped_lists():
     questions = load_categories(SHIPPED)
-    trained, held_out = split_categories(questions)
-    assert (len(trained), len(held_out)) == (30, 30)
+    assert len(questions) == 60
     names = [question.problem_id.casefold() for question in questions]
     assert names == sorted(names)
-    assert [q.problem_id for q in trained] == [q.problem_id for q in questions[::2]]
     assert not {category for category, *_ in _SHOTS} & {q.category for q in questions}
     assert min(len(question.members) for question in questions) >= 7
     assert (SHIPPED / "categories.tsv").stat().st_size < 40_000
@@ -132,16 +129,6 @@ def test_rollouts_of_one_member_are_one_answer(task):
     found, correct = Samples(tokens, mask, nothing, nothing).graded(task, [TOOL])
     assert found == ["axe", "axe", "wrench", "hammer"]
     assert correct.tolist() == [[True, True, True, False]]
-
-
-def test_split_is_stated():
-    made = [CategoryQuestion(f"a {name}", (("x",), ("y",))) for name in "dbca"]
-    trained, held_out = split_categories(made)
-    assert [[q.problem_id for q in part] for part in (trained, held_out)] == [
-        ["a", "c"],
-        ["b", "d"],
-    ]
-    refuses("leaves none to hold out", split_categories, made[:1])
 
 
 def test_draws_are_of_the_given_categories(task):
