@@ -25,7 +25,7 @@ HEAVY = {"duckdb", "matplotlib", "pandas", "pyarrow", "scipy", "seaborn", "sklea
 
 MAX_FUNCTION = 60  # lines without the docstring
 MAX_MODULE = 600
-MAX_PUBLIC = 203  # without the readers, one a format
+MAX_PUBLIC = 207  # without the readers, one a format
 
 
 def functions(tree: ast.Module, module: str) -> Iterator[tuple[str, ast.FunctionDef]]:

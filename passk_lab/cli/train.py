@@ -32,6 +32,9 @@ def _run(options: argparse.Namespace) -> int:
     base: Any
     if not isinstance(suite, ConceptSuite | Suite):
         suite, base = _with_questions(suite, options)
+        if options.base_only:
+            print(suite.base_report(base, options.out, not options.quiet).round(3).to_string())
+            return 0
     else:
         folder = options.base or options.out / "base"
         base = suite.make_base(folder, device(options.device), not options.quiet)
@@ -43,24 +46,26 @@ def _run(options: argparse.Namespace) -> int:
         files = run_map(base, options.out / "map", *rest)
         return _say(files, "policies", options.out / "map", options.quiet)
     files = run_suite(suite, base, options.out, options.runs, *rest)
-    return _say(files, "rollouts", options.out / "rollouts", options.quiet)
+    return _say(files, files[0].parent.name, files[0].parent, options.quiet)
 
 
 def _with_questions(suite: Any, options: argparse.Namespace) -> tuple[Any, Any]:
-    from passk_lab.lab.experiments import ScienceSuite
+    from passk_lab.lab.experiments import CategorySuite, ScienceSuite
     from passk_lab.lab.questions import TransformersBackend
-    from passk_lab.lab.tasks import load_questions
+    from passk_lab.lab.tasks import load_categories, load_questions
 
-    of_science = isinstance(suite, ScienceSuite)
-    for name in ("base", "questions") if of_science else ("base",):
+    loaders: dict[type, Any] = {CategorySuite: load_categories, ScienceSuite: load_questions}
+    load = loaders.get(type(suite))
+    for name in ("base", "questions") if load else ("base",):
         if getattr(options, name) is None:
             raise ValueError(f"--suite {options.suite} needs --{name}")
-    for name in ("map", "base_only"):
-        if getattr(options, name):
-            raise ValueError(f"--{name.replace('_', '-')} is for the suites of paths")
+    if options.map:
+        raise ValueError("--map is for the suites of paths")
+    if options.base_only and not isinstance(suite, CategorySuite):
+        raise ValueError(f"--base-only: --suite {options.suite} measures nothing but its runs")
+    if load:
+        suite = replace(suite, questions=load(options.questions))
     base = TransformersBackend.load(options.base, device(options.device), full_precision=True)
-    if of_science:
-        suite = replace(suite, questions=load_questions(options.questions))
     return suite, base
 
 
@@ -77,28 +82,33 @@ COMMAND = Command(
     "  passk-lab train --suite paths --out lab\n"
     "  passk-lab train --suite paths --out lab --runs sdsd,grpo --seeds 0,1,2\n"
     "  passk-lab train --suite paths --out lab --base-only\n"
+    "  passk-lab train --suite categories --base my-model --questions data/categories --out lab\n"
     "  passk-lab train --suite science --base my-model --questions data/science --out lab\n\n"
     "An interrupted command goes on where it was. Needs the extra [train].",
     (
         argument(
             "--suite NAME",
-            "the experiment: concepts, concepts-lm, paths, paths-seen, paths-large, science or "
-            "science-large",
+            "the experiment: categories, concepts, concepts-lm, paths, paths-seen, paths-large, "
+            "science or science-large",
             required=True,
         ),
         out("DIR", "folder for checkpoints and rollouts"),
         argument(
             "--base DIR",
             "a saved base, data/paths/base for one (default: DIR/base, pre-trained if "
-            "missing); for science and concepts-lm any language model: a folder, GGUF file or hub "
-            "name",
+            "missing); for categories, science and concepts-lm any language model: a folder, GGUF "
+            "file or hub name",
             type=Path,
         ),
-        argument("--questions PATH", "for science: a .jsonl file, a folder, or a hub name"),
+        argument(
+            "--questions PATH",
+            "for science: a .jsonl file, a folder, or a hub name; for categories: a .tsv file or a "
+            "folder",
+        ),
         argument("--runs RUN,RUN,...", "runs to train (default: all of the suite)", type=names),
         argument("--seeds N,N,...", "seeds (default: those of the suite)", type=seeds),
         argument("--jobs N", "processes side by side (default 1)", type=positive, default=1),
-        flag("--base-only", "pre-train and measure the base, nothing else"),
+        flag("--base-only", "pre-train and measure the base, or forecast from it; nothing else"),
         argument("--device NAME", "cpu, cuda, ... (default: cuda where there is one)"),
         flag("--map", "train the main methods under other authors, teachers and penalties instead"),
         QUIET,

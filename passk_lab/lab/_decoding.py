@@ -138,11 +138,16 @@ def _forward(
 
 
 def start_decoding(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int, room: int
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    pad_id: int,
+    room: int,
+    as_tree: bool = False,
 ) -> Callable[[Tensor], CacheDecoder | LlamaDecoder]:
     """Run prompts once; a decoder of ``source`` [R] continues these, each by ``room`` tokens."""
     if type(model) is LlamaForCausalLM:
-        prefix = _run_prompts_llama(model, prompts, pad_id)
+        run = _run_prompts_tree if as_tree else _run_prompts_llama
+        prefix = run(model, prompts, pad_id)
         return lambda source: LlamaDecoder(model, prefix, source, room)
     prefix = run_prompts(model, prompts, pad_id)
     return lambda source: CacheDecoder(model, prefix, source)
@@ -271,6 +276,76 @@ def _run_prompts_llama(
     for index, (keys, values) in enumerate(slabs):
         cache.update(keys, values, index)
     return Prefix(cache, mask, mask.sum(dim=1), torch.cat(logits))
+
+
+class TokenTree:
+    """Sequences as a tree: a node is a token after a certain beginning, which many may share."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.depths: list[int] = []
+        self._nodes: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, sequence: Sequence[int]) -> list[int]:
+        """The nodes of a sequence, as far as they are missing made."""
+        node, path = -1, []
+        for depth, token in enumerate(sequence):
+            parent, new = node, len(self.tokens)
+            node = self._nodes.setdefault((parent, token), new)
+            if node == new:
+                self.tokens.append(token)
+                self.parents.append(parent)
+                self.depths.append(depth)
+            path.append(node)
+        return path
+
+    def run(self, model: LlamaForCausalLM, wanted: Sequence[int]) -> tuple[Tensor, _Slabs]:
+        """Logits [M, V] after the nodes ``wanted``; keys and values [1, heads, N, width]."""
+        n, device = len(self), model.device
+        visible = torch.eye(n, dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                visible[node] |= visible[parent]
+        heads, head_dim = model.config.num_key_value_heads, model.model.layers[0].self_attn.head_dim
+        slabs = [
+            [model.model.norm.weight.new_zeros(1, heads, n, head_dim) for _ in range(2)]
+            for _ in model.model.layers
+        ]
+        nodes = torch.arange(n, device=device)
+        logits = _llama(
+            model,
+            torch.tensor(self.tokens, device=device),
+            torch.tensor(self.depths, device=device),
+            place=(torch.zeros_like(nodes), nodes),
+            slabs=slabs,
+            start=0,
+            visible=visible.to(device)[None],
+            wanted=torch.tensor(wanted, device=device),
+        )
+        return logits, slabs
+
+
+_Slabs = list[list[Tensor]]
+
+
+def _run_prompts_tree(
+    model: LlamaForCausalLM, prompts: Sequence[Sequence[int]], pad_id: int
+) -> Prefix:
+    """`run_prompts` for the Llama architecture: equal beginnings once; not for gradients."""
+    _, mask = padded(prompts, pad_id, model.device, left=True)
+    tree = TokenTree()
+    paths = [tree.add(prompt) for prompt in prompts]
+    logits, slabs = tree.run(model, [path[-1] for path in paths])
+    columns, _ = padded(paths, 0, model.device, left=True)  # node of each prompt and position
+    cache = DynamicCache()
+    for index, pair in enumerate(slabs):
+        keys, values = (x[0][:, columns].transpose(0, 1) for x in pair)
+        cache.update(keys, values, index)
+    return Prefix(cache, mask, mask.sum(dim=1), logits)
 
 
 def _llama(

@@ -41,7 +41,11 @@ class TrainConfig:
         Prompts of a step, and answers sampled to each.
     learning_rate, warmup : float, int
         Constant after ``warmup`` steps.
+    betas : (float, float)
+        Of AdamW, which has no weight decay.
     max_grad_norm : float
+    freeze_embeddings : bool
+        Leave the embeddings as they are, with them the output's weights where both are one.
     temperature : float
         Of sampling in training.
     teacher : {"frozen", "ema", "live"}
@@ -55,6 +59,8 @@ class TrainConfig:
         Run the models in bfloat16 in the loss (on a GPU); sampling stays in float32.
     compile : bool
         Compile the models' forward pass with `torch.compile`, for any shapes.
+    as_tree : bool
+        As for `passk_lab.lab.sampling.Decoding`: sooner where prompts share long beginnings.
     """
 
     method: str = "sdsd"
@@ -63,7 +69,9 @@ class TrainConfig:
     group_size: int = 8
     learning_rate: float = 1e-4
     warmup: int = 5
+    betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float = 1.0
+    freeze_embeddings: bool = False
     temperature: float = 1.0
     teacher: Literal["frozen", "ema", "live"] = "ema"
     ema_rate: float = 0.05
@@ -72,6 +80,7 @@ class TrainConfig:
     save_every: int = 20
     autocast: bool = False
     compile: bool = False
+    as_tree: bool = False
 
     def __post_init__(self) -> None:
         get_method(self.method)
@@ -114,12 +123,17 @@ def train(
         )
     base = model.eval().requires_grad_(False)
     student = copy.deepcopy(base).requires_grad_(True)
+    if config.freeze_embeddings:
+        student.get_input_embeddings().requires_grad_(False)
     average = copy.deepcopy(base) if config.teacher == "ema" else None
     teacher = average or (base if config.teacher == "frozen" else student)
     if config.compile:
         for module in {id(m): m for m in (base, student, teacher)}.values():
             module.compile(dynamic=True)  # in place: the parameters keep their names
-    optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    trained = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=config.learning_rate, betas=config.betas, weight_decay=0.0
+    )
     # Without the number of steps: a finished run can be carried on.
     settings = {name: value for name, value in asdict(config).items() if name != "steps"}
     run = Run(folder, student, optimizer, settings, average)
@@ -127,7 +141,7 @@ def train(
         for step in steps:
             start = time.perf_counter()
             batch = _rollout_batch(task, student, teacher, base, config, step, prompts)
-            batch.demonstrator = demonstrator
+            batch.demonstrator, batch.as_tree = demonstrator, config.as_tree
             sampled = time.perf_counter()
             measured = _update(run, batch, config, step)
             measured["sampling_share"] = (sampled - start) / (time.perf_counter() - start)
@@ -154,7 +168,7 @@ def _rollout_batch(
         prompts = [given[place] for place in drawn]
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     encoded = [task.encode(prompt) for prompt in prompts]
-    decoding = Decoding.of(task, config.temperature)
+    decoding = Decoding.of(task, config.temperature, config.as_tree)
     samples = sample(student, encoded, config.group_size, decoding, generator)
     answers, correct = samples.graded(task, prompts)
     return Batch(

@@ -40,6 +40,8 @@ class LossOptions:
     kl_coef, trust : float
         Weight of KL(student || base) in the reinforcing and in the distilling methods; ``trust`` is
         beta', for a tilt of 1 / (1 + beta').
+    reduction : {"sequence", "sequence_mean", "token"}
+        How losses per token become one number, see `passk_lab.lab.losses.reduce`.
     clip : (float, float)
         Bounds of the probability ratio below and above 1.
     at_k : int
@@ -53,6 +55,7 @@ class LossOptions:
 
     kl_coef: float = 0.0
     trust: float = 0.0
+    reduction: losses.Reduction = "sequence"
     clip: tuple[float, float] = (0.2, 0.2)
     at_k: int = 4
     baseline: bool = False
@@ -69,7 +72,8 @@ class Batch:
 
     ``answers`` [B] are canonical, None where the tokens make none; ``correct`` is [G, n]. Gradients
     flow into ``student`` alone; ``rng`` chooses demonstrations. What a method notes in ``measured``
-    is logged. ``demonstrator`` is another model, whose correct answers some methods show.
+    is logged. ``demonstrator`` is another model, whose correct answers some methods show;
+    ``as_tree`` is for `passk_lab.lab.sampling.score`.
     """
 
     task: Task[Any]
@@ -83,6 +87,7 @@ class Batch:
     rng: np.random.Generator
     options: LossOptions
     demonstrator: PreTrainedModel | None = None
+    as_tree: bool = False
     measured: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -124,7 +129,8 @@ class Batch:
     def logits_of(self, model: PreTrainedModel, demos: Sequence[str | None]) -> Tensor:
         """Logits of a model [B, T, V], each row after its own demonstration."""
         contexts = [self.task.encode(p, d) for p, d in zip(self.owners, demos, strict=True)]
-        return score(model, contexts, self.samples.answers(), self.task.pad_id, return_logits=True)
+        answers, pad_id = self.samples.answers(), self.task.pad_id
+        return score(model, contexts, answers, pad_id, return_logits=True, as_tree=self.as_tree)
 
     def rows(self, keep: Bools) -> Tensor:
         """Mask of the tokens of some rows [B, T]."""
@@ -248,7 +254,9 @@ def _against_teacher(
     mask = batch.rows(shown)
     batch.measured["taught"] = float(shown.mean())
     apart = losses.divergence(batch.student_logits, teacher_logits, mask, kind)
-    return _near_base(batch, losses.reduce(apart, mask, "sequence"), mask, batch.options.trust)
+    return _near_base(
+        batch, losses.reduce(apart, mask, batch.options.reduction), mask, batch.options.trust
+    )
 
 
 def _near_base(batch: Batch, loss: Tensor, mask: Tensor, weight: float) -> Tensor:
@@ -256,7 +264,7 @@ def _near_base(batch: Batch, loss: Tensor, mask: Tensor, weight: float) -> Tenso
     if not weight:
         return loss
     stay = losses.divergence(batch.student_logits, batch.base_logits, mask, "reverse")
-    return loss + weight * losses.reduce(stay, mask, "sequence")
+    return loss + weight * losses.reduce(stay, mask, batch.options.reduction)
 
 
 @method("sdsd")
@@ -324,7 +332,7 @@ def _sdsd_anchored(batch: Batch) -> Tensor:
     now = batch.logits_of(batch.student, demos)
     mask = batch.rows(shown)
     moved = losses.divergence(now, kept, mask, "reverse")
-    return loss + batch.options.anchor * losses.reduce(moved, mask, "sequence")
+    return loss + batch.options.anchor * losses.reduce(moved, mask, batch.options.reduction)
 
 
 @method("sdsd-centred")
@@ -360,7 +368,7 @@ def _reinforce(
     )
     if weights is not None:
         per_token = per_token * weights
-    loss = losses.reduce(per_token, mask, "sequence")
+    loss = losses.reduce(per_token, mask, batch.options.reduction)
     return _near_base(batch, loss, mask, batch.options.kl_coef)
 
 
@@ -381,7 +389,7 @@ def _rft(batch: Batch) -> Tensor:
     """Cross-entropy on the correct rollouts."""
     mask = batch.rows(batch.correct)
     logprob = losses.token_logprob(batch.student_logits, batch.samples.tokens, mask)
-    return losses.reduce(-logprob, mask, "sequence")
+    return losses.reduce(-logprob, mask, batch.options.reduction)
 
 
 @method("rl-modulated")

@@ -19,11 +19,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
-from transformers import PreTrainedModel
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from passk_lab.lab._decoding import (
     CacheDecoder,
     LlamaDecoder,
+    TokenTree,
     check_context,
     evaluating,
     logits_after,
@@ -36,6 +37,9 @@ from passk_lab.lab.tasks.base import Task
 
 __all__ = ["Decoding", "Samples", "sample", "score"]
 
+# More share more, but attend to more keys that are masked.
+_TREE_NODES = 768
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -43,7 +47,9 @@ class Decoding:
 
     ``eos_id``, one or several, ends an answer; one that is cut off after ``max_new_tokens`` has no
     end. ``temperature`` divides the logits, ``pad_id`` fills rows up, ``batch_rows`` rows at once
-    bound the memory. A number out of range is a ValueError.
+    bound the memory. ``as_tree`` runs what prompts share in their beginnings once (Llama only; the
+    same numbers but for the last bits), as few-shot prompts do. A number out of range is a
+    ValueError.
     """
 
     max_new_tokens: int
@@ -51,6 +57,7 @@ class Decoding:
     pad_id: int
     temperature: float = 1.0
     batch_rows: int = 1024
+    as_tree: bool = False
 
     def __post_init__(self) -> None:
         _check_numbers(
@@ -58,9 +65,10 @@ class Decoding:
         )
 
     @classmethod
-    def of(cls, task: Task[Any], temperature: float = 1.0) -> Decoding:
+    def of(cls, task: Task[Any], temperature: float = 1.0, as_tree: bool = False) -> Decoding:
         """That of a task's answers."""
-        return cls(task.max_answer_tokens, task.eos_id, task.pad_id, temperature)
+        ends = getattr(task, "ends", task.eos_id)
+        return cls(task.max_answer_tokens, ends, task.pad_id, temperature, as_tree=as_tree)
 
     @property
     def ends(self) -> list[int]:
@@ -92,8 +100,10 @@ class Samples:
     ) -> tuple[list[str | None], npt.NDArray[np.bool_]]:
         """Canonical answers [B], None where tokens make none, and verdicts [G, n_per_prompt]."""
         answers = [task.decode(tokens) for tokens in self.answers()]
-        n = len(answers) // len(prompts)
-        correct = [task.verify(prompts[row // n], answer) for row, answer in enumerate(answers)]
+        owners = [prompt for prompt in prompts for _ in range(len(answers) // len(prompts))]
+        if hasattr(task, "canonical"):
+            answers = [task.canonical(p, a) for p, a in zip(owners, answers, strict=True)]
+        correct = [task.verify(p, a) for p, a in zip(owners, answers, strict=True)]
         return answers, np.array(correct, dtype=bool).reshape(len(prompts), -1)
 
 
@@ -146,7 +156,9 @@ def sample(
     with torch.inference_mode(), evaluating(model):
         for group in _groups(owners, decoding.batch_rows):
             room = decoding.max_new_tokens
-            decoder_of = start_decoding(model, group.prompts, decoding.pad_id, room)
+            decoder_of = start_decoding(
+                model, group.prompts, decoding.pad_id, room, decoding.as_tree
+            )
             for rows, source in group.parts(decoding.batch_rows, model.device):
                 _continue(decoder_of(source), rows, uniforms, decoding, drawn)
     if not torch.isfinite(drawn.logprob).all():
@@ -163,6 +175,7 @@ def score(
     temperature: float = 1.0,
     return_logits: bool = False,
     batch_rows: int = 1024,
+    as_tree: bool = False,
 ) -> Tensor:
     """Score given answers: the model predicts each token from the prompt and those before it.
 
@@ -174,7 +187,7 @@ def score(
     model : PreTrainedModel
     prompts, answers : sequences of token sequences
         Row i scores ``answers[i]`` after ``prompts[i]``; the end token counts where it is given.
-    pad_id, temperature, batch_rows
+    pad_id, temperature, batch_rows, as_tree
         As for `Decoding`. With gradients, the graphs of all rows are kept.
     return_logits : bool
         Return logits (divided by the temperature) instead of log-probabilities.
@@ -197,6 +210,8 @@ def score(
         which = f"answer {lengths.index(0)} is empty" if lengths else "there are no answers"
         raise ValueError(f"{which}; an answer has at least its end token")
     check_context(model, prompts, lengths)
+    if as_tree and type(model) is LlamaForCausalLM:
+        return _score_tree(model, prompts, answers, temperature, return_logits)
     longest = max(lengths)
     # Gradient checkpointing runs layers twice and so can't keep keys and values.
     checkpointing = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
@@ -222,6 +237,37 @@ def score(
             order += chosen
     back = torch.tensor(order, device=model.device).argsort()
     return torch.cat(scored)[back]
+
+
+def _score_tree(
+    model: LlamaForCausalLM,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    temperature: float,
+    return_logits: bool,
+) -> Tensor:
+    """`score` with equal beginnings run once: many rows at a time as one tree."""
+    longest, scored = max(map(len, answers)), []
+    tree, paths = TokenTree(), []
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        path = tree.add([*prompt, *answer[:-1]])
+        paths.append(path[len(prompt) - 1 :])
+        if len(tree) < _TREE_NODES and row + 1 < len(prompts):
+            continue
+        nodes = sorted({node for path in paths for node in path})
+        place = {node: at for at, node in enumerate(nodes)}
+        values = tree.run(model, nodes)[0].float() / temperature
+        at, mask = padded([[place[node] for node in path] for path in paths], 0, model.device)
+        if return_logits:
+            found = values.index_select(0, at.flatten()).view(*at.shape, -1)
+        else:
+            tokens, _ = padded(answers[row + 1 - len(paths) : row + 1], 0, model.device)
+            found = log_softmax(values, dim=-1)[at, tokens]
+        outside = ~mask.reshape(mask.shape + (1,) * (found.ndim - 2))
+        missing = found.new_zeros(len(at), longest - at.shape[1], *found.shape[2:])
+        scored.append(torch.cat([found.masked_fill(outside, 0.0), missing], dim=1))
+        tree, paths = TokenTree(), []
+    return torch.cat(scored)
 
 
 def _continue(

@@ -58,6 +58,29 @@ def test_a_resumed_run_gives_the_same_numbers(base, tmp_path, teacher):
     assert len({step["loss"] for step in metrics(tmp_path / "a")}) == 4  # other rollouts each
 
 
+def test_frozen_embeddings_stay_and_the_rest_moves(base, tmp_path):
+    options = {"method": "sdsd", "freeze_embeddings": True, **SMALL}
+    after = train(TASK, base, TrainConfig(steps=2, **options), tmp_path, progress=False)
+    moved = {
+        name: not torch.equal(new, old)
+        for (name, new), old in zip(after.named_parameters(), base.parameters(), strict=True)
+    }
+    assert not moved.pop("model.embed_tokens.weight")
+    assert all(moved.values())
+
+
+def test_settings_of_the_optimizer_and_of_the_pass_through_the_model(base, tmp_path):
+    def trained(name, **changes):
+        config = TrainConfig(steps=3, method="sdsd", **SMALL, **changes)
+        return train(TASK, base, config, tmp_path / name, progress=False)
+
+    plain = trained("plain")
+    assert not same(plain, trained("betas", betas=(0.5, 0.5)))
+    tree = trained("tree", as_tree=True)  # other last bits, no more
+    for one, other in zip(plain.parameters(), tree.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=0)
+
+
 def test_fewer_steps_than_are_done_are_taken_anew(base, tmp_path):
     """A suite that was killed asks again for the models in the middle of training."""
     config = {"method": "sdsd", **SMALL}

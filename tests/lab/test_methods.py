@@ -98,6 +98,19 @@ def test_every_loss_is_finite_and_has_a_gradient(name, batch, model):
         assert size > 1e-3
 
 
+@pytest.mark.parametrize("name", ["sdsd", "grpo", "rft"])
+def test_means_over_tokens_are_those_over_rows_divided_by_their_length(name, batch):
+    batch.samples.logprob.copy_(batch.student_logprob.detach())
+    batch.options = LossOptions()
+    rows = METHODS[name](replace(batch, rng=np.random.default_rng(0))).item()
+    batch.options = LossOptions(reduction="token")
+    tokens = METHODS[name](replace(batch, rng=np.random.default_rng(0))).item()
+    counted = {"sdsd": batch.mask[:8], "grpo": batch.mask, "rft": batch.rows(batch.correct)}[name]
+    ratio = len(batch.mask) / int(counted.sum())
+    assert rows != 0 or name == "grpo"
+    assert tokens == pytest.approx(rows * ratio, rel=1e-4, abs=1e-7)
+
+
 def test_groups_without_a_correct_rollout_don_t_teach(batch, model):
     """The third prompt's rows get no gradient from self-distillation."""
     logits = batch.student_logits.detach().requires_grad_()

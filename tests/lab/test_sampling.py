@@ -246,6 +246,46 @@ def test_gradients_agree_with_plain_forward_passes(model):
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
+FEW_SHOT = [[5, 6, 7, 8, 5, 6, *tail] for tail in ([2], [2, 3], [4, 4, 4], [2])]
+
+
+@pytest.mark.parametrize("nodes", [1, 20, 1000])
+def test_a_tree_of_tokens_changes_nothing(model, nodes, monkeypatch):
+    """Beginnings that run once: samples, log-probabilities, logits and gradients stay."""
+    monkeypatch.setattr(sampling, "_TREE_NODES", nodes)
+    drawn = [
+        sample(model, FEW_SHOT, 5, 6, generator=seeded(), as_tree=tree) for tree in (False, True)
+    ]
+    same_samples(*drawn)
+    owners, answers = [p for p in FEW_SHOT for _ in range(5)], drawn[0].answers()
+    for return_logits in (False, True):
+        both = [
+            score(model, owners, answers, PAD, 0.7, return_logits, as_tree=tree)
+            for tree in (False, True)
+        ]
+        torch.testing.assert_close(*both, atol=2e-5, rtol=1e-5)
+        weight = torch.randn(both[0].shape, generator=seeded())
+        torch.testing.assert_close(
+            *(gradients(model, (x * weight).sum()) for x in both), atol=2e-4, rtol=1e-4
+        )
+
+
+def test_a_tree_runs_each_beginning_once(monkeypatch):
+    ran = []
+    original = _decoding._llama
+
+    def counted(model, tokens, *rest, **more):
+        ran.append(len(tokens))
+        return original(model, tokens, *rest, **more)
+
+    monkeypatch.setattr(_decoding, "_llama", counted)
+    with torch.no_grad():
+        score(
+            tiny_llama(), FEW_SHOT, [[9, 9, EOS], [9, EOS], [EOS], [9, 4, EOS]], PAD, as_tree=True
+        )
+    assert ran == [6 + 5 + 4]  # shots; 2, 3, 4, 4, 4; after 2: 9, 9 and 4; after 2, 3: 9
+
+
 def test_gradient_checkpointing_gives_the_same_gradients():
     model, prompt = tiny_llama(), [3, 4, 5]
     answers = random_sequences(4, 2, 6)

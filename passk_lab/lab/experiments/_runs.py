@@ -20,13 +20,14 @@ from passk_lab.lab.pretrain import PretrainConfig, pretrain
 from passk_lab.rollouts.files import atomic_write
 
 if TYPE_CHECKING:
+    from passk_lab.lab.experiments.categories import CategorySuite
     from passk_lab.lab.experiments.concepts import ConceptSuite
     from passk_lab.lab.experiments.science import ConceptTextSuite, ScienceSuite
     from passk_lab.lab.experiments.suite import Suite
 
 
 def run_suite(
-    suite: Suite | ConceptSuite | ConceptTextSuite | ScienceSuite,
+    suite: Suite | CategorySuite | ConceptSuite | ConceptTextSuite | ScienceSuite,
     base: Any,
     folder: Path,
     runs: Sequence[str] | None = None,
@@ -38,7 +39,7 @@ def run_suite(
 
     Parameters
     ----------
-    suite : Suite, ConceptSuite, ConceptTextSuite or ScienceSuite
+    suite : Suite, CategorySuite, ConceptSuite, ConceptTextSuite or ScienceSuite
     base : PreTrainedModel or TransformersBackend
     folder : Path
     runs, seeds : optional
@@ -49,7 +50,7 @@ def run_suite(
     Returns
     -------
     list of Path
-        The rollouts files (of paths without samples, those of the policies), the base's first.
+        The rollouts files (without samples, those of the policies), the base's first.
     """
     names = list(suite.runs if runs is None else runs)
     for name in names:

@@ -3,10 +3,11 @@
 ``base`` is the protocol that a task of your own fulfils. ``paths`` is path finding in small graphs,
 where every correct answer can be enumerated and the law of the pre-training documents is known;
 ``concepts`` is the paper's Concept Graph; ``text`` makes a task of questions in words, as
-``concept_text``, ``countdown`` and ``science_qa`` do.
+``categories``, ``concept_text``, ``countdown`` and ``science_qa`` do.
 """
 
 from passk_lab.lab.tasks.base import Encoder, Task, check_task
+from passk_lab.lab.tasks.categories import CategoryQuestion, CategoryTask, load_categories
 from passk_lab.lab.tasks.concept_text import ConceptQuestion, ConceptTextTask
 from passk_lab.lab.tasks.concepts import ConceptTask
 from passk_lab.lab.tasks.countdown import CountdownTask, Game
@@ -16,6 +17,8 @@ from passk_lab.lab.tasks.text import TextEncoder, TextTask, grade
 
 __all__ = [
     "TASKS",
+    "CategoryQuestion",
+    "CategoryTask",
     "ConceptQuestion",
     "ConceptTask",
     "ConceptTextTask",
@@ -31,9 +34,11 @@ __all__ = [
     "TextTask",
     "check_task",
     "grade",
+    "load_categories",
     "load_questions",
 ]
 
 TASKS = {
-    task.name: task for task in (ConceptTask, ConceptTextTask, PathTask, ScienceTask, CountdownTask)
+    task.name: task
+    for task in (CategoryTask, ConceptTask, ConceptTextTask, PathTask, ScienceTask, CountdownTask)
 }
