@@ -75,7 +75,7 @@ def test_refusals():
 def test_where_nothing_changes_a_word_is_rare():
     """Two runs of six equal checkpoints each: at most 5 % of tables say any word, 3 sd allowed."""
     rng = np.random.default_rng(0)
-    n_rounds = 40
+    n_rounds = 25
     words = 0
     for round_ in range(n_rounds):
         p = rng.beta(0.5, 1, 40)
