@@ -36,6 +36,9 @@ class Task(Encoder, Protocol[PromptT]):
 
     A prompt is anything with a ``problem_id``, a text: the same in every run, another for every
     other problem.
+
+    A task may also have ``ends``, several tokens that end an answer in place of ``eos_id``, and
+    ``canonical(prompt, answer)``, one name for answers that mean the same to a prompt.
     """
 
     @property

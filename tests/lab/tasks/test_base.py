@@ -69,7 +69,7 @@ def test_the_docs_name_every_task():
     assert all(f"`{name}`" in page for name in TASKS)
 
 
-@pytest.mark.parametrize("task", ["paths", "science_qa", "countdown"])
+@pytest.mark.parametrize("task", ["paths", "science_qa", "countdown", "categories"])
 def test_importing_a_task_is_light(task):
     heavy = {"torch", "transformers", "pint", "matplotlib", "sklearn", "reasoning_gym"}
     code = f"import sys, passk_lab.lab.tasks.{task}; print({heavy} & sys.modules.keys())"
