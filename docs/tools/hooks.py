@@ -25,6 +25,7 @@ PAGES = {
     "figures/README.md": "found.md",
     "benchmarks/results.md": "benchmarks.md",
     "benchmarks/training.md": "benchmarks-training.md",
+    "data/categories/README.md": "data-categories.md",
     "data/concepts/README.md": "data-concepts.md",
     "data/countdown/README.md": "data-countdown.md",
     "data/game24/README.md": "data-game24.md",
