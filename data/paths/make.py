@@ -84,10 +84,10 @@ def write(tables: list[pd.DataFrame], path: Path, note: dict[str, object]) -> No
     metadata = {b"passk_lab": json.dumps(note).encode()}
     arrow = arrow.cast(pa.schema(fields, metadata))
     with atomic_write(path) as temporary:
-        # One dictionary for the whole file: answers repeat from run to run.
+        # One dictionary and one page a column: answers repeat from run to run.
         pq.write_table(
-            arrow, temporary, compression="zstd", compression_level=19,
-            row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24,
+            arrow, temporary, compression="zstd", compression_level=19, row_group_size=1 << 24,
+            dictionary_pagesize_limit=1 << 24, data_page_size=1 << 28, max_rows_per_page=1 << 30,
         )  # fmt: skip
 
 
