@@ -177,6 +177,21 @@ def test_table_of_the_forecast():
     assert row["log_ratio_3"] == pytest.approx(np.log(0.17 / 0.25), abs=1e-6)
 
 
+def test_the_shipped_forecast_is_of_the_shipped_lists():
+    members = pd.read_parquet(MAKE.with_name("forecast.parquet"))
+    table = pd.read_csv(MAKE.with_name("forecast.csv"))
+    pd.testing.assert_frame_equal(
+        _forecast_table(members), table, rtol=5e-3, atol=2e-3, check_dtype=False
+    )
+    trained, held_out = _split_categories(load_categories(MAKE.parent))
+    for template in TEMPLATES:
+        part = members[members["template"] == template]
+        for split, questions in (("id", trained), ("ood", held_out)):
+            listed = [(q.problem_id, names[0]) for q in questions for names in q.members]
+            rows = part.loc[part["split"] == split, ["problem_id", "answer"]]
+            assert list(rows.itertuples(index=False, name=None)) == listed
+
+
 SMALL = {"prompts_per_step": 2, "group_size": 4, "save_every": 1, "teacher": "frozen",
          "freeze_embeddings": True, "as_tree": True, "learning_rate": 1e-2}  # fmt: skip
 
