@@ -93,13 +93,14 @@ def pass_at_k(data: Concepts) -> Drawn:
         plot_pass_at_k(part.sort_values("run"), above, {r: styles[r] for r in MAIN})
         plot_pass_at_k(ours[ours["split"] == split], below, styles)
         above.set_title(f"{TITLES[split]}: the paper")
-        below.set_title("here")
+        below.set_title(f"{TITLES[split]}: here")
         for ax in (above, below):
             ax.label_outer()
             ax.set_ylim(-0.02, 1.02)
-            if ax is not axes[1, 1]:
-                ax.get_legend().remove()
+            ax.get_legend().remove()
         parts.append(part[["run", "split", "k", "estimate"]].assign(source="paper"))
+    handles = [look.handle() for look in styles.values()]
+    figure.legend(handles, list(styles), loc="outside lower center", ncols=len(styles))
     table = pd.concat([ours.assign(source="here"), *parts])
     return figure, table
 

@@ -43,35 +43,39 @@ PAPER = Study("paper", Paper, "data/paper")
 @PAPER.figure("toy-paper", "The paper's toy, by theory and by training", number=16)
 def toy(data: Paper) -> Drawn:
     """Policies over the hundred actions, and reward against beta; hollow where a mode is lost."""
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
-    _policies(axes[0], data.policies)
+    figure, axes = plt.subplots(2, 2, figsize=(9.6, 9.4))
+    _policies(axes[0, 0], data.policies)
     means = data.toy.groupby(["method", "kernel", "width", "training", "beta"], as_index=False)
     table = means[["reward", "coverage", "mean_action"]].mean()
     of_rl = table[table["method"] == "grpo"]
-    for training, part in of_rl.groupby("training", sort=False):
+    # Where lines coincide, the smaller mark lies on the larger one.
+    for place, (training, part) in enumerate(of_rl.groupby("training", sort=False)):
         style, label = TRAININGS[str(training)]
         name = "base" if training == "optimum" else "grpo"
-        _line(axes[1], part, STYLES[name].color, style, label)
+        _line(axes[0, 1], part, STYLES[name].color, style, label, 12 - 2.5 * place)
     gaussian = table[(table["method"] == "sdsd") & (table["kernel"] == "Gaussian")]
     shades = plt.get_cmap("YlOrBr")
     for place, (width, rows) in enumerate(gaussian.groupby("width")):
         color: Any = shades(0.4 + 0.18 * place)
-        for training in ("exact gradient flow", "optimum, frozen teacher"):
-            style, label = TRAININGS[training]
+        for ax, training in zip(axes[1], SDSD, strict=True):
             part = rows[rows["training"] == training]
-            _line(axes[2], part, color, style, f"kernel's sd {width:g}: {label.split(' (')[0]}")
-    for ax, method, title in (
-        (axes[1], "grpo", "GRPO"),
-        (axes[2], "sdsd", "SDSD, Gaussian kernel"),
-    ):
-        rows = data.printed[data.printed["method"] == method]
+            _line(ax, part, color, "-", f"kernel's sd {width:g}", 12 - 2.5 * place)
+    titles = ("GRPO", *(f"SDSD, Gaussian kernel: {said}" for said in SDSD.values()))
+    for ax, title in zip(axes.flat[1:], titles, strict=True):
+        rows = data.printed[data.printed["method"] == title.partition(",")[0].lower()]
         for row in rows.to_dict("records"):
-            _mark(ax, row, "the paper" if row["beta"] == 0 else None)
+            _point(ax, row, "*", PRINTED, 12)
+        ax.plot([], [], "*", color=PRINTED, markersize=12, label="the paper")
+        for fill, label in (("full", "both rewarded quarters"), ("none", "hollow: one lost")):
+            ax.plot([], [], "o", color=STYLES["base"].color, fillstyle=fill, label=label)
         ax.set(xlabel="beta", ylabel="mean reward", title=title, ylim=(-0.05, 1.05))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=1 + (ax is axes[2]),
-                  fontsize=8)  # fmt: skip
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8.5)
     whole = pd.concat([table.assign(source="here"), data.printed.assign(source="paper")])
     return figure, whole
+
+
+SDSD = {"exact gradient flow": "moving teacher", "optimum, frozen teacher": "frozen teacher"}
+PRINTED = "#cc3377"
 
 
 def _policies(ax: Axes, table: pd.DataFrame) -> None:
@@ -87,19 +91,19 @@ def _policies(ax: Axes, table: pd.DataFrame) -> None:
         ax.axvspan(start, start + 25, color="#e3f3ee", linewidth=0, zorder=0)
     ax.set(xlabel="action (shaded: rewarded)", ylabel="probability", ylim=(0, 0.14),
            title=f"Policies at beta 0.1, kernel's sd {WIDTH:g}")  # fmt: skip
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8.5)
 
 
-def _line(ax: Axes, part: pd.DataFrame, color: Any, style: str, label: str) -> None:
+def _line(ax: Axes, part: pd.DataFrame, color: Any, style: str, label: str, size: float) -> None:
     ax.plot(part["beta"], part["reward"], style, color=color, label=label, linewidth=1.4)
     for row in part.to_dict("records"):
-        ax.plot(row["beta"], row["reward"], "o", color=color, markersize=6,
-                fillstyle="full" if row["coverage"] > 0.75 else "none")  # fmt: skip
+        _point(ax, row, "o", color, size)
 
 
-def _mark(ax: Axes, row: dict[Any, Any], label: str | None) -> None:
-    ax.plot(row["beta"], row["reward"], "*", color="#cc3377", markersize=12, linestyle="none",
-            fillstyle="full" if row["coverage"] > 0.75 else "none", label=label)  # fmt: skip
+def _point(ax: Axes, row: dict[Any, Any], marker: str, color: Any, size: float) -> None:
+    """Draw a mark, hollow where one of the rewarded quarters is lost."""
+    ax.plot(row["beta"], row["reward"], marker, color=color, markersize=size,
+            fillstyle="full" if row["coverage"] > 0.75 else "none")  # fmt: skip
 
 
 @toy.found

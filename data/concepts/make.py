@@ -70,8 +70,12 @@ def main() -> None:
         arrow = pa.concat_tables(parts).unify_dictionaries()
         arrow = arrow.replace_schema_metadata({b"passk_lab": json.dumps(note).encode()})
         with atomic_write(target) as temporary:
-            pq.write_table(arrow, temporary, compression="zstd", compression_level=19,
-                           row_group_size=1 << 24, dictionary_pagesize_limit=1 << 24)  # fmt: skip
+            # One page a column: runs share their problems.
+            pq.write_table(
+                arrow, temporary, compression="zstd", compression_level=19, row_group_size=1 << 24,
+                dictionary_pagesize_limit=1 << 24, data_page_size=1 << 28,
+                max_rows_per_page=1 << 30,
+            )  # fmt: skip
 
 
 def kept(table: pd.DataFrame) -> pd.DataFrame:
