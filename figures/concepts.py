@@ -60,6 +60,13 @@ class Concepts:
         policies = self.at(condition)
         return side_by_side(policy_values(policies[policies["split"] == split], metric, k, BY))
 
+    def entropies(self, condition: str = "obedient") -> dict[str, np.ndarray]:
+        """Mean token entropy of each problem's samples in distribution, as `values`, at the end."""
+        table = self.samples
+        table = table[(table["condition"] == condition) & (table["split"] == "id")]
+        table = table[(table["step"] == self.last) | (table["run"] == "base")]
+        return _by_run(table, "token_entropy")
+
     def told(self, figure: str, quantity: str) -> pd.DataFrame:
         """Values of the paper's figure, of its first model."""
         table = self.paper
@@ -176,8 +183,9 @@ def _(tables: Tables) -> str:
 def findings(data: Concepts) -> pd.DataFrame:
     """Every run of every condition at the end, with intervals over seeds and problems.
 
-    ``one_route``: share of problems of which one route has more than 0.95 of the correct
-    probability, as training polarises them.
+    ``route_entropy`` and ``chain_entropy``: of the choice of the route, and of the chain within
+    it, in nats a correct answer; ``one_route``: share of problems of which one route has more than
+    0.95 of the correct probability, as training polarises them.
     """
     parts = []
     for condition in BASES:
@@ -189,7 +197,8 @@ def findings(data: Concepts) -> pd.DataFrame:
         kept = data.values("id", "concept_coverage_at_k", 64, condition)
         measured["routes@64 id"] = {run: 2 * values for run, values in kept.items()}
         measured["effective_answers id"] = data.values("id", "effective_answers", 1, condition)
-        measured["one_route id"] = _one_route(data.at(condition))
+        measured["token_entropy id"] = data.entropies(condition)
+        measured |= _choices(data.at(condition))
         for measure, values in measured.items():
             for run, array in values.items():
                 low, high = bootstrap_mean(array, **HOW)
@@ -199,15 +208,26 @@ def findings(data: Concepts) -> pd.DataFrame:
     return pd.DataFrame(parts)
 
 
-def _one_route(policies: pd.DataFrame) -> dict[str, np.ndarray]:
+def _by_run(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+    """Values [seeds, problems, 1] of each run."""
+    wide = table.pivot_table(column, ["run", "seed"], "problem_id", observed=True)
+    return {str(run): part.to_numpy(float)[:, :, None] for run, part in wide.groupby("run")}
+
+
+def _choices(policies: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """What is left to choose among correct answers: the route, and the chain within a route."""
+    problem = ["run", "seed", "problem_id"]
     table = policies[policies["split"] == "id"]
     table = table.assign(p=np.exp(table["logprob"]))
+    table["p"] /= table.groupby(problem, observed=True)["p"].transform("sum")
+    route = table.groupby([*problem, "easy"], observed=True)["p"].transform("sum")
+    table["route_entropy id"] = -table["p"] * np.log(route)
+    table["chain_entropy id"] = -table["p"] * np.log(table["p"] / route)
     table["easy_p"] = table["p"] * table["easy"]
-    sums = table.groupby(["run", "seed", "problem_id"], observed=True)[["p", "easy_p"]].sum()
-    share = sums["easy_p"] / sums["p"]
-    sums["one"] = (share > 0.95) | (share < 0.05)
-    wide = sums.pivot_table("one", ["run", "seed"], "problem_id", observed=True)
-    return {str(run): part.to_numpy(float)[:, :, None] for run, part in wide.groupby("run")}
+    measures = ["route_entropy id", "chain_entropy id"]
+    sums = table.groupby(problem, observed=True)[[*measures, "easy_p"]].sum().reset_index()
+    sums["one_route id"] = (sums["easy_p"] > 0.95) | (sums["easy_p"] < 0.05)
+    return {name: _by_run(sums, name) for name in (*measures, "one_route id")}
 
 
 @CONCEPTS.table("signature-concepts")

@@ -6,30 +6,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from concepts import CONCEPTS, Concepts, gap_between
 from lab import HOW
-from palette import STYLES, lab_styles, spans
+from matplotlib.axes import Axes
+from palette import STYLES, spans
 from registry import Drawn, Tables
 from words import span
 
 from passk_lab.stats import bootstrap_mean
 
-# What is drawn in one panel; grpo stands in each.
+# What is drawn in one panel.
 FAMILIES = {
-    "Reinforcement learning": ("grpo", "grpo-floor", "ucpo", "pkpo"),
-    "Rewards for diversity": ("grpo", "grpo-diversity", "dkpo/2", "dkpo/4", "mara"),
-    "Self-distillation": (
-        "grpo",
-        "sdsd",
-        "sdsd-3",
-        "sdsd-composed",
-        "sdsd-anchored",
-        "sdsd/frozen",
-    ),
+    "The paper's methods": ("grpo", "grpo-diversity", "sdsd", "sdsd-3"),
+    "Other teachers": ("sdsd", "sdsd/frozen", "sdsd-anchored", "sdsd-composed"),
+    "Gradients of pass@k and distinct@k": ("grpo", "dkpo/2", "dkpo/4", "pkpo"),
+    "Other rewards, a floor": ("grpo", "grpo-floor", "ucpo", "mara"),
 }
+SIZES = {1e-4: 4.0, 3e-4: 6.5, 6e-4: 9.0}  # of the marks, by rate
 ACCURATE = 0.95
+COSTS = (0.01, 0.02, 0.05)  # in pass@1, against the most accurate run
 
 
 @CONCEPTS.figure("methods-concepts", "Who keeps the routes, at what accuracy", number=15)
@@ -48,27 +44,74 @@ def methods(data: Concepts) -> Drawn:
             row |= {name: values.mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
         rows.append({**row, "n_seeds": len(accuracy[run])})
     table = pd.DataFrame(rows).sort_values(["method", "rate"])
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), sharex=True, sharey=True)
-    for ax, (family, names) in zip(axes, FAMILIES.items(), strict=True):
-        for name, look in lab_styles(names).items():
-            part = table[table["method"] == name]
-            ax.errorbar(
-                part["accuracy"],
-                part["routes"],
-                xerr=spans(part, "accuracy", "accuracy_"),
-                yerr=spans(part, "routes", "routes_"),
-                color=look.color,
-                marker=look.marker,
-                linestyle=look.linestyle,
-                linewidth=1,
-                elinewidth=0.7,
-                label=name,
-            )
-        ax.set(title=family, xlabel="pass@1, in distribution", xlim=(0.69, 1.0), ylim=(0.98, 2.05))
-        ax.set_xticks([0.7, 0.8, 0.9, 1.0])
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    axes[0].set_ylabel("routes in 64 samples")
+    figure, axes = plt.subplots(2, 2, figsize=(9.4, 9), sharey=True)
+    for ax, (family, names) in zip(axes.flat, FAMILIES.items(), strict=True):
+        for name in names:
+            _front(ax, table[table["method"] == name], name)
+        ax.set(title=family, xlabel="pass@1, in distribution", ylim=(0.7, 2.06))
+        ax.set_yticks([1.0, 1.2, 1.4, 1.6, 1.8, 2.0])
+        _base_line(ax, table.loc[table["run"] == "base", "routes"].item())
+        ax.legend(loc="lower center", ncols=2)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("routes in 64 samples")
     return figure, table
+
+
+def _front(ax: Axes, part: pd.DataFrame, name: str) -> None:
+    """Draw a method's rates, joined; the larger a mark, the higher the rate."""
+    look = STYLES[name]
+    ax.errorbar(part["accuracy"], part["routes"], xerr=spans(part, "accuracy", "accuracy_"),
+                yerr=spans(part, "routes", "routes_"), color=look.color, linestyle=look.linestyle,
+                linewidth=1.2, elinewidth=0.7)  # fmt: skip
+    for row in part.to_dict("records"):
+        ax.plot(row["accuracy"], row["routes"], color=look.color, marker=look.marker,
+                markersize=SIZES[row["rate"]], linestyle="none",
+                label=name if row["rate"] == 3e-4 else None)  # fmt: skip
+
+
+def _base_line(ax: Axes, routes: float) -> None:
+    color = STYLES["base"].color
+    ax.axhline(routes, color=color, linewidth=0.9, zorder=0)
+    ax.annotate("base", (0.995, routes), xycoords=("axes fraction", "data"), xytext=(0, -2),
+                textcoords="offset points", ha="right", va="top", color=color,
+                fontsize=8.5)  # fmt: skip
+
+
+def fronts(tables: Tables) -> str:
+    """Most routes that a method keeps at one of its rates, by the accuracy that it may cost."""
+    table = tables["methods-concepts"]
+    names = list(dict.fromkeys(run for runs in FAMILIES.values() for run in runs))
+    table = table[table["method"].isin(names)]
+    best = table["accuracy"].max()
+    heads = " | ".join(f"at most {cost:g} less" for cost in COSTS)
+    lines = [f"| most routes where pass@1 is, against {best:.2f}, | {heads} |",
+             f"|---|{'---|' * len(COSTS)}"]  # fmt: skip
+    rows = {name: [_widest(table, name, best - cost) for cost in COSTS] for name in names}
+    for name, kept in sorted(rows.items(), key=lambda item: _order(item[1])):
+        cells = ["" if row is None else _kept(row) for row in kept]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    said = []
+    for place, cost in enumerate(COSTS):
+        name, widest = min(
+            ((name, kept[place]) for name, kept in rows.items()), key=lambda item: _order([item[1]])
+        )
+        said.append(f"{cost:g} by `{name}`, {_kept(widest)}")
+    sdsd = _kept(rows["sdsd"][-1])
+    lines.append(f"\nMost are kept at a cost of {'; '.join(said)}. SDSD keeps {sdsd}.")
+    return "\n".join(lines) + "\n"
+
+
+def _widest(table: pd.DataFrame, method: str, level: float) -> pd.Series | None:
+    part = table[(table["method"] == method) & (table["accuracy"] >= level)]
+    return None if part.empty else part.sort_values("routes").iloc[-1]
+
+
+def _order(kept: list[pd.Series | None]) -> list[float]:
+    return [0.0 if row is None else -float(row["routes"]) for row in kept]
+
+
+def _kept(row: Any) -> str:
+    return f"{span(row, 2, 'routes', 'routes_')} at {row['rate']:g}"
 
 
 @methods.found
@@ -81,7 +124,8 @@ def _(tables: Tables) -> str:
     most = table.groupby("method")[["accuracy", "routes"]].max()
     behind = [f"{name} {row['accuracy']:.2f} ({row['routes']:.2f})"
               for name, row in most[most["accuracy"] < ACCURATE].iterrows()]  # fmt: skip
-    return f"""Learning rates of 0.0001, 0.0003 and 0.0006, the middle one where none is said. Most
+    return f"""Small, middle and large marks are learning rates of 0.0001, 0.0003 and 0.0006; the
+        grey line is the base. The middle rate where none is said: most
         routes of 2, among runs with pass@1 of at least {ACCURATE}: {"; ".join(said)}. Less accurate
         at every rate, with their largest pass@1 (and routes): {"; ".join(behind)}."""
 
@@ -178,29 +222,3 @@ def _where(part: pd.DataFrame) -> str:
     if few is good:
         return f"holds only with {names}" if names else "holds nowhere"
     return f"holds except with {names}" if names else "holds everywhere"
-
-
-def why_entropy(tables: Tables) -> str:
-    """What token entropy says here, and why it isn't 0."""
-    table = tables["entropy-concepts"].set_index("run")["token_entropy"]
-    least = table[[run for run in table.index if run.startswith("sdsd")]].idxmin()
-    rates = {"0.0001": "@0.0001", "0.0003": "", "0.0006": "@0.0006"}
-    pairs = {rate: (table[f"grpo{at}"], table[f"grpo-diversity{at}"]) for rate, at in rates.items()}
-    held = sum(abs(one - other) < 0.05 for one, other in pairs.values())
-    shown = "; ".join(f"{rate}: {one:.2f} and {other:.2f}" for rate, (one, other) in pairs.items())
-    text = f"""SDSD's token entropy can't fall to 0 here (e): a demonstration tells nothing about
-        which of the two chains of a route is right, so that self-distillation leaves this choice
-        open, at {np.log(2) / 5:.2f} nats a token. The least of all its runs is {table[least]:.3f}
-        (`{least}`). GRPO without a KL term closes that choice, too ({table["grpo/kl-0"]:.2f}): here
-        the lowest entropy marks RL without a penalty, not self-distillation. The paper's (f), GRPO
-        and GRPO+diversity within 0.05 of each other, holds at {held} of {len(pairs)} learning rates
-        ({shown})."""
-    return " ".join(text.split()) + "\n"
-
-
-@CONCEPTS.table("entropy-concepts")
-def entropy(data: Concepts) -> pd.DataFrame:
-    """Token entropy of every run at the end, obedient base."""
-    ends = data.entropy[data.entropy["step"].isin([0, data.last])]
-    means = ends.groupby("run", observed=True)[["token_entropy", "valid_concepts"]].mean()
-    return means.reset_index()

@@ -11,9 +11,10 @@ from math import inf
 from pathlib import Path
 
 from concepts import signature_in_short, signature_table, what_decides
-from conditions import why_entropy
+from conditions import fronts
 from paths import runs_table
 from registry import Item, Tables
+from settings import where_it_fails
 from studies import STUDIES
 
 from passk_lab.rollouts import atomic_write
@@ -39,7 +40,8 @@ def blocks(figures: Path) -> dict[str, str]:
         "signature": signature_table(tables),
         "in short": signature_in_short(tables),
         "what decides": what_decides(tables),
-        "why entropy": why_entropy(tables),
+        "where it fails": where_it_fails(tables),
+        "fronts": fronts(tables),
         "runs": runs_table(tables),
     }
     for item in shown():

@@ -1,6 +1,7 @@
 """Every study, in the order of the page."""
 
 import paths  # noqa: F401 - registers most figures of PATHS
+import settings  # noqa: F401 - registers the last figure of CONCEPTS
 from conditions import CONCEPTS
 from countdown import COUNTDOWN
 from paper import PAPER

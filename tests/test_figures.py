@@ -87,15 +87,56 @@ def test_words_about_the_concept_graph_are_true():
     for run in ("grpo-diversity", "dkpo/2"):
         assert found["routes@64 id", run] > 1.95
         assert found["pass@1 id", run] > 0.93
-    entropy = pd.read_csv(FIGURES / "entropy-concepts.csv").set_index("run")["token_entropy"]
-    assert entropy.idxmin() == "grpo/kl-0"
-    sdsd = entropy[entropy.index.str.startswith("sdsd")]
-    assert sdsd.min() > np.log(2) / 5 - 0.01
+    assert found["token_entropy id"].idxmin() == "grpo/kl-0"
     # All three rates, for every method that the page compares.
     methods = pd.read_csv(FIGURES / "methods-concepts.csv")
     rates = methods[methods["n_seeds"] >= 3].groupby("method")["rate"].agg(set)
     for name in ("grpo", "sdsd", "grpo-diversity", "mara", "dkpo/2", "sdsd-composed"):
         assert rates[name] == {1e-4, 3e-4, 6e-4}, name
+
+
+def test_words_about_rows_b_and_e_are_true():
+    """Sentences around the numbers of `where_it_fails`."""
+    gaps = pd.read_csv(FIGURES / "conditions-concepts.csv")
+    larger = gaps[gaps["row"] == "b"].set_index(["group", "name"])
+    assert larger.index[larger["holds"]].tolist() == [("KL", "0.3")]
+    for place in (("rate", "0.0006"), ("base", "short lengths seen")):
+        assert larger.loc[place, "low"] < 0 < larger.loc[place, "difference"]
+    assert (larger.loc[[("teacher", "EMA 0.003"), ("teacher", "EMA 0.03")], "difference"] < 0).all()
+    table = pd.read_csv(FIGURES / "settings-concepts.csv").set_index(["measure", "axis", "run"])
+    means = table.sort_values("place")["estimate"]
+    assert means["pass@1 larger", "KL weight", "grpo"].is_monotonic_decreasing
+    width = (table["high"] - table["low"])["pass@1 larger", "learning rate", "grpo"]
+    assert width.argmax() == 2  # at the largest rate the seeds differ most
+    entropy = table.loc["token_entropy id"].reset_index()
+    entropy = entropy.pivot_table("estimate", ["axis", "value"], "run")
+    assert ((entropy["grpo-diversity"] - entropy["grpo"]).dropna() > 0.05).all()
+    assert (entropy["sdsd"] > 0.05).all()
+
+
+def test_a_method_is_shown_at_the_rate_that_keeps_most():
+    fronts = importlib.import_module("conditions").fronts
+    table = pd.DataFrame(
+        {
+            "method": ["grpo", "grpo", "sdsd", "mara"],
+            "rate": [3e-4, 1e-4, 3e-4, 3e-4],
+            "accuracy": [0.98, 0.965, 0.975, 0.5],
+            "routes": [1.2, 1.8, 1.1, 2.0],
+        }
+    )
+    table[["routes_low", "routes_high"]] = table[["routes", "routes"]]
+    text = fronts({"methods-concepts": table})
+    assert "| `grpo` | 1.20 [1.20, 1.20] at 0.0003 | 1.80 [1.80, 1.80] at 0.0001 | 1.80 " in text
+    assert "| `mara` |  |  |  |" in text
+    assert "0.01 by `grpo`, 1.20" in text
+
+
+def test_each_axis_changes_one_thing():
+    axes = importlib.import_module("settings").AXES
+    names = {axis: [s.run("sdsd") for s in values.values()] for axis, values in axes.items()}
+    assert names["learning rate"] == ["sdsd@0.0001", "sdsd", "sdsd@0.0006"]
+    assert {s.run("grpo") for s in axes["teacher's EMA rate"].values()} == {"grpo"}
+    assert set(names["base"]) == {"sdsd"}
 
 
 def test_data_are_those_of_the_manifest(manifest):
