@@ -124,7 +124,7 @@ def test_a_method_is_shown_at_the_rate_that_keeps_most():
             "routes": [1.2, 1.8, 1.1, 2.0],
         }
     )
-    table[["routes_low", "routes_high"]] = table[["routes", "routes"]]
+    table = table.assign(routes_low=table["routes"], routes_high=table["routes"])
     text = fronts({"methods-concepts": table})
     assert "| `grpo` | 1.20 [1.20, 1.20] at 0.0003 | 1.80 [1.80, 1.80] at 0.0001 | 1.80 " in text
     assert "| `mara` |  |  |  |" in text
