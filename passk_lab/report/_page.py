@@ -63,12 +63,14 @@ def render_page(
 def _accounts_view(table: pd.DataFrame) -> dict[str, Any]:
     """Columns and rows, shares in per cent."""
     names = {"no_answer": "without answer", "no_text": "without text", "cut_off": "cut off"}
+    names |= {"errors": "in error"}
     shown = table.drop(columns="split") if len(set(table["split"])) == 1 else table
+    shown = shown if shown["absent"].any() else shown.drop(columns="absent")
     for name in names:
         if name in shown:
             cells = [f"{x:.1%}" if x == x else "" for x in shown[name]]
             shown = shown.assign(**{name: cells})
-    shown = shown.rename(columns=names)
+    shown = shown.rename(columns={**names, "absent": "problems of other runs only"})
     return {"columns": list(shown.columns), "rows": shown.to_dict("records")}
 
 

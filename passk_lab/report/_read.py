@@ -10,7 +10,7 @@ from itertools import chain
 
 import pandas as pd
 
-from passk_lab.report._checks import LOOKED_AT, accounts, oddities
+from passk_lab.report._checks import Looked, oddities
 from passk_lab.report._diversity import choose_problems
 from passk_lab.report._notes import answers, extremes, gaps, narrowing, short_of_samples
 from passk_lab.report.model import Settings
@@ -67,12 +67,12 @@ def read_all(study: Study, baseline: str | None, settings: Settings) -> Read:
     _check_baseline(baseline, runs)
     modes, said = answers(table, False if lost else settings.distinct)
     compared = choose_problems(table, settings.random_state)
-    some = study.some({*chain(*compared.values())}, LOOKED_AT)
-    notes = [*oddities(some, table), *lost, *study.notes(settings.distinct, seeds), *said]
+    looked = Looked.at(study, table, {*chain(*compared.values())})
+    notes = [*oddities(looked), *lost, *study.notes(settings.distinct, seeds), *said]
     notes += [*extremes(table, runs), *short_of_samples(table), *gaps(table, baseline, runs)]
     trained = _over_training(study, every, distinct, baseline, settings)
     notes += [] if trained is None else narrowing(trained)
-    return Read(study, trained, table, counted, runs, modes, compared, accounts(table, some), notes)
+    return Read(study, trained, table, counted, runs, modes, compared, looked.accounts, notes)
 
 
 def _counted(study: Study, settings: Settings) -> tuple[pd.DataFrame, list[str]]:

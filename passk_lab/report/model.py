@@ -172,8 +172,8 @@ class Report:
         What a reader should know about the data.
     accounts : DataFrame
         What there is of each run and split: ``problems, rollouts``, ``fewest`` and ``most`` samples
-        of a problem, and shares ``no_answer, no_text, cut_off`` among rollouts of up to 100
-        problems, where known.
+        of a problem, ``absent`` (problems of the split that only other runs have), and shares
+        ``no_answer, no_text, cut_off, errors`` of the rollouts, as far as columns say so.
     outlook : Outlook or None
         Forecast of self-distillation from the baseline, where teacher scores were given.
     page, summary : Path
