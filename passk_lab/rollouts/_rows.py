@@ -191,9 +191,10 @@ class Rows:
         more: Sequence[str] = (),
     ) -> None:
         self.con, self.parts = con, parts
-        wanted = {*REQUIRED, *IDENTITY, "cluster", *by, *more}
+        wanted = {*REQUIRED, *IDENTITY, "cluster", *by}
         wanted |= {"answer"} if modes is not False else set()
-        self._origins = _together([_opened(con, at, parts, wanted) for at in range(len(parts))])
+        opened = [_opened(con, at, parts, wanted, more) for at in range(len(parts))]
+        self._origins = _together(opened)
         self.modes = all("answer" in o.names for o in self._origins) if modes is None else modes
         self.clusters = all("cluster" in o.names for o in self._origins)
         for origin in self._origins:
@@ -385,9 +386,14 @@ class _Origin:
 
 
 def _opened(
-    con: duckdb.DuckDBPyConnection, at: int, parts: Sequence[Part], wanted: set[str]
+    con: duckdb.DuckDBPyConnection,
+    at: int,
+    parts: Sequence[Part],
+    wanted: set[str],
+    more: Sequence[str],
 ) -> _Origin:
     part = parts[at]
+    wanted = {*wanted, *more}
     schema, files = None, tuple[str, ...]()
     if isinstance(part.rows, Path) and is_parquet(part.rows):
         with open_parquet(part.rows) as file:
@@ -401,7 +407,7 @@ def _opened(
             _expression(name, *at) is None for name, at in _columns(schema, wanted, part).items()
         )
     ):
-        table, names = _loaded(part, wanted)
+        table, names = _loaded(part, wanted, more)
         con.register(f"part{at}", table)
         schema, files = table.schema, ()
         part = replace(part, cluster="cluster")
@@ -436,8 +442,8 @@ def _together(origins: Sequence[_Origin]) -> list[_Origin]:
     return found
 
 
-def _loaded(part: Part, wanted: set[str]) -> tuple[pa.Table, list[str]]:
-    """Bring rows to their types by pandas, in the columns wanted only."""
+def _loaded(part: Part, wanted: set[str], more: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Bring rows to their types by pandas, in the columns wanted only; ``more`` become text."""
     raw = {*wanted, *map(part.raw, wanted)}
     if isinstance(part.rows, pd.DataFrame):
         names = [str(name) for name in part.rows.columns]
@@ -447,7 +453,12 @@ def _loaded(part: Part, wanted: set[str]) -> tuple[pa.Table, list[str]]:
         frame, names = read_table(part.rows, raw)
     frame = part.with_cluster(frame)
     frame = frame.loc[:, [name in wanted for name in frame.columns]]
-    table = typed(frame.assign(**part.known), part.source)
+    texts = {
+        name: frame[name].map(str, na_action="ignore")
+        for name in more
+        if name in frame and pd.api.types.is_object_dtype(frame[name].dtype)
+    }
+    table = typed(frame.assign(**part.known, **texts), part.source)
     try:
         return pa.Table.from_pandas(table, preserve_index=False), part.names(names)
     except pa.ArrowException as error:
