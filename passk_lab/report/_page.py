@@ -232,6 +232,7 @@ def render_summary(report: Report, settings: Settings) -> str:
                 "flattening": records(s.flattening),
                 "worst_problems": records(s.worst),
                 "checkpoints": records(s.checkpoints),
+                "first_narrower": s.first_narrower,
                 "diversity": records(s.diversity),
                 "metrics": records(s.metrics),
             }

@@ -12,6 +12,7 @@ import pandas as pd
 from passk_lab._text import interval
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.report._outlook import Outlook
+from passk_lab.stats.checkpoints import first_narrower
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import MARGIN, Verdict
 
@@ -120,6 +121,12 @@ class Section:
     checkpoints: pd.DataFrame | None = None
     verdicts: tuple[Verdict, ...] = ()
     figures: tuple[FigureFiles, ...] = ()
+
+    @property
+    def first_narrower(self) -> dict[str, int | None]:
+        """Of each run with several checkpoints the first step at which reach is narrower."""
+        found = {} if self.checkpoints is None else first_narrower(self.checkpoints)
+        return {run: step for (run, _), step in found.items()}
 
     def overview(self, baseline: str | None = None) -> pd.DataFrame:
         """Condense the split to one row a run, the baseline first, as terminal and page show it.
