@@ -63,8 +63,9 @@ class Looked:
         """What there is of each run and split, see `passk_lab.report.Report`."""
         samples = self.table.groupby(_RUN, sort=False)["n_samples"]
         found = samples.agg(problems="size", rollouts="sum", fewest="min", most="max")
-        everywhere = self.table.groupby("split")["problem_id"].nunique()
-        found["absent"] = found.index.get_level_values("split").map(everywhere) - found["problems"]
+        everywhere = self.table.groupby("split")["problem_id"].nunique().to_dict()
+        splits = found.index.get_level_values("split")
+        found["absent"] = np.array([everywhere[split] for split in splits]) - found["problems"]
         sums = self.missing.drop(columns="problem_id").groupby(_RUN).sum()
         for name in self.kinds:
             found[name] = sums[name] / sums[f"known {name}"].where(lambda known: known > 0)
@@ -118,7 +119,7 @@ def _samples_again(looked: Looked) -> Iterator[str]:
         if not seen or seen - expected + seen * np.log(expected / seen) > _LIKELY:
             continue
         mine = looked.table[(looked.table["run"] == run) & (looked.table["split"] == split)]
-        extra = int((again["n"] * (copies - 1) // copies).sum())
+        extra = int((again["n"] - again["n"] // again["copies"]).sum())
         yield (
             f"Run {run!r}: in {len(again)} of {plural(len(mine), 'problem')} the samples are there "
             f"{'twice' if copies == 2 else 'three times'}, in the same order, as a resumed run "
@@ -267,7 +268,7 @@ def _error(missing: pd.DataFrame, name: str, split: str, runs: list[str]) -> flo
     rows = missing[(missing["split"] == split) & missing["run"].isin(runs)]
     rows = rows.astype({"run": str, "problem_id": str})
     known, hits = (
-        rows.pivot(index="problem_id", columns="run", values=column)[runs].fillna(0)
+        rows.pivot_table(column, "problem_id", "run", "sum", fill_value=0)[runs]
         for column in (f"known {name}", name)
     )
     off = (hits - known * hits.sum() / known.sum()) / known.sum()

@@ -267,8 +267,8 @@ class Rows:
                    ORDER BY n DESC, run LIMIT 1"""
         if found := self._one(query):
             warnings.warn(
-                f"{source_of(self.parts)}: run {found[0]!r} pools {found[1]} steps, which are models "
-                "of their own; add by=['run', 'split', 'step'] or see passk_lab.stats.checkpoints",
+                f"{source_of(self.parts)}: run {found[0]!r} pools {found[1]} steps, which are "
+                "models of their own; add by=['run', 'split', 'step'] or see passk_lab.stats.checkpoints",
                 PooledSteps,
                 stacklevel=2,
             )

@@ -85,15 +85,14 @@ def checkpoints(
     named, pairs = [], []
     for run in runs:
         names, together, reference = _side_by_side(counts, run, baseline)
-        made = make_pairs(
-            together, reference, ks, metrics, how, over_seeds=over_seeds, among=among
-        )
+        made = make_pairs(together, reference, ks, metrics, how, over_seeds=over_seeds, among=among)
         named += [(run, names[pair.run]) for pair in made]
         pairs += made
+    found = judge(pairs, baseline or "", margin=margin)
     words = [
         {"run": run, "step": step}
-        | {name: getattr(found, name) for name in ("split", "first_try", "reach", "label")}
-        for (run, step), found in zip(named, judge(pairs, baseline or "", margin=margin), strict=True)
+        | {name: getattr(one, name) for name in ("split", "first_try", "reach", "label")}
+        for (run, step), one in zip(named, found, strict=True)
     ]
     mine = counts[counts["run"].isin(runs)].astype({"step": "int64"})
     table = _curves(mine, ks, modes, over_seeds, resampling)
@@ -113,7 +112,8 @@ def _side_by_side(
         name, reference = f"baseline {baseline}", counts[counts["run"] == baseline]
         if reference["step"].notna().any():
             reference = reference[reference["step"] == reference["step"].max()]
-    steps = {f"{run}, step {step}": step for step in sorted(map(int, rows["step"].dropna().unique()))}
+    known = sorted(map(int, rows["step"].dropna().unique()))
+    steps = {f"{run}, step {step}": step for step in known}
     parts = [rows[rows["step"] == step].assign(run=one) for one, step in steps.items()]
     together = pd.concat([reference.assign(run=name), *parts]).drop(columns="step")
     return steps, together, name

@@ -234,8 +234,8 @@ def _draws(
         where = ", ".join(f"{name}={value!r}" for name, value in zip(by, key, strict=True))
         raise ValueError(
             f"k={ks.max()} exceeds the {n[fewest]} samples of problem {names[fewest]!r} ({where}); "
-            f"take a smaller k, leave out the {(n < ks.max()).sum()} of {plural(len(n), 'problem')} "
-            f"with fewer (--min-samples {ks.max()}), or extrapolate with "
+            f"take a smaller k, leave out the {(n < ks.max()).sum()} of "
+            f"{plural(len(n), 'problem')} with fewer (--min-samples {ks.max()}), or extrapolate with "
             "passk_lab.stats.extrapolate_pass_at_k"
         )
     return ks

@@ -82,7 +82,7 @@ def test_copies():
 def test_a_resumed_run():
     frame = table()
     again = frame[frame["problem_id"].isin([f"p{i}" for i in range(6)])]
-    words = ("in 6 of 12 problems the samples are there twice", "24 of 72 rollouts are counted once")
+    words = ("in 6 of 12 problems the samples are there twice", "24 of 72 rollouts are counted")
     only(said(pd.concat([frame, again])), *words)
     # Without texts the order of the answers tells; and a sample_id given later hides nothing.
     answers = pd.concat([frame, again]).drop(columns="text")

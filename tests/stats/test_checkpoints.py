@@ -89,8 +89,8 @@ def test_training_seeds():
 @pytest.mark.slow
 def test_many_runs_and_steps_leave_room_for_words():
     """Of 132 comparisons the smallest p-value must be small enough to say a word."""
-    runs = [table({0: [0.3], **dict.fromkeys(range(1, 12), [0.9, 0.0])}, f"r{at}", problems=40)
-            for at in range(12)]  # fmt: skip
+    steps = {0: [0.3], **{step: [0.9, 0.0] for step in range(1, 12)}}
+    runs = [table(steps, f"r{at}", problems=40) for at in range(12)]
     found = checkpoints(pd.concat(runs), random_state=0, n_resamples=10)
     assert set(first_narrower(found).values()) == {1}
 
