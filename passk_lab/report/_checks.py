@@ -15,7 +15,9 @@ from passk_lab.rollouts.study import Study
 
 # What programs call the one answer that they expect.
 REFERENCES = ("gold", "target", "ground_truth", "reference", "expected_answer", "reference_answer")
-LOOKED_AT = ("answer", "text", *REFERENCES)
+# What tells problems of several tasks apart that are called alike.
+_TASKS = ("task", "dataset", "data_source", "benchmark", "subset", "subject", "question", "problem")
+LOOKED_AT = ("answer", "text", "error", *REFERENCES, *_TASKS)
 _RUN = ["run", "split"]
 _PROBLEM = [*_RUN, "problem_id"]
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?\.?")
@@ -24,8 +26,8 @@ _SAID = {
     "no_answer": "have no answer; was it the same grader",
     "no_text": "have no text; did all runs answer",
     "cut_off": "are cut off; was it the same length limit",
-    "errors": "ended in an error; were they sampled alike",
 }
+_MISSING = (*_SAID, "errors")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Looked:
     @property
     def kinds(self) -> list[str]:
         """What is known to be missing."""
-        return [name for name in _SAID if name in self.missing]
+        return [name for name in _MISSING if name in self.missing]
 
     @property
     def accounts(self) -> pd.DataFrame:
@@ -97,6 +99,8 @@ def _equal_texts(looked: Looked) -> Iterator[str]:
     if "text" not in looked.some:
         return
     rows = looked.some[looked.some["text"].fillna("").str.strip() != ""]
+    if "error" in rows:
+        rows = rows[rows["error"].isna()]
     counts = rows.groupby(_PROBLEM)["text"].agg(["size", "nunique"]).query("size >= 3")
     by_run = (counts["nunique"] == 1).groupby("run").agg(["mean", "size"])
     runs = by_run.index[(by_run["mean"] > 0.9) & (by_run["size"] >= 3)]
@@ -124,7 +128,41 @@ def _samples_again(looked: Looked) -> Iterator[str]:
             f"Run {run!r}: in {len(again)} of {plural(len(mine), 'problem')} the samples are there "
             f"{'twice' if copies == 2 else 'three times'}, in the same order, as a resumed run "
             f"writes them again: {extra:,} of {mine['n_samples'].sum():,} rollouts are counted "
-            "once more. Drop them."
+            "again. Drop them."
+        )
+
+
+def _several_in_one(looked: Looked) -> Iterator[str]:
+    """Problems of several tasks have one name."""
+    for name in _TASKS:
+        if name not in looked.some:
+            continue
+        values = looked.some[name].dropna().astype(str)
+        several = values.groupby([looked.some[key] for key in _PROBLEM]).nunique() > 1
+        odd = several.index[several.to_numpy()]
+        if len(odd):
+            mine = (looked.some[_PROBLEM] == odd[0]).all(axis=1)
+            shown = ", ".join(repr(shorten(one, 40)) for one in values[mine].unique()[:3])
+            yield (
+                f"{_named(odd.get_level_values('run'))}: in {looked.count(key[1:] for key in odd)} "
+                f"the column {name!r} has several values ({shown} in problem {odd[0][2]!r}). If "
+                f"these are problems of one name, tell them apart: --columns "
+                f"problem_id={name}+problem_id."
+            )
+            return
+
+
+def _in_error(looked: Looked) -> Iterator[str]:
+    """Rollouts that ended in an error count as answers."""
+    if "errors" not in looked.missing:
+        return
+    shares = looked.accounts.groupby("run", sort=False)["errors"].max()
+    odd = shares[shares > 0.05]
+    if len(odd):
+        yield (
+            f"{_named(map(str, odd.index))}: {odd.max():.0%} of the rollouts ended in an error, "
+            "which says nothing about the model, but they count: sample them again, or leave them "
+            "out."
         )
 
 
@@ -248,7 +286,9 @@ def _guessing(looked: Looked) -> Iterator[str]:
 def _other_conditions(looked: Looked) -> Iterator[str]:
     """A run has clearly more rollouts without an answer, without text, cut off, or in error."""
     accounts = looked.accounts
-    for name in looked.kinds:
+    for name in _SAID:
+        if name not in looked.missing:
+            continue
         for split, part in accounts.groupby("split", sort=False):
             share = part.set_index("run")[name].dropna()
             if len(share) < 2:
@@ -281,6 +321,8 @@ def _error(missing: pd.DataFrame, name: str, split: str, runs: list[str]) -> flo
 _CHECKS: tuple[Callable[[Looked], Iterator[str]], ...] = (
     _equal_texts,
     _samples_again,
+    _several_in_one,
+    _in_error,
     _contradictions,
     _spellings,
     _placeholders,

@@ -268,7 +268,8 @@ class Rows:
         if found := self._one(query):
             warnings.warn(
                 f"{source_of(self.parts)}: run {found[0]!r} pools {found[1]} steps, which are "
-                "models of their own; add by=['run', 'split', 'step'] or see passk_lab.stats.checkpoints",
+                "models of their own; add by=['run', 'split', 'step'] or see "
+                "passk_lab.stats.checkpoints",
                 PooledSteps,
                 stacklevel=2,
             )

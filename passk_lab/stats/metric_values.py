@@ -235,7 +235,7 @@ def _draws(
         raise ValueError(
             f"k={ks.max()} exceeds the {n[fewest]} samples of problem {names[fewest]!r} ({where}); "
             f"take a smaller k, leave out the {(n < ks.max()).sum()} of "
-            f"{plural(len(n), 'problem')} with fewer (--min-samples {ks.max()}), or extrapolate with "
-            "passk_lab.stats.extrapolate_pass_at_k"
+            f"{plural(len(n), 'problem')} with fewer (--min-samples {ks.max()}), or extrapolate "
+            "with passk_lab.stats.extrapolate_pass_at_k"
         )
     return ks

@@ -82,7 +82,10 @@ def test_copies():
 def test_a_resumed_run():
     frame = table()
     again = frame[frame["problem_id"].isin([f"p{i}" for i in range(6)])]
-    words = ("in 6 of 12 problems the samples are there twice", "24 of 72 rollouts are counted")
+    words = (
+        "in 6 of 12 problems the samples are there twice",
+        "24 of 72 rollouts are counted again",
+    )
     only(said(pd.concat([frame, again])), *words)
     # Without texts the order of the answers tells; and a sample_id given later hides nothing.
     answers = pd.concat([frame, again]).drop(columns="text")
@@ -246,7 +249,26 @@ def test_columns_that_say_that_a_reply_was_cut_off(column, values):
 def test_a_run_with_more_errors():
     base, tuned = table(problems=50, error=None), table(problems=50, run="tuned", error=None)
     tuned.loc[tuned["j"] == 1, "error"] = "rate limit"
-    only(said(pd.concat([base, tuned])), "25% of the rollouts of 'tuned' and 0% of 'base' ended in")
+    only(said(pd.concat([base, tuned])), "Run 'tuned': 25% of the rollouts ended in an error")
+    tuned.loc[tuned["problem_id"] != "p0", "error"] = None
+    assert said(pd.concat([base, tuned])) == []
+    # Of errors the texts are alike.
+    failed = table(error="timeout", text="no reply")
+    only(said(failed), "Run 'base': 100% of the rollouts ended in an error")
+
+
+def test_problems_of_several_tasks_with_one_name():
+    frame = table(task=np.tile(["aime24", "aime25"], 24), prompt=np.arange(48))
+    only(
+        said(frame),
+        "in 12 problems the column 'task' has several values ('aime24', 'aime25' in problem 'p0')",
+        "--columns problem_id=task+problem_id",
+    )
+    apart = Layout({"problem_id": "task+problem_id"})
+    assert said(frame, layout=apart) == []
+    # Runs may call their tasks as they like.
+    both = pd.concat([table(task="a"), table(task="b", run="tuned")])
+    assert said(both) == []
 
 
 def test_texts_that_are_missing_are_no_copies():
