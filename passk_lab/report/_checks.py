@@ -138,16 +138,16 @@ def _several_in_one(looked: Looked) -> Iterator[str]:
         if name not in looked.some:
             continue
         values = looked.some[name].dropna().astype(str)
-        several = values.groupby([looked.some[key] for key in _PROBLEM]).nunique() > 1
-        odd = several.index[several.to_numpy()]
+        numbers = values.groupby([looked.some[key] for key in _PROBLEM]).nunique()
+        odd = numbers.index[numbers > 1]
         if len(odd):
             mine = (looked.some[_PROBLEM] == odd[0]).all(axis=1)
             shown = ", ".join(repr(shorten(one, 40)) for one in values[mine].unique()[:3])
             yield (
                 f"{_named(odd.get_level_values('run'))}: in {looked.count(key[1:] for key in odd)} "
                 f"the column {name!r} has several values ({shown} in problem {odd[0][2]!r}). If "
-                f"these are problems of one name, tell them apart: --columns "
-                f"problem_id={name}+problem_id."
+                "these are problems of one name, tell them apart: --columns "
+                f"problem_id={name}+problem_id,name=problem_id."
             )
             return
 

@@ -262,9 +262,9 @@ def test_problems_of_several_tasks_with_one_name():
     only(
         said(frame),
         "in 12 problems the column 'task' has several values ('aime24', 'aime25' in problem 'p0')",
-        "--columns problem_id=task+problem_id",
+        "--columns problem_id=task+problem_id,name=problem_id.",
     )
-    apart = Layout({"problem_id": "task+problem_id"})
+    apart = Layout({"problem_id": "task+problem_id", "name": "problem_id"})
     assert said(frame, layout=apart) == []
     # Runs may call their tasks as they like.
     both = pd.concat([table(task="a"), table(task="b", run="tuned")])
