@@ -100,13 +100,18 @@ def _checkpoints_view(table: pd.DataFrame | None) -> dict[str, Any] | None:
         f"{row['estimate']:.3f} {interval(row['low'], row['high'], 3)}"
         for row in table.to_dict("records")
     ]
-    wide = table.assign(cell=cells).pivot_table(
-        "cell", ["run", "step"], "metric", aggfunc="first", sort=False
-    )
-    metrics = [str(name) for name in wide]
-    words = table.drop_duplicates(["run", "step"]).set_index(["run", "step"])["label"]
-    rows = wide.assign(words=words.fillna("compared with")).reset_index().to_dict("records")
-    return {"metrics": metrics, "rows": rows}
+    rows = [
+        {
+            "run": run,
+            "step": step,
+            "words": label if isinstance(label, str) else "compared with",
+            **dict(zip(part["metric"], part["cell"], strict=True)),
+        }
+        for (run, step, label), part in table.assign(cell=cells).groupby(
+            ["run", "step", "label"], sort=False, dropna=False
+        )
+    ]
+    return {"metrics": list(dict.fromkeys(table["metric"])), "rows": rows}
 
 
 def _diversity_view(section: Section, baseline: str | None) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Checkpoints over training: what each is compared with, and how often a word is wrong."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -167,6 +168,16 @@ def test_the_report_compares_the_last_and_follows_all(tmp_path, recwarn):
     assert summary["first_narrower"] == section.first_narrower == {"rl": 100}
     assert len(summary["checkpoints"]) == len(section.checkpoints)
     assert not [w for w in recwarn if "pools" in str(w.message)]
+
+
+@pytest.mark.slow
+def test_the_page_lists_steps_in_order(tmp_path):
+    """Also where runs were evaluated at different ones."""
+    both = pd.concat([rollouts({0: [0.3], 100: [0.4]}, "a"), rollouts(NARROWING, "b")])
+    page = build_report(both, out=tmp_path, n_resamples=50).page.read_text()
+    listed = page[page.index("<h3>Over training</h3>") :]
+    found = re.findall(r'<td class="name">(\w)</td><td>(\d+)</td>', listed)[:6]
+    assert found == [("a", "0"), ("a", "100"), *(("b", str(step)) for step in NARROWING)]
 
 
 @pytest.mark.slow
