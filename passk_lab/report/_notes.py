@@ -57,13 +57,13 @@ def short_of_samples(table: pd.DataFrame) -> Iterable[str]:
 
 
 def narrowing(table: pd.DataFrame) -> Iterable[str]:
-    """Say from which checkpoint on a run is narrower."""
+    """Say at which checkpoint a run is narrower first."""
     for (run, split), step in first_narrower(table).items():
         where = f"Run {run!r}, split {split!r}"
         if step is None:
             yield f"{where}: reach is narrower at none of its checkpoints, as far as can be told."
         else:
-            yield f"{where}: reach is narrower from the checkpoint at step {step} on."
+            yield f"{where}: the first checkpoint at which reach is narrower is that of step {step}."
 
 
 def extremes(table: pd.DataFrame, runs: Sequence[str]) -> Iterable[str]:

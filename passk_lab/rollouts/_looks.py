@@ -22,7 +22,6 @@ _CUT_OFF = {
     "ended": ("false", "0"),
 }
 _NO_ERROR = ("", "none", "null", "false")
-_BLANKS = "E' \\t\\n\\r'"
 _PROBLEMS = 1 << 12  # at a time
 
 _MISSING = "SELECT {keys}, {counts} FROM rows GROUP BY {keys} ORDER BY ALL"
@@ -60,7 +59,7 @@ def _conditions(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     found = {}
     for name in _CONTENT:
         if name in names:
-            blank = f"""coalesce(trim("more {name}", {_BLANKS}), '') = ''"""
+            blank = f"""NOT coalesce(regexp_matches("more {name}", '\\S'), false)"""
             found[f"no_{name}"] = (f'"has {name}"', blank)
     cut = {name: values for name, values in _CUT_OFF.items() if name in names}
     if cut:
@@ -71,7 +70,7 @@ def _conditions(names: Sequence[str]) -> dict[str, tuple[str, str]]:
         found["cut_off"] = (known, hit)
     if "error" in names:
         # Numbers in a column of this name measure something.
-        hit = f"""lower(trim("more error", {_BLANKS})) NOT IN {_NO_ERROR}
+        hit = f"""lower(trim("more error")) NOT IN {_NO_ERROR}
             AND try_cast("more error" AS DOUBLE) IS NULL"""
         found["errors"] = ('"has error"', f"coalesce({hit}, false)")
     return found
