@@ -63,7 +63,7 @@ def narrowing(table: pd.DataFrame) -> Iterable[str]:
         if step is None:
             yield f"{where}: reach is narrower at none of its checkpoints, as far as can be told."
         else:
-            yield f"{where}: the first checkpoint at which reach is narrower is that of step {step}."
+            yield f"{where}: reach is narrower first at the checkpoint of step {step}."
 
 
 def extremes(table: pd.DataFrame, runs: Sequence[str]) -> Iterable[str]:
