@@ -38,28 +38,32 @@ def gaps(table: pd.DataFrame, baseline: str | None, runs: Sequence[str]) -> Iter
 
 def short_of_samples(table: pd.DataFrame) -> Iterable[str]:
     """Point at few problems whose few samples end the curves of all early."""
+    found: dict[str, list[str]] = {}
     for (run, split), rows in table.groupby(["run", "split"], sort=False):
         n = rows["n_samples"]
         enough = int(n.quantile(0.1, interpolation="lower"))
         few = rows[n < enough]
         if len(few) and enough >= 2 * int(n.min()):
-            first = few.sort_values("n_samples").iloc[0]
-            yield (
-                f"Run {run!r}, split {split!r}: problem {first['problem_id']!r} has "
+            first = few.sort_values("n_samples", kind="stable").iloc[0]
+            said = (
+                f"split {split!r}: problem {first['problem_id']!r} has "
                 f"{plural(int(first['n_samples']), 'sample')}, and {len(rows) - len(few)} of "
                 f"{len(rows)} have {enough} or more, so that curves end at k = {int(n.min())}; "
                 f"--min-samples {enough} leaves out the {plural(len(few), 'problem')} with fewer."
             )
+            found.setdefault(said, []).append(repr(run))
+    for said, runs in found.items():
+        yield f"Run{'s' if len(runs) > 1 else ''} {', '.join(runs)}, {said}"
 
 
 def narrowing(table: pd.DataFrame) -> Iterable[str]:
-    """Say from which checkpoint on a run is narrower."""
+    """Say at which checkpoint a run is narrower first."""
     for (run, split), step in first_narrower(table).items():
         where = f"Run {run!r}, split {split!r}"
         if step is None:
             yield f"{where}: reach is narrower at none of its checkpoints, as far as can be told."
         else:
-            yield f"{where}: reach is narrower from the checkpoint at step {step} on."
+            yield f"{where}: reach is narrower first at the checkpoint of step {step}."
 
 
 def extremes(table: pd.DataFrame, runs: Sequence[str]) -> Iterable[str]:

@@ -63,12 +63,14 @@ def render_page(
 def _accounts_view(table: pd.DataFrame) -> dict[str, Any]:
     """Columns and rows, shares in per cent."""
     names = {"no_answer": "without answer", "no_text": "without text", "cut_off": "cut off"}
+    names |= {"errors": "in error"}
     shown = table.drop(columns="split") if len(set(table["split"])) == 1 else table
+    shown = shown if shown["absent"].any() else shown.drop(columns="absent")
     for name in names:
         if name in shown:
             cells = [f"{x:.1%}" if x == x else "" for x in shown[name]]
             shown = shown.assign(**{name: cells})
-    shown = shown.rename(columns=names)
+    shown = shown.rename(columns={**names, "absent": "problems of other runs only"})
     return {"columns": list(shown.columns), "rows": shown.to_dict("records")}
 
 
@@ -98,13 +100,18 @@ def _checkpoints_view(table: pd.DataFrame | None) -> dict[str, Any] | None:
         f"{row['estimate']:.3f} {interval(row['low'], row['high'], 3)}"
         for row in table.to_dict("records")
     ]
-    wide = table.assign(cell=cells).pivot_table(
-        "cell", ["run", "step"], "metric", aggfunc="first", sort=False
-    )
-    metrics = [str(name) for name in wide]
-    words = table.drop_duplicates(["run", "step"]).set_index(["run", "step"])["label"]
-    rows = wide.assign(words=words.fillna("compared with")).reset_index().to_dict("records")
-    return {"metrics": metrics, "rows": rows}
+    rows = [
+        {
+            "run": run,
+            "step": step,
+            "words": label if isinstance(label, str) else "compared with",
+            **dict(zip(part["metric"], part["cell"], strict=True)),
+        }
+        for (run, step, label), part in table.assign(cell=cells).groupby(
+            ["run", "step", "label"], sort=False, dropna=False
+        )
+    ]
+    return {"metrics": list(dict.fromkeys(table["metric"])), "rows": rows}
 
 
 def _diversity_view(section: Section, baseline: str | None) -> dict[str, Any] | None:
@@ -230,6 +237,7 @@ def render_summary(report: Report, settings: Settings) -> str:
                 "flattening": records(s.flattening),
                 "worst_problems": records(s.worst),
                 "checkpoints": records(s.checkpoints),
+                "first_narrower": s.first_narrower,
                 "diversity": records(s.diversity),
                 "metrics": records(s.metrics),
             }

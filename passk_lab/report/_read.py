@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import pandas as pd
 
-from passk_lab.report._checks import LOOKED_AT, accounts, oddities
+from passk_lab.report._checks import Looked, oddities
 from passk_lab.report._diversity import choose_problems
 from passk_lab.report._notes import answers, extremes, gaps, narrowing, short_of_samples
 from passk_lab.report.model import Settings
@@ -67,12 +68,12 @@ def read_all(study: Study, baseline: str | None, settings: Settings) -> Read:
     _check_baseline(baseline, runs)
     modes, said = answers(table, False if lost else settings.distinct)
     compared = choose_problems(table, settings.random_state)
-    some = study.some({*chain(*compared.values())}, LOOKED_AT)
-    notes = [*oddities(some, table), *lost, *study.notes(settings.distinct, seeds), *said]
+    looked = Looked.at(study, table, {*chain(*compared.values())})
+    notes = [*oddities(looked), *lost, *study.notes(settings.distinct, seeds), *said]
     notes += [*extremes(table, runs), *short_of_samples(table), *gaps(table, baseline, runs)]
-    trained = _over_training(study, every, distinct, baseline, settings)
-    notes += [] if trained is None else narrowing(trained)
-    return Read(study, trained, table, counted, runs, modes, compared, accounts(table, some), notes)
+    trained, said = _over_training(study, every, [distinct, seeds], baseline, settings)
+    notes += said
+    return Read(study, trained, table, counted, runs, modes, compared, looked.accounts, notes)
 
 
 def _counted(study: Study, settings: Settings) -> tuple[pd.DataFrame, list[str]]:
@@ -97,13 +98,23 @@ def _check_baseline(baseline: str | None, runs: Sequence[str]) -> None:
 
 
 def _over_training(
-    last: Study, study: Study, distinct: bool, baseline: str | None, settings: Settings
-) -> pd.DataFrame | None:
+    last: Study, study: Study, how: Sequence[bool], baseline: str | None, settings: Settings
+) -> tuple[pd.DataFrame | None, list[str]]:
     """Follow runs with several checkpoints, of which the report compares the last."""
+    distinct, seeds = how
     runs = [run for run in last.last_steps if run != baseline]
     if not runs:
-        return None
-    counts = study.counts([*MAIN_KEYS, "step"], distinct)
-    followed = counts[counts["run"].isin([*runs, baseline])]
-    k = max(settings.k) if settings.k else None
-    return checkpoints(followed, baseline, k=k, margin=settings.margin, **settings.resampling)
+        return None, []
+    by = [*MAIN_KEYS, "step", *(["seed"] if seeds else [])]
+    try:
+        counts = study.counts(by, distinct)
+        followed = counts[counts["run"].isin([*runs, baseline])]
+        k = max(settings.k) if settings.k else None
+        options: dict[str, Any] = {"k": k, "over_seeds": seeds, **settings.resampling}
+        with warnings.catch_warnings():
+            # `n_problems` says how many there are.
+            warnings.filterwarnings("ignore", message=".* left out")
+            found = checkpoints(followed, baseline, margin=settings.margin, **options)
+    except ValueError as error:
+        return None, [f"Checkpoints over training are left out: {error}."]
+    return found, [*narrowing(found)]

@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from passk_lab import plots
@@ -114,7 +115,7 @@ def build_report(
     say("comparisons with the baseline")
     sections = []
     files: list[Path] = []
-    measured = _metrics(study, counted, baseline, chosen, say)
+    measured = _metrics(study, counted, baseline, chosen, notes)
     for section in _sections(read, baseline, chosen):
         say(f"figures, split {visible(section.split)}")
         mine = _of_split(measured, section.split)
@@ -163,20 +164,27 @@ def _metrics(
     counted: pd.DataFrame,
     baseline: str | None,
     settings: Settings,
-    say: Callable[[str], None],
+    notes: list[str],
 ) -> pd.DataFrame | None:
-    if not settings.metrics:
-        return None
-    say("metrics")
-    found = [find_metric(name)[0] for name in settings.metrics]
-    columns = {column for metric in found for column in metric.columns}
-    modes = "mode_counts" in counted
-    counts_do = columns <= ({"answer"} if modes else set()) and all(
-        metric.needs != "embeddings" for metric in found
-    )
-    source = counted if counts_do else study.rows(sorted({*columns, "answer"}))
+    found = {name: find_metric(name)[0] for name in settings.metrics}
+    columns = sorted({"answer", *chain(*(metric.columns for metric in found.values()))})
+    answers = {"answer"} if "mode_counts" in counted else set()
     options: dict[str, Any] = {"over_seeds": "seed" in counted, **settings.resampling}
-    return metric_table(source, settings.metrics, baseline, settings.k, **options)
+    rows = None
+    tables = []
+    for name, metric in found.items():
+        try:
+            source = counted
+            if not set(metric.columns) <= answers:
+                source = rows = study.rows(columns) if rows is None else rows
+            tables.append(metric_table(source, [name], baseline, settings.k, **options))
+        except ValueError as error:
+            notes.append(f"Metric {name!r} is left out: {error}.")
+    if not tables:
+        return None
+    whole = pd.concat(tables, ignore_index=True)
+    order = whole["run"].map({run: at for at, run in enumerate(dict.fromkeys(counted["run"]))})
+    return whole.iloc[np.lexsort((order, whole["split"].astype(str)))].reset_index(drop=True)
 
 
 def _forecast(

@@ -12,6 +12,7 @@ import pandas as pd
 from passk_lab._text import interval
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.report._outlook import Outlook
+from passk_lab.stats.checkpoints import first_narrower
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import MARGIN, Verdict
 
@@ -121,6 +122,12 @@ class Section:
     verdicts: tuple[Verdict, ...] = ()
     figures: tuple[FigureFiles, ...] = ()
 
+    @property
+    def first_narrower(self) -> dict[str, int | None]:
+        """Of each run with several checkpoints the first step at which reach is narrower."""
+        found = {} if self.checkpoints is None else first_narrower(self.checkpoints)
+        return {run: step for (run, _), step in found.items()}
+
     def overview(self, baseline: str | None = None) -> pd.DataFrame:
         """Condense the split to one row a run, the baseline first, as terminal and page show it.
 
@@ -172,8 +179,8 @@ class Report:
         What a reader should know about the data.
     accounts : DataFrame
         What there is of each run and split: ``problems, rollouts``, ``fewest`` and ``most`` samples
-        of a problem, and shares ``no_answer, no_text, cut_off`` among rollouts of up to 100
-        problems, where known.
+        of a problem, ``absent`` (problems of the split that only other runs have), and shares
+        ``no_answer, no_text, cut_off, errors`` of the rollouts, as far as columns say so.
     outlook : Outlook or None
         Forecast of self-distillation from the baseline, where teacher scores were given.
     page, summary : Path

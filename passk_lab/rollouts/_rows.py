@@ -90,7 +90,7 @@ def count_parts(
     parts: Sequence[Part], by: Sequence[str] = MAIN_KEYS, modes: bool | None = None
 ) -> pd.DataFrame:
     """Count tables and files together, as `counts` does one; problems of the first come first."""
-    with database(_source(parts)) as con:
+    with database(source_of(parts)) as con:
         rows = Rows(con, parts, by, modes)
         rows.count()
         rows.refuse_duplicates()
@@ -100,7 +100,8 @@ def count_parts(
         return finished(con, by, rows.modes)
 
 
-def _source(parts: Sequence[Part]) -> str:
+def source_of(parts: Sequence[Part]) -> str:
+    """How messages call parts together."""
     return parts[0].source if len(parts) == 1 else "the files together"
 
 
@@ -176,6 +177,9 @@ class Rows:
         The columns that name a rollout.
     modes : bool
         Whether answers are counted.
+    more : list of str
+        Further columns that some part has: ``"more NAME"`` is its text, and ``"has NAME"`` says
+        whether the row's part has it.
     """
 
     def __init__(
@@ -184,11 +188,13 @@ class Rows:
         parts: Sequence[Part],
         by: Sequence[str],
         modes: bool | None,
+        more: Sequence[str] = (),
     ) -> None:
         self.con, self.parts = con, parts
         wanted = {*REQUIRED, *IDENTITY, "cluster", *by}
         wanted |= {"answer"} if modes is not False else set()
-        self._origins = _together([_opened(con, at, parts, wanted) for at in range(len(parts))])
+        opened = [_opened(con, at, parts, wanted, more) for at in range(len(parts))]
+        self._origins = _together(opened)
         self.modes = all("answer" in o.names for o in self._origins) if modes is None else modes
         self.clusters = all("cluster" in o.names for o in self._origins)
         for origin in self._origins:
@@ -196,9 +202,11 @@ class Rows:
         self.by = list(by)
         present = {*DEFAULTS, *(name for o in self._origins for name in o.names)}
         self.identity = [name for name in IDENTITY if name in present]
-        self._define()
+        self.more = [name for name in more if name in present]
+        self.number(False)
 
-    def _define(self, numbered: bool = False) -> None:
+    def number(self, numbered: bool) -> None:
+        """Define the view, with the numbers of the rows or without."""
         views = []
         for origin in self._origins:
             more = f", {origin.row} + part * {_PART_ROWS} AS row" if numbered else ""
@@ -213,24 +221,26 @@ class Rows:
         cluster = origin.field("cluster") if self.clusters else "NULL::VARCHAR"
         needed = [*self.by, *(["cluster"] if self.clusters else [])]
         fields |= {"answer": answer, "cluster": cluster, "bad": origin.bad(needed)}
+        fields |= {f'"more {name}"': f"({origin.field(name)})::VARCHAR" for name in self.more}
+        fields |= {f'"has {name}"': str(name in origin.names).lower() for name in self.more}
         return ", ".join(f"{sql} AS {alias}" for alias, sql in fields.items())
 
     def count(self, ids: bool = False) -> None:
         """Make the table ``partial``, with sample ids or without; refuse what can't be counted."""
-        groups = ", ".join(dict.fromkeys([*keys_of(self.by), *self._owner]))
+        groups = ", ".join(dict.fromkeys([*keys_of(self.by), *self.owner]))
         more = ", list(sample_id) AS ids" if ids else ""
         self.con.execute(_COUNT.format(groups=groups, more=more))
         n, bad = self._one("SELECT sum(n), bool_or(bad) FROM partial")
         if bad:
             self._refuse_values()
         if not n:
-            raise ValueError(f"{_source(self.parts)}: the table holds no rollouts")
+            raise ValueError(f"{source_of(self.parts)}: the table holds no rollouts")
 
     def refuse_duplicates(self) -> None:
         """Refuse rollouts that occur twice, after `count`."""
         if "sample_id" not in self.identity:
             return
-        owner = ", ".join(self._owner)
+        owner = ", ".join(self.owner)
         n, low, high = self._one("SELECT sum(n)::BIGINT, min(low), max(high) FROM partial")
         (n_owners,) = self._one(f"SELECT count(*) FROM (SELECT DISTINCT {owner} FROM partial)")
         if n_owners * (high - low + 1) <= 8 * n:  # a byte a row
@@ -239,7 +249,7 @@ class Rows:
             query = _SPARSE.format(owner=owner)
         if not self._one(query):
             return
-        self._define(numbered=True)
+        self.number(True)
         *cells, row = self._one(_REPEATED.format(identity=", ".join(self.identity)))
         source, row = self._place(row)
         raise repeated_rollout(source, row, dict(zip(self.identity, cells, strict=True)))
@@ -247,7 +257,7 @@ class Rows:
     def refuse_two_clusters(self) -> None:
         """Refuse a problem that belongs to two clusters, after `count`."""
         if self.clusters and (found := self._one(TWO_CLUSTERS)):
-            raise two_clusters(_source(self.parts), found)
+            raise two_clusters(source_of(self.parts), found)
 
     def warn_of_pooled_steps(self) -> None:
         """Warn where checkpoints are counted as one model, after `count`."""
@@ -257,8 +267,9 @@ class Rows:
                    ORDER BY n DESC, run LIMIT 1"""
         if found := self._one(query):
             warnings.warn(
-                f"{_source(self.parts)}: run {found[0]!r} pools {found[1]} steps, which are models "
-                "of their own; add by=['run', 'split', 'step'] or see passk_lab.stats.checkpoints",
+                f"{source_of(self.parts)}: run {found[0]!r} pools {found[1]} steps, which are "
+                "models of their own; add by=['run', 'split', 'step'] or see "
+                "passk_lab.stats.checkpoints",
                 PooledSteps,
                 stacklevel=2,
             )
@@ -268,7 +279,7 @@ class Rows:
         if self.modes and self._one(
             "SELECT 1 FROM partial WHERE n_correct > 0 AND answer IS NULL LIMIT 1"
         ):
-            self._define(numbered=True)
+            self.number(True)
             (row,) = self._one("SELECT min(row) FROM rows WHERE correct AND answer IS NULL")
             source, row = self._place(row)
             raise LostAnswers(
@@ -278,7 +289,8 @@ class Rows:
             )
 
     @property
-    def _owner(self) -> list[str]:
+    def owner(self) -> list[str]:
+        """The columns that name a problem of a model."""
         return [name for name in self.identity if name != "sample_id"]
 
     def _one(self, sql: str) -> tuple[Any, ...]:
@@ -299,7 +311,7 @@ class Rows:
                 for frame in map(part.with_cluster, parquet_batches(part.rows, wanted)):
                     typed(frame, f"{part.source} (rows from {row} on)" if row else part.source)
                     row += len(frame)
-        raise ValueError(f"{_source(self.parts)}: values that can't be used")
+        raise ValueError(f"{source_of(self.parts)}: values that can't be used")
 
 
 @dataclass(frozen=True)
@@ -375,9 +387,14 @@ class _Origin:
 
 
 def _opened(
-    con: duckdb.DuckDBPyConnection, at: int, parts: Sequence[Part], wanted: set[str]
+    con: duckdb.DuckDBPyConnection,
+    at: int,
+    parts: Sequence[Part],
+    wanted: set[str],
+    more: Sequence[str],
 ) -> _Origin:
     part = parts[at]
+    wanted = {*wanted, *more}
     schema, files = None, tuple[str, ...]()
     if isinstance(part.rows, Path) and is_parquet(part.rows):
         with open_parquet(part.rows) as file:
@@ -391,7 +408,7 @@ def _opened(
             _expression(name, *at) is None for name, at in _columns(schema, wanted, part).items()
         )
     ):
-        table, names = _loaded(part, wanted)
+        table, names = _loaded(part, wanted, more)
         con.register(f"part{at}", table)
         schema, files = table.schema, ()
         part = replace(part, cluster="cluster")
@@ -426,8 +443,8 @@ def _together(origins: Sequence[_Origin]) -> list[_Origin]:
     return found
 
 
-def _loaded(part: Part, wanted: set[str]) -> tuple[pa.Table, list[str]]:
-    """Bring rows to their types by pandas, in the columns wanted only."""
+def _loaded(part: Part, wanted: set[str], more: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Bring rows to their types by pandas, in the columns wanted only; ``more`` become text."""
     raw = {*wanted, *map(part.raw, wanted)}
     if isinstance(part.rows, pd.DataFrame):
         names = [str(name) for name in part.rows.columns]
@@ -437,7 +454,12 @@ def _loaded(part: Part, wanted: set[str]) -> tuple[pa.Table, list[str]]:
         frame, names = read_table(part.rows, raw)
     frame = part.with_cluster(frame)
     frame = frame.loc[:, [name in wanted for name in frame.columns]]
-    table = typed(frame.assign(**part.known), part.source)
+    texts = {
+        name: frame[name].map(str, na_action="ignore")
+        for name in more
+        if name in frame and pd.api.types.is_object_dtype(frame[name].dtype)
+    }
+    table = typed(frame.assign(**part.known, **texts), part.source)
     try:
         return pa.Table.from_pandas(table, preserve_index=False), part.names(names)
     except pa.ArrowException as error:

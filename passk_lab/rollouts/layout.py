@@ -145,9 +145,10 @@ class Layout:
             raise ValueError(f"{source}: {_advice(missing, have, frame)}")
         if "text" in frame:
             frame["text"] = _texts(frame["text"])
+        frame = self._graded(frame, source)
         if self.normalize_answers and "answer" in frame:
-            frame["answer"] = frame["answer"].map(_normal, na_action="ignore")
-        return self._graded(frame, source)
+            frame["answer"] = _normal(frame["answer"], frame["correct"])
+        return frame
 
     def _renamed(self, frame: pd.DataFrame, have: list[str], source: str) -> pd.DataFrame:
         mapping = self.columns
@@ -252,8 +253,15 @@ def _texts(column: pd.Series) -> pd.Series:
     return column.map(lambda value: completion_text(list(value)) if _is_chat(value) else value)
 
 
-def _normal(answer: Any) -> str | None:
-    return None if is_placeholder(str(answer)) else normal_form(str(answer))
+def _normal(answers: pd.Series, correct: pd.Series) -> pd.Series:
+    """Spell alike; placeholders are none, but for those that are right somewhere."""
+    right = set(map(str, answers[correct & answers.notna()]))
+
+    def spelled(answer: Any) -> str | None:
+        none = is_placeholder(str(answer)) and str(answer) not in right
+        return None if none else normal_form(str(answer))
+
+    return answers.map(spelled, na_action="ignore")
 
 
 def _is_chat(value: Any) -> bool:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from passk_lab._text import plural
 from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, typed
 from passk_lab.rollouts._inputs import inputs
+from passk_lab.rollouts._looks import copies_of, missing_of
 from passk_lab.rollouts._parquet import open_parquet
 from passk_lab.rollouts._reading import read_source, several_runs
 from passk_lab.rollouts._rows import Part, count_parts, counts_as_is
@@ -323,6 +324,31 @@ class Study:
                 table = _typed(_some_problems(part.rows, raw, sorted(chosen)), part)
                 tables.append(table[[name for name in table if name in wanted]])
         return self._chosen(_stacked(tables, self._source))
+
+    def missing(self) -> pd.DataFrame:
+        """Count the rollouts of each problem without an answer, without text, cut off, in error.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``run, split, problem_id``; ``no_answer, no_text, cut_off, errors`` as far as
+            columns say so, and ``known no_answer``, ...: of how many rollouts.
+        """
+        return self._chosen(missing_of(self._parts, bool(self._last))).drop(
+            columns="step", errors="ignore"
+        )
+
+    def copies(self) -> pd.DataFrame:
+        """Find problems whose samples are the same ones over again, as a resumed run writes them.
+
+        Returns
+        -------
+        DataFrame
+            A row a problem whose contents allow for it: ``run, split, problem_id``, ``n`` samples,
+            ``copies``, ``again`` (whether they are), and the ``chance`` that the same contents in
+            any order would be.
+        """
+        return self._chosen(copies_of(self._parts))
 
     def scores(self) -> pd.DataFrame | None:
         """Read the teacher scores, where there are any."""

@@ -81,8 +81,9 @@ def make_pairs(
     *,
     over_seeds: bool = False,
     settings: Mapping[str, Any] | None = None,
+    among: int = 0,
 ) -> list[Pair]:
-    """Put each run and split beside the baseline's."""
+    """Put each run and split beside the baseline's; ``among`` so many others, judged together."""
     chosen = [find_metric(name)[0] for name in metrics]
     keys = [*MAIN_KEYS, "seed"] if over_seeds else list(MAIN_KEYS)
     # Whatever needs answers can be counted along with what doesn't.
@@ -103,7 +104,7 @@ def make_pairs(
             _warn(f"split {split!r} of run {run!r} has no baseline rollouts and is left out")
     if not wanted:
         raise ValueError(f"baseline {baseline!r} has no split in common with another run")
-    n_draws = max(_DRAWS, math.ceil(10 * len(wanted) / (1 - how.confidence)))
+    n_draws = max(_DRAWS, math.ceil(10 * max(len(wanted), among) / (1 - how.confidence)))
 
     @cache
     def values(run: str, split: str, metric: str, ks: tuple[int, ...]) -> ProblemValues:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Unpack
 
 import pandas as pd
 
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import MAIN_KEYS
-from passk_lab.stats._pairs import Pair, make_pairs
+from passk_lab.stats._pairs import make_pairs
 from passk_lab.stats.curves import distinct_at_k_curve, pass_at_k_curve
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 from passk_lab.stats.verdict import MARGIN, judge
 
 __all__ = ["checkpoints", "first_narrower"]
-
-_REFERENCE = "\0"  # no run is called so
 
 
 def checkpoints(
@@ -25,6 +22,7 @@ def checkpoints(
     *,
     k: int | None = None,
     margin: float = MARGIN,
+    over_seeds: bool = False,
     **resampling: Unpack[ResamplingOptions],
 ) -> pd.DataFrame:
     """Follow runs that were evaluated at several steps of training.
@@ -32,13 +30,15 @@ def checkpoints(
     Parameters
     ----------
     rollouts : table, path, Study, ...
-        With the column ``step``; or counts by run, split and step.
+        With the column ``step``; or counts by run, split, step (and seed).
     baseline : str, optional
         The run to compare with; of several steps its last. Default: each run's first step.
     k : int, optional
         The larger number of samples. Default: the smallest number that a problem has.
     margin : float
         As for `passk_lab.stats.verdict`.
+    over_seeds : bool
+        Take the column ``seed`` for training seeds, as `passk_lab.judge` does.
     **resampling
         ``confidence, n_resamples, random_state``: see `passk_lab.stats.Resampling`.
 
@@ -68,7 +68,7 @@ def checkpoints(
     2    50      0.25     level
     4   100      0.67    better
     """
-    counts = as_counts(rollouts, [*MAIN_KEYS, "step"])
+    counts = as_counts(rollouts, [*MAIN_KEYS, "step", *(["seed"] if over_seeds else [])])
     steps = counts.dropna(subset="step").groupby("run", sort=False)["step"].nunique()
     runs = [run for run in steps.index[steps > 1] if run != baseline]
     if not runs:
@@ -81,59 +81,56 @@ def checkpoints(
     modes = "correct_mode_counts" in counts and max(map(len, counts["correct_mode_counts"])) > 1
     metrics = ["pass_at_k", *(["distinct_at_k"] if modes else [])]
     how = Resampling(**resampling)
-    named, pairs = {}, []
+    among = int(counts[["run", "split", "step"]].drop_duplicates()["run"].isin(runs).sum())
+    named, pairs = [], []
     for run in runs:
-        for name, step, pair in _pairs(counts, run, baseline, ks, metrics, how):
-            named[name] = (run, step)
-            pairs.append(pair)
+        names, together, reference = _side_by_side(counts, run, baseline)
+        made = make_pairs(together, reference, ks, metrics, how, over_seeds=over_seeds, among=among)
+        named += [(run, names[pair.run]) for pair in made]
+        pairs += made
+    found = judge(pairs, baseline or "", margin=margin)
     words = [
-        {
-            **dict(zip(("run", "step"), named[found.run], strict=True)),
-            **{name: getattr(found, name) for name in ("split", "first_try", "reach", "label")},
-        }
-        for found in judge(pairs, baseline or "", margin=margin)
+        {"run": run, "step": step}
+        | {name: getattr(one, name) for name in ("split", "first_try", "reach", "label")}
+        for (run, step), one in zip(named, found, strict=True)
     ]
     mine = counts[counts["run"].isin(runs)].astype({"step": "int64"})
-    table = _curves(mine, ks, modes, resampling)
+    table = _curves(mine, ks, modes, over_seeds, resampling)
     return table.merge(pd.DataFrame(words), "left", ["run", "split", "step"])
 
 
-def _pairs(
-    counts: pd.DataFrame,
-    run: str,
-    baseline: str | None,
-    ks: list[int],
-    metrics: list[str],
-    how: Any,
-) -> Iterator[tuple[str, Any, Pair]]:
-    """Pair each step of a run with what it is compared with."""
+def _side_by_side(
+    counts: pd.DataFrame, run: str, baseline: str | None
+) -> tuple[dict[str, int], pd.DataFrame, str]:
+    """Make a run of each step, beside the one that they are compared with; and name it."""
     rows = counts[counts["run"] == run]
+    first = int(rows["step"].min())
     if baseline is None:
-        reference = rows[rows["step"] == rows["step"].min()]
-        rows = rows[rows["step"] > rows["step"].min()]
+        name, reference = f"{run}, step {first}", rows[rows["step"] == first]
+        rows = rows[rows["step"] > first]
     else:
-        reference = counts[counts["run"] == baseline]
+        name, reference = f"baseline {baseline}", counts[counts["run"] == baseline]
         if reference["step"].notna().any():
             reference = reference[reference["step"] == reference["step"].max()]
-    names = {f"{run}\0{step}": int(step) for step in sorted(rows["step"].unique())}
-    parts = [
-        rows[rows["step"] == step].assign(run=name).drop(columns="step")
-        for name, step in names.items()
-    ]
-    together = pd.concat([reference.assign(run=_REFERENCE).drop(columns="step"), *parts])
-    for pair in make_pairs(together, _REFERENCE, ks, metrics, how):
-        yield pair.run, names[pair.run], pair
+    known = sorted(map(int, rows["step"].dropna().unique()))
+    steps = {f"{run}, step {step}": step for step in known}
+    parts = [rows[rows["step"] == step].assign(run=one) for one, step in steps.items()]
+    together = pd.concat([reference.assign(run=name), *parts]).drop(columns="step")
+    return steps, together, name
 
 
 def _curves(
-    counts: pd.DataFrame, ks: list[int], modes: bool, resampling: ResamplingOptions
+    counts: pd.DataFrame,
+    ks: list[int],
+    modes: bool,
+    over_seeds: bool,
+    resampling: ResamplingOptions,
 ) -> pd.DataFrame:
     by = [*MAIN_KEYS, "step"]
-    parts = [pass_at_k_curve(counts, ks, by=by, **resampling).assign(metric="pass")]
+    options: dict[str, Any] = {"by": by, "over_seeds": over_seeds, **resampling}
+    parts = [pass_at_k_curve(counts, ks, **options).assign(metric="pass")]
     if modes:
-        parts.append(
-            distinct_at_k_curve(counts, ks[-1:], by=by, **resampling).assign(metric="distinct")
-        )
+        parts.append(distinct_at_k_curve(counts, ks[-1:], **options).assign(metric="distinct"))
     table = pd.concat(parts, ignore_index=True)
     table["metric"] += "@" + table["k"].astype(str)
     columns = [*by, "metric", "estimate", "low", "high", "n_problems"]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from passk_lab._text import plural
 from passk_lab.metrics._counts import whole_numbers
 from passk_lab.metrics.registry import Metric, find_metric
 from passk_lab.rollouts.counting import as_counts
@@ -233,7 +234,8 @@ def _draws(
         where = ", ".join(f"{name}={value!r}" for name, value in zip(by, key, strict=True))
         raise ValueError(
             f"k={ks.max()} exceeds the {n[fewest]} samples of problem {names[fewest]!r} ({where}); "
-            "take a smaller k, drop the problem, or extrapolate with "
-            "passk_lab.stats.extrapolate_pass_at_k"
+            f"take a smaller k, leave out the {(n < ks.max()).sum()} of "
+            f"{plural(len(n), 'problem')} with fewer (--min-samples {ks.max()}), or extrapolate "
+            "with passk_lab.stats.extrapolate_pass_at_k"
         )
     return ks

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from passk_lab.report import build_report
-from passk_lab.report._checks import LOOKED_AT, accounts, oddities
+from passk_lab.report._checks import Looked, oddities
 from passk_lab.rollouts import Layout, Study
 from passk_lab.rollouts._answers import normal_form
 from tests.helpers import refuses
@@ -16,10 +16,14 @@ from tests.helpers import refuses
 DATA = Path(__file__).parents[2] / "data"
 
 
-def said(rollouts, **options):
+def look(rollouts, **options):
     study = Study(rollouts, **options)
     table = study.counts(modes=False)
-    return list(oddities(study.some(table["problem_id"].unique(), LOOKED_AT), table))
+    return Looked.at(study, table, table["problem_id"].unique())
+
+
+def said(rollouts, **options):
+    return list(oddities(look(rollouts, **options)))
 
 
 def table(n=4, problems=12, run="base", **columns):
@@ -59,12 +63,11 @@ def test_independent_samples_of_a_peaked_model_are_no_copies():
     """Simulated: the likeliest text has 90 %; no word in 100 runs of 40 problems."""
     rng = np.random.default_rng(0)
     frame = table(problems=40, split="id").drop(columns="answer")
-    counted = Study(frame).counts()
     words = 0
     for _ in range(100):
         texts = np.where(rng.random((40, 4)) < 0.9, 0, rng.integers(1, 99, (40, 4)))
         frame["text"] = [f"{t} is the answer to this problem" for t in texts.flat]
-        words += bool(list(oddities(frame, counted)))
+        words += bool(said(frame))
     assert words == 0
 
 
@@ -79,7 +82,37 @@ def test_copies():
 def test_a_resumed_run():
     frame = table()
     again = frame[frame["problem_id"].isin([f"p{i}" for i in range(6)])]
-    only(said(pd.concat([frame, again])), "in 6 problems the second half of the samples repeats")
+    words = (
+        "in 6 of 12 problems the samples are there twice",
+        "24 of 72 rollouts are counted again",
+    )
+    only(said(pd.concat([frame, again])), *words)
+    # Without texts the order of the answers tells; and a sample_id given later hides nothing.
+    answers = pd.concat([frame, again]).drop(columns="text")
+    answers["answer"] = [f"{problem}-{j}" for problem, j in answers[["problem_id", "j"]].values]
+    only(said(answers), *words)
+    numbered = pd.concat([frame, again])
+    numbered["sample_id"] = numbered.groupby("problem_id").cumcount()
+    only(said(numbered), *words)
+    only(said(pd.concat([frame, frame, frame])), "12 of 12 problems", "three times", "96 of 144")
+    # In another order they might be new ones that say the same.
+    assert said(pd.concat([frame, again.sample(frac=1, random_state=0)])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", ["text", "answer"])
+@pytest.mark.parametrize(("n", "peak", "others"), [(4, 0.9, 1), (4, 0.6, 2), (8, 0.9, 1)])
+def test_samples_that_repeat_by_chance_are_no_resumed_run(column, n, peak, others):
+    """Simulated: two or three texts a problem; no word in 20 runs of 100 problems."""
+    rng = np.random.default_rng(0)
+    frame = table(n, 100).drop(columns=["text", "answer"])
+    for _ in range(20):
+        kinds = np.where(rng.random(len(frame)) < peak, 0, rng.integers(1, 1 + others, len(frame)))
+        frame["correct"] = kinds == 0
+        frame[column] = [f"the answer is {kind}" for kind in kinds]
+        looked = look(frame)
+        assert looked.copies["again"].any()
+        assert list(oddities(looked)) == []
 
 
 def test_gold_answers():
@@ -97,6 +130,32 @@ def test_a_grader_that_contradicts_itself():
     only(
         said(frame), "in 1 problem one answer is graded both right and wrong ('16' in problem 'p0'"
     )
+
+
+def test_graded_alike():
+    """The same answer is right in one run and wrong in another."""
+    base, tuned = table(), table(run="tuned")
+    tuned.loc[tuned["problem_id"].isin(["p3", "p5"]), "correct"] = False
+    only(
+        said(pd.concat([base, tuned])),
+        "In 2 problems an answer is right in one run and wrong in another",
+        "('16' in problem 'p3': right in 'base', wrong in 'tuned')",
+    )
+
+
+def test_problems_are_counted_once_for_several_runs():
+    both = pd.concat([table(), table(run="tuned")], ignore_index=True)
+    both.loc[both["j"] < 2, "answer"] = "16"
+    only(said(both), "Runs 'base', 'tuned': in 12 problems one answer is graded both")
+
+
+def test_several_right_answers_where_one_is_expected():
+    frame = table(target="16")
+    right = np.array(["16", "x = 16"])[frame["j"] // 2]
+    frame["answer"] = np.where(frame["correct"], right, frame["answer"])
+    only(said(frame), "in 12 problems several answers are right ('16', 'x = 16'", "'target'")
+    assert said(frame.drop(columns="target")) == []
+    assert said(frame.assign(target=frame["answer"])) == []
 
 
 def test_spellings():
@@ -138,13 +197,93 @@ def test_a_run_that_is_cut_off_more_often():
 
 
 def test_accounts():
-    frame = pd.concat([table(), table(n=2, run="tuned").assign(answer=None, text="")])
-    frame["truncated"] = [True] * 12 + [False] * 60
-    study = Study(frame)
-    found = accounts(study.counts(modes=False), study.some(frame["problem_id"], LOOKED_AT))
+    frame = pd.concat([table(), table(n=2, run="tuned", problems=9, answer=None, text=" \n")])
+    frame["truncated"] = [True] * 12 + [False] * 54
+    frame["error"] = [None] * 48 + ["timeout"] * 9 + ["none", "", "0.5"] * 3
+    found = look(frame).accounts
+    assert found.columns.tolist() == [
+        *("run", "split", "problems", "rollouts", "fewest", "most", "absent"),
+        *("no_answer", "no_text", "cut_off", "errors"),
+    ]
     assert found.drop(columns="split").to_numpy().tolist() == [
-        ["base", 12, 48, 4, 4, 0.0, 0.0, 0.25], ["tuned", 12, 24, 2, 2, 1.0, 1.0, 0.0],
-    ]  # fmt: skip
+        ["base", 12, 48, 4, 4, 0, 0.0, 0.0, 0.25, 0.0],
+        ["tuned", 9, 18, 2, 2, 3, 1.0, 1.0, 0.0, 0.5],
+    ]
+
+
+def test_accounts_are_of_all_problems():
+    """A closer look at one problem of many doesn't change them."""
+    frame = table(problems=300)
+    frame.loc[frame["problem_id"] == "p299", "answer"] = None
+    study = Study(frame)
+    looked = Looked.at(study, study.counts(modes=False), ["p0"])
+    assert looked.accounts["no_answer"].tolist() == [4 / 1200]
+    assert looked.some["problem_id"].unique().tolist() == ["p0"]
+
+
+def test_a_file_without_a_column_lacks_nothing(tmp_path):
+    table().to_json(tmp_path / "base.jsonl", orient="records", lines=True)
+    plain = table(run="tuned").drop(columns=["answer", "text"])
+    plain.to_json(tmp_path / "tuned.jsonl", orient="records", lines=True)
+    looked = look([tmp_path / "base.jsonl", tmp_path / "tuned.jsonl"])
+    assert looked.accounts["no_answer"].tolist()[0] == 0
+    assert looked.accounts[["no_answer", "no_text"]].iloc[1].isna().all()
+    assert list(oddities(looked)) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("finish_reason", ["length", "stop"]),
+        ("stop_reason", ["max_tokens", "stop"]),
+        ("truncated", [True, False]),
+        ("is_truncated", [1, 0]),
+        ("ended", [False, True]),
+    ],
+)
+def test_columns_that_say_that_a_reply_was_cut_off(column, values):
+    frame = table(problems=50).assign(**{column: values * 100})
+    assert look(frame).accounts["cut_off"].tolist() == [0.5]
+
+
+def test_a_run_with_more_errors():
+    base, tuned = table(problems=50, error=None), table(problems=50, run="tuned", error=None)
+    tuned.loc[tuned["j"] == 1, "error"] = "rate limit"
+    only(said(pd.concat([base, tuned])), "Run 'tuned': 25% of the rollouts ended in an error")
+    tuned.loc[tuned["problem_id"] != "p0", "error"] = None
+    assert said(pd.concat([base, tuned])) == []
+    # Of errors the texts are alike.
+    failed = table(error="timeout", text="no reply")
+    only(said(failed), "Run 'base': 100% of the rollouts ended in an error")
+
+
+def test_problems_of_several_tasks_with_one_name():
+    frame = table(task=np.tile(["aime24", "aime25"], 24), prompt=np.arange(48))
+    only(
+        said(frame),
+        "in 12 problems the column 'task' has several values ('aime24', 'aime25' in problem 'p0')",
+        "--columns problem_id=task+problem_id,name=problem_id.",
+    )
+    apart = Layout({"problem_id": "task+problem_id", "name": "problem_id"})
+    assert said(frame, layout=apart) == []
+    # Runs may call their tasks as they like.
+    both = pd.concat([table(task="a"), table(task="b", run="tuned")])
+    assert said(both) == []
+
+
+def test_texts_that_are_missing_are_no_copies():
+    """Of errors, for example; case 55."""
+    frame = table(text="")
+    frame.loc[frame["problem_id"] == "p0", "text"] = "right"
+    assert said(frame) == []
+
+
+def test_few_problems_that_never_end_prove_nothing():
+    """All replies of a quarter of the problems, of others than before, are cut off."""
+    base, tuned = table(n=16, problems=20), table(n=16, problems=20, run="tuned")
+    base["truncated"] = base["problem_id"].isin(["p0", "p1"])
+    tuned["truncated"] = tuned["problem_id"].isin([f"p{i}" for i in range(5, 10)])
+    assert said(pd.concat([base, tuned])) == []
 
 
 def test_normal_forms_stay_apart():
@@ -152,6 +291,15 @@ def test_normal_forms_stay_apart():
     assert len({normal_form(a) for a in different}) == len(different)
     for a in different:
         assert normal_form(normal_form(a)) == normal_form(a)
+
+
+def test_a_word_that_is_right_is_an_answer():
+    """Of a program that prints None, None is the answer."""
+    frame = table()
+    frame.loc[frame["correct"], "answer"] = "None"
+    assert said(frame) == []
+    counts = Study(frame, layout=Layout(normalize_answers=True)).counts()
+    assert counts["correct_mode_counts"].map(list).tolist() == [[2]] * 12
 
 
 # --- Problems with few samples; what can't be computed ---
@@ -166,7 +314,8 @@ def uneven():
 @pytest.mark.slow
 def test_one_problem_with_fewer_samples(uneven, tmp_path):
     report = build_report(uneven, "base", out=tmp_path, n_resamples=50)
-    note = next(note for note in report.notes if "'base', split" in note)
+    (note,) = [note for note in report.notes if "curves end at" in note]
+    assert note.startswith("Runs 'base', 'tuned', split 'id'")
     assert "problem 'p7' has 1 sample, and 49 of 50 have 16 or more" in note
     assert "curves end at k = 1; --min-samples 16 leaves out the 1 problem" in note
     study = Study(uneven, min_samples=16)
@@ -195,6 +344,24 @@ def test_what_else_fails_never_stops_pass_at_k(tmp_path):
     frame.loc[0, ["text", "n_tokens"]] = ["", 0]
     report = build_report(frame, out=tmp_path, n_resamples=50)
     assert "token_entropy" in set(report.sections[0].diversity["metric"])
+
+
+@pytest.mark.slow
+def test_a_metric_that_fails_leaves_the_others(tmp_path):
+    frame = table(score=1.0)
+    frame.loc[3, "score"] = None
+    options = {"out": tmp_path, "n_resamples": 50}
+    report = build_report(frame, metrics=("best_of_k", "g_pass_at_k:0.5"), **options)
+    assert set(report.sections[0].metrics["metric"]) == {"g_pass_at_k:0.5"}
+    assert any("Metric 'best_of_k' is left out: column 'score', row 3" in n for n in report.notes)
+    refuses("best_of", build_report, frame, metrics=("best_of",), **options)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_looked_at_is_said(tmp_path):
+    frame = table(error=[{"code": 1}, "timeout", 3, None] * 12)
+    report = build_report(frame, out=tmp_path, n_resamples=50)
+    assert report.accounts["rollouts"].tolist() == [48]
 
 
 @pytest.mark.slow

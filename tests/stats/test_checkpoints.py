@@ -1,5 +1,8 @@
 """Checkpoints over training: what each is compared with, and how often a word is wrong."""
 
+import json
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +68,42 @@ def test_against_a_baseline():
     assert first_narrower(found) == {("rl", "id"): 100}
 
 
+def test_training_seeds():
+    """Seeds that differ as they do are no change of the method; pooled, they would be."""
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 1, 60)
+    parts = []
+    for step, shifts in {0: (-1.2, 0.0, 0.6), 50: (-0.6, 0.8, 1.5)}.items():
+        for seed, shift in enumerate(shifts):
+            p = 1 / (1 + np.exp(-(logit + shift)))
+            parts.append(table({step: p}, seed=(step, seed)).assign(seed=seed))
+    rows = pd.concat(parts)
+    pooled = rows.groupby(["run", "split", "step", "problem_id"], as_index=False)[
+        ["n_samples", "n_correct"]
+    ].sum()
+    assert checkpoints(pooled, **FAST)["first_try"].iloc[-1] == "better"
+    found = checkpoints(rows, over_seeds=True, **FAST)
+    assert found["first_try"].iloc[-1] == "unclear"
+    assert set(found["n_problems"]) == {60}
+
+
+@pytest.mark.slow
+def test_many_runs_and_steps_leave_room_for_words():
+    """Of 132 comparisons the smallest p-value must be small enough to say a word."""
+    steps = {0: [0.3], **{step: [0.9, 0.0] for step in range(1, 12)}}
+    runs = [table(steps, f"r{at}", problems=40) for at in range(12)]
+    found = checkpoints(pd.concat(runs), random_state=0, n_resamples=10)
+    assert set(first_narrower(found).values()) == {1}
+
+
+def test_problems_of_some_steps_only_are_named(recwarn):
+    rows = table(NARROWING)
+    rows = rows[(rows["step"] != 50) | (rows["problem_id"] < 40)]
+    checkpoints(rows, **FAST)
+    (warning,) = recwarn
+    assert str(warning.message).startswith("'rl, step 50' against 'rl, step 0', split 'id': 20 pro")
+
+
 def test_refusals():
     refuses("no run but the baseline has several steps", checkpoints, table({0: [0.5]}))
     refuses("no run but the baseline", checkpoints, table(NARROWING), "rl")
@@ -122,11 +161,33 @@ def test_the_report_compares_the_last_and_follows_all(tmp_path, recwarn):
     assert section.checkpoints["step"].unique().tolist() == [0, 50, 100, 150]
     assert "pass@8 over training" in [figure.title for figure in section.figures]
     assert any("has 4 checkpoints: the last, step 150, is compared" in n for n in report.notes)
-    assert any("reach is narrower from the checkpoint at step 100 on" in n for n in report.notes)
+    assert any("reach is narrower first at the checkpoint of step 100" in n for n in report.notes)
     page = report.page.read_text()
     assert "<h3>Over training</h3>" in page
-    assert '"checkpoints"' in report.summary.read_text()
+    summary = json.loads(report.summary.read_text())["splits"][0]
+    assert summary["first_narrower"] == section.first_narrower == {"rl": 100}
+    assert len(summary["checkpoints"]) == len(section.checkpoints)
     assert not [w for w in recwarn if "pools" in str(w.message)]
+
+
+@pytest.mark.slow
+def test_the_page_lists_steps_in_order(tmp_path):
+    """Also where runs were evaluated at different ones."""
+    both = pd.concat([rollouts({0: [0.3], 100: [0.4]}, "a"), rollouts(NARROWING, "b")])
+    page = build_report(both, out=tmp_path, n_resamples=50).page.read_text()
+    listed = page[page.index("<h3>Over training</h3>") :]
+    found = re.findall(r'<td class="name">(\w)</td><td>(\d+)</td>', listed)[:6]
+    assert found == [("a", "0"), ("a", "100"), *(("b", str(step)) for step in NARROWING)]
+
+
+@pytest.mark.slow
+def test_checkpoints_that_cannot_be_compared_never_stop_the_report(tmp_path):
+    """Seeds of one step were evaluated on other problems."""
+    rows = pd.concat([rollouts(NARROWING, seed=0), rollouts(NARROWING, seed=1)])
+    rows = rows[(rows["seed"] == 0) | (rows["step"] != 50) | (rows["problem_id"] < 30)]
+    report = build_report(rows, out=tmp_path, n_resamples=50)
+    assert any("Checkpoints over training are left out: seeds" in n for n in report.notes)
+    assert report.sections[0].first_narrower == {}
 
 
 @pytest.mark.slow
