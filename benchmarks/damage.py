@@ -70,8 +70,9 @@ def cases() -> list[Case]:
              "trl/conversations/completions_00001.parquet"),
     ]  # fmt: skip
     found += [
-        Case("nemo-skills", "nemo-skills", (), "nemo-skills/output-rs1.jsonl"),
-        Case("verifiers", "verifiers/sums--tiny-model/1a2b/results.jsonl"),
+        Case("nemo-skills", "nemo-skills/symbolic", (), "nemo-skills/symbolic/output-rs1.jsonl"),
+        *(Case("verifiers", f"verifiers/{file}", (("unscored", "incorrect"),))
+          for file in ("sums--tiny-model/1a2b3c4d/results.jsonl", "traces/traces.jsonl")),
         Case("tau-bench", "tau-bench/airline.json"),
         Case("tau-bench", "tau-bench/tau2.json", (("unscored", "incorrect"),)),
     ]  # fmt: skip
