@@ -73,8 +73,10 @@ def cases() -> list[Case]:
         Case("nemo-skills", "nemo-skills/symbolic", (), "nemo-skills/symbolic/output-rs1.jsonl"),
         *(Case("verifiers", f"verifiers/{file}", (("unscored", "incorrect"),))
           for file in ("sums--tiny-model/1a2b3c4d/results.jsonl", "traces/traces.jsonl")),
-        Case("tau-bench", "tau-bench/airline.json"),
-        Case("tau-bench", "tau-bench/tau2.json", (("unscored", "incorrect"),)),
+        *(Case("tau-bench", f"tau-bench/{file}", (("unscored", "incorrect"),))
+          for file in ("airline.json", "tau2/results.json")),
+        Case("tau-bench", "tau-bench/tau2/folder", (("unscored", "incorrect"),),
+             "tau-bench/tau2/folder/results.json"),
     ]  # fmt: skip
     regrade = ("repeats", "regrade")
     tasks, details = "lm-eval/output/*/samples_toy", "lighteval/output/details/*/*/details_toy"

@@ -30,40 +30,6 @@ def numbers(table):
     return counts(table, modes=False)[["n_samples", "n_correct"]].to_numpy().tolist()
 
 
-# --- tau-bench ---
-
-
-def test_tau_bench():
-    table = read("tau-bench", FIXTURES / "tau-bench" / "airline.json")
-    assert numbers(table) == [[3, 2], [3, 1], [3, 2], [3, 1]]
-    assert json.loads(table["text"].iloc[0])[1]["content"] == "Done."
-
-
-def test_tau2_bench_misses_no_task(tmp_path):
-    """All trials of a task ended in an error or are missing: it doesn't vanish."""
-    path = FIXTURES / "tau-bench" / "tau2.json"
-    refuses("the reward is missing in 2 of 6 rollouts", read, "tau-bench", path)
-    wrong = read("tau-bench", path, unscored="incorrect")
-    assert numbers(wrong) == [[2, 1], [2, 1], [2, 0]]
-    assert wrong["error"].dropna().tolist() == ["infrastructure_error", "missing"]
-    assert wrong["run"].unique().tolist() == ["tiny-model"]
-    said = "2 rollouts without a grade left out, among them all of 1 problem"
-    kept = convert("tau-bench", path, tmp_path / "kept.parquet", unscored="drop")
-    assert numbers(kept) == [[2, 1], [2, 1]]
-    assert read_metadata(tmp_path / "kept.parquet")["converted_from"]["left_out"] == said
-    assert any(said in note for note in Study(tmp_path / "kept.parquet").notes())
-    assert pass_at_k(2, [1, 1, 0], 2).mean() == pytest.approx(2 / 3)
-
-
-def test_tau_bench_refusals(tmp_path):
-    path = tmp_path / "r.json"
-    refuses("neither a list of trials", read, "tau-bench", dumped(path, {"a": 1}))
-    refuses("trial 0: no field 'reward'", read, "tau-bench", dumped(path, [{"task_id": 1}]))
-    refuses("the file holds no trials", read, "tau-bench", dumped(path, []))
-    failed = {"task_id": 1, "reward": 0.0, "trial": 0, "info": {"error": "APIError"}}
-    refuses("the reward is missing", read, "tau-bench", dumped(path, [failed]))
-
-
 # --- Sentinels, and rewards of which one applies ---
 
 
