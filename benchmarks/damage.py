@@ -71,6 +71,8 @@ def cases() -> list[Case]:
     ]  # fmt: skip
     found += [
         Case("nemo-skills", "nemo-skills/symbolic", (), "nemo-skills/symbolic/output-rs1.jsonl"),
+        *(Case("nemo-rl", f"nemo-rl/{file}")
+          for file in ("evaluation/evaluation_data.json", "validation/val_data_step20.jsonl")),
         *(Case("verifiers", f"verifiers/{file}", (("unscored", "incorrect"),))
           for file in ("sums--tiny-model/1a2b3c4d/results.jsonl", "traces/traces.jsonl")),
         *(Case("tau-bench", f"tau-bench/{file}", (("unscored", "incorrect"),))

@@ -126,7 +126,7 @@ def refuse_two_truths(frame: pd.DataFrame, field: str, truth: str, source: str) 
     if (truths > 1).any():
         raise ValueError(
             f"{source}: one {field!r} with {truths.max()} values of {truth!r} "
-            f"({truths.idxmax()[:80]}): name what tells them apart, for example "
+            f"({str(truths.idxmax())[:80]}): name what tells them apart, for example "
             f"problem_id=[{field!r}, {truth!r}]"
         )
 

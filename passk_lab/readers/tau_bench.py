@@ -1,8 +1,8 @@
 """tau-bench and tau2-bench: results files, a simulated conversation a rollout.
 
-tau-bench writes a list of trials (``task_id, reward, info, traj, trial``), tau2-bench an object with
-``info``, ``tasks`` and ``simulations``, whose ``reward_info`` holds the reward; with many of them
-``results.json`` beside a folder ``simulations``. A conversation that failed (tau-bench's
+tau-bench writes a list of trials (``task_id``, ``reward``, ``info``, ``traj``, ``trial``),
+tau2-bench an object with ``info``, ``tasks`` and ``simulations``, whose ``reward_info`` holds the
+reward; with many of them ``results.json`` beside a folder ``simulations``. A conversation that failed (tau-bench's
 ``info.error``, tau2-bench's infrastructure errors) has no reward, and neither has one that is
 missing altogether: tau-bench counts the first as wrong, tau2-bench leaves them out.
 """
@@ -91,7 +91,9 @@ def read_tau_bench(
     if table["sample_id"].isna().any():
         empty.append("sample_id")
     table = table.drop(columns=set(empty))
-    return shared.joined([shared.graded(table, "reward", threshold, unscored, str(file))], str(file))
+    return shared.joined(
+        [shared.graded(table, "reward", threshold, unscored, str(file))], str(file)
+    )
 
 
 def _trials(content: list[Any], file: Path) -> Iterator[dict[str, Any]]:

@@ -134,7 +134,11 @@ def _read_file(file: Path, options: _Options, unscored: Unscored) -> pd.DataFram
     rest = frame.drop(columns=["run", "example_id", *kept], errors="ignore")
     table = shared.with_rest(made, rest, "verifiers", taken=["answer"])
     least = about.get("pass_threshold", 1.0) if options.threshold is None else options.threshold
-    return shared.graded(table, options.reward, float(least), unscored, str(file))
+    if not isinstance(least, int | float):
+        raise ValueError(
+            f"{file}: {least!r} in metadata.json is no pass_threshold; give threshold="
+        )
+    return shared.graded(table, options.reward, least, unscored, str(file))
 
 
 def _about(file: Path) -> dict[str, Any]:
@@ -204,7 +208,9 @@ def _trace(trace: dict[str, Any]) -> dict[str, Any]:
         **(trace.get("metrics") or {}),
         **{name: one and one["score"] for name, one in (trace.get("rewards") or {}).items()},
         "run": (trace["agent"].get("config") or {}).get("model"),
-        "reward": sum(one["score"] * one.get("weight", 1.0) for one in rewards) if rewards else None,
+        "reward": sum(one["score"] * one.get("weight", 1.0) for one in rewards)
+        if rewards
+        else None,
         "text": _text(sampled),
         "prompt": _text(messages[:1]),
         "n_tokens": trace.get("num_output_tokens"),

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from passk_lab.metrics import maj_at_k, pass_at_k
-from passk_lab.readers import convert, read
-from passk_lab.rollouts import Study, counts, read_metadata
+from passk_lab.metrics import maj_at_k
+from passk_lab.readers import read
+from passk_lab.rollouts import counts
 from tests.helpers import refuses
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -108,8 +108,8 @@ def test_trials_that_never_ran_are_missing(tmp_path):
 
 def test_what_ended_early_has_a_reward(tmp_path):
     content = {"info": {}, "tasks": []}
-    ended = [simulation("a", n, 0.0, termination_reason=reason)
-             for n, reason in enumerate(("max_steps", "unexpected_error", "agent_error"))]  # fmt: skip
+    reasons = enumerate(("max_steps", "unexpected_error", "agent_error"))
+    ended = [simulation("a", n, 0.0, termination_reason=reason) for n, reason in reasons]
     table = read_tau_bench(dumped(tmp_path, {**content, "simulations": ended}))
     assert table["correct"].tolist() == [False] * 3
     assert "error" not in table

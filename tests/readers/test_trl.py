@@ -131,7 +131,7 @@ def test_names_that_mean_something_else_are_set_apart(tmp_path):
 
 def test_missing_reward(tmp_path):
     path = written(tmp_path, frame(exact=[1.0, None]))
-    with pytest.raises(ValueError, match="'exact' is missing in 1 of 2 rollouts.*unscored='drop'"):
+    with pytest.raises(ValueError, match=r"'exact' is missing in 1 of 2 .*unscored='drop'"):
         read_trl(path)
     assert read_trl(path, unscored="drop")["correct"].tolist() == [True]
     table = read_trl(path, unscored="incorrect", threshold=-1.0)
