@@ -193,11 +193,13 @@ def left_out(rollouts: int, problems: int) -> str:
 
 
 def found_answers(answers: pd.Series, correct: pd.Series) -> pd.Series:
-    """Leave out what programs write where they found no answer, such as "[INVALID]".
+    """Leave out what programs write where they found no answer: nothing, "[INVALID]" and the like.
 
-    A correct rollout's answer is one, whatever it says.
+    The words in brackets are `passk_lab.rollouts._answers.PLACEHOLDERS`. A correct rollout's
+    answer is one, whatever it says.
     """
-    return answers.where(correct | ~answers.map(found_nothing).astype(bool))
+    nothing = answers.map(lambda answer: found_nothing(answer) or answer == "").astype(bool)
+    return answers.where(correct | ~nothing)
 
 
 # --- Choices and values ---

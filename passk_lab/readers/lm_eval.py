@@ -38,7 +38,6 @@ import pandas as pd
 
 from passk_lab.readers import _harness as harness
 from passk_lab.readers import _shared as shared
-from passk_lab.rollouts._answers import found_nothing
 from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.table import PathLike
 
@@ -292,8 +291,6 @@ class _Sample(harness.Document):
     def _rollout(
         self, grade: float, answer: str | None = None, text: str | None = None
     ) -> dict[str, Any]:
-        if found_nothing(answer) and grade < self.options.threshold:
-            answer = None
         return {
             "score": grade,
             "answer": answer if answer is None else escape_surrogates(answer),

@@ -1,16 +1,13 @@
 """Formats whose files are tables by other names: what each program's layout means."""
 
 import json
-from pathlib import Path
-
 import pandas as pd
+import pytest
 
 from passk_lab.metrics import maj_at_k
 from passk_lab.readers import read
 from passk_lab.rollouts import counts
 from tests.helpers import refuses
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def jsonl(path, *rows):
@@ -60,6 +57,70 @@ def test_the_reward_that_applies(tmp_path):
     table = read("trl", path, reward=["math", "code"])
     assert table["correct"].tolist() == [True, False, False, True]
     assert read("trl", path, reward="math", unscored="drop")["correct"].tolist() == [True, False]
+
+
+def in_verl(folder, graded):
+    rows = [{"input": "q", "output": "o", "score": float(right), "pred": said}
+            for said, right in graded]  # fmt: skip
+    return read("verl", jsonl(folder / "1.jsonl", *rows))
+
+
+def in_trl(folder, graded):
+    said, right = zip(*graded, strict=True)
+    path = folder / "completions_00001.parquet"
+    pd.DataFrame({"step": 1, "prompt": "p", "completion": "c", "advantage": 0.0, "said": said,
+                  "exact": list(map(float, right))}).to_parquet(path)  # fmt: skip
+    return read("trl", path, answer="said")
+
+
+def in_nemo_skills(folder, graded):
+    rows = [{"problem": "p", "generation": "g", "predicted_answer": said, "is_correct": right}
+            for said, right in graded]  # fmt: skip
+    return read("nemo-skills", jsonl(folder / "output.jsonl", *rows))
+
+
+def in_verifiers(folder, graded):
+    rows = [{"example_id": 0, "completion": "c", "reward": float(right), "said": said}
+            for said, right in graded]  # fmt: skip
+    return read("verifiers", jsonl(folder / "results.jsonl", *rows), answer="said")
+
+
+def in_lm_eval(folder, graded):
+    rows = [{"doc_id": n, "target": "4", "arguments": {}, "resps": [["r"]], "metrics": ["em"],
+             "filtered_resps": [said], "em": float(right)}
+            for n, (said, right) in enumerate(graded)]  # fmt: skip
+    return read("lm-eval", jsonl(folder / "samples.jsonl", *rows))
+
+
+def in_lighteval(folder, graded):
+    path = folder / "details_sums_2026-01-01T10-00-00.parquet"
+    rows = [{"doc": {"id": str(n), "task_name": "sums", "choices": ["4" if not right else said],
+                     "gold_index": 0},
+             "metric": {"em": float(right)}, "model_response": {"text": [said]}}
+            for n, (said, right) in enumerate(graded)]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(path)
+    return read("lighteval", path, repeats="regrade")
+
+
+def in_inspect(folder, graded):
+    samples = [{"id": n, "epoch": 1, "output": {},
+                "scores": {"s": {"value": right, "answer": said}}}
+               for n, (said, right) in enumerate(graded)]  # fmt: skip
+    log = {"status": "success", "eval": {"task": "t", "model": "m"}, "samples": samples}
+    return read("inspect", dumped(folder / "log.json", log))
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [in_verl, in_trl, in_nemo_skills, in_verifiers, in_lm_eval, in_lighteval, in_inspect],
+)
+def test_no_answer_is_none_in_every_reader(tmp_path, reader):
+    """huggingface/trl PR #5308: what a grader says where it found none must not vote."""
+    wrong = ["[INVALID]", "[invalid]", "[incomplete reasoning]", "[]", "", "[1, 2]", "None of them"]
+    table = reader(tmp_path, [*((said, False) for said in wrong), ("[none]", True), ("4", True)])
+    assert table["correct"].tolist() == [False] * 7 + [True] * 2
+    found = [None if pd.isna(answer) else answer for answer in table["answer"]]
+    assert found == [None] * 5 + ["[1, 2]", "None of them", "[none]", "4"]
 
 
 # --- Without a grade, in every reader that may meet it ---

@@ -56,7 +56,10 @@ def test_values():
     assert table["problem_id"].tolist() == [stable_id(p) for p in table["prompt"]]
     assert table["step"].tolist() == [1] * 8 + [2] * 8
     assert table["correct"].tolist() == ["a" in t for t in table["text"]]
-    assert table["answer"].tolist() == ["".join(sorted(set(t))) for t in table["text"]]
+    # Nothing, for a wrong completion, is no answer.
+    letters = ["".join(sorted(set(t))) for t in table["text"]]
+    assert table["answer"].fillna("").tolist() == letters
+    assert table["answer"].isna().tolist() == [not said for said in letters]
     assert {"has_a", "letters", "advantage"} <= set(table.columns)
     assert "answer" not in read_trl(FIXTURES / "plain").columns
 
