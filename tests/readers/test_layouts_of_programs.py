@@ -1,6 +1,7 @@
 """Formats whose files are tables by other names: what each program's layout means."""
 
 import json
+
 import pandas as pd
 import pytest
 
