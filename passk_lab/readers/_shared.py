@@ -114,8 +114,8 @@ def named_by(frame: pd.DataFrame, fields: str | Sequence[str]) -> pd.Series:
     """Name problems by a field, or by `stable_id` of several together."""
     if isinstance(fields, str):
         return frame[fields]
-    names = frame[list(fields)].to_numpy().tolist()
-    return pd.Series([stable_id(_spell(name)) for name in names], index=frame.index)
+    names = zip(*(frame[field].tolist() for field in fields), strict=True)
+    return pd.Series([stable_id(_spell(list(name))) for name in names], index=frame.index)
 
 
 def refuse_two_truths(frame: pd.DataFrame, field: str, truth: str, source: str) -> None:

@@ -1,9 +1,9 @@
 """NeMo-Skills: graded ``output-rs<seed>.jsonl`` (or ``output.jsonl``), a file a random seed.
 
-A line is a generation: the problem's fields, ``generation``, ``predicted_answer`` and its grade,
-by a comparison (``symbolic_correct``), a judge (``judgement``) or, of code, proofs and others, by
-the fields of their benchmarks. The files of a folder are further samples of one run; their seeds
-are of sampling, not of training.
+A line is a generation: the problem's fields, ``generation`` (unless the run calls it otherwise),
+``predicted_answer`` and its grade, by a comparison (``symbolic_correct``), a judge (``judgement``)
+or, of code, proofs and others, by the fields of their benchmarks. The files of a folder are further
+samples of one run; their seeds are of sampling, not of training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["read_nemo_skills"]
 
 Unscored = Literal["refuse", "drop", "incorrect"]
 
-_NAME = re.compile(r"output(?P<seed>-rs(\d+))?(?P<part>_chunk_\d+)?\.jsonl(?P<open>-async)?")
+_FILE = re.compile(r"output(?P<seed>-rs(\d+))?(?P<part>_chunk_\d+)?\.jsonl(?P<open>-async)?")
 # What judges of other benchmarks than math answer (SimpleQA's C: not attempted).
 _LABELS = {"A": True, "CORRECT": True, "B": False, "C": False, "INCORRECT": False}
 
@@ -67,11 +67,17 @@ _GRADES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_TAKEN = {"text": "generation", "answer": "predicted_answer", "n_tokens": "num_generated_tokens"}
+# Fields that name the problem, and those with its text.
+_NAMES = ("id", "problem_id", "task_id", "instance_id")
+_TEXTS = ("problem", "question")
+
+
 def _source_files(path: PathLike) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         return [path]
-    names = {file: _NAME.fullmatch(file.name) for file in sorted(path.rglob("output*.jsonl*"))}
+    names = {file: _FILE.fullmatch(file.name) for file in sorted(path.rglob("output*.jsonl*"))}
     files = {file: found for file, found in names.items() if found}
     if not files:
         raise ValueError(f"{path}: no output-rs<seed>.jsonl or output.jsonl in this folder")
@@ -112,8 +118,8 @@ def read_nemo_skills(
     threshold : float
         A generation is correct from this grade on.
     problem_id : str or sequence of str, optional
-        The fields that tell problems apart. Default: ``id``, or `passk_lab.readers.stable_id` of
-        ``problem`` or ``question``.
+        The fields that tell problems apart. Default: ``id`` (``problem_id``, ``task_id``,
+        ``instance_id``), or else `passk_lab.readers.stable_id` of ``problem`` or ``question``.
     unscored : {"refuse", "drop", "incorrect"}
         What to do with generations without a grade. One whose judge said neither Yes nor No has
         none; NeMo-Skills counts it as wrong.
@@ -150,32 +156,30 @@ def read_nemo_skills(
         made = {
             "problem_id": problems.loc[file],
             "correct": frame[chosen].map(_GRADES.get(chosen, _itself)).astype(object),
-            "text": frame["generation"],
         }
-        taken = {"answer": "predicted_answer", "n_tokens": "num_generated_tokens"}
-        made |= {name: frame[field] for name, field in taken.items() if field in frame}
-        rest = frame.drop(columns=["generation", *taken.values()], errors="ignore")
-        table = shared.with_rest(made, rest, "nemo", taken=taken)
+        made |= {name: frame[field] for name, field in _TAKEN.items() if field in frame}
+        rest = frame.drop(columns=list(_TAKEN.values()), errors="ignore")
+        table = shared.with_rest(made, rest, "nemo", taken=_TAKEN)
         tables.append(shared.graded(table, chosen, threshold, unscored, file))
     return shared.joined(tables, str(path))
 
 
 def _read_file(file: Path) -> pd.DataFrame:
-    return frame_of(shared.read_records(file, ["generation"], "an output of NeMo-Skills"))
+    return frame_of(shared.read_records(file, (), "an output of NeMo-Skills"))
 
 
 def _problems(
     frames: dict[str, pd.DataFrame], asked: str | Sequence[str] | None, source: str
 ) -> pd.Series:
     frame = pd.concat(frames)
-    usual = next((name for name in ("id", "problem") if name in frame), "question")
+    usual = next((name for name in (*_NAMES, *_TEXTS) if name in frame), "problem")
     names = [usual] if asked is None else [asked] if isinstance(asked, str) else list(asked)
     for file, part in frames.items():
         shared.require_fields(part.columns, names, file, "an output whose problems have names")
     if asked is not None:
         return shared.named_by(frame, asked)
     shared.refuse_two_truths(frame, usual, "expected_answer", source)
-    return frame[usual] if usual == "id" else frame[usual].astype(str).map(stable_id)
+    return frame[usual].astype(str).map(stable_id) if usual in _TEXTS else frame[usual]
 
 
 def _choose(frame: pd.DataFrame, metric: str | None, file: str) -> str:

@@ -117,7 +117,7 @@ def _read_file(file: Path, options: _Options, unscored: Unscored) -> pd.DataFram
     asked = (options.problem_id,) if isinstance(options.problem_id, str) else options.problem_id
     for name in (options.reward, *filter(None, [options.answer]), *(asked or ())):
         shared.require_fields(frame.columns, [name], str(file), "a file with what was asked for")
-    failed = frame["error"].notna() if "error" in frame else pd.Series(False, frame.index)
+    failed = frame["error"].notna()
     made = {
         "problem_id": _problems(frame, options.problem_id, about, file),
         "correct": frame[options.reward].astype(object).where(~failed, None),
@@ -129,9 +129,11 @@ def _read_file(file: Path, options: _Options, unscored: Unscored) -> pd.DataFram
     settings = about.get("sampling_args")
     if isinstance(settings, dict) and isinstance(settings.get("temperature"), int | float):
         made["temperature"] = pd.Series(float(settings["temperature"]), frame.index)
-    kept = ["text", "prompt", "n_tokens"]
-    made |= {name: frame[name] for name in kept if name in frame}
-    rest = frame.drop(columns=["run", "example_id", *kept], errors="ignore")
+    optional = ("text", "prompt", "n_tokens", "error")
+    frame = frame.drop(columns=[name for name in optional if frame[name].isna().all()])
+    kept = [name for name in optional if name in frame]
+    made |= {name: frame[name] for name in kept}
+    rest = frame.drop(columns=["run", "example_id", *kept])
     table = shared.with_rest(made, rest, "verifiers", taken=["answer"])
     least = about.get("pass_threshold", 1.0) if options.threshold is None else options.threshold
     if not isinstance(least, int | float):

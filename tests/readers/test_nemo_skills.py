@@ -98,7 +98,10 @@ def test_names_of_problems(tmp_path):
     asked = {"question": "q", "generation": "g", "is_correct": True}
     table = read_nemo_skills(written(tmp_path, asked))
     assert table["problem_id"].tolist() == [stable_id("q")]
-    refuses("no field 'question'", read_nemo_skills,
+    for name in ("problem_id", "task_id", "instance_id"):
+        table = read_nemo_skills(written(tmp_path, row(is_correct=True, **{name: "p7"})))
+        assert table["problem_id"].tolist() == ["p7"]
+    refuses("no field 'problem'; this isn't an output whose problems have names", read_nemo_skills,
             written(tmp_path, {"generation": "g", "is_correct": True}))  # fmt: skip
 
 
@@ -110,6 +113,17 @@ def test_ids_that_are_unique_only_within_a_subset(tmp_path):
     assert table["problem_id"].nunique() == 2
     assert read_nemo_skills(path, problem_id="subset")["problem_id"].tolist() == ["a", "b"]
     refuses("no field 'nope'", read_nemo_skills, path, problem_id="nope")
+
+
+def test_four_files_are_four_samples_of_one_run(tmp_path):
+    """NeMo-Skills, trl PR #5786, open-instruct PR #614: a file a sample, of one model."""
+    for seed in range(4):
+        rows = ({"problem_id": f"p{i}", "correct": seed < 2} for i in range(12))
+        written(tmp_path, *rows, name=f"output-rs{seed}.jsonl")
+    table = read_nemo_skills(tmp_path)
+    assert table.groupby("problem_id").size().tolist() == [4] * 12
+    assert table["run"].nunique() == 1
+    assert [mean_pass_at_k(table, k) for k in (1, 4)] == [0.5, 1.0]
 
 
 def test_what_is_no_run_of_samples(tmp_path):
@@ -133,8 +147,7 @@ def test_what_is_no_run_of_samples(tmp_path):
 
 
 def test_other_records(tmp_path):
-    refuses("record 1: no field 'generation'; this isn't an output of NeMo", read_nemo_skills,
-            written(tmp_path, {"problem": "p"}))  # fmt: skip
+    refuses("no grade .*grade it first", read_nemo_skills, written(tmp_path, {"problem": "p"}))
     path = written(tmp_path, row(is_correct=True, text="x", answer="gold"), row(is_correct="x"))
     refuses("column 'is_correct', row 1: 'x' is no grade", read_nemo_skills, path)
     table = read_nemo_skills(written(tmp_path, row(is_correct=True, text="x", answer="gold")))

@@ -192,6 +192,18 @@ def test_without_a_grade_is_wrong_at_any_threshold(tmp_path):
     assert table["correct"].tolist() == [True, False, False]
 
 
+def test_a_problem_is_left_out_only_if_no_file_has_it(tmp_path):
+    rows = [row(score=None), row(input="other", gts="6", score=None)]
+    written(tmp_path, rows, "1.jsonl")
+    with pytest.raises(ValueError, match="no rollout has a grade"):
+        read_verl(tmp_path, unscored="drop")
+    written(tmp_path, [row()], "2.jsonl")
+    table = read_verl(tmp_path, unscored="drop")
+    assert table["correct"].tolist() == [True]
+    said = "2 rollouts without a grade left out, among them all of 1 problem"
+    assert table.attrs["left_out"] == said
+
+
 def test_the_files_own_problem_id(tmp_path):
     path = written(tmp_path, [row(problem_id="math/7"), row(problem_id="math/7")])
     table = read_verl(path)
