@@ -70,10 +70,15 @@ def cases() -> list[Case]:
              "trl/conversations/completions_00001.parquet"),
     ]  # fmt: skip
     found += [
-        Case("nemo-skills", "nemo-skills", (), "nemo-skills/output-rs1.jsonl"),
-        Case("verifiers", "verifiers/sums--tiny-model/1a2b/results.jsonl"),
-        Case("tau-bench", "tau-bench/airline.json"),
-        Case("tau-bench", "tau-bench/tau2.json", (("unscored", "incorrect"),)),
+        Case("nemo-skills", "nemo-skills/symbolic", (), "nemo-skills/symbolic/output-rs1.jsonl"),
+        *(Case("nemo-rl", f"nemo-rl/{file}")
+          for file in ("evaluation/evaluation_data.json", "validation/val_data_step20.jsonl")),
+        *(Case("verifiers", f"verifiers/{file}", (("unscored", "incorrect"),))
+          for file in ("sums--tiny-model/1a2b3c4d/results.jsonl", "traces/traces.jsonl")),
+        *(Case("tau-bench", f"tau-bench/{file}", (("unscored", "incorrect"),))
+          for file in ("airline.json", "tau2/results.json")),
+        Case("tau-bench", "tau-bench/tau2/folder", (("unscored", "incorrect"),),
+             "tau-bench/tau2/folder/results.json"),
     ]  # fmt: skip
     regrade = ("repeats", "regrade")
     tasks, details = "lm-eval/output/*/samples_toy", "lighteval/output/details/*/*/details_toy"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from passk_lab._text import check_choice
-from passk_lab.readers._shared import LEFT_OUT, left_out, short
+from passk_lab.readers._shared import LEFT_OUT, found_answers, left_out, short
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 _TOLERANCE = 1e-9
@@ -66,7 +66,8 @@ def rollouts_table(
     """Grade and validate rollouts with ``run``, ``problem_id`` and ``score``.
 
     Samples are numbered in their order unless they are; a missing score is not correct. ``score``
-    goes where it says no more than ``correct``, and so do optional columns without any value.
+    goes where it says no more than ``correct``, and so do optional columns without any value, and
+    answers that say that there is none.
     ``said`` is noted with the table, see `passk_lab.readers._shared.left_out`.
     """
     table = pd.DataFrame.from_records(rollouts)
@@ -76,6 +77,8 @@ def rollouts_table(
     score = table["score"]
     correct = score.fillna(-float("inf")) >= threshold
     table.insert(table.columns.get_loc("score"), "correct", correct)  # type: ignore[arg-type]
+    if "answer" in table.columns:
+        table["answer"] = found_answers(table["answer"], correct)
     empty = [name for name in optional if table[name].isna().all()]
     if score.dropna().isin([0.0, 1.0]).all():
         empty.append("score")

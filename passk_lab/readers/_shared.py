@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from passk_lab._text import plural
+from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._answers import found_nothing
+from passk_lab.rollouts._cells import grade
 from passk_lab.rollouts._tables import without_surrogates
 from passk_lab.rollouts.files import iter_jsonl
-from passk_lab.rollouts.table import PathLike
+from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 LEFT_OUT = "left_out"
 Reader = TypeVar("Reader", bound=Callable[..., pd.DataFrame])
@@ -105,7 +107,46 @@ def other_samples(results: Path, samples: Path) -> ValueError:
     )
 
 
-# --- What has no grade ---
+# --- Problems ---
+
+
+def named_by(frame: pd.DataFrame, fields: str | Sequence[str]) -> pd.Series:
+    """Name problems by a field, or by `stable_id` of several together."""
+    if isinstance(fields, str):
+        return frame[fields]
+    names = zip(*(frame[field].tolist() for field in fields), strict=True)
+    return pd.Series([stable_id(_spell(list(name))) for name in names], index=frame.index)
+
+
+def refuse_two_truths(frame: pd.DataFrame, field: str, truth: str, source: str) -> None:
+    """Refuse that the field which names problems gives two of them one name."""
+    if truth not in frame.columns:
+        return
+    truths = frame[truth].map(_spell).groupby(frame[field].map(_spell).to_numpy()).nunique()
+    if (truths > 1).any():
+        raise ValueError(
+            f"{source}: one {field!r} with {truths.max()} values of {truth!r} "
+            f"({str(truths.idxmax())[:80]}): name what tells them apart, for example "
+            f"problem_id=[{field!r}, {truth!r}]"
+        )
+
+
+def _spell(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+
+
+# --- Grades, and what has none ---
+
+
+def graded(
+    table: pd.DataFrame, name: str, threshold: float, unscored: str, source: str
+) -> pd.DataFrame:
+    """Grade the column ``correct``, which the file calls ``name``; answers that are none go."""
+    table = without_unscored(table, unscored, f"{source}: column {name!r}")
+    correct = grade(table["correct"].rename(name), threshold, source)
+    if "answer" in table:
+        table["answer"] = found_answers(table["answer"], correct)
+    return table.assign(correct=correct)
 
 
 def without_unscored(
@@ -113,33 +154,35 @@ def without_unscored(
 ) -> pd.DataFrame:
     """Refuse rows without a grade, leave them out or take them for wrong.
 
-    What is left out is noted, for `with_left_out`.
+    What is left out is noted, for `joined`.
     """
     missing = table[column].isna()
     if not missing.any() or unscored == "incorrect":
-        return table.assign(**{column: table[column].where(~missing, 0)})
+        return table.assign(**{column: table[column].where(~missing, -float("inf"))})
     problems = sorted(set(table["problem_id"][missing].astype(str)))
     if unscored == "refuse":
         some = f"{', '.join(problems[:3])}{', ...' if len(problems) > 3 else ''}"
         raise ValueError(
-            f"{what} is missing in {missing.sum()} of {len(table)} rollouts ({some}). Leave them "
-            "out with unscored='drop', or count them as wrong with unscored='incorrect'"
+            f"{what} is missing in {missing.sum()} of {len(table)} rollouts (the first is row "
+            f"{int(missing.to_numpy().argmax())}; problems: {some}). Leave them out with "
+            "unscored='drop', count them as wrong with unscored='incorrect', or choose "
+            "another grade"
         )
     kept = table[~missing].reset_index(drop=True)
-    if kept.empty:
-        raise ValueError(f"{what} is missing in all rollouts")
-    gone = set(problems) - set(kept["problem_id"].astype(str))
-    kept.attrs[LEFT_OUT] = (int(missing.sum()), len(gone))
+    kept.attrs[LEFT_OUT] = table["problem_id"][missing].astype(str).tolist()
     return kept
 
 
-def with_left_out(table: pd.DataFrame, parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Note with a table how many rollouts without a grade were left out of its parts."""
-    counts = [part.attrs[LEFT_OUT] for part in parts if LEFT_OUT in part.attrs]
+def joined(parts: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
+    """Join the tables of files; what was left out of them is noted with the whole."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        raise ValueError(f"{source}: no rollout has a grade")
+    gone = [problem for part in parts for problem in part.attrs.get(LEFT_OUT, ())]
+    table = validate_rollouts(pd.concat(filled, ignore_index=True), source)
     table.attrs.pop(LEFT_OUT, None)
-    if counts:
-        rollouts, problems = (sum(numbers) for numbers in zip(*counts, strict=True))
-        table.attrs[LEFT_OUT] = left_out(rollouts, problems)
+    if gone:
+        table.attrs[LEFT_OUT] = left_out(len(gone), len(set(gone) - set(table["problem_id"])))
     return table
 
 
@@ -150,11 +193,13 @@ def left_out(rollouts: int, problems: int) -> str:
 
 
 def found_answers(answers: pd.Series, correct: pd.Series) -> pd.Series:
-    """Leave out what programs write where they found no answer, such as "[INVALID]".
+    """Leave out what programs write where they found no answer: nothing, "[INVALID]" and the like.
 
-    A correct rollout's answer is one, whatever it says.
+    The words in brackets are `passk_lab.rollouts._answers.PLACEHOLDERS`. A correct rollout's
+    answer is one, whatever it says.
     """
-    return answers.where(correct | ~answers.map(found_nothing).astype(bool))
+    nothing = answers.map(lambda answer: found_nothing(answer) or answer == "").astype(bool)
+    return answers.where(correct | ~nothing)
 
 
 # --- Choices and values ---

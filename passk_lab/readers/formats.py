@@ -30,7 +30,7 @@ _GROUP = "passk_lab.readers"
 
 # Name -> the format in one line; "my-format" is read by read_my_format in the module my_format.
 FORMATS = {
-    "lm-eval": "samples of lm-evaluation-harness (`--log_samples`), a file or an output folder",
+    "lm-eval": "samples of lm-evaluation-harness, lmms-eval (`--log_samples`), a file or a folder",
     "inspect": "eval logs of Inspect (`.eval`, `.json`), a file or a log folder",
     "lighteval": "details of lighteval (`--save-details`), a file or a details folder",
     "human-eval": "graded samples of human-eval (`X_results.jsonl` beside `X`)",
@@ -40,8 +40,9 @@ FORMATS = {
     "bigcode-harness": "logs of bigcode-evaluation-harness, alone or with their generations",
     "opencompass": "results of OpenCompass with details, a file or an output folder",
     "nemo-skills": "graded outputs of NeMo-Skills (`output-rs*.jsonl`), a file or a folder",
-    "verifiers": "results of verifiers and prime-rl (`results.jsonl`), a file or a folder",
-    "tau-bench": "results of tau-bench and tau2-bench (`.json`)",
+    "nemo-rl": "samples that NeMo-RL evaluated or validated, a file or a folder",
+    "verifiers": "results of verifiers (`results.jsonl`, `traces.jsonl`), a file or a folder",
+    "tau-bench": "results of tau-bench and tau2-bench (`.json`), a file or tau2-bench's folder",
     "verl": "rollout and validation dumps of verl, a file or a folder",
     "trl": "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",
     "plain": "Parquet, JSONL, JSON or CSV of your own, with the names of your columns",

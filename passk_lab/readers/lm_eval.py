@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: the ``samples_*.jsonl`` files that ``--log_samples`` writes.
+"""lm-evaluation-harness and lmms-eval: the samples files that ``--log_samples`` writes.
 
 A line is one document under one filter. Task and ``doc_id`` become ``problem_id``, ``resps`` the
 ``text``, ``filtered_resps`` the ``answer`` ("[invalid]", nothing found, is a missing one), and the
@@ -38,7 +38,6 @@ import pandas as pd
 
 from passk_lab.readers import _harness as harness
 from passk_lab.readers import _shared as shared
-from passk_lab.rollouts._answers import found_nothing
 from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.table import PathLike
 
@@ -46,10 +45,17 @@ __all__ = ["read_lm_eval"]
 
 Repeats = Literal["graded", "filtered", "counts", "regrade"]
 
-_FIELDS = ("doc_id", "target", "arguments", "resps", "filtered_resps")
+_FIELDS = ("doc_id", "target", "filtered_resps")
 # Older versions list no metrics: there every field that is not one of these is a metric.
-_NO_METRIC = {*_FIELDS, "doc", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
-_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl(\.gz)?")
+_NO_METRIC = {
+    *(*_FIELDS, "doc", "arguments", "resps", "filter", "metrics"),
+    *("doc_hash", "prompt_hash", "target_hash"),
+    *("input", "input_media", "token_counts"),  # of lmms-eval
+}
+_NAMES = (
+    re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl(\.gz)?"),
+    re.compile(r"(?P<date>\d{8}_\d{6})_samples_(?P<task>.+)\.jsonl"),  # of lmms-eval
+)
 _NOTHING_FOUND = "[invalid]"
 
 
@@ -68,7 +74,14 @@ class _Options(NamedTuple):
 
 
 _HINT = "no samples_<task>_<date>.jsonl here; run lm-eval with --log_samples and --output_path"
-_source_files = partial(shared.find_files, lambda file: _NAME.fullmatch(file.name), _HINT)
+
+
+def _named(file: Path) -> re.Match[str] | None:
+    found = (pattern.fullmatch(file.name) for pattern in _NAMES)
+    return next((name for name in found if name), None)
+
+
+_source_files = partial(shared.find_files, _named, _HINT)
 
 
 @shared.reads_files(_source_files)
@@ -139,13 +152,13 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
 
 
 def _describe(file: Path, asked: Path) -> _File:
-    name = _NAME.fullmatch(file.name)
+    name = _named(file)
     if name is None:
         return _File(file, None, None, None)
     run = file.parent.name if asked.is_dir() and file.parent != asked else None
     seed = None
     # With --output_path x.json the results are in x_<date>.json.
-    for results in file.parent.glob(f"*_{name['date']}.json"):
+    for results in file.parent.glob(f"*{name['date']}*.json"):
         content = shared.read_json(results, "mend or remove it")
         if isinstance(content, dict):
             run = content.get("model_name") or run
@@ -187,7 +200,7 @@ def _read_file(
             "filter": chosen_filter,
             "metric": "regraded exact match" if options.repeats == "regrade" else chosen_metric,
             "seed": file.seed,
-            "temperature": _temperature(row["arguments"]),
+            "temperature": _temperature(row.get("arguments")),
         }
         texts, kept = _responses(row, where)
         value = None if chosen_metric is None else row[chosen_metric]
@@ -216,10 +229,12 @@ def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str | None], li
     """Give the sampled texts and what the filter left of them; both empty for likelihoods.
 
     A reply without text, such as one that was cut off while it thought, is None. lmms-eval
-    writes a document's only response without the lists around it.
+    writes a document's only request without the list around it, no responses where the filter
+    left them as they are, and repeats as further requests.
     """
-    resps, filtered = row["resps"], row["filtered_resps"]
-    if isinstance(resps, list) and len(resps) == 1 and isinstance(resps[0], str):
+    filtered = row["filtered_resps"]
+    resps = row.get("resps", filtered if isinstance(filtered, list) else [filtered])
+    if isinstance(resps, list) and resps and all(map(_is_text, resps)):
         resps, filtered = [resps], [filtered]
     if not (
         isinstance(resps, list)
@@ -228,10 +243,18 @@ def _responses(row: Mapping[str, Any], where: str) -> tuple[list[str | None], li
         and all(isinstance(request, list) and request for request in resps)
     ):
         raise ValueError(f"{where}: resps and filtered_resps must be lists with a list a request")
-    if len(resps) != 1 or not all(text is None or isinstance(text, str) for text in resps[0]):
+    for request in resps:
+        if len({_is_text(response) for response in request}) > 1:
+            raise ValueError(f"{where}: {shared.short(request)} are neither texts nor likelihoods")
+    if not all(_is_text(request[0]) for request in resps):
         return [], []
-    kept = filtered[0] if isinstance(filtered[0], list) else [filtered[0]]
-    return resps[0], [None if answer is None else str(answer) for answer in kept]
+    kept = [a for left in filtered for a in (left if isinstance(left, list) else [left])]
+    texts = [text for request in resps for text in request]
+    return texts, [None if answer is None else str(answer) for answer in kept]
+
+
+def _is_text(response: Any) -> bool:
+    return response is None or isinstance(response, str)
 
 
 @dataclass(frozen=True)
@@ -268,8 +291,6 @@ class _Sample(harness.Document):
     def _rollout(
         self, grade: float, answer: str | None = None, text: str | None = None
     ) -> dict[str, Any]:
-        if found_nothing(answer) and grade < self.options.threshold:
-            answer = None
         return {
             "score": grade,
             "answer": answer if answer is None else escape_surrogates(answer),

@@ -1,53 +1,111 @@
 """NeMo-Skills: graded ``output-rs<seed>.jsonl`` (or ``output.jsonl``), a file a random seed.
 
-A line is a generation: ``problem``, ``generation``, ``predicted_answer``, ``expected_answer`` and
-its grades: ``symbolic_correct``, ``judgement`` (a judge's "... Judgement: Yes") or, of code and of
-older versions, ``is_correct``, ``correct`` and others. The files of a folder are further samples of
-one run; their seeds are of sampling, not of training.
+A line is a generation: the problem's fields, ``generation`` (unless the run calls it otherwise),
+``predicted_answer`` and its grade, by a comparison (``symbolic_correct``), a judge (``judgement``)
+or, of code, proofs and others, by the fields of their benchmarks. The files of a folder are further
+samples of one run; their seeds are of sampling, not of training.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
-from passk_lab.rollouts._cells import grade
 from passk_lab.rollouts._tables import frame_of
-from passk_lab.rollouts.table import PathLike, validate_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_nemo_skills"]
 
 Unscored = Literal["refuse", "drop", "incorrect"]
 
-_GRADES = ("symbolic_correct", "judgement", "is_correct", "correct")
-_NAME = re.compile(r"output(-rs(\d+))?\.jsonl")
-_JUDGED = re.compile(r"\**judgement\**\s*:\s*\**\s*(yes|no)", re.IGNORECASE)
+_FILE = re.compile(r"output(?P<seed>-rs(\d+))?(?P<part>_chunk_\d+)?\.jsonl(?P<open>-async)?")
+# What judges of other benchmarks than math answer (SimpleQA's C: not attempted).
+_LABELS = {"A": True, "CORRECT": True, "B": False, "C": False, "INCORRECT": False}
+
+
+def _judged(text: Any) -> bool | None:
+    """Read a judge's last word, as NeMo-Skills does; None where it is neither Yes nor No."""
+    if not isinstance(text, str):
+        return None
+    _, found, verdict = text.rpartition("Judgement:")
+    if not found:
+        return _LABELS.get(text.strip().upper())
+    word = verdict.strip().lower()
+    return True if word.startswith("yes") else False if word.startswith("no") else None
+
+
+def _inside(name: str) -> Callable[[Any], Any]:
+    return lambda value: value.get(name) if isinstance(value, dict) else None
+
+
+def _is(right: str) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else value == right
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+# Fields with grades, and how they are read.
+_GRADES: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("symbolic_correct", "is_correct", "is_correct-plus", "correct"), _itself),
+    **dict.fromkeys(("is_passed", "passed"), _itself),
+    "judgement": _judged,
+    "graded_list": lambda value: value[0] if isinstance(value, list) and value else None,
+    "proof_status": _is("completed"),
+    "status": _is("pass"),
+    "strict_eval": _inside("follow_all_instructions"),
+    "loose_eval": _inside("follow_all_instructions"),
+    "swe-bench-metrics": _inside("resolved"),
+}
+
+
+_TAKEN = {"text": "generation", "answer": "predicted_answer", "n_tokens": "num_generated_tokens"}
+# Fields that name the problem, and those with its text.
+_NAMES = ("id", "problem_id", "task_id", "instance_id")
+_TEXTS = ("problem", "question")
 
 
 def _source_files(path: PathLike) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         return [path]
-    names = {file: _NAME.fullmatch(file.name) for file in path.rglob("output*.jsonl")}
-    files = {file: int(found[2] or -1) for file, found in names.items() if found}
+    names = {file: _FILE.fullmatch(file.name) for file in sorted(path.rglob("output*.jsonl*"))}
+    files = {file: found for file, found in names.items() if found}
     if not files:
         raise ValueError(f"{path}: no output-rs<seed>.jsonl or output.jsonl in this folder")
-    if len({file.parent for file in files}) > 1:
+    folders = sorted({str(file.parent.relative_to(path)) for file in files})
+    if len(folders) > 1:
         raise ValueError(
-            f"{path}: holds outputs in several folders; give the folder of one benchmark"
+            f"{path}: holds outputs in several folders ({', '.join(folders)}); give the folder of "
+            "one benchmark"
         )
-    return sorted(files, key=lambda file: files[file])
+    for file, found in files.items():
+        if found["part"] or found["open"]:
+            raise ValueError(f"{file}: part of a run that did not finish; finish it, or remove it")
+    if len({found["seed"] is None for found in files.values()}) > 1:
+        raise ValueError(
+            f"{path}: holds output.jsonl beside output-rs<seed>.jsonl, so another way of sampling; "
+            "move one of them out"
+        )
+    return sorted(files, key=lambda file: int(files[file][2] or 0))
 
 
 @shared.reads_files(_source_files)
 def read_nemo_skills(
-    path: PathLike, *, metric: str | None = None, unscored: Unscored = "refuse"
+    path: PathLike,
+    *,
+    metric: str | None = None,
+    threshold: float = 1.0,
+    problem_id: str | Sequence[str] | None = None,
+    unscored: Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read generations that NeMo-Skills graded.
 
@@ -57,19 +115,26 @@ def read_nemo_skills(
         A folder with ``output-rs<seed>.jsonl``, whose samples are numbered on, or one such file.
     metric : str, optional
         The field that says what is correct; needed where there are several grades.
+    threshold : float
+        A generation is correct from this grade on.
+    problem_id : str or sequence of str, optional
+        The fields that tell problems apart. Default: ``id`` (``problem_id``, ``task_id``,
+        ``instance_id``), or else `passk_lab.readers.stable_id` of ``problem`` or ``question``.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with generations without a grade, or whose judge said neither Yes nor No.
+        What to do with generations without a grade. One whose judge said neither Yes nor No has
+        none; NeMo-Skills counts it as wrong.
 
     Returns
     -------
     DataFrame
-        The rollouts table; ``answer`` is ``predicted_answer``, ``problem_id`` the file's ``id`` or
-        else `passk_lab.readers.stable_id` of ``problem``.
+        The rollouts table, with ``predicted_answer`` as ``answer``, ``num_generated_tokens`` as
+        ``n_tokens`` and all other fields.
 
     Raises
     ------
     ValueError
-        Not graded yet, several grades and none chosen, or a generation without one.
+        Not graded yet, several grades and none chosen, or a generation without one; outputs of
+        several benchmarks, of an unfinished run, or sampled in two ways.
 
     Examples
     --------
@@ -83,41 +148,46 @@ def read_nemo_skills(
     [[0, '5', True], [1, '5', True]]
     """
     check_choice(unscored, get_args(Unscored), "unscored")
-    tables = [_read_file(file, metric, unscored) for file in _source_files(path)]
-    return shared.with_left_out(
-        validate_rollouts(pd.concat(tables, ignore_index=True), str(path)), tables
-    )
+    frames = {str(file): _read_file(file) for file in _source_files(path)}
+    problems = _problems(frames, problem_id, str(path))
+    tables = []
+    for file, frame in frames.items():
+        chosen = _choose(frame, metric, file)
+        made = {
+            "problem_id": problems.loc[file],
+            "correct": frame[chosen].map(_GRADES.get(chosen, _itself)).astype(object),
+        }
+        made |= {name: frame[field] for name, field in _TAKEN.items() if field in frame}
+        rest = frame.drop(columns=list(_TAKEN.values()), errors="ignore")
+        table = shared.with_rest(made, rest, "nemo", taken=_TAKEN)
+        tables.append(shared.graded(table, chosen, threshold, unscored, file))
+    return shared.joined(tables, str(path))
 
 
-def _read_file(file: Path, metric: str | None, unscored: Unscored) -> pd.DataFrame:
-    records = shared.read_records(file, ["generation"], "an output of NeMo-Skills")
-    frame = frame_of(records)
-    name = next((name for name in ("id", "problem", "question") if name in frame), None)
-    if name is None:
-        raise ValueError(f"{file}: no field 'problem', 'question' or 'id' that names the problem")
-    known = [column for column in _GRADES if column in frame]
-    if not known and metric is None:
+def _read_file(file: Path) -> pd.DataFrame:
+    return frame_of(shared.read_records(file, (), "an output of NeMo-Skills"))
+
+
+def _problems(
+    frames: dict[str, pd.DataFrame], asked: str | Sequence[str] | None, source: str
+) -> pd.Series:
+    frame = pd.concat(frames)
+    usual = next((name for name in (*_NAMES, *_TEXTS) if name in frame), "problem")
+    names = [usual] if asked is None else [asked] if isinstance(asked, str) else list(asked)
+    for file, part in frames.items():
+        shared.require_fields(part.columns, names, file, "an output whose problems have names")
+    if asked is not None:
+        return shared.named_by(frame, asked)
+    shared.refuse_two_truths(frame, usual, "expected_answer", source)
+    return frame[usual].astype(str).map(stable_id) if usual in _TEXTS else frame[usual]
+
+
+def _choose(frame: pd.DataFrame, metric: str | None, file: str) -> str:
+    known = [name for name in _GRADES if name in frame]
+    if metric is not None and metric in frame:
+        return metric
+    if not known:
         raise ValueError(
             f"{file}: no grade ({', '.join(_GRADES)}); grade it first, or name it: metric=..."
         )
-    known += [metric] if metric is not None and metric in frame else []
-    chosen = shared.choose(metric, known, "metric", file)
-    values = frame[chosen]
-    if chosen == "judgement":
-        values = values.map(_judged).rename("judgement")
-    made = {"problem_id": frame[name] if name == "id" else frame[name].map(stable_id),
-            "correct": values, "text": frame["generation"]}  # fmt: skip
-    if "predicted_answer" in frame:
-        made["answer"] = frame["predicted_answer"]
-    rest = frame.drop(columns=["generation", "predicted_answer", name], errors="ignore")
-    table = shared.with_rest(made, rest, "nemo")
-    table = shared.without_unscored(table, unscored, f"{file}: {chosen!r}")
-    correct = grade(table["correct"].rename(chosen), 1.0, str(file))
-    if "answer" in table:
-        table["answer"] = shared.found_answers(table["answer"], correct)
-    return table.assign(correct=correct)
-
-
-def _judged(text: object) -> bool | None:
-    found = _JUDGED.search(text) if isinstance(text, str) else None
-    return None if found is None else found[1].lower() == "yes"
+    return shared.choose(metric, known, "metric", file)

@@ -1,13 +1,15 @@
 """tau-bench and tau2-bench: results files, a simulated conversation a rollout.
 
-tau-bench writes a list of ``task_id, reward, info, traj, trial``; tau2-bench an object with
-``info``, ``tasks`` and ``simulations``, whose ``reward_info`` holds the reward. A conversation that
-ended in an error of the infrastructure has no reward, and neither has a trial that is missing
-altogether: both count as unscored, for whoever leaves them out measures something else.
+tau-bench writes a list of trials (``task_id``, ``reward``, ``info``, ``traj``, ``trial``),
+tau2-bench an object with ``info``, ``tasks`` and ``simulations``, whose ``reward_info`` holds the
+reward; with many of them ``results.json`` beside a folder ``simulations``. A conversation that
+failed (tau-bench's ``info.error``, tau2-bench's infrastructure errors) has no reward, and neither
+has one that is missing altogether: tau-bench counts the first as wrong, tau2-bench leaves them out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,17 +18,27 @@ import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
-from passk_lab.rollouts._cells import grade, spell_messages
+from passk_lab.rollouts._cells import spell_messages
 from passk_lab.rollouts._tables import frame_of
-from passk_lab.rollouts.table import PathLike, validate_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_tau_bench"]
 
 Unscored = Literal["refuse", "drop", "incorrect"]
-# Reasons of tau2-bench for which nobody is to blame.
-_BROKEN = ("infrastructure_error", "unexpected_error")
+
+_CUT_OFF = "the file may have been cut off while it was written"
+_OPTIONAL = ("run", "sample_id", "text", "temperature", "termination_reason", "error")
 
 
+def _source_files(path: PathLike) -> list[Path]:
+    path = Path(path)
+    results = path / "results.json" if path.is_dir() else path
+    if not results.exists():
+        raise ValueError(f"{path}: no results.json in this folder; give a results file")
+    return [results, *sorted((results.parent / "simulations").glob("*.json"))]
+
+
+@shared.reads_files(_source_files)
 def read_tau_bench(
     path: PathLike, *, unscored: Unscored = "refuse", threshold: float = 1.0
 ) -> pd.DataFrame:
@@ -35,22 +47,22 @@ def read_tau_bench(
     Parameters
     ----------
     path : path
-        A results file.
+        A results file, or the folder of tau2-bench with ``results.json``.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with trials without a reward: an error, or missing.
+        What to do with trials without a reward: failed, or missing.
     threshold : float
         A trial is correct from this reward on.
 
     Returns
     -------
     DataFrame
-        The rollouts table: ``problem_id`` is the task, ``text`` the conversation as JSON, ``score``
-        the reward; ``error`` says why there is none.
+        The rollouts table: ``problem_id`` is the task (of tau2-bench after its domain), ``text``
+        the conversation as JSON, ``score`` the reward; ``error`` says why there is none.
 
     Raises
     ------
     ValueError
-        Not this format; trials without a reward.
+        Not this format; trials without a reward; simulations that are not all there.
 
     Examples
     --------
@@ -63,24 +75,25 @@ def read_tau_bench(
     [['0', 0, True], ['0', 1, False]]
     """
     check_choice(unscored, get_args(Unscored), "unscored")
-    file = Path(path)
-    content = shared.read_json(file, "the file may have been cut off while it was written")
-    if isinstance(content, dict) and isinstance(content.get("simulations"), list):
-        rows = list(_simulations(content, file))
-    elif isinstance(content, list):
+    file, *simulations = _source_files(path)
+    content = shared.read_json(file, _CUT_OFF)
+    if isinstance(content, list):
         rows = list(_trials(content, file))
+    elif isinstance(content, dict) and isinstance(content.get("tasks"), list):
+        rows = list(_simulations(content, file, simulations))
     else:
         raise ValueError(f"{file}: neither a list of trials (tau-bench) nor simulations (tau2)")
     if not rows:
         raise ValueError(f"{file}: the file holds no trials")
-    frame = frame_of(rows)
-    table = shared.without_unscored(frame, unscored, f"{file}: the reward", "score")
-    reward = table["score"].fillna(0.0)
-    table = table.assign(correct=grade(reward.rename("reward"), threshold, str(file)), score=reward)
-    optional = ("run", "text", "error", "sample_id")
-    empty = [name for name in optional if table[name].isna().all()]
-    made = validate_rollouts(table.drop(columns=empty), str(file))
-    return shared.with_left_out(made, [table])
+    table = frame_of(rows)
+    table["correct"] = table["score"]
+    empty = [name for name in _OPTIONAL if name in table and table[name].isna().all()]
+    if table["sample_id"].isna().any():
+        empty.append("sample_id")
+    table = table.drop(columns=set(empty))
+    return shared.joined(
+        [shared.graded(table, "reward", threshold, unscored, str(file))], str(file)
+    )
 
 
 def _trials(content: list[Any], file: Path) -> Iterator[dict[str, Any]]:
@@ -90,36 +103,73 @@ def _trials(content: list[Any], file: Path) -> Iterator[dict[str, Any]]:
         shared.require_fields(fields, ("task_id", "reward"), where, "a trial of tau-bench")
         info = trial.get("info")
         error = info.get("error") if isinstance(info, dict) else None
-        reward = trial["reward"] if error is None else None
-        yield _row(None, trial, reward, trial.get("traj"), error)
+        made = _row(str(trial["task_id"]), trial, trial.get("traj"), error)
+        yield made | {"score": trial["reward"] if error is None else None}
 
 
-def _simulations(content: dict[str, Any], file: Path) -> Iterator[dict[str, Any]]:
+def _simulations(
+    content: dict[str, Any], file: Path, others: list[Path]
+) -> Iterator[dict[str, Any]]:
     info = content.get("info") or {}
-    run = (info.get("agent_info") or {}).get("llm")
-    seen = set()
-    for number, one in enumerate(content["simulations"]):
+    agent = info.get("agent_info") or {}
+    domain = (info.get("environment_info") or {}).get("domain_name")
+    common = {
+        "run": agent.get("llm"),
+        "temperature": (agent.get("llm_args") or {}).get("temperature"),
+    }
+    found = content.get("simulations")
+    if found is None:
+        found = [shared.read_json(other, _CUT_OFF) for other in others]
+        _require_indexed(content, found, file)
+    for number, one in enumerate(found):
         fields = one if isinstance(one, dict) else {}
         where = f"{file}, simulation {number}"
         shared.require_fields(fields, ("task_id",), where, "a simulation of tau2-bench")
-        reason = one.get("termination_reason")
-        reward = (one.get("reward_info") or {}).get("reward")
-        broken = reason if reason in _BROKEN or reward is None else None
-        yield _row(run, one, None if broken else reward, one.get("messages"), broken)
-        seen.add((str(one["task_id"]), one.get("trial")))
-    for task in content.get("tasks") or []:
-        for trial in range(info.get("num_trials") or 0):
-            if (str(task.get("id")), trial) not in seen:
-                yield _row(run, {"task_id": task.get("id"), "trial": trial}, None, None, "missing")
+        reward, reason = (one.get("reward_info") or {}).get("reward"), one.get("termination_reason")
+        failed = reward is None or reason == "infrastructure_error"
+        why = (one.get("info") or {}).get("error") or reason or "no reward"
+        made = _row(_name(domain, one), one, one.get("messages"), why if failed else None)
+        made |= {"score": None if failed else reward, "termination_reason": reason}
+        yield common | made
+    for task, trial in _missing(content["tasks"], found, info.get("num_trials") or 0):
+        made = {"task_id": task, "trial": trial}
+        yield common | _row(_name(domain, made), made, None, "missing") | {"score": None}
 
 
-def _row(run: Any, trial: dict[str, Any], reward: Any, messages: Any, error: Any) -> dict[str, Any]:
+def _require_indexed(content: dict[str, Any], found: list[Any], file: Path) -> None:
+    known = {entry["id"] for entry in content.get("simulation_index") or ()}
+    absent = sorted(known - {one["id"] for one in found})
+    if absent:
+        raise ValueError(
+            f"{file}: {len(absent)} of {len(known)} simulations have no file in the folder "
+            f"simulations ({absent[0]}, ...); copy the whole folder"
+        )
+
+
+def _missing(
+    tasks: list[Any], found: list[dict[str, Any]], n_trials: int
+) -> Iterator[tuple[Any, int | None]]:
+    """Give the trials of tasks that a run should have and hasn't."""
+    seen = Counter(str(one["task_id"]) for one in found)
+    trials = {(str(one["task_id"]), one.get("trial")) for one in found}
+    numbered = all(trial is not None for _, trial in trials)
+    for task in tasks:
+        name = str(task["id"])
+        if numbered:
+            yield from ((name, n) for n in range(n_trials) if (name, n) not in trials)
+        else:
+            yield from [(name, None)] * (n_trials - seen[name])
+
+
+def _name(domain: str | None, one: dict[str, Any]) -> str:
+    return str(one["task_id"]) if domain is None else f"{domain}/{one['task_id']}"
+
+
+def _row(problem: str, trial: dict[str, Any], messages: Any, error: Any) -> dict[str, Any]:
     talk = [one for one in messages or [] if isinstance(one, dict)]
     return {
-        "run": run,
-        "problem_id": trial["task_id"],
+        "problem_id": problem,
         "sample_id": trial.get("trial"),
-        "score": reward,
         "text": spell_messages(talk) if talk else None,
         "error": None if error is None else str(error),
     }

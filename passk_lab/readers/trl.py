@@ -23,9 +23,9 @@ import pandas as pd
 from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
-from passk_lab.rollouts._cells import completion_text, grade, spell_messages
+from passk_lab.rollouts._cells import completion_text, spell_messages
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
-from passk_lab.rollouts.table import PathLike, validate_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_trl"]
 
@@ -117,17 +117,12 @@ def read_trl(
             )
         if again and repeated == "drop":
             continue
-        chosen = _reward(part, reward, answer, str(file))
-        part["problem_id"] = part["prompt"].map(stable_id)
-        if unscored != "refuse":
-            part = shared.without_unscored(part, unscored, f"{file}: {chosen!r}", chosen)
-        rollouts = _rollouts(part, chosen, threshold, answer, str(file))
-        rollouts.attrs = part.attrs
-        parts.append(rollouts)
+        rewards = _reward(part, reward, str(file))
+        table = _rollouts(part, rewards, answer, str(file))
+        parts.append(shared.graded(table, str(rewards.name), threshold, unscored, str(file)))
     if not parts:
         raise ValueError(f"{path}: no completions were logged")
-    table = validate_rollouts(pd.concat(parts, ignore_index=True), str(path))
-    return shared.with_left_out(table, parts)
+    return shared.joined(parts, str(path))
 
 
 def _read_file(file: Path) -> pd.DataFrame:
@@ -148,42 +143,41 @@ def _read_file(file: Path) -> pd.DataFrame:
     return frame
 
 
-def _reward(
-    part: pd.DataFrame, reward: str | Sequence[str] | None, answer: str | None, source: str
-) -> str:
-    """Choose the column with the reward; several become one."""
-    own = [name for name in part.columns if name not in _FIELDS]
-    rewards = [name for name in own if pd.api.types.is_float_dtype(part[name].dtype)]
-    if reward is None:
-        if len(rewards) != 1:
-            raise ValueError(
-                f"{source}: {'several columns' if rewards else 'no column'} could be the reward"
-                f"{' (' + ', '.join(rewards) + ')' if rewards else ''}; choose one with reward=..."
-            )
-        reward = rewards[0]
-    several = [reward] if isinstance(reward, str) else list(reward)
-    for name, option in (*((one, "reward") for one in several), (answer, "answer")):
-        if name is not None and name not in own:
-            raise ValueError(
-                f"{source}: no column {name!r} for {option}; it has {', '.join(own) or 'none'}"
-            )
-    if len(several) > 1:
-        part["reward"] = part[several].bfill(axis=1).iloc[:, 0]
-        return "reward"
-    return several[0]
+def _own(part: pd.DataFrame) -> list[str]:
+    return [name for name in part.columns if name not in _FIELDS]
+
+
+def _require_own(part: pd.DataFrame, name: str, option: str, source: str) -> None:
+    if name not in _own(part):
+        raise ValueError(
+            f"{source}: no column {name!r} for {option}; it has {', '.join(_own(part)) or 'none'}"
+        )
+
+
+def _reward(part: pd.DataFrame, reward: str | Sequence[str] | None, source: str) -> pd.Series:
+    """Give the rewards, of several columns the first that has one, row by row."""
+    known = [name for name in _own(part) if pd.api.types.is_float_dtype(part[name].dtype)]
+    if reward is None and len(known) != 1:
+        raise ValueError(
+            f"{source}: {'several columns' if known else 'no column'} could be the reward"
+            f"{' (' + ', '.join(known) + ')' if known else ''}; choose one with reward=..."
+        )
+    chosen = known if reward is None else [reward] if isinstance(reward, str) else list(reward)
+    for name in chosen:
+        _require_own(part, name, "reward", source)
+    return part[chosen].bfill(axis=1).iloc[:, 0].rename(" or ".join(chosen))
 
 
 def _rollouts(
-    part: pd.DataFrame, reward: str, threshold: float, answer: str | None, source: str
+    part: pd.DataFrame, rewards: pd.Series, answer: str | None, source: str
 ) -> pd.DataFrame:
     made = {
-        "problem_id": part["problem_id"],
-        "correct": grade(part[reward], threshold, source),
-        "score": part[reward],
+        "problem_id": part["prompt"].map(stable_id),
+        "correct": rewards,
+        "score": rewards,
         "text": part["completion"],
     }
     if answer is not None:
-        made["answer"] = shared.found_answers(part[answer], made["correct"])
-    return shared.with_rest(
-        made, part.drop(columns=["completion", "problem_id"]), "trl", taken=["answer"]
-    )
+        _require_own(part, answer, "answer", source)
+        made["answer"] = part[answer]
+    return shared.with_rest(made, part.drop(columns="completion"), "trl", taken=["answer"])

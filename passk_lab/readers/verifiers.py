@@ -1,32 +1,50 @@
-"""verifiers and prime-rl: the ``results.jsonl`` that ``vf-eval --save-results`` writes.
+"""verifiers and prime-rl: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
 
-A line is a rollout: ``example_id``, ``prompt``, ``completion`` (chat messages), ``reward``, what
-the rubric measured, ``error``, ``is_truncated``. ``answer`` is the *expected* answer and becomes
-``verifiers_answer``; what the model answered is not in the file, unless a metric holds it.
-``metadata.json`` beside the file names model and environment.
+Up to version 0.1 of verifiers, a line of ``results.jsonl`` is a rollout: ``example_id``,
+``prompt``, ``completion`` (chat messages), ``reward``, what the rubric measured, ``error``.
+``answer`` is the *expected* answer and becomes ``verifiers_answer``; what the model answered is not
+in the file, unless a metric holds it. ``metadata.json`` beside it names model and environment.
+
+Since version 0.2, a line of ``traces.jsonl`` is an episode: its task, and a trace for each agent
+with messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed
+before any trace began.
+
+A rollout that ended in an error has no grade here; verifiers counts it as wrong.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 
+from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
-from passk_lab.rollouts._cells import DEFAULTS, completion_text, grade
+from passk_lab.rollouts._cells import DEFAULTS, completion_text
 from passk_lab.rollouts._tables import frame_of
-from passk_lab.rollouts.table import PathLike, validate_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_verifiers"]
 
+Unscored = Literal["refuse", "drop", "incorrect"]
+
 _FIELDS = ("example_id", "completion", "reward")
-_source_files = partial(
-    shared.find_files,
-    lambda file: file.name == "results.jsonl",
-    "no results.jsonl here; run vf-eval with --save-results",
-)
+_NAMES = ("results.jsonl", "traces.jsonl")
+_HINT = "no results.jsonl or traces.jsonl here; run the evaluation with --save-results"
+
+
+class _Options(NamedTuple):
+    reward: str
+    threshold: float | None
+    answer: str | None
+    agent: str | None
+    problem_id: str | Sequence[str] | None
+
+
+def _source_files(path: PathLike) -> list[Path]:
+    return shared.find_files(lambda file: file.name in _NAMES, _HINT, path)
 
 
 @shared.reads_files(_source_files)
@@ -34,32 +52,42 @@ def read_verifiers(
     path: PathLike,
     *,
     reward: str = "reward",
-    threshold: float = 1.0,
+    threshold: float | None = None,
     answer: str | None = None,
+    agent: str | None = None,
+    problem_id: str | Sequence[str] | None = None,
+    unscored: Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read saved results of a verifiers environment.
 
     Parameters
     ----------
     path : path
-        A ``results.jsonl``, or a folder, searched with its subfolders (an evaluation each).
+        A ``results.jsonl`` or ``traces.jsonl``, or a folder, searched with its subfolders (an
+        evaluation each).
     reward : str
         The field that says what is correct: ``reward``, or one of the rubric's metrics.
-    threshold : float
-        A rollout is correct from here on.
+    threshold : float, optional
+        A rollout is correct from here on. Default: ``pass_threshold`` of ``metadata.json``, with
+        which verifiers computes pass@k; without it 1.
     answer : str, optional
         The field with what the model answered, if the environment saved it.
+    agent : str, optional
+        Whose traces to read; needed where episodes have several agents.
+    problem_id : str or sequence of str, optional
+        The fields that tell problems apart. Default: environment and example or task.
+    unscored : {"refuse", "drop", "incorrect"}
+        What to do with rollouts that ended in an error.
 
     Returns
     -------
     DataFrame
-        The rollouts table with ``score``; ``run`` is the model of ``metadata.json``, ``problem_id``
-        environment and example. A rollout that ended in an error is a wrong one, with ``error``.
+        The rollouts table with ``score`` and ``error``; ``run`` is the model.
 
     Raises
     ------
     ValueError
-        Not this format, or a missing reward.
+        Not this format; rollouts without a reward; several agents; an example with two answers.
 
     Examples
     --------
@@ -71,36 +99,126 @@ def read_verifiers(
     ...     read_verifiers(folder)[["problem_id", "text", "correct"]].to_numpy().tolist()
     [['0', 'It is 5', True]]
     """
-    tables = [_read_file(file, reward, threshold, answer) for file in _source_files(path)]
-    return validate_rollouts(pd.concat(tables, ignore_index=True), str(path))
+    check_choice(unscored, get_args(Unscored), "unscored")
+    options = _Options(reward, threshold, answer, agent, problem_id)
+    files = _source_files(path)
+    return shared.joined([_read_file(file, options, unscored) for file in files], str(path))
 
 
-def _read_file(file: Path, reward: str, threshold: float, answer: str | None) -> pd.DataFrame:
-    frame = frame_of(shared.read_records(file, _FIELDS, "a results file of verifiers"))
-    for name in (reward, *([answer] if answer else [])):
-        shared.require_fields(frame.columns, [name], str(file), "a file with what was asked for")
+def _read_file(file: Path, options: _Options, unscored: Unscored) -> pd.DataFrame:
+    records = shared.read_records(file, (), "a results file of verifiers")
     about = _about(file)
-    environment = about.get("env_id") or about.get("env")
-    ids = frame["example_id"].astype(str)
+    if "traces" in records[0]:
+        frame = frame_of(list(_traces(records, options.agent, file)))
+    else:
+        for at, record in enumerate(records, start=1):
+            shared.require_fields(record, _FIELDS, f"{file}, record {at}", "results of verifiers")
+        frame = frame_of([_result(record) | {"run": about.get("model")} for record in records])
+    asked = (options.problem_id,) if isinstance(options.problem_id, str) else options.problem_id
+    for name in (options.reward, *filter(None, [options.answer]), *(asked or ())):
+        shared.require_fields(frame.columns, [name], str(file), "a file with what was asked for")
+    failed = frame["error"].notna()
     made = {
-        "problem_id": ids if environment is None else f"{environment}/" + ids,
-        "correct": grade(frame[reward], threshold, str(file)),
-        "score": frame[reward],
-        "text": frame["completion"].map(_text),
-        "run": pd.Series(str(about.get("model") or DEFAULTS["run"]), index=frame.index),
+        "problem_id": _problems(frame, options.problem_id, about, file),
+        "correct": frame[options.reward].astype(object).where(~failed, None),
+        "score": frame[options.reward],
+        "run": _runs(frame["run"]),
     }
-    if "prompt" in frame:
-        made["prompt"] = frame["prompt"].map(_text)
-    if answer is not None:
-        made["answer"] = shared.found_answers(frame[answer], made["correct"])
-    rest = frame.drop(columns=["completion", "prompt", "example_id"], errors="ignore")
-    return shared.with_rest(made, rest, "verifiers", taken=["answer"])
+    if options.answer is not None:
+        made["answer"] = frame[options.answer]
+    settings = about.get("sampling_args")
+    if isinstance(settings, dict) and isinstance(settings.get("temperature"), int | float):
+        made["temperature"] = pd.Series(float(settings["temperature"]), frame.index)
+    optional = ("text", "prompt", "n_tokens", "error")
+    frame = frame.drop(columns=[name for name in optional if frame[name].isna().all()])
+    kept = [name for name in optional if name in frame]
+    made |= {name: frame[name] for name in kept}
+    rest = frame.drop(columns=["run", "example_id", *kept])
+    table = shared.with_rest(made, rest, "verifiers", taken=["answer"])
+    least = about.get("pass_threshold", 1.0) if options.threshold is None else options.threshold
+    if not isinstance(least, int | float):
+        raise ValueError(
+            f"{file}: {least!r} in metadata.json is no pass_threshold; give threshold="
+        )
+    return shared.graded(table, options.reward, least, unscored, str(file))
 
 
 def _about(file: Path) -> dict[str, Any]:
     beside = file.with_name("metadata.json")
     content = shared.read_json(beside, "mend or remove it") if beside.exists() else {}
     return content if isinstance(content, dict) else {}
+
+
+def _runs(models: pd.Series) -> pd.Series:
+    """Name runs by their models; rollouts that failed before they began belong to the only one."""
+    known = models.dropna().unique()
+    return models.fillna(known[0] if len(known) == 1 else DEFAULTS["run"]).astype(str)
+
+
+def _problems(
+    frame: pd.DataFrame, asked: str | Sequence[str] | None, about: dict[str, Any], file: Path
+) -> pd.Series:
+    if asked is not None:
+        return shared.named_by(frame, asked)
+    shared.refuse_two_truths(frame, "example_id", "answer", str(file))
+    ids = frame["example_id"].astype(str)
+    environment = frame["env"] if "env" in frame else about.get("env_id") or about.get("env")
+    return ids if environment is None else environment + "/" + ids
+
+
+def _result(record: dict[str, Any]) -> dict[str, Any]:
+    """Give a rollout of ``results.jsonl``."""
+    usage, error = record.get("token_usage"), record.get("error")
+    if isinstance(error, dict):
+        error = error.get("error_chain_repr") or error.get("error") or error
+    rest = {name: value for name, value in record.items() if name not in ("prompt", "completion")}
+    return rest | {
+        "text": _text(record["completion"]),
+        "prompt": _text(record.get("prompt")),
+        "n_tokens": usage.get("output_tokens") if isinstance(usage, dict) else None,
+        "error": None if error is None else str(error),
+    }
+
+
+def _traces(
+    episodes: list[dict[str, Any]], agent: str | None, file: Path
+) -> Iterator[dict[str, Any]]:
+    """Give the rollouts of ``traces.jsonl``."""
+    names = {trace["agent"]["name"]: None for one in episodes for trace in one["traces"]}
+    chosen = shared.choose(agent, list(names), "agent", file) if names else agent
+    for at, episode in enumerate(episodes, start=1):
+        shared.require_fields(episode, ("task", "traces"), f"{file}, record {at}", "an episode")
+        task = episode["task"]
+        common = {
+            "example_id": task.get("key") or task["data"]["idx"],
+            "env": (episode.get("env") or {}).get("id") or "default",
+        }
+        if "answer" in task["data"]:
+            common["answer"] = task["data"]["answer"]
+        mine = [trace for trace in episode["traces"] if trace["agent"]["name"] == chosen]
+        for trace in mine or [{"errors": episode.get("errors"), "agent": {}}]:
+            yield common | _trace(trace)
+
+
+def _trace(trace: dict[str, Any]) -> dict[str, Any]:
+    messages = [node["message"] for node in trace.get("nodes") or ()]
+    sampled = [node["message"] for node in trace.get("nodes") or () if node["sampled"]]
+    rewards = [one for one in (trace.get("rewards") or {}).values() if one is not None]
+    errors = trace.get("errors") or []
+    failed = None if trace.get("ok") else errors[-1]["message"] if errors else "not completed"
+    return {
+        **(trace.get("metrics") or {}),
+        **{name: one and one["score"] for name, one in (trace.get("rewards") or {}).items()},
+        "run": (trace["agent"].get("config") or {}).get("model"),
+        "reward": sum(one["score"] * one.get("weight", 1.0) for one in rewards)
+        if rewards
+        else None,
+        "text": _text(sampled),
+        "prompt": _text(messages[:1]),
+        "n_tokens": trace.get("num_output_tokens"),
+        "error": failed,
+        "stop_condition": trace.get("stop_condition"),
+    }
 
 
 def _text(messages: Any) -> str | None:

@@ -8,20 +8,18 @@ hold sessions that failed, which verl's newer trainer counts as wrong.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
-from passk_lab.rollouts._cells import grade
 from passk_lab.rollouts._tables import frame_of
-from passk_lab.rollouts.table import PathLike, validate_rollouts
+from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_verl"]
 
@@ -93,32 +91,33 @@ def read_verl(
     check_choice(unscored, get_args(Unscored), "unscored")
     path = Path(path)
     files = _source_files(path)
-    frames = [_read_file(file) for file in files]
-    frame = pd.concat(frames, ignore_index=True)
-    source = str(path)
+    frames = {str(file): _read_file(file) for file in files}
+    frame = pd.concat(frames)
     metric = metric or ("acc" if "acc" in frame.columns else "score")
     answer = answer or ("pred" if "pred" in frame.columns else None)
     keys = [problem_id] if isinstance(problem_id, str) else list(problem_id or ["input"])
     chosen = (metric, *keys, *([answer] if answer else []))
-    for file, part in zip(files, frames, strict=True):
-        shared.require_fields(part.columns, chosen, str(file), "a dump with what was asked for")
-    frame["problem_id"] = _problems(frame, keys, source)
-    if unscored != "refuse":
-        frame = shared.without_unscored(frame, unscored, f"{source}: {metric!r}", metric)
-        grades = [grade(frame[metric], threshold, source)]
+    for file, part in frames.items():
+        shared.require_fields(part.columns, chosen, file, "a dump with what was asked for")
+    if problem_id is None:
+        shared.refuse_two_truths(frame, "input", "gts", str(path))
+        problems = frame["input"].map(stable_id)
     else:
-        grades = [grade(p[metric], threshold, str(f)) for f, p in zip(files, frames, strict=True)]
-    made = {
-        "problem_id": frame["problem_id"],
-        "correct": pd.concat(grades, ignore_index=True),
-        "prompt": frame["input"],
-        "text": frame["output"],
-    }
-    if answer:
-        made["answer"] = shared.found_answers(frame[answer], made["correct"])
-    rest = frame.drop(columns=["input", "output", "problem_id"], errors="ignore")
-    table = validate_rollouts(shared.with_rest(made, rest, "verl"), source)
-    return shared.with_left_out(table, [frame])
+        problems = shared.named_by(frame, problem_id)
+    tables = []
+    for file, part in frames.items():
+        made = {
+            "problem_id": problems.loc[file],
+            "correct": part[metric],
+            "prompt": part["input"],
+            "text": part["output"],
+        }
+        if answer:
+            made["answer"] = part[answer]
+        rest = part.drop(columns=["input", "output"])
+        table = shared.with_rest(made, rest, "verl")
+        tables.append(shared.graded(table, metric, threshold, unscored, file))
+    return shared.joined(tables, str(path))
 
 
 def _step(file: Path) -> int | None:
@@ -130,24 +129,3 @@ def _read_file(file: Path) -> pd.DataFrame:
     if "step" not in frame.columns and _step(file) is not None:
         frame["step"] = _step(file)
     return frame
-
-
-def _problems(frame: pd.DataFrame, keys: list[str], source: str) -> pd.Series:
-    if keys == ["input"]:
-        problems = frame["input"].map(stable_id)
-        if "gts" in frame.columns:
-            truths = frame["gts"].map(_spell).groupby(problems.to_numpy()).nunique()
-            if (truths > 1).any():
-                prompt = frame["input"][(problems == truths.idxmax()).to_numpy()].iloc[0]
-                raise ValueError(
-                    f"{source}: one input with {truths.max()} ground truths ({prompt[:80]!r}): "
-                    "name what tells them apart, for example problem_id=['input', 'gts']"
-                )
-        return problems
-    if len(keys) == 1:
-        return frame[keys[0]]
-    return frame[keys].apply(lambda row: stable_id(_spell(list(row))), axis=1)
-
-
-def _spell(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

@@ -1,17 +1,14 @@
 """Formats whose files are tables by other names: what each program's layout means."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from passk_lab.metrics import maj_at_k, pass_at_k
-from passk_lab.readers import convert, read, stable_id
-from passk_lab.rollouts import Study, counts, read_metadata
+from passk_lab.metrics import maj_at_k
+from passk_lab.readers import read
+from passk_lab.rollouts import counts
 from tests.helpers import refuses
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def jsonl(path, *rows):
@@ -28,97 +25,6 @@ def dumped(path, value):
 def numbers(table):
     """(n, c) of each problem, in the order of their names."""
     return counts(table, modes=False)[["n_samples", "n_correct"]].to_numpy().tolist()
-
-
-# --- NeMo-Skills ---
-
-
-def test_nemo_skills_numbers_the_files_on():
-    table = read("nemo-skills", FIXTURES / "nemo-skills")
-    assert table.groupby("problem_id").size().tolist() == [3] * 4
-    assert sorted(numbers(table)) == [[3, 1], [3, 1], [3, 2], [3, 2]]
-    assert len(set(table["run"])) == 1
-    assert "seed" not in table
-    assert table["answer"].notna().all()
-    assert stable_id("0+3?") in set(table["problem_id"])
-    one = read("nemo-skills", FIXTURES / "nemo-skills" / "output-rs0.jsonl")
-    assert one["correct"].tolist() == [True, False, True, False]
-
-
-def test_nemo_skills_grades(tmp_path):
-    row = {"problem": "p", "generation": "g"}
-    path = tmp_path / "output.jsonl"
-    refuses("no grade .*grade it first", read, "nemo-skills", jsonl(path, row))
-    both = row | {"symbolic_correct": True, "judgement": "Judgement: No"}
-    refuses("several metrics; choose metric=", read, "nemo-skills", jsonl(path, both))
-    assert not read("nemo-skills", path, metric="judgement")["correct"].item()
-    judged = [row | {"judgement": f"...\n**Judgement**: {word}"} for word in ("Yes", "no")]
-    unsure = row | {"judgement": "I can't say."}
-    jsonl(path, *judged, unsure)
-    refuses("'judgement' is missing in 1 of 3 rollouts", read, "nemo-skills", path)
-    found = read("nemo-skills", path, unscored="drop")
-    assert found["correct"].tolist() == [True, False]
-    assert found.attrs["left_out"] == "1 rollout without a grade left out"
-    wrong = read("nemo-skills", path, unscored="incorrect")
-    assert wrong["correct"].tolist() == [True, False, False]
-
-
-# --- verifiers ---
-
-
-def test_verifiers(tmp_path):
-    table = read("verifiers", FIXTURES / "verifiers")
-    assert numbers(table) == [[4, 2]] * 3
-    assert table["run"].unique().tolist() == ["tiny-model"]
-    assert table["problem_id"].unique().tolist() == ["sums/0", "sums/1", "sums/2"]
-    assert table["text"].iloc[0] == "It is 3"
-    assert table["prompt"].iloc[0] == "0+3?"
-    # The expected answer is nobody's answer.
-    assert "answer" not in table
-    assert table["verifiers_answer"].iloc[0] == "3"
-    row = {"example_id": 0, "completion": None, "reward": 0.0, "error": "Timeout", "said": "x"}
-    path = jsonl(tmp_path / "results.jsonl", row, row | {"reward": 0.6, "completion": "text"})
-    table = read("verifiers", path, threshold=0.5, answer="said")
-    assert table["correct"].tolist() == [False, True]
-    assert table["text"].isna().tolist() == [True, False]
-    assert table["answer"].tolist() == ["x", "x"]
-    refuses("no field 'nope'", read, "verifiers", path, reward="nope")
-    refuses("record 1: no field 'reward'", read, "verifiers",
-            jsonl(path, {"example_id": 0, "completion": []}))  # fmt: skip
-
-
-# --- tau-bench ---
-
-
-def test_tau_bench():
-    table = read("tau-bench", FIXTURES / "tau-bench" / "airline.json")
-    assert numbers(table) == [[3, 2], [3, 1], [3, 2], [3, 1]]
-    assert json.loads(table["text"].iloc[0])[1]["content"] == "Done."
-
-
-def test_tau2_bench_misses_no_task(tmp_path):
-    """All trials of a task ended in an error or are missing: it doesn't vanish."""
-    path = FIXTURES / "tau-bench" / "tau2.json"
-    refuses("the reward is missing in 2 of 6 rollouts", read, "tau-bench", path)
-    wrong = read("tau-bench", path, unscored="incorrect")
-    assert numbers(wrong) == [[2, 1], [2, 1], [2, 0]]
-    assert wrong["error"].dropna().tolist() == ["infrastructure_error", "missing"]
-    assert wrong["run"].unique().tolist() == ["tiny-model"]
-    said = "2 rollouts without a grade left out, among them all of 1 problem"
-    kept = convert("tau-bench", path, tmp_path / "kept.parquet", unscored="drop")
-    assert numbers(kept) == [[2, 1], [2, 1]]
-    assert read_metadata(tmp_path / "kept.parquet")["converted_from"]["left_out"] == said
-    assert any(said in note for note in Study(tmp_path / "kept.parquet").notes())
-    assert pass_at_k(2, [1, 1, 0], 2).mean() == pytest.approx(2 / 3)
-
-
-def test_tau_bench_refusals(tmp_path):
-    path = tmp_path / "r.json"
-    refuses("neither a list of trials", read, "tau-bench", dumped(path, {"a": 1}))
-    refuses("trial 0: no field 'reward'", read, "tau-bench", dumped(path, [{"task_id": 1}]))
-    refuses("the file holds no trials", read, "tau-bench", dumped(path, []))
-    failed = {"task_id": 1, "reward": 0.0, "trial": 0, "info": {"error": "APIError"}}
-    refuses("the reward is missing", read, "tau-bench", dumped(path, [failed]))
 
 
 # --- Sentinels, and rewards of which one applies ---
@@ -154,20 +60,84 @@ def test_the_reward_that_applies(tmp_path):
     assert read("trl", path, reward="math", unscored="drop")["correct"].tolist() == [True, False]
 
 
+def in_verl(folder, graded):
+    rows = [{"input": "q", "output": "o", "score": float(right), "pred": said}
+            for said, right in graded]  # fmt: skip
+    return read("verl", jsonl(folder / "1.jsonl", *rows))
+
+
+def in_trl(folder, graded):
+    said, right = zip(*graded, strict=True)
+    path = folder / "completions_00001.parquet"
+    pd.DataFrame({"step": 1, "prompt": "p", "completion": "c", "advantage": 0.0, "said": said,
+                  "exact": list(map(float, right))}).to_parquet(path)  # fmt: skip
+    return read("trl", path, answer="said")
+
+
+def in_nemo_skills(folder, graded):
+    rows = [{"problem": "p", "generation": "g", "predicted_answer": said, "is_correct": right}
+            for said, right in graded]  # fmt: skip
+    return read("nemo-skills", jsonl(folder / "output.jsonl", *rows))
+
+
+def in_verifiers(folder, graded):
+    rows = [{"example_id": 0, "completion": "c", "reward": float(right), "said": said}
+            for said, right in graded]  # fmt: skip
+    return read("verifiers", jsonl(folder / "results.jsonl", *rows), answer="said")
+
+
+def in_lm_eval(folder, graded):
+    rows = [{"doc_id": n, "target": "4", "arguments": {}, "resps": [["r"]], "metrics": ["em"],
+             "filtered_resps": [said], "em": float(right)}
+            for n, (said, right) in enumerate(graded)]  # fmt: skip
+    return read("lm-eval", jsonl(folder / "samples.jsonl", *rows))
+
+
+def in_lighteval(folder, graded):
+    path = folder / "details_sums_2026-01-01T10-00-00.parquet"
+    rows = [{"doc": {"id": str(n), "task_name": "sums", "choices": ["4" if not right else said],
+                     "gold_index": 0},
+             "metric": {"em": float(right)}, "model_response": {"text": [said]}}
+            for n, (said, right) in enumerate(graded)]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(path)
+    return read("lighteval", path, repeats="regrade")
+
+
+def in_inspect(folder, graded):
+    samples = [{"id": n, "epoch": 1, "output": {},
+                "scores": {"s": {"value": right, "answer": said}}}
+               for n, (said, right) in enumerate(graded)]  # fmt: skip
+    log = {"status": "success", "eval": {"task": "t", "model": "m"}, "samples": samples}
+    return read("inspect", dumped(folder / "log.json", log))
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [in_verl, in_trl, in_nemo_skills, in_verifiers, in_lm_eval, in_lighteval, in_inspect],
+)
+def test_no_answer_is_none_in_every_reader(tmp_path, reader):
+    """huggingface/trl PR #5308: what a grader says where it found none must not vote."""
+    wrong = ["[INVALID]", "[invalid]", "[incomplete reasoning]", "[]", "", "[1, 2]", "None of them"]
+    table = reader(tmp_path, [*((said, False) for said in wrong), ("[none]", True), ("4", True)])
+    assert table["correct"].tolist() == [False] * 7 + [True] * 2
+    found = [None if pd.isna(answer) else answer for answer in table["answer"]]
+    assert found == [None] * 5 + ["[1, 2]", "None of them", "[none]", "4"]
+
+
 # --- Without a grade, in every reader that may meet it ---
 
 
 def test_rewards_that_are_missing(tmp_path):
     row = {"input": "2+3?", "output": "5", "gts": "5", "score": 1.0}
     path = jsonl(tmp_path / "1.jsonl", row, row | {"score": None}, row | {"score": 0.0})
-    refuses("column 'score', row 1: value is missing", read, "verl", path)
+    refuses("column 'score' is missing in 1 of 3 rollouts .the first is row 1;", read, "verl", path)
     assert read("verl", path, unscored="drop")["correct"].tolist() == [True, False]
     assert read("verl", path, unscored="incorrect")["correct"].tolist() == [True, False, False]
     frame = pd.DataFrame({"step": 1, "prompt": "p", "completion": ["a", "b"],
                           "exact": [1.0, None], "advantage": 0.0})  # fmt: skip
     frame.to_parquet(tmp_path / "completions_00001.parquet")
     folder = tmp_path / "completions_00001.parquet"
-    refuses("column 'exact', row 1: value is missing", read, "trl", folder)
+    refuses("column 'exact' is missing in 1 of 2 rollouts", read, "trl", folder)
     dropped = read("trl", folder, unscored="drop")
     assert dropped["correct"].tolist() == [True]
     assert dropped.attrs["left_out"] == "1 rollout without a grade left out"

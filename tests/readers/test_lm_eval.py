@@ -359,3 +359,39 @@ def test_a_response_without_lists_around_it(tmp_path):
     assert table["text"].tolist() == ["it is 4", "it is 5"]
     assert table["answer"].tolist() == ["4", "5"]
     assert table["correct"].tolist() == [True, False]
+    # A reply without text, and responses that the filter left as they are, which aren't written.
+    rows = [document([None], None, 0.0), document(None, "5", 0.0) | {"doc_id": 1}]
+    del rows[1]["resps"], rows[1]["arguments"]
+    table = read_lm_eval(written(tmp_path, rows))
+    assert table["correct"].tolist() == [False, False]
+    assert table["text"].isna().tolist() == [True, False]
+    assert table["answer"].isna().tolist() == [True, False]
+
+
+def test_files_of_lmms_eval(tmp_path):
+    folder = tmp_path / "org__model"
+    folder.mkdir()
+    row = document(["it is 4"], "4", 1.0) | {"input": "q", "token_counts": [None]}
+    del row["metrics"], row["arguments"]
+    (folder / "20260101_100000_samples_sums.jsonl").write_text(json.dumps(row))
+    (folder / "20260101_100000_results.json").write_text("{}")
+    table = read_lm_eval(tmp_path)
+    assert table[["run", "problem_id", "metric"]].to_numpy().tolist() == [
+        ["org__model", "sums/0", "exact_match"]
+    ]
+
+
+def test_repeats_as_further_requests(tmp_path):
+    """As lmms-eval writes them: several responses, never the parts of a likelihood task."""
+    path = written(tmp_path, [document([["4"], ["5"], [None]], ["4", "5", None], 1 / 3)])
+    with pytest.raises(ValueError, match="3 responses but one value of 'exact_match'"):
+        read_lm_eval(path)
+    table = read_lm_eval(path, repeats="regrade")
+    assert table["correct"].tolist() == [True, False, False]
+    assert read_lm_eval(path, repeats="counts")["correct"].tolist() == [True, False, False]
+
+
+def test_text_beside_likelihoods(tmp_path):
+    path = written(tmp_path, [document([["4", 3]], ["4"], 1.0)])
+    with pytest.raises(ValueError, match=r"\['4', 3\] are neither texts nor likelihoods"):
+        read_lm_eval(path)

@@ -29,8 +29,7 @@ def sha256(path):
 def test_names():
     known = (
         "lm-eval inspect lighteval human-eval evalplus livecodebench bigcodebench bigcode-harness "
-        "opencompass "
-        "nemo-skills verifiers tau-bench verl trl plain"
+        "opencompass nemo-skills nemo-rl verifiers tau-bench verl trl plain"
     )
     assert list(FORMATS) == known.split()
 

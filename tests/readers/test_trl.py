@@ -56,7 +56,10 @@ def test_values():
     assert table["problem_id"].tolist() == [stable_id(p) for p in table["prompt"]]
     assert table["step"].tolist() == [1] * 8 + [2] * 8
     assert table["correct"].tolist() == ["a" in t for t in table["text"]]
-    assert table["answer"].tolist() == ["".join(sorted(set(t))) for t in table["text"]]
+    # Nothing, for a wrong completion, is no answer.
+    letters = ["".join(sorted(set(t))) for t in table["text"]]
+    assert table["answer"].fillna("").tolist() == letters
+    assert table["answer"].isna().tolist() == [not said for said in letters]
     assert {"has_a", "letters", "advantage"} <= set(table.columns)
     assert "answer" not in read_trl(FIXTURES / "plain").columns
 
@@ -131,8 +134,31 @@ def test_names_that_mean_something_else_are_set_apart(tmp_path):
 
 def test_missing_reward(tmp_path):
     path = written(tmp_path, frame(exact=[1.0, None]))
-    with pytest.raises(ValueError, match="column 'exact', row 1: value is missing"):
+    with pytest.raises(ValueError, match=r"'exact' is missing in 1 of 2 .*unscored='drop'"):
         read_trl(path)
+    assert read_trl(path, unscored="drop")["correct"].tolist() == [True]
+    table = read_trl(path, unscored="incorrect", threshold=-1.0)
+    assert table["correct"].tolist() == [True, False]
+    assert table["score"].isna().tolist() == [False, True]
+
+
+def test_the_reward_that_applies(tmp_path):
+    """huggingface/trl PR #3079: a reward function gives None for prompts of another kind."""
+    path = written(tmp_path, frame(exact=[1.0, None], code=[None, 0.5], reward=["a", "b"]))
+    table = read_trl(path, reward=["exact", "code"])
+    assert table["correct"].tolist() == [True, False]
+    assert table["score"].tolist() == [1.0, 0.5]
+    assert table["reward"].tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="column 'exact or code' is missing in 1 of 2"):
+        read_trl(written(tmp_path, frame(exact=[1.0, None], code=[None, None])),
+                 reward=["exact", "code"])  # fmt: skip
+
+
+def test_the_files_own_problem_id(tmp_path):
+    path = written(tmp_path, frame(problem_id=["math/7", "math/7"]))
+    table = read_trl(path)
+    assert table["trl_problem_id"].tolist() == ["math/7"] * 2
+    assert set(table["problem_id"]) == {stable_id("2+3?")}
 
 
 def test_no_reward(tmp_path):

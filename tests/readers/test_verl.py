@@ -95,6 +95,11 @@ def test_numpy_values_that_were_dumped_as_text(tmp_path):
     # json.dumps(..., default=str) spells numpy's booleans and float32 as text.
     path = written(tmp_path, [row(acc="True"), row(acc="False"), row(acc="1.0"), row(acc="0.0")])
     assert read_verl(path)["correct"].tolist() == [True, False, True, False]
+    table = read_verl(written(tmp_path, [row(score="1.0"), row(score="-1.0")]))
+    assert table["correct"].tolist() == [True, False]
+    assert table["score"].tolist() == [1.0, -1.0]
+    with pytest.raises(ValueError, match=r"3\.jsonl: column 'score', row 1: '\[1\. 0\.\]' is no"):
+        read_verl(written(tmp_path, [row(), row(score="[1. 0.]")]))
 
 
 def test_names_that_mean_something_else_are_set_apart(tmp_path):
@@ -123,7 +128,7 @@ def test_problem_id_field(tmp_path):
 
 def test_one_input_with_several_truths(tmp_path):
     path = written(tmp_path, [row(gts=["5"]), row(gts=["6"]), row(gts=["6"])])
-    with pytest.raises(ValueError, match=r"one input with 2 ground truths.*problem_id="):
+    with pytest.raises(ValueError, match=r"one 'input' with 2 values of 'gts'.*problem_id="):
         read_verl(path)
     table = read_verl(path, problem_id=["input", "gts"])
     assert table["sample_id"].tolist() == [0, 0, 1]
@@ -149,11 +154,62 @@ def test_missing_field(tmp_path, field):
 def test_missing_grade(tmp_path):
     written(tmp_path, [row(acc=1.0), row(acc=None)])
     written(tmp_path, [row(acc=1.0)], "2.jsonl")
-    with pytest.raises(ValueError, match=r"3\.jsonl: column 'acc', row 1: value is missing"):
+    with pytest.raises(ValueError, match=r"3\.jsonl: column 'acc' is missing in 1 of 2 rollouts"):
         read_verl(tmp_path)
     written(tmp_path, [row(acc=1.0), row(acc="maybe")])
     with pytest.raises(ValueError, match=r"3\.jsonl: column 'acc', row 1: 'maybe' is no grade"):
         read_verl(tmp_path)
+
+
+def test_sources_of_which_only_some_have_acc(tmp_path):
+    """verl-project/verl PR #7588: rows of code have a score and no acc."""
+    rows = [row(acc=True), row(acc=False, score=-1.0)]
+    rows += [row(input="code", acc=None, score=score) for score in (1.0, 0.0)]
+    path = written(tmp_path, rows)
+    with pytest.raises(ValueError, match=r"'acc' is missing in 2 of 4 .*row 2; .*another grade"):
+        read_verl(path)
+    assert read_verl(path, metric="score")["correct"].tolist() == [True, False, True, False]
+    dropped = read_verl(path, unscored="drop")
+    assert dropped["correct"].tolist() == [True, False]
+    said = "2 rollouts without a grade left out, among them all of 1 problem"
+    assert dropped.attrs["left_out"] == said
+    wrong = read_verl(path, unscored="incorrect")
+    assert wrong["correct"].tolist() == [True, False, False, False]
+    with pytest.raises(ValueError, match="unscored='maybe' is none of 'refuse', 'drop', 'incorr"):
+        read_verl(path, unscored="maybe")
+
+
+def test_format_bonus_and_penalties_stay_visible(tmp_path):
+    scores = [1.0, 0.1, -1.0, 0.7]
+    table = read_verl(written(tmp_path, [row(score=score) for score in scores]))
+    assert table["correct"].tolist() == [True, False, False, False]
+    assert table["score"].tolist() == scores
+
+
+def test_without_a_grade_is_wrong_at_any_threshold(tmp_path):
+    path = written(tmp_path, [row(score=0.0), row(score=None), row(score=-2.0)])
+    table = read_verl(path, unscored="incorrect", threshold=-1.0)
+    assert table["correct"].tolist() == [True, False, False]
+
+
+def test_a_problem_is_left_out_only_if_no_file_has_it(tmp_path):
+    rows = [row(score=None), row(input="other", gts="6", score=None)]
+    written(tmp_path, rows, "1.jsonl")
+    with pytest.raises(ValueError, match="no rollout has a grade"):
+        read_verl(tmp_path, unscored="drop")
+    written(tmp_path, [row()], "2.jsonl")
+    table = read_verl(tmp_path, unscored="drop")
+    assert table["correct"].tolist() == [True]
+    said = "2 rollouts without a grade left out, among them all of 1 problem"
+    assert table.attrs["left_out"] == said
+
+
+def test_the_files_own_problem_id(tmp_path):
+    path = written(tmp_path, [row(problem_id="math/7"), row(problem_id="math/7")])
+    table = read_verl(path)
+    assert table["verl_problem_id"].tolist() == ["math/7"] * 2
+    assert set(table["problem_id"]) == {stable_id("2+3?")}
+    assert set(read_verl(path, problem_id="problem_id")["problem_id"]) == {"math/7"}
 
 
 def test_field_that_only_some_files_have(tmp_path):
