@@ -123,16 +123,22 @@ def _evaluated(file: Path) -> Iterator[dict[str, Any]]:
 def _validated(file: Path, step: int) -> Iterator[dict[str, Any]]:
     records = shared.read_records(file, ("content", "rewards"), "validation data of NeMo-RL")
     for at, record in enumerate(records, start=1):
-        # A batch of one: both are lists with one entry.
-        (messages,), (reward,) = record["content"], record["rewards"]
-        replies = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
         where = f"{file}, record {at}"
+        messages, reward = (_only(record, name, where) for name in ("content", "rewards"))
+        replies = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
         if not replies or replies[0] == 0:
             raise ValueError(f"{where}: the messages are no prompt and a reply to it")
-        asked, said = (
-            _text(part, where) for part in (messages[: replies[0]], messages[replies[0] :])
-        )
-        yield {"step": step, "prompt": asked, "text": said, "score": reward}
+        asked, said = messages[: replies[0]], messages[replies[0] :]
+        both = {"prompt": _text(asked, where), "text": _text(said, where)}
+        yield {"step": step, "score": reward, **both}
+
+
+def _only(record: dict[str, Any], name: str, where: str) -> Any:
+    """Give the only entry of a field, for NeMo-RL writes batches of one."""
+    entries = record[name]
+    if not isinstance(entries, list) or len(entries) != 1:
+        raise ValueError(f"{where}: {name!r} is {shared.short(entries)}, no list with one entry")
+    return entries[0]
 
 
 def _text(messages: Any, where: str) -> str:
