@@ -14,11 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 
-from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._cells import completion_text
@@ -26,8 +25,6 @@ from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_nemo_rl"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 _STEP = re.compile(r"val_data_step(\d+)\.jsonl")
 _FIELDS = ("prompt", "response", "reward")
@@ -44,7 +41,7 @@ def _source_files(path: PathLike) -> list[Path]:
 
 @shared.reads_files(_source_files)
 def read_nemo_rl(
-    path: PathLike, *, threshold: float = 1.0, unscored: Unscored = "refuse"
+    path: PathLike, *, threshold: float = 1.0, unscored: shared.Unscored = "refuse"
 ) -> pd.DataFrame:
     """Read samples that NeMo-RL evaluated.
 
@@ -79,7 +76,6 @@ def read_nemo_rl(
     ...     read_nemo_rl(folder)[["step", "text", "correct"]].to_numpy().tolist()
     [[20, 'It is 5', True]]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
     tables = []
     for file in _source_files(path):
         step = _step(file)
