@@ -1,13 +1,13 @@
-"""verifiers and prime-rl: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
+"""verifiers: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
 
-Up to version 0.1 of verifiers, a line of ``results.jsonl`` is a rollout: ``example_id``,
-``prompt``, ``completion`` (chat messages), ``reward``, what the rubric measured, ``error``.
-``answer`` is the *expected* answer and becomes ``verifiers_answer``; what the model answered is not
-in the file, unless a metric holds it. ``metadata.json`` beside it names model and environment.
+A line of ``results.jsonl`` (version 0.1) is a rollout: ``example_id``, ``prompt``, ``completion``
+(chat messages), ``reward``, what the rubric measured, ``error``. ``answer`` is the *expected* answer
+and becomes ``verifiers_answer``; what the model answered is not in the file, unless a metric holds
+it. ``metadata.json`` beside it names model and environment.
 
-Since version 0.2, a line of ``traces.jsonl`` is an episode: its task, and a trace for each agent
-with messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed
-before any trace began.
+A line of ``traces.jsonl`` (version 0.4) is an episode: its task, and a trace for each agent with
+messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed before
+any trace began.
 
 A rollout that ended in an error has no grade here; verifiers counts it as wrong.
 """
