@@ -1,9 +1,9 @@
 """verifiers: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
 
 A line of ``results.jsonl`` (version 0.1) is a rollout: ``example_id``, ``prompt``, ``completion``
-(chat messages), ``reward``, what the rubric measured, ``error``. ``answer`` is the *expected* answer
-and becomes ``verifiers_answer``; what the model answered is not in the file, unless a metric holds
-it. ``metadata.json`` beside it names model and environment.
+(chat messages), ``reward``, what the rubric measured, ``error``. ``answer`` is the *expected*
+answer and becomes ``verifiers_answer``; what the model answered is not in the file, unless a metric
+holds it. ``metadata.json`` beside it names model and environment.
 
 A line of ``traces.jsonl`` (version 0.4) is an episode: its task, and a trace for each agent with
 messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed before
