@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import pandas as pd
 
-from passk_lab._text import plural
+from passk_lab._text import check_choice, plural
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._answers import found_nothing
 from passk_lab.rollouts._cells import grade
@@ -18,6 +18,7 @@ from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 LEFT_OUT = "left_out"
+Unscored = Literal["refuse", "drop", "incorrect"]
 Reader = TypeVar("Reader", bound=Callable[..., pd.DataFrame])
 
 # Programs name their own columns freely; these mean something in the rollouts table.
@@ -139,7 +140,7 @@ def _spell(value: Any) -> str:
 
 
 def graded(
-    table: pd.DataFrame, name: str, threshold: float, unscored: str, source: str
+    table: pd.DataFrame, name: str, threshold: float, unscored: Unscored, source: str
 ) -> pd.DataFrame:
     """Grade the column ``correct``, which the file calls ``name``; answers that are none go."""
     table = without_unscored(table, unscored, f"{source}: column {name!r}")
@@ -149,16 +150,15 @@ def graded(
     return table.assign(correct=correct)
 
 
-def without_unscored(
-    table: pd.DataFrame, unscored: str, what: str, column: str = "correct"
-) -> pd.DataFrame:
+def without_unscored(table: pd.DataFrame, unscored: Unscored, what: str) -> pd.DataFrame:
     """Refuse rows without a grade, leave them out or take them for wrong.
 
     What is left out is noted, for `joined`.
     """
-    missing = table[column].isna()
+    check_choice(unscored, get_args(Unscored), "unscored")
+    missing = table["correct"].isna()
     if not missing.any() or unscored == "incorrect":
-        return table.assign(**{column: table[column].where(~missing, -float("inf"))})
+        return table.assign(correct=table["correct"].where(~missing, -float("inf")))
     problems = sorted(set(table["problem_id"][missing].astype(str)))
     if unscored == "refuse":
         some = f"{', '.join(problems[:3])}{', ...' if len(problems) > 3 else ''}"

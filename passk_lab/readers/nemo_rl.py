@@ -14,11 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 
-from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._cells import completion_text
@@ -26,8 +25,6 @@ from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_nemo_rl"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 _STEP = re.compile(r"val_data_step(\d+)\.jsonl")
 _FIELDS = ("prompt", "response", "reward")
@@ -44,7 +41,7 @@ def _source_files(path: PathLike) -> list[Path]:
 
 @shared.reads_files(_source_files)
 def read_nemo_rl(
-    path: PathLike, *, threshold: float = 1.0, unscored: Unscored = "refuse"
+    path: PathLike, *, threshold: float = 1.0, unscored: shared.Unscored = "refuse"
 ) -> pd.DataFrame:
     """Read samples that NeMo-RL evaluated.
 
@@ -79,7 +76,6 @@ def read_nemo_rl(
     ...     read_nemo_rl(folder)[["step", "text", "correct"]].to_numpy().tolist()
     [[20, 'It is 5', True]]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
     tables = []
     for file in _source_files(path):
         step = _step(file)
@@ -123,16 +119,22 @@ def _evaluated(file: Path) -> Iterator[dict[str, Any]]:
 def _validated(file: Path, step: int) -> Iterator[dict[str, Any]]:
     records = shared.read_records(file, ("content", "rewards"), "validation data of NeMo-RL")
     for at, record in enumerate(records, start=1):
-        # A batch of one: both are lists with one entry.
-        (messages,), (reward,) = record["content"], record["rewards"]
-        replies = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
         where = f"{file}, record {at}"
+        messages, reward = (_only(record, name, where) for name in ("content", "rewards"))
+        replies = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
         if not replies or replies[0] == 0:
             raise ValueError(f"{where}: the messages are no prompt and a reply to it")
-        asked, said = (
-            _text(part, where) for part in (messages[: replies[0]], messages[replies[0] :])
-        )
-        yield {"step": step, "prompt": asked, "text": said, "score": reward}
+        asked, said = messages[: replies[0]], messages[replies[0] :]
+        both = {"prompt": _text(asked, where), "text": _text(said, where)}
+        yield {"step": step, "score": reward, **both}
+
+
+def _only(record: dict[str, Any], name: str, where: str) -> Any:
+    """Give the only entry of a field, for NeMo-RL writes batches of one."""
+    entries = record[name]
+    if not isinstance(entries, list) or len(entries) != 1:
+        raise ValueError(f"{where}: {name!r} is {shared.short(entries)}, no list with one entry")
+    return entries[0]
 
 
 def _text(messages: Any, where: str) -> str:

@@ -11,19 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 
-from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_nemo_skills"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 _FILE = re.compile(r"output(?P<seed>-rs(\d+))?(?P<part>_chunk_\d+)?\.jsonl(?P<open>-async)?")
 # What judges of other benchmarks than math answer (SimpleQA's C: not attempted).
@@ -105,7 +102,7 @@ def read_nemo_skills(
     metric: str | None = None,
     threshold: float = 1.0,
     problem_id: str | Sequence[str] | None = None,
-    unscored: Unscored = "refuse",
+    unscored: shared.Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read generations that NeMo-Skills graded.
 
@@ -147,7 +144,6 @@ def read_nemo_skills(
     ...     read_nemo_skills(folder)[["sample_id", "answer", "correct"]].to_numpy().tolist()
     [[0, '5', True], [1, '5', True]]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
     frames = {str(file): _read_file(file) for file in _source_files(path)}
     problems = _problems(frames, problem_id, str(path))
     tables = []

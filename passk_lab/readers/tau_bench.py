@@ -12,19 +12,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 
-from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.rollouts._cells import spell_messages
 from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_tau_bench"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 _CUT_OFF = "the file may have been cut off while it was written"
 _OPTIONAL = ("run", "sample_id", "text", "temperature", "termination_reason", "error")
@@ -40,7 +37,7 @@ def _source_files(path: PathLike) -> list[Path]:
 
 @shared.reads_files(_source_files)
 def read_tau_bench(
-    path: PathLike, *, unscored: Unscored = "refuse", threshold: float = 1.0
+    path: PathLike, *, unscored: shared.Unscored = "refuse", threshold: float = 1.0
 ) -> pd.DataFrame:
     """Read the results of tau-bench or tau2-bench.
 
@@ -74,7 +71,6 @@ def read_tau_bench(
     ...     read_tau_bench(path)[["problem_id", "sample_id", "correct"]].to_numpy().tolist()
     [['0', 0, True], ['0', 1, False]]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
     file, *simulations = _source_files(path)
     content = shared.read_json(file, _CUT_OFF)
     if isinstance(content, list):

@@ -55,7 +55,7 @@ def read_trl(
     threshold: float = 1.0,
     answer: str | None = None,
     repeated: Literal["refuse", "drop", "keep"] = "refuse",
-    unscored: Literal["refuse", "drop", "incorrect"] = "refuse",
+    unscored: shared.Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read completions that TRL logged while it trained.
 
@@ -100,7 +100,6 @@ def read_trl(
     [['5', True], ['6', False]]
     """
     check_choice(repeated, ("refuse", "drop", "keep"), "repeated")
-    check_choice(unscored, ("refuse", "drop", "incorrect"), "unscored")
     path = Path(path)
     parts: list[pd.DataFrame] = []
     before: pd.DataFrame | None = None

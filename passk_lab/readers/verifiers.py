@@ -1,13 +1,13 @@
-"""verifiers and prime-rl: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
+"""verifiers: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
 
-Up to version 0.1 of verifiers, a line of ``results.jsonl`` is a rollout: ``example_id``,
-``prompt``, ``completion`` (chat messages), ``reward``, what the rubric measured, ``error``.
-``answer`` is the *expected* answer and becomes ``verifiers_answer``; what the model answered is not
-in the file, unless a metric holds it. ``metadata.json`` beside it names model and environment.
+A line of ``results.jsonl`` (version 0.1) is a rollout: ``example_id``, ``prompt``, ``completion``
+(chat messages), ``reward``, what the rubric measured, ``error``. ``answer`` is the *expected*
+answer and becomes ``verifiers_answer``; what the model answered is not in the file, unless a metric
+holds it. ``metadata.json`` beside it names model and environment.
 
-Since version 0.2, a line of ``traces.jsonl`` is an episode: its task, and a trace for each agent
-with messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed
-before any trace began.
+A line of ``traces.jsonl`` (version 0.4) is an episode: its task, and a trace for each agent with
+messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed before
+any trace began.
 
 A rollout that ended in an error has no grade here; verifiers counts it as wrong.
 """
@@ -16,19 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.rollouts._cells import DEFAULTS, completion_text
 from passk_lab.rollouts._tables import frame_of
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_verifiers"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 _FIELDS = ("example_id", "completion", "reward")
 _NAMES = ("results.jsonl", "traces.jsonl")
@@ -56,7 +53,7 @@ def read_verifiers(
     answer: str | None = None,
     agent: str | None = None,
     problem_id: str | Sequence[str] | None = None,
-    unscored: Unscored = "refuse",
+    unscored: shared.Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read saved results of a verifiers environment.
 
@@ -99,13 +96,12 @@ def read_verifiers(
     ...     read_verifiers(folder)[["problem_id", "text", "correct"]].to_numpy().tolist()
     [['0', 'It is 5', True]]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
     options = _Options(reward, threshold, answer, agent, problem_id)
     files = _source_files(path)
     return shared.joined([_read_file(file, options, unscored) for file in files], str(path))
 
 
-def _read_file(file: Path, options: _Options, unscored: Unscored) -> pd.DataFrame:
+def _read_file(file: Path, options: _Options, unscored: shared.Unscored) -> pd.DataFrame:
     records = shared.read_records(file, (), "a results file of verifiers")
     about = _about(file)
     if "traces" in records[0]:

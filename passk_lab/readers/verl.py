@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import pandas as pd
 
-from passk_lab._text import check_choice
 from passk_lab.readers import _shared as shared
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._tables import frame_of
@@ -24,7 +22,6 @@ from passk_lab.rollouts.table import PathLike
 __all__ = ["read_verl"]
 
 _FIELDS = ("input", "output", "score")
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 
 def _source_files(path: Path) -> list[Path]:
@@ -48,7 +45,7 @@ def read_verl(
     threshold: float = 1.0,
     problem_id: str | Sequence[str] | None = None,
     answer: str | None = None,
-    unscored: Unscored = "refuse",
+    unscored: shared.Unscored = "refuse",
 ) -> pd.DataFrame:
     """Read rollouts that verl dumped in training or validation.
 
@@ -88,7 +85,6 @@ def read_verl(
     ...     read_verl(folder)[["step", "correct", "text"]].to_numpy().tolist()
     [[7, True, 'It is 5']]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
     path = Path(path)
     files = _source_files(path)
     frames = {str(file): _read_file(file) for file in files}

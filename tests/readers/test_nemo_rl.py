@@ -94,6 +94,9 @@ def test_refusals(tmp_path):
             validated(tmp_path, record(1.0, "2+3?")))  # fmt: skip
     refuses("record 1: no field 'rewards'; this isn't validation", read_nemo_rl,
             validated(tmp_path, {"content": []}))  # fmt: skip
+    for rewards in ([], [1.0, 0.0], 1.0):
+        path = validated(tmp_path, record(1.0) | {"rewards": rewards})
+        refuses("record 1: 'rewards' is .*, no list with one entry", read_nemo_rl, path)
     refuses("no list 'evaluation_data'", read_nemo_rl, evaluated(tmp_path))
     refuses("sample 0: no field 'response'", read_nemo_rl, evaluated(tmp_path, {"prompt": "p"}))
     refuses("'x' is no grade", read_nemo_rl,
