@@ -78,6 +78,7 @@ def read_verl(
 
     Examples
     --------
+    >>> import json
     >>> import tempfile
     >>> row = {"input": "2+3?", "output": "It is 5", "gts": "5", "score": -1.0, "acc": True}
     >>> with tempfile.TemporaryDirectory() as folder:
