@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def draw(names: list[str], figures: Path) -> dict[str, dict[str, Any]]:
+def draw(names: list[str], figures: Path, pictures: bool = True) -> dict[str, dict[str, Any]]:
     """Draw studies into a folder, two side by side; return their entries of the manifest."""
     if unknown := set(names) - {study.name for study in STUDIES}:
         known = ", ".join(study.name for study in STUDIES)
@@ -77,14 +77,15 @@ def draw(names: list[str], figures: Path) -> dict[str, dict[str, Any]]:
     entries = {}
     with ProcessPoolExecutor(2) as pool:
         chosen = [study.name for study in STUDIES if not names or study.name in names]
-        futures = {name: pool.submit(draw_study, name, figures) for name in chosen}
+        futures = {name: pool.submit(draw_study, name, figures, pictures) for name in chosen}
         for name, future in tqdm(futures.items(), desc="studies", disable=None):
             entries[name] = future.result()
-            tqdm.write(f"{name}: wrote {', '.join(entries[name]['pictures'])}")
+            if pictures:
+                tqdm.write(f"{name}: wrote {', '.join(entries[name]['pictures'])}")
     return entries
 
 
-def draw_study(name: str, figures: Path) -> dict[str, Any]:
+def draw_study(name: str, figures: Path, pictures: bool) -> dict[str, Any]:
     """Draw a study into a folder; return its entry of the manifest."""
     study = next(study for study in STUDIES if study.name == name)
     entry: dict[str, Any] = {}
@@ -95,7 +96,7 @@ def draw_study(name: str, figures: Path) -> dict[str, Any]:
         files = sorted(data.glob("*.parquet")) if data.is_dir() else [data]
         entry = {"data": study.data, "data_sha256": hashes(files)}
     entry |= {"seed": study.seed, "n_resamples": study.n_resamples}
-    written = write(study, ROOT, figures)
+    written = write(study, ROOT, figures, pictures)
     return {
         **entry,
         "tables": sorted(file.name for file in written if file.suffix == ".csv"),
@@ -113,9 +114,9 @@ def hashes(files: Iterable[Path]) -> dict[str, str]:
 
 
 def check(names: list[str], figures: Path) -> int:
-    """Draw studies into a temporary folder and say where numbers differ; return the exit code."""
+    """Make the tables in a temporary folder and say where they differ; return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
-        draw(names, Path(folder))
+        draw(names, Path(folder), pictures=False)
         tables = sorted(Path(folder).glob("*.csv"))
         found = [line for table in tables for line in differences(table, figures / table.name)]
     print("\n".join([*found, f"{len(tables)} tables compared, {len(found)} differences"]))

@@ -15,16 +15,17 @@ from passk_lab.plots import save_figure, style
 from passk_lab.rollouts import atomic_write
 
 
-def write(study: Study, root: Path, folder: Path) -> list[Path]:
-    """Draw a study's figures and write them with its tables; return the files."""
+def write(study: Study, root: Path, folder: Path, pictures: bool = True) -> list[Path]:
+    """Draw a study's figures and write them with its tables, or these alone; return the files."""
     files: list[Path] = []
     with style():
         for item, figure, table in study.make(root):
             if figure is not None:
-                png, svg = save_figure(figure, folder / item.name)
-                shrink(png)
-                round_off(svg)
-                files += [png, svg]
+                if pictures:
+                    png, svg = save_figure(figure, folder / item.name)
+                    shrink(png)
+                    round_off(svg)
+                    files += [png, svg]
                 plt.close(figure)
             files.append(folder / f"{item.name}.csv")
             table.to_csv(files[-1], index=False, float_format="%.12g", lineterminator="\n")

@@ -136,12 +136,14 @@ def policy_values(
         raise ValueError("k must be a number of at least 1 or a non-empty sequence of such numbers")
     # As objects: a categorical column would sort by its categories.
     table = table.assign(problem_id=table["problem_id"].astype(object))
+    needed = [*by, "seed", "problem_id", "logprob", *table.columns.intersection(["concepts"])]
+    table = table[needed].sort_values("problem_id", kind="stable")
     parts = []
     for key, part in table.groupby([*by, "seed"], sort=True, observed=True):
-        part = part.sort_values("problem_id", kind="stable")
-        problems, starts = np.unique(part["problem_id"].to_numpy(object), return_index=True)
+        names = part["problem_id"].to_numpy(object)
+        starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
         values = _METRICS[metric](part, starts, ks.astype(float))
-        parts.append(ProblemValues(key, problems, ks, values[None]))
+        parts.append(ProblemValues(key, names[starts], ks, values[None]))
     return ProblemValues.stacked(parts)
 
 
