@@ -134,6 +134,8 @@ class ProblemValues:
         for group, seeds in gathered.items():
             first = seeds[0]
             for place, other in enumerate(seeds[1:], start=1):
+                if np.array_equal(first.problem_id, other.problem_id):
+                    continue
                 odd = set(first.problem_id) ^ set(other.problem_id)
                 if odd:
                     raise ValueError(

@@ -309,6 +309,7 @@ ANSWERS = st.lists(
 
 
 @given(ANSWERS)
+@settings(max_examples=30, deadline=None)
 def test_ids_name_the_answers(rows):
     """Counted alone, in a call of its own, an answer has the same id as among others."""
     frame = pd.DataFrame(rows, columns=["run", "problem_id", "answer"]).assign(correct=True)
