@@ -136,8 +136,8 @@ def policy_values(
         raise ValueError("k must be a number of at least 1 or a non-empty sequence of such numbers")
     # As objects: a categorical column would sort by its categories.
     table = table.assign(problem_id=table["problem_id"].astype(object))
-    needed = [*by, "seed", "problem_id", "logprob", *table.columns.intersection(["concepts"])]
-    table = table[needed].sort_values("problem_id", kind="stable")
+    needed = table.columns.isin([*by, "seed", "problem_id", "logprob", "concepts"])
+    table = table.loc[:, needed].sort_values("problem_id", kind="stable")
     parts = []
     for key, part in table.groupby([*by, "seed"], sort=True, observed=True):
         names = part["problem_id"].to_numpy(object)
