@@ -1,15 +1,21 @@
-"""What training did to the categories, against the forecast that was made before it.
+"""Figure 19: what training did to the categories, against the forecast that was made before it.
 
 The tests were written down before any run was trained; `passes` is the forecast's, three of them.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
+from palette import lab_styles, spans
+from registry import Drawn, Study, Tables
+from words import span
 
 from passk_lab.stats import Resampling
 from passk_lab.stats.policies import policy_values
@@ -19,6 +25,24 @@ PASSES = 3
 LIKELIEST = 12  # members of a category that are compared: those that the forecast shows
 
 Floats = npt.NDArray[np.float64]
+
+
+RUNS = ("grpo", "dkpo", "sdsd/repeated", "sdsd/different", "sdsd/copying")
+TEMPLATES = ("repeated", "different", "copying")
+SPLITS = {"id": "trained on", "ood": "held out"}
+
+
+class Names:
+    """Policies before and after training, and what was forecast."""
+
+    def __init__(self, data: Path) -> None:
+        self.policies = pd.read_parquet(data / "policies.parquet")
+        self.steps = pd.read_parquet(data / "steps.parquet")
+        self.forecast = pd.read_csv(data / "forecast.csv")
+        self.members = pd.read_parquet(data / "forecast.parquet")
+
+
+CATEGORIES = Study("categories", Names, "data/categories", HOW.n_resamples)
 
 
 def template_of(run: str) -> str:
@@ -157,3 +181,170 @@ def _partial(moments: Floats) -> Floats:
     m = moments.reshape(-1, 3, 3)
     rest = m[:, :2, :2] - m[:, :2, 2:] * m[:, 2:, :2] / m[:, 2:, 2:]
     return np.asarray(rest[:, 0, 1] / np.sqrt(rest[:, 0, 0] * rest[:, 1, 1]))
+
+
+# --- The figure ---
+
+
+@CATEGORIES.table("signs-categories")
+def signs_table(names: Names) -> pd.DataFrame:
+    """Test 1."""
+    return signs(names.policies, names.forecast)
+
+
+@CATEGORIES.table("difference-categories")
+def difference_table(names: Names) -> pd.DataFrame:
+    """Test 2."""
+    return difference(names.policies, names.forecast)
+
+
+@CATEGORIES.table("survival-categories")
+def survival_table(names: Names) -> pd.DataFrame:
+    """Test 3."""
+    return survival(names.policies, names.members)
+
+
+@CATEGORIES.table("ends-categories")
+def ends(names: Names) -> pd.DataFrame:
+    """Accuracy and distinct members before and after, with intervals over categories and seeds."""
+    table = names.steps
+    table = table[table["step"] == table.groupby("run")["step"].transform("max")]
+    rows = []
+    for (run, split), part in table.groupby(["run", "split"], observed=True):
+        row: dict[str, Any] = {"run": run, "split": split, "n_seeds": part["seed"].nunique()}
+        for name in ("pass@1", "distinct@64"):
+            values = part.pivot_table(name, "seed", "problem_id", observed=True).to_numpy()
+            low, high = HOW.interval(values[:, :, None])
+            row |= {name: values.mean(), f"{name}_low": low[0], f"{name}_high": high[0]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@CATEGORIES.figure("categories", "A real model, forecast before it was trained", number=19)
+def categories(names: Names) -> Drawn:
+    """Effective answers by run and by category, members that survive, accuracy."""
+    found, survived, last = signs_table.make(names), survival_table.make(names), ends.make(names)
+    each = _each_category(names)
+    figure, axes = plt.subplots(2, 2, figsize=(10.6, 8.6))
+    _draw_signs(axes[0, 0], found)
+    _draw_categories(axes[0, 1], each)
+    _draw_survival(axes[1, 0], survived)
+    _draw_ends(axes[1, 1], last)
+    return figure, each
+
+
+def _each_category(names: Names) -> pd.DataFrame:
+    """Forecast and found log ratio of every category and template."""
+    parts = []
+    for (run, split), table in log_ratios(names.policies).items():
+        if template_of(run):
+            told = _forecast(names.forecast, template_of(run), table, PASSES)
+            part = {"run": run, "split": split, "problem_id": table.columns, "forecast": told}
+            parts.append(pd.DataFrame({**part, "found": table.mean().to_numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _draw_signs(ax: Axes, table: pd.DataFrame) -> None:
+    styles = lab_styles(RUNS)
+    for place, (run, look) in enumerate(styles.items()):
+        for offset, split in ((-0.14, "id"), (0.14, "ood")):
+            row = table[(table["run"] == run) & (table["split"] == split)]
+            ax.errorbar(row["estimate"], [place + offset], xerr=spans(row), color=look.color,
+                        marker="o", markerfacecolor=look.color if split == "id" else "none",
+                        linestyle="none", capsize=3)  # fmt: skip
+            ax.plot(row["forecast"], [place + offset], marker="|", markersize=12,
+                    markeredgewidth=2, color=ax.spines["left"].get_edgecolor(),
+                    linestyle="none")  # fmt: skip
+    ax.axvline(0, color=ax.spines["left"].get_edgecolor(), linewidth=0.8)
+    ax.set_yticks(range(len(styles)), list(styles))
+    ax.invert_yaxis()
+    ax.set(title="Effective answers, after against before",
+           xlabel="log ratio (bar: forecast; open: held-out categories)")  # fmt: skip
+
+
+def _draw_categories(ax: Axes, table: pd.DataFrame) -> None:
+    edges = [table[["forecast", "found"]].min().min(), table[["forecast", "found"]].max().max()]
+    ax.plot(edges, edges, color=ax.spines["left"].get_edgecolor(), linewidth=0.8)
+    for run, look in lab_styles(f"sdsd/{name}" for name in TEMPLATES).items():
+        for split in SPLITS:
+            part = table[(table["run"] == run) & (table["split"] == split)]
+            ax.scatter(part["forecast"], part["found"], s=22, linewidth=0.9, edgecolor=look.color,
+                       facecolor=look.color if split == "id" else "none",
+                       label=run if split == "id" else None)  # fmt: skip
+    ax.set(title="Category by category", xlabel="forecast log ratio", ylabel="found log ratio")
+    ax.legend()
+
+
+def _draw_survival(ax: Axes, table: pd.DataFrame) -> None:
+    table = table[table["split"] == "ood"]
+    styles = lab_styles(RUNS)
+    for offset, template in zip((-0.2, 0, 0.2), TEMPLATES, strict=True):
+        part = table[table["template"] == template].set_index("run").loc[list(styles)]
+        look = lab_styles([f"sdsd/{template}"])[f"sdsd/{template}"]
+        ax.errorbar(part["partial"], np.arange(len(part)) + offset, xerr=spans(part, "partial"),
+                    color=look.color, marker=look.marker, linestyle="none", capsize=2,
+                    label=template)  # fmt: skip
+    ax.axvline(0, color=ax.spines["left"].get_edgecolor(), linewidth=0.8)
+    ax.set_yticks(range(len(styles)), list(styles))
+    ax.invert_yaxis()
+    ax.set(title="Which members survive, held out",
+           xlabel="correlation with each template's forecast, given the base")  # fmt: skip
+    ax.legend(title="forecast for")
+
+
+def _draw_ends(ax: Axes, table: pd.DataFrame) -> None:
+    for run, look in lab_styles(["base", *RUNS]).items():
+        for split in SPLITS:
+            row = table[(table["run"] == run) & (table["split"] == split)]
+            ax.errorbar(row["pass@1"], row["distinct@64"], xerr=spans(row, "pass@1", "pass@1_"),
+                        yerr=spans(row, "distinct@64", "distinct@64_"), color=look.color,
+                        marker=look.marker, linestyle="none", elinewidth=0.7,
+                        markerfacecolor=look.color if split == "id" else "none",
+                        label=run if split == "id" else None)  # fmt: skip
+    ax.set(title="Accuracy and distinct members", xlabel="pass@1", ylabel="distinct@64")
+    ax.legend()
+
+
+@categories.found
+def _(tables: Tables) -> str:
+    ratios = tables["signs-categories"].set_index(["split", "run"])
+    last = tables["ends-categories"].set_index(["split", "run"])
+    said = [
+        f"""{name}: forecast {ratios.loc[(split, f"sdsd/{name}"), "forecast"]:+.2f}, found
+        {span(ratios.loc[(split, f"sdsd/{name}")])}, pass@1
+        {last.loc[(split, f"sdsd/{name}"), "pass@1"]:.2f}"""
+        for split in SPLITS
+        for name in TEMPLATES
+    ]
+    gaps = [
+        f"{SPLITS[row['split']]} {span(row)} ({row['positive']} of {row['n_categories']})"
+        for row in tables["difference-categories"].to_dict("records")
+    ]
+    n = len(TEMPLATES)
+    return f"""A language model of 135 million parameters names members of 60 categories; the
+        log ratio of its effective answers was forecast before training, from the base alone, for
+        three wordings of the teacher's prompt. Trained on: {"; ".join(said[:n])}. Held out:
+        {"; ".join(said[n:])}. The base's pass@1 is {last.loc[("id", "base"), "pass@1"]:.2f} and
+        {last.loc[("ood", "base"), "pass@1"]:.2f}. GRPO, which sees no demonstration:
+        {span(ratios.loc[("id", "grpo")])} and {span(ratios.loc[("ood", "grpo")])}. "repeated" less
+        "different", category by category: {"; ".join(gaps)}. {_tests(tables)}"""
+
+
+def _tests(tables: Tables) -> str:
+    """Say which of the tests that were written down before training came out."""
+    ratios = tables["signs-categories"].dropna(subset="forecast")
+    same = (ratios["low"] * ratios["forecast"] > 0) & (ratios["high"] * ratios["forecast"] > 0)
+    words = [f"{row['run'].removeprefix('sdsd/')} {SPLITS[row['split']]}"
+             for row in ratios[~same].to_dict("records")]  # fmt: skip
+    first = "every template and split" if not words else f"all but {', '.join(words)}"
+    second = (tables["difference-categories"]["low"] > 0).all()
+    table = tables["survival-categories"]
+    own = table[table["run"] == "sdsd/" + table["template"]].set_index(["run", "split"])
+    null = table[~table["run"].str.startswith("sdsd")]
+    gained = ", ".join(f"{name.removeprefix('sdsd/')} {span(own.loc[(name, 'ood')], 2, 'partial')}"
+                       for name in dict.fromkeys(own.index.get_level_values(0)))  # fmt: skip
+    return f"""Tests fixed before training: the sign is the forecast's, and its interval excludes
+        zero, for {first}; the difference is {"positive" if second else "not clearly positive"}.
+        Correlation of members' log-probabilities after training with the template's forecast,
+        given the base's, on held-out categories: {gained}; without a demonstration (GRPO, dkpo,
+        each template) {null["partial"].min():.2f} to {null["partial"].max():.2f}."""

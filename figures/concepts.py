@@ -26,6 +26,7 @@ BASES = {
     "obedient": "obedient teacher",
     "stubborn": "stubborn teacher",
     "short": "short lengths seen",
+    "copying": "copied chain",
 }
 # The paper's name of a run.
 OTHER = {"grpo+diversity": "grpo-diversity"}

@@ -45,6 +45,7 @@ AXES = {
         "obedient": UNCHANGED,
         "stubborn": Setting(condition="stubborn"),
         "short": Setting(condition="short"),
+        "copying": Setting(condition="copying"),
     },
 }  # fmt: skip
 LARGER, HARDER, ENTROPY = "pass@1 larger", "pass@64 harder", "token_entropy id"
@@ -54,7 +55,7 @@ SHOWN = {LARGER: "pass@1, larger graphs", HARDER: "pass@64, harder graphs",
 
 @CONCEPTS.figure("settings-concepts", "One thing changed at a time", number=18)
 def settings(data: Concepts) -> Drawn:
-    """Rows b, c and e over rate, KL weight, the teacher's EMA rate and three bases."""
+    """Rows b, c and e over rate, KL weight, the teacher's EMA rate and four bases."""
     figure, axes = plt.subplots(
         len(SHOWN), len(AXES), figsize=(9.6, 7.6), sharex="col", sharey="row"
     )

@@ -1,7 +1,7 @@
 """Join what the Concept Graph suite wrote into the files beside this one.
 
 ``python data/concepts/make.py lab`` reads ``lab``, of the obedient base, and the folders
-``lab-stubborn`` and ``lab-short`` beside it, as far as they are there; what the files hold of other
+``lab-stubborn``, ``lab-short`` and ``lab-copying`` beside it, as far as they are there; what the files hold of other
 runs stays. Log-probabilities are rounded to 0.001 nats, and an answer is its place among the
 correct ones of its problem.
 """
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from passk_lab.rollouts import atomic_write
 
 HERE = Path(__file__).resolve().parent
-CONDITIONS = {"obedient": "", "stubborn": "-stubborn", "short": "-short"}
+CONDITIONS = {"obedient": "", "stubborn": "-stubborn", "short": "-short", "copying": "-copying"}
 # Whose models in the middle of training are kept.
 FOLLOWED = ("grpo", "grpo-diversity", "sdsd", "sdsd-composed")
 KINDS = ("policies", "samples", "use")

@@ -121,7 +121,7 @@ def load_checkpoint(
         differing += _differences(there, {"model": {name: here[name] for name in common}})
     if differing:
         raise ValueError(
-            f"{path.name} was saved with another config: {'; '.join(differing)}; use its settings, "
+            f"{path} was saved with another config: {'; '.join(differing)}; use its settings, "
             "or another folder"
         )
     if model is not None:

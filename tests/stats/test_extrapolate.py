@@ -514,7 +514,7 @@ def test_interval_covers_the_population(model, p_zero, trials):
     n = np.full(100, 32)
     for _ in range(trials):
         counts = table(n, draw(rng, n, 0.3, 1.0, p_zero))
-        curve = modelled(counts, ks, model=model, n_resamples=300, random_state=rng)
+        curve = modelled(counts, ks, model=model, n_resamples=200, random_state=rng)
         hits += (curve["low"] <= truth) & (truth <= curve["high"])
     assert within(hits, trials, slack=0.02).all()
 

@@ -133,6 +133,8 @@ class ConceptTask:
         Probability to follow a chain that leads elsewhere.
     demo_share, demo_easy : float
         Share of documents with a demonstration; of those, with one along the easy route.
+    copies : float
+        Probability that an author on the demonstration's route also takes its chain, not any.
     list_share : float
         Share of documents that list all right answers.
     longest_seen : int
@@ -159,6 +161,7 @@ class ConceptTask:
     stray: float = 0.02
     demo_share: float = 0.5
     demo_easy: float = 0.6
+    copies: float = 0.0
     list_share: float = 0.2
     longest_seen: int = 6
 
@@ -186,6 +189,7 @@ class ConceptTask:
             "stray",
             "demo_share",
             "demo_easy",
+            "copies",
             "list_share",
         ):
             if not 0 <= getattr(self, name) <= 1:
@@ -380,17 +384,19 @@ class ConceptTask:
         if rng.random() < self.list_share:
             listed = [token for a in prompt.answers for token in self.encode_answer(a)[:-1]]
             return [*self.encode(prompt)[:-1], LIST], [*listed, EOS]
-        shown: Route = ""
-        demo = None
-        slip = self.slip
+        demo: Chain | None = None
         if rng.random() < self.demo_share:
-            shown = "easy" if rng.random() < self.demo_easy else "hard"
-            demo = "-".join(_any(prompt, shown, rng).words)
-            slip = self.slip_after_demo
-        route: Route = "easy" if rng.random() < self.route_law(shown)["easy"] else "hard"
+            demo = _any(prompt, "easy" if rng.random() < self.demo_easy else "hard", rng)
+        easy = self.route_law(demo.route if demo else "")["easy"]
+        route: Route = "easy" if rng.random() < easy else "hard"
         if rng.random() < self.stray:
             route = ""
-        return self.encode(prompt, demo), self._written(prompt, _any(prompt, route, rng), slip, rng)
+        chain = _any(prompt, route, rng)
+        if self.copies and demo and route == demo.route and rng.random() < self.copies:
+            chain = demo
+        slip = self.slip_after_demo if demo else self.slip
+        shown = "-".join(demo.words) if demo else None
+        return self.encode(prompt, shown), self._written(prompt, chain, slip, rng)
 
     def _written(
         self, prompt: ConceptPrompt, chain: Chain, slip: float, rng: np.random.Generator

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,24 +100,22 @@ def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
 
 
 @pytest.mark.slow
-def test_work_side_by_side_gives_the_same_numbers(base, tmp_path):
+def test_work_side_by_side_gives_the_same_numbers_and_a_failing_worker_is_heard(base, tmp_path):
     """Two processes with one thread each against one process with one thread."""
+    suite = replace(TINY, learning_rates=(1e-4,), rate_of={"sdsd": "grpo", "grpo/kl": "grpo"})
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = run_suite(TINY, base, tmp_path / "one", ["grpo"], [0], progress=False)
+        (_, one) = run_suite(suite, base, tmp_path / "one", ["grpo"], [0], progress=False)
         torch.set_num_threads(2)
-        two = run_suite(TINY, base, tmp_path / "two", ["grpo"], [0], jobs=2, progress=False)
+        strange = tmp_path / "two" / "runs" / "sdsd-0"
+        shutil.copytree(tmp_path / "one" / "runs" / "grpo-0", strange)
+        with pytest.raises(ValueError, match="sdsd-0.*was saved with another config"):
+            run_suite(suite, base, tmp_path / "two", ["grpo", "sdsd"], [0], 2, progress=False)
     finally:
         torch.set_num_threads(threads)
+    two = tmp_path / "two" / one.relative_to(tmp_path / "one")
     assert read_rollouts(one).equals(read_rollouts(two))
-
-
-@pytest.mark.slow
-def test_a_failing_worker_is_heard(base, tmp_path):
-    broken = replace(TINY, policy_steps=(0, 2))
-    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
-        run_suite(broken, base, tmp_path, ["grpo"], [0, 1], jobs=2, progress=False)
 
 
 def test_a_rate_of_a_run_that_is_not_there_is_refused(base, tmp_path):
