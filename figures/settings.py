@@ -129,12 +129,11 @@ def where_it_fails(tables: Tables) -> str:
     entropy = table.xs(ENTROPY, level="measure").reset_index()
     entropy = entropy[entropy["run"].str.startswith("sdsd")]
     least = entropy.loc[entropy["estimate"].idxmin()]
-    plain = tables["settings-concepts"]
-    plain = plain[(plain["measure"] == ENTROPY) & (plain["run"] == "sdsd")]
-    plain = plain.loc[plain["estimate"].idxmin()]
     falls = table.loc[(slice(None), LARGER, "grpo"), "estimate"].min()
     start = use.loc[("obedient", "base", "student", 0, "easy")]
     route, own = start["same_route"], start["same_answer"] / start["same_route"]
+    start = use.loc[("copying", "base", "student", 0, "easy")]
+    copied = start["same_answer"] / start["same_route"]
     lines = [
         f"""**(b) needs a GRPO that fails by length.** With a KL weight of 0, 0.1 and 0.3 GRPO's
         pass@1 on larger graphs is {of("grpo/kl-0")}, {of("grpo")} and {of("grpo/kl-0.3")}, SDSD's
@@ -156,14 +155,24 @@ def where_it_fails(tables: Tables) -> str:
         answers moves by this difference alone. GRPO without a KL term closes both
         ({of("grpo/kl-0", "route_entropy id")} and {of("grpo/kl-0", "chain_entropy id")}; token
         entropy {of("grpo/kl-0", ENTROPY)}): here the lowest entropy marks RL without a penalty.
-        An even choice of the chain alone leaves {np.log(2) / 5:.2f} nats a token. The least entropy
-        of any run of SDSD is {span(least, 3)} (`{least["run"]}`, {least["condition"]} base), of
-        plain SDSD with one thing changed {span(plain, 3)} ({plain["axis"]} {plain["value"]}). By
-        the same rule a base that copied the chain, too, would close it; none was trained. (f)
-        GRPO and GRPO+diversity are {_apart(tables)} nats apart with one thing changed, never less
-        than 0.05.""",
+        An even choice of the chain alone leaves {np.log(2) / 5:.2f} nats a token.""",
+        f"""**A base that copies the chain shows it.** By the same rule SDSD should close the choice
+        of the chain where a demonstration tells it. So the obedient base was carried on with
+        authors who take a demonstration's chain, too; it then gives that chain {copied:.2f} of the
+        route's probability ({_odds(copied):.1f} nats). From there SDSD leaves
+        {of("sdsd", "chain_entropy id", "copying")} nats of the choice of a chain, GRPO
+        {of("grpo", "chain_entropy id", "copying")}, and SDSD's token entropy is the lower one:
+        {of("sdsd", ENTROPY, "copying")} against {of("grpo", ENTROPY, "copying")}. {_nearest(least)}
+        (f) GRPO and GRPO+diversity are {_apart(tables)} nats apart with one thing changed, never
+        less than 0.05.""",
     ]
     return "\n\n".join(" ".join(line.split()) for line in lines) + "\n"
+
+
+def _nearest(least: pd.Series) -> str:
+    held = "is below" if least["high"] < 0.05 else "is not below"
+    return f"""The least of any run is {span(least, 3)} (`{least["run"]}`, {least["condition"]}
+        base), which {held} the 0.05 that row (e) asks for."""
 
 
 def _odds(p: float) -> float:
