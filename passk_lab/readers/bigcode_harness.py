@@ -9,7 +9,7 @@ beside them. MultiPL-E (``multiple-*``) writes a ``<problem>.results.json`` a pr
 system's temporary folder; a sample is right if its ``status`` is "OK" and its ``exit_code`` 0, and
 its text is the program without the tests.
 
-Model, temperature, seed and the first problem's number (``limit_start``) come from
+Model, temperature, ``sampling_seed`` and the first problem's number (``limit_start``) come from
 ``evaluation_results.json``, texts from the generations (``--save_generations``) beside it.
 """
 
@@ -142,7 +142,7 @@ def _settings(folder: Path, task: str | None) -> _Settings:
         task,
         _scores(content[task], f"{file}: {task}"),
         {"task": task, "run": config.get("model"), "temperature": config.get("temperature"),
-         "seed": config.get("seed")},
+         "sampling_seed": config.get("seed")},
         config.get("limit_start") or 0,
         Path(loaded).name if loaded else f"{saved}_{task}.json",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 A line is a generation: the problem's fields, ``generation`` (unless the run calls it otherwise),
 ``predicted_answer`` and its grade, by a comparison (``symbolic_correct``), a judge (``judgement``)
 or, of code, proofs and others, by the fields of their benchmarks. The files of a folder are further
-samples of one run; their seeds are of sampling, not of training.
+samples of one run; their seeds are of sampling, and not kept.
 """
 
 from __future__ import annotations
