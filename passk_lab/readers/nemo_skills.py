@@ -155,7 +155,7 @@ def read_nemo_skills(
         }
         made |= {name: frame[field] for name, field in _TAKEN.items() if field in frame}
         rest = frame.drop(columns=list(_TAKEN.values()), errors="ignore")
-        table = shared.with_rest(made, rest, "nemo", taken=_TAKEN)
+        table = shared.with_rest(made, rest, "nemo")
         tables.append(shared.graded(table, chosen, threshold, unscored, file))
     return shared.joined(tables, str(path))
 

@@ -130,7 +130,7 @@ def _read_file(file: Path, options: _Options, unscored: shared.Unscored) -> pd.D
     kept = [name for name in optional if name in frame]
     made |= {name: frame[name] for name in kept}
     rest = frame.drop(columns=["run", "example_id", *kept])
-    table = shared.with_rest(made, rest, "verifiers", taken=["answer"])
+    table = shared.with_rest(made, rest, "verifiers")
     least = about.get("pass_threshold", 1.0) if options.threshold is None else options.threshold
     if not isinstance(least, int | float):
         raise ValueError(
