@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-# What programs write where they found no answer; in any case, with or without brackets.
+# What programs write where they found no answer, in the form of `bare`.
 PLACEHOLDERS = frozenset(
     {
         *("", "none", "null", "nan", "n/a", "na", "invalid", "skipped", "unparseable", "unparsed"),
@@ -18,6 +18,17 @@ _FRACTION = re.compile(r"\\[dt]?frac\{?(-?[0-9]+)\}?\{?([0-9]+)\}?")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]{1,3})?(/[0-9]+)?")
 
 
+def bare(answer: str) -> str:
+    """Take brackets and capitals off a word that may stand for no answer.
+
+    Examples
+    --------
+    >>> bare("[INVALID]"), bare(" <none> ")
+    ('invalid', 'none')
+    """
+    return answer.strip().strip("[]<>()").strip().lower()
+
+
 def is_placeholder(answer: str) -> bool:
     """Whether an answer says that there is none.
 
@@ -26,7 +37,7 @@ def is_placeholder(answer: str) -> bool:
     >>> is_placeholder("[INVALID]"), is_placeholder("7")
     (True, False)
     """
-    return answer.strip().strip("[]<>()").strip().lower() in PLACEHOLDERS
+    return bare(answer) in PLACEHOLDERS
 
 
 def found_nothing(answer: object) -> bool:

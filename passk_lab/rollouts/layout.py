@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from passk_lab.rollouts._answers import is_placeholder, normal_form
+from passk_lab.rollouts._answers import PLACEHOLDERS, bare, normal_form
 from passk_lab.rollouts._cells import (
     KNOWN,
     as_booleans,
@@ -68,7 +68,10 @@ class Layout:
         Where the records of a JSON file are, as a dotted path.
     normalize_answers : bool
         Spell equal numbers and texts alike (16, 016, 16.0, $16$), and take placeholders such as
-        ``[INVALID]`` for no answer.
+        ``[INVALID]`` for no answer; `docs/guide/rollouts.md` lists them.
+    placeholders : sequence of str
+        Words of your own that stand for no answer, in any case, with or without brackets; with
+        ``normalize_answers`` or without. What is right somewhere is an answer all the same.
 
     Examples
     --------
@@ -85,6 +88,7 @@ class Layout:
     right: Sequence[str] | None = None
     records: str | None = None
     normalize_answers: bool = False
+    placeholders: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         names = self.columns
@@ -92,8 +96,9 @@ class Layout:
             raise ValueError(
                 f"columns={names!r} is no mapping of names such as {{'problem_id': 'task'}}"
             )
-        if isinstance(self.right, str):
-            object.__setattr__(self, "right", [self.right])
+        for name in ("right", "placeholders"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, [getattr(self, name)])
         if self.right is not None and self.threshold is not None:
             raise ValueError("threshold is for numbers, right for words; give one of them")
 
@@ -145,10 +150,31 @@ class Layout:
             raise ValueError(f"{source}: {_advice(missing, have, frame)}")
         if "text" in frame:
             frame["text"] = _texts(frame["text"])
-        frame = self._graded(frame, source)
-        if self.normalize_answers and "answer" in frame:
-            frame["answer"] = _normal(frame["answer"], frame["correct"])
-        return frame
+        return self.with_answers(self._graded(frame, source))
+
+    def with_answers(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Spell the answers of a table of rollouts, where there are any.
+
+        Examples
+        --------
+        >>> said = {"answer": ["016", "$16$", "idk"], "correct": [True, True, False]}
+        >>> layout = Layout(normalize_answers=True, placeholders=["IDK"])
+        >>> layout.with_answers(pd.DataFrame(said))["answer"].tolist()
+        ['16', '16', None]
+        """
+        none = {*map(bare, self.placeholders), *(PLACEHOLDERS if self.normalize_answers else ())}
+        if not none or "answer" not in table:
+            return table
+        answers = table["answer"]
+        right = set(map(str, answers[table["correct"] & answers.notna()]))
+
+        def spelled(answer: Any) -> Any:
+            text = str(answer)
+            if text not in right and bare(text) in none:
+                return None
+            return normal_form(text) if self.normalize_answers else answer
+
+        return table.assign(answer=answers.map(spelled, na_action="ignore"))
 
     def _renamed(self, frame: pd.DataFrame, have: list[str], source: str) -> pd.DataFrame:
         mapping = self.columns
@@ -251,17 +277,6 @@ def _texts(column: pd.Series) -> pd.Series:
     if not _any(column, _is_chat):
         return column
     return column.map(lambda value: completion_text(list(value)) if _is_chat(value) else value)
-
-
-def _normal(answers: pd.Series, correct: pd.Series) -> pd.Series:
-    """Spell alike; placeholders are none, but for those that are right somewhere."""
-    right = set(map(str, answers[correct & answers.notna()]))
-
-    def spelled(answer: Any) -> str | None:
-        none = is_placeholder(str(answer)) and str(answer) not in right
-        return None if none else normal_form(str(answer))
-
-    return answers.map(spelled, na_action="ignore")
 
 
 def _is_chat(value: Any) -> bool:
