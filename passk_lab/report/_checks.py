@@ -141,7 +141,7 @@ def _several_in_one(looked: Looked) -> Iterator[str]:
         numbers = values.groupby([looked.some[key] for key in _PROBLEM]).nunique()
         odd = numbers.index[numbers > 1]
         if len(odd):
-            mine = (looked.some[_PROBLEM] == odd[0]).all(axis=1)
+            mine = looked.some[_PROBLEM].eq(list(odd[0])).all(axis=1)
             shown = ", ".join(repr(shorten(one, 40)) for one in values[mine].unique()[:3])
             yield (
                 f"{_named(odd.get_level_values('run'))}: in {looked.count(key[1:] for key in odd)} "

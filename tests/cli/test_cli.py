@@ -296,7 +296,7 @@ class TestConvert:
         words = ["--placeholders", "Can't tell,none"]
         assert main(["convert", "plain", str(source), str(target), *words]) == 0
         assert read_rollouts(target)["answer"].dropna().unique().tolist() == ["7"]
-        for options, said in ((words, False), (words[:1] + ["idk"], True)):
+        for options, said in ((words, False), ([*words[:1], "idk"], True)):
             assert report(source, *options, "--out", tmp_path / "out") == 0
             assert ("of the answers stand for none" in capsys.readouterr().out) is said
 

@@ -347,6 +347,36 @@ def test_what_else_fails_never_stops_pass_at_k(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_bad_entropy_leaves_out_its_rollout_alone(tmp_path):
+    frame = pd.concat([table(), table(run="tuned")], ignore_index=True)
+    frame = frame.assign(token_entropy=0.5, logprob=-1.0, n_tokens=4.0)
+    frame.loc[[0, 1], "token_entropy"] = [np.inf, np.nan]
+    frame.loc[2, "logprob"], frame.loc[3, "n_tokens"] = -np.inf, 0  # all of p0 of 'base'
+    options = {"baseline": "base", "out": tmp_path, "n_resamples": 50}
+    report = build_report(frame, **options)
+    notes = [note for note in report.notes if "usable" in note]
+    assert notes == [
+        "Split 'id': 4 of 96 rollouts looked at have no usable logprob or n_tokens or "
+        "token_entropy and are left out of the entropies."
+    ]
+    found = report.sections[0].diversity.set_index(["run", "family", "metric"])
+    rows = found.loc[(["base", "tuned"], "entropy", "token_entropy"), :]
+    assert rows["estimate"].tolist() == [0.5, 0.5]
+    assert rows["n_defined"].tolist() == [11, 12]
+    assert found.loc[("base", "ngram", "distinct_2"), "n_defined"] == 12
+    # A run that has none has no counterpart; without tokens there is no entropy to speak of.
+    frame.loc[frame["run"] == "tuned", "token_entropy"] = np.nan
+    report = build_report(frame, **options)
+    notes = [note for note in report.notes if "usable" in note]
+    assert notes[0] == "Split 'id': run 'tuned' has no usable token_entropy, which is left out."
+    assert notes[1].startswith("Split 'id': 2 of 96 rollouts looked at have no usable logprob or")
+    assert "entropy_rate" in set(report.sections[0].diversity["metric"])
+    report = build_report(frame.drop(columns=["token_entropy", "logprob"]), **options)
+    assert not [note for note in report.notes if "usable" in note]
+    assert set(report.sections[0].diversity["family"]) == {"ngram"}
+
+
+@pytest.mark.slow
 def test_a_metric_that_fails_leaves_the_others(tmp_path):
     frame = table(score=1.0)
     frame.loc[3, "score"] = None
