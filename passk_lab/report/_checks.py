@@ -113,10 +113,10 @@ def _equal_texts(looked: Looked) -> Iterator[str]:
 
 
 def _samples_again(looked: Looked) -> Iterator[str]:
-    """Samples of a problem are there twice, in the same order."""
+    """Samples of a problem are there twice, in the same order: all, or those at its start."""
     # Where most orders look so, none says anything.
     known = looked.copies[looked.copies["chance"] < 0.5]
-    for (run, split, copies), rows in known.groupby([*_RUN, "copies"], sort=False):
+    for (run, split, begun, copies), rows in known.groupby([*_RUN, "begun", "copies"], sort=False):
         again = rows[rows["again"]]
         seen, expected = len(again), rows["chance"].sum()
         # Chernoff's bound of so many among problems with these chances.
@@ -125,8 +125,10 @@ def _samples_again(looked: Looked) -> Iterator[str]:
         mine = looked.table[(looked.table["run"] == run) & (looked.table["split"] == split)]
         extra = int((again["n"] - again["n"] // again["copies"]).sum())
         yield (
-            f"Run {run!r}: in {len(again)} of {plural(len(mine), 'problem')} the samples are there "
-            f"{'twice' if copies == 2 else 'three times'}, in the same order, as a resumed run "
+            f"Run {run!r}: in {len(again)} of {plural(len(mine), 'problem')} the "
+            f"{'first ' if begun else ''}samples are there "
+            f"{'twice' if copies == 2 else 'three times'}, in the same order, as a "
+            f"{'run that broke off and was resumed' if begun else 'resumed run'} "
             f"writes them again: {extra:,} of {mine['n_samples'].sum():,} rollouts are counted "
             "again. Drop them."
         )

@@ -99,6 +99,48 @@ def test_a_resumed_run():
     assert said(pd.concat([frame, again.sample(frac=1, random_state=0)])) == []
 
 
+def broken_off(frame, problem, j):
+    """Break off after j samples of a problem, and begin again with that problem."""
+    end = frame.index[frame["problem_id"] == problem][0]
+    return pd.concat([frame[: end + j], frame[end:]], ignore_index=True)
+
+
+def test_a_run_that_broke_off_within_a_problem():
+    frame = table(n=16)
+    frame["text"] = [f"reply {i}" for i in range(len(frame))]
+    words = (
+        "in 1 of 12 problems the first samples are there twice, in the same order, as a run that "
+        "broke off and was resumed writes them again: 10 of 202 rollouts are counted again.",
+    )
+    only(said(broken_off(frame, "p3", 10)), *words)
+    twice = broken_off(broken_off(frame, "p3", 10), "p7", 6)
+    only(said(twice), "in 2 of 12 problems the first samples are there twice", "16 of 208")
+    # Two samples of the same words prove nothing, nor do other samples.
+    assert said(broken_off(frame, "p3", 2)) == []
+    other = broken_off(frame, "p3", 10)
+    other["text"] = [f"reply {i}" for i in range(len(other))]
+    assert said(other) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("peak", "others"), [(0.9, 1), (0.6, 2)])
+def test_more_samples_than_usual_are_no_run_that_broke_off(peak, others):
+    """Simulated: a fifth of 100 problems has more samples; no word in 20 runs."""
+    rng = np.random.default_rng(0)
+    frame = table(12, 100).drop(columns=["text", "answer"])
+    many = frame["problem_id"].isin([f"p{i}" for i in range(0, 100, 5)])
+    uneven = frame[many | (frame["j"] < 8)].copy()
+    again = 0
+    for _ in range(20):
+        kinds = rng.integers(1, 1 + others, len(uneven))
+        kinds[rng.random(len(uneven)) < peak] = 0
+        uneven["text"] = [f"the answer is {kind}" for kind in kinds]
+        looked = look(uneven)
+        again += (looked.copies["again"] & looked.copies["begun"]).sum()
+        assert list(oddities(looked)) == []
+    assert again
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["text", "answer"])
 @pytest.mark.parametrize(("n", "peak", "others"), [(4, 0.9, 1), (4, 0.6, 2), (8, 0.9, 1)])
