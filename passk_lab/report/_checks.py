@@ -154,6 +154,20 @@ def _several_in_one(looked: Looked) -> Iterator[str]:
             return
 
 
+def _names_alike(looked: Looked) -> Iterator[str]:
+    """Names of problems differ in surrounding blanks only, in one run or between two."""
+    names = looked.table[["split", "problem_id"]].astype(str).drop_duplicates()
+    stripped = names["problem_id"].str.strip()
+    first = names.groupby(["split", stripped], sort=False)["problem_id"].transform("first")
+    odd = names[first != names["problem_id"]]
+    if len(odd):
+        yield (
+            f"{plural(len(odd), 'problem')} and others have names that differ in blanks only "
+            f"({first[odd.index[0]]!r} and {odd['problem_id'].iloc[0]!r}), and count as several: "
+            "spell them alike."
+        )
+
+
 def _in_error(looked: Looked) -> Iterator[str]:
     """Rollouts that ended in an error count as answers."""
     if "errors" not in looked.missing:
@@ -324,6 +338,7 @@ _CHECKS: tuple[Callable[[Looked], Iterator[str]], ...] = (
     _equal_texts,
     _samples_again,
     _several_in_one,
+    _names_alike,
     _in_error,
     _contradictions,
     _spellings,

@@ -313,6 +313,14 @@ def test_problems_of_several_tasks_with_one_name():
     assert said(both) == []
 
 
+def test_names_that_differ_in_blanks_only():
+    frame, tuned = table(), table(run="tuned")
+    tuned["problem_id"] = tuned["problem_id"].replace({"p3": "p3 ", "p4": "\tp4"})
+    only(said(pd.concat([frame, tuned])), "2 problems", "in blanks only ('p4' and '\\tp4')")
+    frame.loc[0, "problem_id"] = " p0"
+    only(said(frame), "1 problem and others", "(' p0' and 'p0')")
+
+
 def test_texts_that_are_missing_are_no_copies():
     """Of errors, for example; case 55."""
     frame = table(text="")
