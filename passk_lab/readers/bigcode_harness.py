@@ -201,7 +201,8 @@ def _check_scores(graded: dict[int, Any], settings: _Settings, logs: Path) -> No
 
 def _texts(graded: dict[int, Any], settings: _Settings, logs: Path) -> list[list[str]] | None:
     """Give the generations, once they are checked to have the shape of what was graded."""
-    if settings.generations is None or not (logs.parent / settings.generations).exists():
+    # A name that was damaged may be none that files can have.
+    if settings.generations not in [file.name for file in logs.parent.iterdir()]:
         return None
     file = logs.parent / settings.generations
     # Generations that were loaded may be of more problems than --limit let through.

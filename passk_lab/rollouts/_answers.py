@@ -15,6 +15,7 @@ PLACEHOLDERS = frozenset(
 )
 _WRAPPED = re.compile(r"\$(.*)\$|\\\((.*)\\\)|\\boxed\{(.*)\}|\\text\{(.*)\}|\{(.*)\}", re.DOTALL)
 _FRACTION = re.compile(r"\\[dt]?frac\{?(-?[0-9]+)\}?\{?([0-9]+)\}?")
+_DIGITS = 1000  # Python reads no number of over 4300
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]{1,3})?(/[0-9]+)?")
 
 
@@ -65,7 +66,7 @@ def normal_form(answer: str) -> str:
         text = next(part for part in found.groups() if part is not None).strip()
     text = _FRACTION.sub(r"\1/\2", text).replace("\\,", "").replace("\\!", "")
     bare = re.sub(r"(?<=[0-9]),(?=[0-9]{3}\b)", "", text).removesuffix("\\%").lower()
-    if _NUMBER.fullmatch(bare):
+    if len(bare) <= _DIGITS and _NUMBER.fullmatch(bare):
         whole, _, below = bare.partition("/")
         if not below or int(below):
             return str(Fraction(whole) / int(below or 1))

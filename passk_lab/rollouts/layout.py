@@ -13,10 +13,12 @@ from passk_lab.rollouts._answers import PLACEHOLDERS, bare, normal_form
 from passk_lab.rollouts._cells import (
     KNOWN,
     as_booleans,
+    as_numbers,
     completion_text,
     grade,
     name_cell,
     plain,
+    refuse_nested,
     refuse_repeated_columns,
     refuse_ungraded,
 )
@@ -25,6 +27,7 @@ from passk_lab.rollouts._tables import settle
 __all__ = ["Layout"]
 
 _ROW = "#"
+_MOST_COUNTED = 50_000_000
 # What programs call these columns, the surest names first.
 _USUAL = {
     "problem_id": (
@@ -257,7 +260,7 @@ class Layout:
             return frame.assign(correct=_in_words(values, self.right, source))
         if self.threshold is None:
             return frame.assign(correct=as_booleans(values, source))
-        numbers = pd.to_numeric(values, errors="coerce")
+        numbers = as_numbers(values)
         partial = (numbers.notna() & ~numbers.isin([0, 1])).any()
         frame = frame.assign(correct=grade(values, self.threshold, source))
         return frame.assign(score=numbers) if partial and "score" not in frame else frame
@@ -326,8 +329,18 @@ def _from_counts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if not {"n_samples", counted, *(["answer"] if counted == "count" else [])} <= set(frame):
         return frame
     n, c = (_counted(frame[name], source) for name in ("n_samples", counted))
+    if not n.all():
+        row = int((n == 0).argmax())
+        raise ValueError(f"{source}: column 'n_samples', row {row}: no samples; drop this row")
+    if n.sum(dtype=float) > _MOST_COUNTED:
+        raise ValueError(
+            f"{source}: column 'n_samples': {n.sum(dtype=float):,.0f} samples in all, of which "
+            f"{_MOST_COUNTED:,} fit into a table; give the counts to passk_lab.pass_at_k in Python"
+        )
     keys = [name for name in ("run", "split", "problem_id", "seed", "step") if name in frame]
     unique = keys if counted == "n_correct" else [*keys, "answer"]
+    for name in unique:
+        refuse_nested(frame[name], name, source)
     twice = frame.duplicated(unique).to_numpy()
     if twice.any():
         row = int(twice.argmax())
@@ -348,7 +361,7 @@ def _from_counts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _counted(column: pd.Series, source: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = as_numbers(column)
     bad = (numbers.isna() | (numbers < 0) | (numbers % 1 != 0)).to_numpy()
     if bad.any():
         cell = name_cell(column, str(column.name), int(bad.argmax()), source)
@@ -402,5 +415,5 @@ def _grades(frame: pd.DataFrame, name: str | None) -> str:
     if name is None or name not in frame or not len(frame):
         return ""
     cells = frame[name].explode() if _any(frame[name], _is_list) else frame[name]
-    numbers = pd.to_numeric(cells, errors="coerce")
+    numbers = as_numbers(cells)
     return " --threshold 1" if (numbers.notna() & ~numbers.isin([0, 1])).any() else ""

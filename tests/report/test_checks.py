@@ -343,6 +343,11 @@ def test_normal_forms_stay_apart():
         assert normal_form(normal_form(a)) == normal_form(a)
 
 
+def test_numbers_too_long_for_python_are_texts():
+    long = "9" * 5000
+    assert normal_form(f"${long}$") == long
+
+
 def test_a_word_that_is_right_is_an_answer():
     """Of a program that prints None, None is the answer."""
     frame = table()
