@@ -96,6 +96,24 @@ def cases() -> list[Case]:
         f"{details}_one*": (),
         f"{details}_many*": (("metric", "avg@n:n=4"), regrade),
     }
+    # What lies beside the samples, and says more about them.
+    beside: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {
+        "lm-eval/output/*/results_*.json": ("lm-eval/output", (("task", "toy_single"),)),
+        "lighteval/output/results/*/*.json": (
+            "lighteval/output",
+            (("task", "toy_one|0"), ("metric", "em")),
+        ),
+        "nemo-rl/evaluation/config.json": ("nemo-rl/evaluation", ()),
+        "verifiers/*/*/metadata.json": ("verifiers/sums--tiny-model", (("unscored", "drop"),)),
+        "tau-bench/tau2/folder/simulations/1*.json": (
+            "tau-bench/tau2/folder",
+            (("unscored", "incorrect"),),
+        ),
+    }
+    for pattern, (path, options) in beside.items():
+        (file,) = FIXTURES.glob(pattern)
+        name = pattern.partition("/")[0]
+        found.append(Case(name, path, options, str(file.relative_to(FIXTURES))))
     for pattern, options in patterns.items():
         name = pattern.partition("/")[0]
         for file in sorted(FIXTURES.glob(pattern)):
@@ -260,7 +278,8 @@ def _parquet_damaged(draw: random.Random, content: bytes) -> bytes:
 
 def outcome(case: Case, content: bytes, folder: Path) -> Literal["read", "refused"]:
     """Give a damaged file to its reader; any error but a plain refusal is raised."""
-    target = folder / Path(case.path).name
+    target = folder / case.format / Path(case.path).name
+    target.parent.mkdir(exist_ok=True)
     source = FIXTURES / case.path
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)

@@ -185,11 +185,16 @@ LAYOUT = (
         "--normalize-answers",
         "count 16, 016, 16.0 and $16$ as one answer, and placeholders such as [INVALID] as none",
     ),
+    argument(
+        "--placeholders WORD,WORD,...",
+        "further answers that count as none, with --normalize-answers or without",
+        type=names,
+    ),
 )
 
 
 def layout_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was said of the file, as fields of `passk_lab.rollouts.Layout`."""
-    names = ("columns", "threshold", "right", "records", "normalize_answers")
-    given = {name: getattr(options, name) for name in names}
+    fields = ("columns", "threshold", "right", "records", "normalize_answers", "placeholders")
+    given = {name: getattr(options, name) for name in fields}
     return {name: value for name, value in given.items() if value not in (None, False)}

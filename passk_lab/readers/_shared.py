@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -12,7 +12,7 @@ import pandas as pd
 from passk_lab._text import check_choice, plural
 from passk_lab.readers.common import stable_id
 from passk_lab.rollouts._answers import found_nothing
-from passk_lab.rollouts._cells import grade
+from passk_lab.rollouts._cells import KNOWN, grade
 from passk_lab.rollouts._tables import without_surrogates
 from passk_lab.rollouts.files import iter_jsonl
 from passk_lab.rollouts.table import PathLike, validate_rollouts
@@ -20,12 +20,6 @@ from passk_lab.rollouts.table import PathLike, validate_rollouts
 LEFT_OUT = "left_out"
 Unscored = Literal["refuse", "drop", "incorrect"]
 Reader = TypeVar("Reader", bound=Callable[..., pd.DataFrame])
-
-# Programs name their own columns freely; these mean something in the rollouts table.
-_RESERVED = (
-    *("problem_id", "sample_id", "run", "split", "seed", "correct", "text"),
-    *("logprob", "n_tokens", "token_entropy", "temperature"),
-)
 
 
 # --- Files ---
@@ -224,10 +218,12 @@ def short(value: Any) -> str:
 # --- Tables ---
 
 
-def with_rest(
-    made: Mapping[str, pd.Series], rest: pd.DataFrame, prefix: str, taken: Iterable[str] = ()
-) -> pd.DataFrame:
-    """Put the columns of the rollouts table beside a program's own, renamed where they clash."""
-    clash = {name for name in (*_RESERVED, *made, *taken) if name in rest}
+def with_rest(made: Mapping[str, pd.Series], rest: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Put the columns of the rollouts table beside a program's own, renamed where they clash.
+
+    Programs name columns freely: their ``answer`` may be the expected one, their ``seed`` that of
+    sampling.
+    """
+    clash = {name for name in (*KNOWN, *made) if name in rest}
     rest = rest.rename(columns={name: f"{prefix}_{name}" for name in clash})
     return pd.concat([pd.DataFrame(made), rest], axis=1)

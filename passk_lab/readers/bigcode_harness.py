@@ -9,7 +9,7 @@ beside them. MultiPL-E (``multiple-*``) writes a ``<problem>.results.json`` a pr
 system's temporary folder; a sample is right if its ``status`` is "OK" and its ``exit_code`` 0, and
 its text is the program without the tests.
 
-Model, temperature, seed and the first problem's number (``limit_start``) come from
+Model, temperature, ``sampling_seed`` and the first problem's number (``limit_start``) come from
 ``evaluation_results.json``, texts from the generations (``--save_generations``) beside it.
 """
 
@@ -142,7 +142,7 @@ def _settings(folder: Path, task: str | None) -> _Settings:
         task,
         _scores(content[task], f"{file}: {task}"),
         {"task": task, "run": config.get("model"), "temperature": config.get("temperature"),
-         "seed": config.get("seed")},
+         "sampling_seed": config.get("seed")},
         config.get("limit_start") or 0,
         Path(loaded).name if loaded else f"{saved}_{task}.json",
     )  # fmt: skip
@@ -201,7 +201,8 @@ def _check_scores(graded: dict[int, Any], settings: _Settings, logs: Path) -> No
 
 def _texts(graded: dict[int, Any], settings: _Settings, logs: Path) -> list[list[str]] | None:
     """Give the generations, once they are checked to have the shape of what was graded."""
-    if settings.generations is None or not (logs.parent / settings.generations).exists():
+    # A name that was damaged may be none that files can have.
+    if settings.generations not in [file.name for file in logs.parent.iterdir()]:
         return None
     file = logs.parent / settings.generations
     # Generations that were loaded may be of more problems than --limit let through.

@@ -41,7 +41,7 @@ FORMATS = {
     "opencompass": "results of OpenCompass with details, a file or an output folder",
     "nemo-skills": "graded outputs of NeMo-Skills (`output-rs*.jsonl`), a file or a folder",
     "nemo-rl": "samples that NeMo-RL evaluated or validated, a file or a folder",
-    "verifiers": "results of verifiers (`results.jsonl`, `traces.jsonl`), a file or a folder",
+    "verifiers": "rollouts of verifiers, prime-rl (`results.jsonl`, `traces.jsonl`, ...)",
     "tau-bench": "results of tau-bench and tau2-bench (`.json`), a file or tau2-bench's folder",
     "verl": "rollout and validation dumps of verl, a file or a folder",
     "trl": "completions of TRL's GRPO trainer (`log_completions=True`), a file or a folder",

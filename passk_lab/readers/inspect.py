@@ -22,20 +22,25 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers import _harness as harness
-from passk_lab.readers._shared import choose, find_files, parse_json, read_json, reads_files
+from passk_lab.readers._shared import (
+    Unscored,
+    choose,
+    find_files,
+    parse_json,
+    read_json,
+    reads_files,
+)
 from passk_lab.readers._zip import open_zip
 from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_inspect"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 _WORDS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LOWER_WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -82,8 +87,7 @@ def read_inspect(
     key : str, optional
         Which entry of a score that is a dictionary.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with samples without a score (an error, a score of NaN, an invalidated sample);
-        a warning says what was dropped.
+        What to do with samples without a score (an error, a score of NaN, an invalidated sample).
     incomplete : bool
         Read the samples of evaluations that failed, were cancelled or are still running.
 
@@ -133,7 +137,7 @@ def read_inspect(
         rollouts, said = harness.drop_unscored(rollouts, path)
     if not rollouts:
         raise ValueError(f"{path}: no samples with a score")
-    optional = ("answer", "text", "n_tokens", "logprob", "temperature", "seed", "error")
+    optional = ("answer", "text", "n_tokens", "logprob", "temperature", "sampling_seed", "error")
     return harness.rollouts_table(rollouts, threshold, optional, str(path), said)
 
 
@@ -227,7 +231,7 @@ def _read_log(
                 "answer": _text(((sample.get("scores") or {}).get(scorer) or {}).get("answer")),
                 **_output(sample["output"] or {}),
                 "temperature": settings.get("temperature"),
-                "seed": settings.get("seed"),
+                "sampling_seed": settings.get("seed"),
                 "error": _text(reason),
             }
         )

@@ -3,7 +3,8 @@
 A row is one document. ``doc.task_name`` and ``doc.id`` together become ``problem_id``,
 ``model_response.text`` (a list, one entry a response) the ``text``, and the metric named by
 ``metric`` becomes ``correct``. ``run`` is the model's folder below ``details``; ``temperature`` and
-``seed`` come from the results file that belongs to it. lighteval keeps no extracted answers.
+``sampling_seed`` come from the results file that belongs to it. lighteval keeps no extracted
+answers.
 
 It gives a document *one* number a metric: which of several responses was right is not in the file.
 ``repeats`` is as in `passk_lab.readers.lm_eval`, with these sources:
@@ -46,7 +47,7 @@ _FIELDS = {
 class _Origin(NamedTuple):
     run: str | None = None
     temperature: float | None = None
-    seed: int | None = None
+    sampling_seed: int | None = None
 
 
 class _Document(NamedTuple):
@@ -112,7 +113,7 @@ def read_lighteval(
             ((found.origin.run, found.task, found.file) for found in documents), path
         )
     rollouts = _rollouts(documents, metric, repeats, *patterns)
-    optional = ("run", "temperature", "seed", "answer", "text")
+    optional = ("run", "temperature", "sampling_seed", "answer", "text")
     return harness.rollouts_table(rollouts, threshold, optional, str(path))
 
 

@@ -3,7 +3,7 @@
 A line is one document under one filter. Task and ``doc_id`` become ``problem_id``, ``resps`` the
 ``text``, ``filtered_resps`` the ``answer`` ("[invalid]", nothing found, is a missing one), and the
 metric named by ``metric`` becomes ``correct``. ``temperature`` comes from the generation arguments;
-``run`` and ``seed`` (the torch seed) from the ``results_*.json`` beside the file.
+``run`` and ``sampling_seed`` (the torch seed) from the ``results_*.json`` beside the file.
 
 lm-eval keeps all responses to a document but grades it *once*: what the filters leave. The option
 ``repeats`` says what to make of several responses:
@@ -63,7 +63,7 @@ class _File(NamedTuple):
     path: Path
     run: str | None
     task: str | None
-    seed: int | None
+    sampling_seed: int | None
 
 
 class _Options(NamedTuple):
@@ -147,7 +147,7 @@ def read_lm_eval(  # noqa: PLR0913 -- a keyword an option of the format
     if not merge_reruns:
         harness.refuse_reruns(((file.run, file.task, file.path) for file in files), path)
     rollouts = [rollout for file in files for rollout in _read_file(file, metric, filter, options)]
-    optional = ("run", "task", "seed", "temperature", "answer", "text")
+    optional = ("run", "task", "sampling_seed", "temperature", "answer", "text")
     return harness.rollouts_table(rollouts, threshold, optional, str(path))
 
 
@@ -199,7 +199,7 @@ def _read_file(
             "task": file.task,
             "filter": chosen_filter,
             "metric": "regraded exact match" if options.repeats == "regrade" else chosen_metric,
-            "seed": file.seed,
+            "sampling_seed": file.sampling_seed,
             "temperature": _temperature(row.get("arguments")),
         }
         texts, kept = _responses(row, where)

@@ -3,7 +3,7 @@
 A line is a generation: the problem's fields, ``generation`` (unless the run calls it otherwise),
 ``predicted_answer`` and its grade, by a comparison (``symbolic_correct``), a judge (``judgement``)
 or, of code, proofs and others, by the fields of their benchmarks. The files of a folder are further
-samples of one run; their seeds are of sampling, not of training.
+samples of one run; their seeds are of sampling, and not kept.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def read_nemo_skills(
         }
         made |= {name: frame[field] for name, field in _TAKEN.items() if field in frame}
         rest = frame.drop(columns=list(_TAKEN.values()), errors="ignore")
-        table = shared.with_rest(made, rest, "nemo", taken=_TAKEN)
+        table = shared.with_rest(made, rest, "nemo")
         tables.append(shared.graded(table, chosen, threshold, unscored, file))
     return shared.joined(tables, str(path))
 

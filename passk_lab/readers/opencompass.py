@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -29,8 +29,6 @@ from passk_lab.rollouts._cells import escape_surrogates
 from passk_lab.rollouts.table import PathLike
 
 __all__ = ["read_opencompass"]
-
-Unscored = Literal["refuse", "drop", "incorrect"]
 
 # In the order in which OpenCompass looks for them.
 _METRICS = ("correct", "is_correct", "cascade_correct")
@@ -56,7 +54,7 @@ def read_opencompass(
     metric: str | None = None,
     threshold: float | None = None,
     answer: str | None = None,
-    unscored: Unscored = "refuse",
+    unscored: shared.Unscored = "refuse",
     merge_reruns: bool = False,
 ) -> pd.DataFrame:
     """Read graded samples of OpenCompass, one file or a folder with several datasets and models.
@@ -77,7 +75,7 @@ def read_opencompass(
         The field with the canonical answer. Default: ``pred`` or, as it was called before,
         ``predictions``, if it is text in all samples.
     unscored : {"refuse", "drop", "incorrect"}
-        What to do with samples without a metric; a warning says what was dropped.
+        What to do with samples without a metric.
     merge_reruns : bool
         As for `read_lm_eval`.
 
@@ -103,7 +101,7 @@ def read_opencompass(
     ...     read_opencompass(folder)[["run", "answer", "correct"]].to_numpy().tolist()
     [['my-model', '4', True], ['my-model', '5', False]]
     """
-    check_choice(unscored, get_args(Unscored), "unscored")
+    check_choice(unscored, get_args(shared.Unscored), "unscored")
     files = harness.of_task(_source_files(path), task, lambda file: file.stem, path)
     results = [_Results.read(file, metric) for file in files]
     if not merge_reruns:
@@ -223,7 +221,7 @@ def _named(fields: Mapping[str, Any], name: Any) -> str:
 
 
 def _rollouts(
-    results: _Results, metric: str, answer: str | None, unscored: Unscored
+    results: _Results, metric: str, answer: str | None, unscored: shared.Unscored
 ) -> list[dict[str, Any]]:
     file, samples = results.file, results.samples
     if answer is not None and answer not in results.fields:

@@ -30,6 +30,7 @@ def read_plain(
     right: str | Sequence[str] | None = None,
     records: str | None = None,
     normalize_answers: bool = False,
+    placeholders: str | Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read a table of rollouts under other names.
 
@@ -42,6 +43,7 @@ def read_plain(
     right : str or sequence of str, optional
     records : str, optional
     normalize_answers : bool
+    placeholders : str or sequence of str
         What the file calls the columns, and what it calls correct: fields of
         `passk_lab.rollouts.Layout`.
 
@@ -67,5 +69,5 @@ def read_plain(
     [['5', True, 1], ['6', False, 1]]
     """
     words = [right] if isinstance(right, str) else right
-    layout = Layout(columns or {}, threshold, words, records, normalize_answers)
+    layout = Layout(columns or {}, threshold, words, records, normalize_answers, placeholders)
     return read_rollouts(path, run=DEFAULTS["run"], layout=layout)

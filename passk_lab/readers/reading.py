@@ -18,11 +18,16 @@ from passk_lab.readers.formats import FORMATS, reader
 from passk_lab.rollouts._cells import DEFAULTS, escape_surrogates
 from passk_lab.rollouts._sources import find_sources
 from passk_lab.rollouts.files import write_rollouts
+from passk_lab.rollouts.layout import Layout
 from passk_lab.rollouts.table import validate_rollouts
 
 __all__ = ["convert", "read"]
 
 PathLike = str | os.PathLike[str]
+
+# What every format takes besides its reader's own options.
+_LABELS = {"run", "split"}
+_SPELLING = {"normalize_answers", "placeholders"}
 
 
 def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
@@ -35,8 +40,9 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     path : path
         The file, or for some formats the folder, that the program wrote.
     **keywords
-        Options of the format's reader, see its docstring; and ``run=`` and ``split=``, names for
-        all rollouts of the file.
+        Options of the format's reader, see its docstring; ``run=`` and ``split=``, names for all
+        rollouts of the file; and how answers are spelled, ``normalize_answers=`` and
+        ``placeholders=`` of `passk_lab.rollouts.Layout`.
 
     Returns
     -------
@@ -61,7 +67,7 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
     function = reader(format)
     parameters = signature(function).parameters
     known = {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
-    labels = {n: keywords.pop(n) for n in ("run", "split") if n in keywords and n not in known}
+    mine = {name: keywords.pop(name) for name in {*keywords} & {*_LABELS, *_SPELLING} - {*known}}
     for name in keywords:
         look_up(f"format {format!r}: option", name, known)
     try:
@@ -72,9 +78,11 @@ def read(format: str, path: PathLike, **keywords: Any) -> pd.DataFrame:
             f"{path}: not what files of the format {format!r} look like "
             f"({type(error).__name__}: {error}); check the format, or write the file again"
         ) from error
-    if not labels and format in FORMATS:
+    if not mine and format in FORMATS:
         return table
-    return validate_rollouts(table.assign(**labels), str(path))
+    labels, spelling = ({n: mine[n] for n in names & {*mine}} for names in (_LABELS, _SPELLING))
+    table = Layout(**spelling).with_answers(table).assign(**labels)
+    return validate_rollouts(table, str(path))
 
 
 def _local(format: str, path: PathLike) -> PathLike:

@@ -172,6 +172,7 @@ def _rollouts(
 ) -> pd.DataFrame:
     made = {
         "problem_id": part["prompt"].map(stable_id),
+        "step": part["step"],
         "correct": rewards,
         "score": rewards,
         "text": part["completion"],
@@ -179,4 +180,4 @@ def _rollouts(
     if answer is not None:
         _require_own(part, answer, "answer", source)
         made["answer"] = part[answer]
-    return shared.with_rest(made, part.drop(columns="completion"), "trl", taken=["answer"])
+    return shared.with_rest(made, part.drop(columns=["completion", "step"]), "trl")

@@ -1,4 +1,4 @@
-"""verifiers: the ``results.jsonl`` or ``traces.jsonl`` of an evaluation.
+"""verifiers and prime-rl: ``results.jsonl`` or ``traces.jsonl`` of evaluations and training.
 
 A line of ``results.jsonl`` (version 0.1) is a rollout: ``example_id``, ``prompt``, ``completion``
 (chat messages), ``reward``, what the rubric measured, ``error``. ``answer`` is the *expected*
@@ -9,11 +9,18 @@ A line of ``traces.jsonl`` (version 0.4) is an episode: its task, and a trace fo
 messages, ``rewards`` and ``metrics``. A trace is a rollout, and so is an episode that failed before
 any trace began.
 
+prime-rl saves a training run in the same layouts: ``rollouts/step_<N>/<subset>/traces.jsonl``, with
+``train/all``, ``train/effective``, ``eval/all`` and ``eval/effective`` for subsets (before August
+2026 ``<subset>_rollouts.jsonl``, ``train`` and ``eval``). ``step`` is in the folder's name. All
+episodes are in ``all``; ``effective`` leaves out those that failed or were filtered, so that its
+pass@k is not the model's.
+
 A rollout that ended in an error has no grade here; verifiers counts it as wrong.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +37,8 @@ __all__ = ["read_verifiers"]
 _FIELDS = ("example_id", "completion", "reward")
 _NAMES = ("results.jsonl", "traces.jsonl")
 _HINT = "no results.jsonl or traces.jsonl here; run the evaluation with --save-results"
+# Of prime-rl.
+_SAVED = re.compile(r"step_(\d+)/(?:(\w+/\w+)/traces|(train|eval)_rollouts[^/]*)\.jsonl")
 
 
 class _Options(NamedTuple):
@@ -41,7 +50,10 @@ class _Options(NamedTuple):
 
 
 def _source_files(path: PathLike) -> list[Path]:
-    return shared.find_files(lambda file: file.name in _NAMES, _HINT, path)
+    def fits(file: Path) -> bool:
+        return file.name in _NAMES or _SAVED.fullmatch(f"step_0/{file.name}") is not None
+
+    return shared.find_files(fits, _HINT, path)
 
 
 @shared.reads_files(_source_files)
@@ -52,6 +64,7 @@ def read_verifiers(
     threshold: float | None = None,
     answer: str | None = None,
     agent: str | None = None,
+    subset: str | None = None,
     problem_id: str | Sequence[str] | None = None,
     unscored: shared.Unscored = "refuse",
 ) -> pd.DataFrame:
@@ -61,7 +74,7 @@ def read_verifiers(
     ----------
     path : path
         A ``results.jsonl`` or ``traces.jsonl``, or a folder, searched with its subfolders (an
-        evaluation each).
+        evaluation each, or a step of prime-rl).
     reward : str
         The field that says what is correct: ``reward``, or one of the rubric's metrics.
     threshold : float, optional
@@ -71,6 +84,8 @@ def read_verifiers(
         The field with what the model answered, if the environment saved it.
     agent : str, optional
         Whose traces to read; needed where episodes have several agents.
+    subset : str, optional
+        Which rollouts of prime-rl, such as "eval/all"; needed where a folder has several.
     problem_id : str or sequence of str, optional
         The fields that tell problems apart. Default: environment and example or task.
     unscored : {"refuse", "drop", "incorrect"}
@@ -97,8 +112,17 @@ def read_verifiers(
     [['0', 'It is 5', True]]
     """
     options = _Options(reward, threshold, answer, agent, problem_id)
-    files = _source_files(path)
-    return shared.joined([_read_file(file, options, unscored) for file in files], str(path))
+    subsets = {file: _saved(file)[1] for file in _source_files(path)}
+    known = sorted(set(subsets.values()))
+    chosen = shared.choose(subset, known, "subset", path)
+    tables = [_read_file(file, options, unscored) for file, one in subsets.items() if one == chosen]
+    return shared.joined(tables, str(path))
+
+
+def _saved(file: Path) -> tuple[int | None, str]:
+    """Give a file's step and subset; what isn't prime-rl's has no step."""
+    found = re.search(f"{_SAVED.pattern}$", file.absolute().as_posix())
+    return (int(found[1]), found[2] or found[3]) if found else (None, "results")
 
 
 def _read_file(file: Path, options: _Options, unscored: shared.Unscored) -> pd.DataFrame:
@@ -125,12 +149,15 @@ def _read_file(file: Path, options: _Options, unscored: shared.Unscored) -> pd.D
     settings = about.get("sampling_args")
     if isinstance(settings, dict) and isinstance(settings.get("temperature"), int | float):
         made["temperature"] = pd.Series(float(settings["temperature"]), frame.index)
+    step, _ = _saved(file)
+    if step is not None:
+        made["step"] = pd.Series(step, frame.index)
     optional = ("text", "prompt", "n_tokens", "error")
     frame = frame.drop(columns=[name for name in optional if frame[name].isna().all()])
     kept = [name for name in optional if name in frame]
     made |= {name: frame[name] for name in kept}
     rest = frame.drop(columns=["run", "example_id", *kept])
-    table = shared.with_rest(made, rest, "verifiers", taken=["answer"])
+    table = shared.with_rest(made, rest, "verifiers")
     least = about.get("pass_threshold", 1.0) if options.threshold is None else options.threshold
     if not isinstance(least, int | float):
         raise ValueError(

@@ -2,8 +2,11 @@
 
 One file a step, ``<step>.jsonl``; one line a rollout with ``input``, ``output``, ``gts``,
 ``score``, ``step`` and whatever the reward function returned beside the score (``acc``, ``pred``,
-...). "[INVALID]", what verl's graders say for "none found", is a missing answer. The files don't
-hold sessions that failed, which verl's newer trainer counts as wrong.
+...). ``pred`` is the model's answer, as verl's grader for DAPO's math read it: in a normal form of
+LaTeX after "Answer:", as it stands in a box; ``normalize_answers=True`` spells both alike.
+"[INVALID]", what it says for "none found", is a missing answer. verl itself writes no field
+``answer``: a reward function's may be the expected one, and becomes ``verl_answer`` unless it is
+asked for. The files don't hold sessions that failed, which verl's newer trainer counts as wrong.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ def read_verl(
     problem_id : str or sequence of str, optional
         The fields that tell problems apart. Default: `passk_lab.readers.stable_id` of ``input``.
     answer : str, optional
-        The field with the canonical answer. Default: ``pred`` if the file has it.
+        The field with the model's answer. Default: ``pred`` if the file has it.
     unscored : {"refuse", "drop", "incorrect"}
         What to do with rollouts without a grade.
 
@@ -108,10 +111,11 @@ def read_verl(
             "correct": part[metric],
             "prompt": part["input"],
             "text": part["output"],
+            "score": part["score"],
         }
-        if answer:
-            made["answer"] = part[answer]
-        rest = part.drop(columns=["input", "output"])
+        made |= {"step": part["step"]} if "step" in part else {}
+        made |= {"answer": part[answer]} if answer else {}
+        rest = part.drop(columns=["input", "output", "score", "step"], errors="ignore")
         table = shared.with_rest(made, rest, "verl")
         tables.append(shared.graded(table, metric, threshold, unscored, file))
     return shared.joined(tables, str(path))

@@ -113,10 +113,10 @@ def _equal_texts(looked: Looked) -> Iterator[str]:
 
 
 def _samples_again(looked: Looked) -> Iterator[str]:
-    """Samples of a problem are there twice, in the same order."""
+    """Samples of a problem are there twice, in the same order: all, or those at its start."""
     # Where most orders look so, none says anything.
     known = looked.copies[looked.copies["chance"] < 0.5]
-    for (run, split, copies), rows in known.groupby([*_RUN, "copies"], sort=False):
+    for (run, split, begun, copies), rows in known.groupby([*_RUN, "begun", "copies"], sort=False):
         again = rows[rows["again"]]
         seen, expected = len(again), rows["chance"].sum()
         # Chernoff's bound of so many among problems with these chances.
@@ -125,8 +125,10 @@ def _samples_again(looked: Looked) -> Iterator[str]:
         mine = looked.table[(looked.table["run"] == run) & (looked.table["split"] == split)]
         extra = int((again["n"] - again["n"] // again["copies"]).sum())
         yield (
-            f"Run {run!r}: in {len(again)} of {plural(len(mine), 'problem')} the samples are there "
-            f"{'twice' if copies == 2 else 'three times'}, in the same order, as a resumed run "
+            f"Run {run!r}: in {len(again)} of {plural(len(mine), 'problem')} the "
+            f"{'first ' if begun else ''}samples are there "
+            f"{'twice' if copies == 2 else 'three times'}, in the same order, as a "
+            f"{'run that broke off and was resumed' if begun else 'resumed run'} "
             f"writes them again: {extra:,} of {mine['n_samples'].sum():,} rollouts are counted "
             "again. Drop them."
         )
@@ -141,7 +143,7 @@ def _several_in_one(looked: Looked) -> Iterator[str]:
         numbers = values.groupby([looked.some[key] for key in _PROBLEM]).nunique()
         odd = numbers.index[numbers > 1]
         if len(odd):
-            mine = (looked.some[_PROBLEM] == odd[0]).all(axis=1)
+            mine = looked.some[_PROBLEM].eq(list(odd[0])).all(axis=1)
             shown = ", ".join(repr(shorten(one, 40)) for one in values[mine].unique()[:3])
             yield (
                 f"{_named(odd.get_level_values('run'))}: in {looked.count(key[1:] for key in odd)} "
@@ -150,6 +152,20 @@ def _several_in_one(looked: Looked) -> Iterator[str]:
                 f"problem_id={name}+problem_id,name=problem_id."
             )
             return
+
+
+def _names_alike(looked: Looked) -> Iterator[str]:
+    """Names of problems differ in surrounding blanks only, in one run or between two."""
+    names = looked.table[["split", "problem_id"]].astype(str).drop_duplicates()
+    stripped = names["problem_id"].str.strip()
+    first = names.groupby(["split", stripped], sort=False)["problem_id"].transform("first")
+    odd = names[first != names["problem_id"]]
+    if len(odd):
+        yield (
+            f"{plural(len(odd), 'problem')} and others have names that differ in blanks only "
+            f"({first[odd.index[0]]!r} and {odd['problem_id'].iloc[0]!r}), and count as several: "
+            "spell them alike."
+        )
 
 
 def _in_error(looked: Looked) -> Iterator[str]:
@@ -322,6 +338,7 @@ _CHECKS: tuple[Callable[[Looked], Iterator[str]], ...] = (
     _equal_texts,
     _samples_again,
     _several_in_one,
+    _names_alike,
     _in_error,
     _contradictions,
     _spellings,

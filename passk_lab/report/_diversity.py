@@ -11,6 +11,7 @@ import pandas as pd
 from passk_lab._text import interval
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report.model import Settings
+from passk_lab.stats._families import entropies_of
 from passk_lab.stats.diversity import diversity_summary
 
 # So that a report of millions of long texts stays a matter of seconds.
@@ -50,32 +51,64 @@ def text_diversity(
     baseline: str | None,
     settings: Settings,
     over_seeds: bool,
-) -> tuple[pd.DataFrame | None, int]:
-    """Compare the texts of the runs of one split; also say how many rollouts have none.
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """Compare the texts of the runs of one split, and their entropies; also say what is left out.
 
     None where no problem of a run has two texts.
     """
     there = texts["text"].notna()
+    said = []
+    if not there.all():
+        said.append(
+            f"{(~there).sum()} of {len(texts)} rollouts have no text and are left out of the "
+            "diversity of texts"
+        )
     rows = texts[there].sort_values(["run", "problem_id", "sample_id"], kind="stable")
     seed = ["seed"] if over_seeds else []
     groups = rows.groupby(["run", *seed, "problem_id"], sort=False, observed=True)
     rows = groups.head(max(2, MOST_TEXTS // rows["seed"].nunique()) if seed else MOST_TEXTS)
     if not len(rows) or groups.size().max() < 2:
-        return None, int((~there).sum())
-    entropies = [name for name in ENTROPIES if name in rows and rows[name].notna().all()]
-    if "n_tokens" in entropies and (rows["n_tokens"] == 0).any():  # nothing to divide by
-        entropies.remove("n_tokens")
-    # Samples are numbered anew: several seeds may number theirs alike.
-    table = rows[["run", "split", *seed, "problem_id", "correct", "text", *entropies]]
-    found = diversity_summary(
-        table,
-        baseline if baseline in set(rows["run"]) else None,
-        embedder=settings.embedder,
-        over_seeds=over_seeds,
-        n_draws=1,
-        **settings.resampling,
-    )
-    return found, int((~there).sum())
+        return None, said
+    finite, entropies, more = _finite(rows)
+    tables = [
+        diversity_summary(
+            # Samples are numbered anew: several seeds may number theirs alike.
+            part[["run", "split", *seed, "problem_id", "correct", *columns]],
+            baseline if baseline in set(part["run"]) else None,
+            embedder=settings.embedder if columns == ["text"] else None,
+            over_seeds=over_seeds,
+            n_draws=1,
+            **settings.resampling,
+        )
+        for part, columns in ((rows, ["text"]), (finite, entropies))
+        if columns and len(part)
+    ]
+    found = pd.concat(tables, ignore_index=True)
+    return found.sort_values(["run", "split"], kind="stable", ignore_index=True), said + more
+
+
+def _finite(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Give the rollouts with usable entropies, and their columns; say what is left out."""
+    known = [name for name in ENTROPIES if name in rows and rows[name].notna().any()]
+    if not entropies_of(known):
+        return rows, [], []
+    usable: dict[str, pd.Series] = {}
+    said = []
+    for name in known:
+        values = rows[name].astype("float64")
+        good = values.between(0 if name == "n_tokens" else -np.inf, np.inf, inclusive="neither")
+        lacks = ~good.groupby(rows["run"], sort=False).any()
+        if lacks.any():
+            said.append(f"run {lacks.idxmax()!r} has no usable {name}, which is left out")
+        else:
+            usable[name] = good
+    keep = pd.DataFrame(usable, index=rows.index).all(axis=1)
+    if not keep.all():
+        said.append(
+            f"{(~keep).sum()} of {len(rows)} rollouts looked at have no usable "
+            f"{' or '.join(usable)} and are left out of the entropies"
+        )
+    return rows[keep], list(usable) if entropies_of(usable) else [], said
 
 
 def panel_view(table: pd.DataFrame, runs: Sequence[str], n_all_problems: int) -> dict[str, Any]:

@@ -28,11 +28,13 @@ def gaps(table: pd.DataFrame, baseline: str | None, runs: Sequence[str]) -> Iter
             continue
         reference = problems.pop(baseline)
         for run, mine in problems.items():
-            alone = len(mine ^ reference)
+            alone = mine ^ reference
             if alone:
+                shown = ", ".join(map(repr, sorted(map(str, alone))[:2]))
                 yield (
-                    f"Run {run!r}, split {split!r}: {alone} problems that only the run or only "
-                    f"the baseline has are left out; {len(mine & reference)} are compared."
+                    f"Run {run!r}, split {split!r}: {plural(len(alone), 'problem')} that only the "
+                    f"run or only the baseline has ({shown}) {'are' if len(alone) > 1 else 'is'} "
+                    f"left out; {len(mine & reference)} are compared."
                 )
 
 

@@ -235,15 +235,11 @@ def _with_diversity(
     mine = texts["problem_id"].isin(compared[section.split])
     some = texts[(texts["split"] == section.split) & mine]
     try:
-        diversity, missing = text_diversity(some, baseline, settings, over_seeds)
+        diversity, said = text_diversity(some, baseline, settings, over_seeds)
     except ValueError as error:
         notes.append(f"Split {section.split!r}: the diversity of texts is left out: {error}.")
         return section
-    if missing:
-        notes.append(
-            f"Split {section.split!r}: {missing} of {len(some)} rollouts have no text and "
-            "are left out of the diversity of texts."
-        )
+    notes += [f"Split {section.split!r}: {one}." for one in said]
     return replace(section, diversity=diversity)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-# What programs write where they found no answer; in any case, with or without brackets.
+# What programs write where they found no answer, in the form of `bare`.
 PLACEHOLDERS = frozenset(
     {
         *("", "none", "null", "nan", "n/a", "na", "invalid", "skipped", "unparseable", "unparsed"),
@@ -15,7 +15,19 @@ PLACEHOLDERS = frozenset(
 )
 _WRAPPED = re.compile(r"\$(.*)\$|\\\((.*)\\\)|\\boxed\{(.*)\}|\\text\{(.*)\}|\{(.*)\}", re.DOTALL)
 _FRACTION = re.compile(r"\\[dt]?frac\{?(-?[0-9]+)\}?\{?([0-9]+)\}?")
+_DIGITS = 1000  # Python reads no number of over 4300
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]{1,3})?(/[0-9]+)?")
+
+
+def bare(answer: str) -> str:
+    """Take brackets and capitals off a word that may stand for no answer.
+
+    Examples
+    --------
+    >>> bare("[INVALID]"), bare(" <none> ")
+    ('invalid', 'none')
+    """
+    return answer.strip().strip("[]<>()").strip().lower()
 
 
 def is_placeholder(answer: str) -> bool:
@@ -26,7 +38,7 @@ def is_placeholder(answer: str) -> bool:
     >>> is_placeholder("[INVALID]"), is_placeholder("7")
     (True, False)
     """
-    return answer.strip().strip("[]<>()").strip().lower() in PLACEHOLDERS
+    return bare(answer) in PLACEHOLDERS
 
 
 def found_nothing(answer: object) -> bool:
@@ -54,7 +66,7 @@ def normal_form(answer: str) -> str:
         text = next(part for part in found.groups() if part is not None).strip()
     text = _FRACTION.sub(r"\1/\2", text).replace("\\,", "").replace("\\!", "")
     bare = re.sub(r"(?<=[0-9]),(?=[0-9]{3}\b)", "", text).removesuffix("\\%").lower()
-    if _NUMBER.fullmatch(bare):
+    if len(bare) <= _DIGITS and _NUMBER.fullmatch(bare):
         whole, _, below = bare.partition("/")
         if not below or int(below):
             return str(Fraction(whole) / int(below or 1))

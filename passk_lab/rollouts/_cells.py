@@ -53,7 +53,12 @@ def refuse_repeated_columns(table: pd.DataFrame, source: str) -> None:
     """Refuse a table with two columns of one name."""
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):
-        raise ValueError(f"{source}: column {repeated[0]!r} occurs twice; rename one of them")
+        raise repeated_column(source, repeated[0])
+
+
+def repeated_column(source: str, name: str) -> ValueError:
+    """Say that two columns have one name."""
+    return ValueError(f"{source}: column {name!r} occurs twice; rename one of them")
 
 
 def typed(rollouts: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -99,16 +104,22 @@ def _as_strings(column: pd.Series, name: str, source: str, nullable: bool) -> pd
         return column
     if isinstance(column.dtype, pd.StringDtype):
         return column
-    values = column.to_numpy(object)
     if not nullable:
-        nested = np.array([isinstance(value, dict | list | np.ndarray) for value in values])
-        if nested.any():
-            raise ValueError(
-                f"{name_cell(column, name, first_row(nested), source)} is neither text nor a "
-                f"number; take a field of it: --columns {name}={name}.FIELD"
-            )
-    cells = [_spell(value) for value in values]
+        refuse_nested(column, name, source)
+    cells = [_spell(value) for value in column.to_numpy(object)]
     return pd.Series(cells, index=column.index, name=column.name, dtype=STRING)
+
+
+def refuse_nested(column: pd.Series, name: str, source: str) -> None:
+    """Refuse objects and lists for names."""
+    if not pd.api.types.is_object_dtype(column.dtype):
+        return
+    nested = column.map(lambda value: isinstance(value, dict | list | np.ndarray)).to_numpy(bool)
+    if nested.any():
+        raise ValueError(
+            f"{name_cell(column, name, first_row(nested), source)} is neither text nor a number; "
+            f"take a field of it: --columns {name}={name}.FIELD"
+        )
 
 
 def _spell(value: Any) -> Any:
@@ -214,12 +225,21 @@ def _as_floats(column: pd.Series, name: str, source: str) -> pd.Series:
 
 
 def _numbers(column: pd.Series, name: str, source: str) -> npt.NDArray[np.float64]:
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = as_numbers(column)
     broken = (numbers.isna() & column.notna()).to_numpy()
     if broken.any():
         row = first_row(broken)
         raise ValueError(f"{name_cell(column, name, row, source)} is not a number")
     return numbers.to_numpy(dtype="float64", na_value=np.nan)
+
+
+def as_numbers(column: pd.Series) -> pd.Series:
+    """Read numbers; what is none, times among them, is missing."""
+    if column.dtype.kind in "mM":
+        return pd.Series(np.nan, index=column.index, name=column.name)
+    if pd.api.types.is_object_dtype(column.dtype):
+        column = column.where(column.map(pd.api.types.is_scalar).astype(bool))
+    return pd.to_numeric(column, errors="coerce")
 
 
 def _check_ranges(table: pd.DataFrame, source: str) -> None:
@@ -266,9 +286,8 @@ def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
     ValueError names column and row (0-based) of what is missing or no grade.
     """
     words = {"true": 1.0, "false": 0.0}
-    numbers = pd.to_numeric(
-        values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v),
-        errors="coerce",
+    numbers = as_numbers(
+        values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v)
     ).astype("float64")
     refuse_ungraded(numbers.isna(), values, source, "a number or true/false")
     return numbers >= threshold

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -25,11 +27,19 @@ _NO_ERROR = ("", "none", "null", "false")
 _PROBLEMS = 1 << 12  # at a time
 
 _MISSING = "SELECT {keys}, {counts} FROM rows GROUP BY {keys} ORDER BY ALL"
-# Copies need that each content occurs twice at least.
 _IN_ORDER = """
 SELECT {owner}, list(content ORDER BY row) AS contents
-FROM (SELECT {owner}, row, hash(coalesce({content})) AS content FROM rows)
-GROUP BY {owner} HAVING count(*) >= 4 AND 2 * count(DISTINCT content) <= count(*)
+FROM (SELECT {owner}, row, hash(coalesce({content})) AS content FROM rows {chosen})
+GROUP BY {owner} HAVING count(*) >= 4 {also}
+"""
+_COPIED = "AND 2 * count(DISTINCT content) <= count(*)"  # each content occurs twice at least
+# Problems with more samples than the others of their model, by how many.
+_LONGER = """
+CREATE TEMP TABLE longer AS SELECT * FROM (
+    SELECT {owner}, count(*) - quantile_disc(count(*), 0.5) OVER (PARTITION BY {model}) AS extra,
+        quantile_disc(count(*), 0.5) OVER (PARTITION BY {model}) AS usual
+    FROM rows GROUP BY {owner}
+) WHERE extra BETWEEN 2 AND usual - 1
 """
 
 
@@ -85,6 +95,8 @@ def copies_of(parts: Sequence[Part]) -> pd.DataFrame:
         A row a problem and number of ``copies`` that its contents allow, with the columns that
         name it, ``n`` samples, ``again``, whether the samples are these copies, and ``chance``: of
         all orders of the same contents, the share that are. Independent samples come in any order.
+        Of a problem with more samples than are usual also those at its start, twice as many as it
+        has too many: ``begun``.
     """
     found = []
     with database(source_of(parts)) as con:
@@ -92,15 +104,34 @@ def copies_of(parts: Sequence[Part]) -> pd.DataFrame:
         rows.number(True)
         owner = rows.owner
         content = ", ".join([*(f'"more {name}"' for name in rows.more), "correct::VARCHAR"])
-        query = _IN_ORDER.format(owner=", ".join(owner), content=content)
-        for batch in con.sql(query).to_arrow_reader(_PROBLEMS):
-            names = zip(*(batch[name].to_pylist() for name in owner), strict=True)
-            lists = batch["contents"]
-            ends, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
-            for at, name in enumerate(names):
-                mine = flat[ends[at] : ends[at + 1]]
-                found += [(*name, len(mine), *one) for one in _copies(mine)]
-    return pd.DataFrame(found, columns=[*owner, "n", "copies", "again", "chance"])
+        for name, mine in _ordered(con, owner, content, also=_COPIED):
+            found += [(*name, len(mine), False, *one) for one in _copies(mine)]
+        model = ", ".join(name for name in owner if name != "problem_id")
+        con.execute(_LONGER.format(owner=", ".join(owner), model=model))
+        extra = {tuple(row[:-2]): row[-2] for row in con.sql("FROM longer").fetchall()}
+        same = " AND ".join(f"rows.{name} IS NOT DISTINCT FROM longer.{name}" for name in owner)
+        chosen = f"WHERE EXISTS (FROM longer WHERE {same})"
+        for name, mine in _ordered(con, owner, content, chosen) if extra else ():
+            start = mine[: 2 * extra[name]]
+            found += [(*name, len(start), True, *one) for one in _copies(start) if one[0] == 2]
+    return pd.DataFrame(found, columns=[*owner, "n", "begun", "copies", "again", "chance"])
+
+
+def _ordered(
+    con: duckdb.DuckDBPyConnection,
+    owner: Sequence[str],
+    content: str,
+    chosen: str = "",
+    also: str = "",
+) -> Iterator[tuple[tuple[Any, ...], npt.NDArray[np.uint64]]]:
+    """Give problems with their contents in the order of the rows."""
+    query = _IN_ORDER.format(owner=", ".join(owner), content=content, chosen=chosen, also=also)
+    for batch in con.sql(query).to_arrow_reader(_PROBLEMS):
+        names = zip(*(batch[name].to_pylist() for name in owner), strict=True)
+        lists = batch["contents"]
+        ends, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
+        for at, name in enumerate(names):
+            yield name, flat[ends[at] : ends[at + 1]]
 
 
 def _copies(contents: npt.NDArray[np.uint64]) -> Iterator[tuple[int, bool, float]]:

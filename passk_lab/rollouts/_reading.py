@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, STRING
+from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, STRING, refuse_nested
 from passk_lab.rollouts._sources import Source
 from passk_lab.rollouts._tables import read_table
 from passk_lab.rollouts.layout import Layout
@@ -28,6 +28,8 @@ def read_source(
 
 def with_run(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
     """Name the run, where the rows don't or another name was given with the file."""
+    if "run" in frame:
+        refuse_nested(frame["run"], "run", source.name)
     own = [] if "run" not in frame else frame["run"].unique().tolist()
     if source.said and len(own) > 1:
         raise several_runs(source, own)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab.rollouts._cells import KNOWN, STRINGS, escape_surrogates
+from passk_lab.rollouts._cells import KNOWN, STRINGS, escape_surrogates, repeated_column
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts._sources import ENDINGS, PACKED_ENDINGS, kind, open_bytes, separator
 
@@ -227,7 +227,8 @@ def _of_mapping(value: dict[str, Any], path: Path, known: Set[str]) -> Any:
     if parts and len(lists) == len(value):
         return [{"problem_id": key, **record} for key, part in lists.items() for record in part]
     if parts and all(isinstance(part, list) for part in parts):
-        if known.isdisjoint(value):
+        scalar = not any(isinstance(one, list | dict) for part in parts for one in part)
+        if known.isdisjoint(value) and scalar:
             return [{"problem_id": key, "correct": part} for key, part in value.items()]
         if len(set(map(len, parts))) == 1:
             return [dict(zip(value, row, strict=True)) for row in zip(*parts, strict=True)]
@@ -265,9 +266,12 @@ def _from_csv(
             raise ValueError(f"{path}: is a Parquet file; let its name end in .parquet")
         header = file.readline()
     between = separator(path)
-    if between == "," and b"," not in header and b";" in header:
-        between = ";"
+    if between == "," and b"," not in header:
+        between = next((one for one in ";\t|" if one.encode() in header), ",")
     names = list(_csv(path, between, nrows=0).columns)
+    given = _csv(path, between, header=None, nrows=1, dtype="str", na_values=[""]).iloc[0].dropna()
+    if given.duplicated().any():  # pandas would number them
+        raise repeated_column(str(path), given[given.duplicated()].iloc[0])
     frame = _csv(
         path,
         between,
@@ -293,4 +297,7 @@ def _csv(path: Path, between: str, **options: Any) -> pd.DataFrame:
             text = io.TextIOWrapper(file, "utf-8-sig", errors="backslashreplace", newline="")
             return pd.read_csv(text, sep=between, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{path}: not a readable CSV file: {error}") from error
+        raise ValueError(
+            f"{path}: not a readable CSV file: {error}; every line needs the header's number of "
+            "fields (quote those with a separator inside, drop comments)"
+        ) from error

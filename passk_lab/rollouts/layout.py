@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from passk_lab.rollouts._answers import is_placeholder, normal_form
+from passk_lab.rollouts._answers import PLACEHOLDERS, bare, normal_form
 from passk_lab.rollouts._cells import (
     KNOWN,
     as_booleans,
+    as_numbers,
     completion_text,
     grade,
     name_cell,
     plain,
+    refuse_nested,
     refuse_repeated_columns,
     refuse_ungraded,
 )
@@ -25,6 +27,7 @@ from passk_lab.rollouts._tables import settle
 __all__ = ["Layout"]
 
 _ROW = "#"
+_MOST_COUNTED = 50_000_000
 # What programs call these columns, the surest names first.
 _USUAL = {
     "problem_id": (
@@ -68,7 +71,10 @@ class Layout:
         Where the records of a JSON file are, as a dotted path.
     normalize_answers : bool
         Spell equal numbers and texts alike (16, 016, 16.0, $16$), and take placeholders such as
-        ``[INVALID]`` for no answer.
+        ``[INVALID]`` for no answer; `docs/guide/rollouts.md` lists them.
+    placeholders : sequence of str
+        Words of your own that stand for no answer, in any case, with or without brackets; with
+        ``normalize_answers`` or without. What is right somewhere is an answer all the same.
 
     Examples
     --------
@@ -85,6 +91,7 @@ class Layout:
     right: Sequence[str] | None = None
     records: str | None = None
     normalize_answers: bool = False
+    placeholders: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         names = self.columns
@@ -92,8 +99,9 @@ class Layout:
             raise ValueError(
                 f"columns={names!r} is no mapping of names such as {{'problem_id': 'task'}}"
             )
-        if isinstance(self.right, str):
-            object.__setattr__(self, "right", [self.right])
+        for name in ("right", "placeholders"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, [getattr(self, name)])
         if self.right is not None and self.threshold is not None:
             raise ValueError("threshold is for numbers, right for words; give one of them")
 
@@ -145,10 +153,31 @@ class Layout:
             raise ValueError(f"{source}: {_advice(missing, have, frame)}")
         if "text" in frame:
             frame["text"] = _texts(frame["text"])
-        frame = self._graded(frame, source)
-        if self.normalize_answers and "answer" in frame:
-            frame["answer"] = _normal(frame["answer"], frame["correct"])
-        return frame
+        return self.with_answers(self._graded(frame, source))
+
+    def with_answers(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Spell the answers of a table of rollouts, where there are any.
+
+        Examples
+        --------
+        >>> said = {"answer": ["016", "$16$", "idk"], "correct": [True, True, False]}
+        >>> layout = Layout(normalize_answers=True, placeholders=["IDK"])
+        >>> layout.with_answers(pd.DataFrame(said))["answer"].tolist()
+        ['16', '16', None]
+        """
+        none = {*map(bare, self.placeholders), *(PLACEHOLDERS if self.normalize_answers else ())}
+        if not none or "answer" not in table:
+            return table
+        answers = table["answer"]
+        right = set(map(str, answers[table["correct"] & answers.notna()]))
+
+        def spelled(answer: Any) -> Any:
+            text = str(answer)
+            if text not in right and bare(text) in none:
+                return None
+            return normal_form(text) if self.normalize_answers else answer
+
+        return table.assign(answer=answers.map(spelled, na_action="ignore"))
 
     def _renamed(self, frame: pd.DataFrame, have: list[str], source: str) -> pd.DataFrame:
         mapping = self.columns
@@ -231,7 +260,7 @@ class Layout:
             return frame.assign(correct=_in_words(values, self.right, source))
         if self.threshold is None:
             return frame.assign(correct=as_booleans(values, source))
-        numbers = pd.to_numeric(values, errors="coerce")
+        numbers = as_numbers(values)
         partial = (numbers.notna() & ~numbers.isin([0, 1])).any()
         frame = frame.assign(correct=grade(values, self.threshold, source))
         return frame.assign(score=numbers) if partial and "score" not in frame else frame
@@ -251,17 +280,6 @@ def _texts(column: pd.Series) -> pd.Series:
     if not _any(column, _is_chat):
         return column
     return column.map(lambda value: completion_text(list(value)) if _is_chat(value) else value)
-
-
-def _normal(answers: pd.Series, correct: pd.Series) -> pd.Series:
-    """Spell alike; placeholders are none, but for those that are right somewhere."""
-    right = set(map(str, answers[correct & answers.notna()]))
-
-    def spelled(answer: Any) -> str | None:
-        none = is_placeholder(str(answer)) and str(answer) not in right
-        return None if none else normal_form(str(answer))
-
-    return answers.map(spelled, na_action="ignore")
 
 
 def _is_chat(value: Any) -> bool:
@@ -311,8 +329,18 @@ def _from_counts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if not {"n_samples", counted, *(["answer"] if counted == "count" else [])} <= set(frame):
         return frame
     n, c = (_counted(frame[name], source) for name in ("n_samples", counted))
+    if not n.all():
+        row = int((n == 0).argmax())
+        raise ValueError(f"{source}: column 'n_samples', row {row}: no samples; drop this row")
+    if n.sum(dtype=float) > _MOST_COUNTED:
+        raise ValueError(
+            f"{source}: column 'n_samples': {n.sum(dtype=float):,.0f} samples in all, of which "
+            f"{_MOST_COUNTED:,} fit into a table; give the counts to passk_lab.pass_at_k in Python"
+        )
     keys = [name for name in ("run", "split", "problem_id", "seed", "step") if name in frame]
     unique = keys if counted == "n_correct" else [*keys, "answer"]
+    for name in unique:
+        refuse_nested(frame[name], name, source)
     twice = frame.duplicated(unique).to_numpy()
     if twice.any():
         row = int(twice.argmax())
@@ -333,7 +361,7 @@ def _from_counts(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _counted(column: pd.Series, source: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = as_numbers(column)
     bad = (numbers.isna() | (numbers < 0) | (numbers % 1 != 0)).to_numpy()
     if bad.any():
         cell = name_cell(column, str(column.name), int(bad.argmax()), source)
@@ -387,5 +415,5 @@ def _grades(frame: pd.DataFrame, name: str | None) -> str:
     if name is None or name not in frame or not len(frame):
         return ""
     cells = frame[name].explode() if _any(frame[name], _is_list) else frame[name]
-    numbers = pd.to_numeric(cells, errors="coerce")
+    numbers = as_numbers(cells)
     return " --threshold 1" if (numbers.notna() & ~numbers.isin([0, 1])).any() else ""

@@ -346,7 +346,8 @@ class Study:
         DataFrame
             A row a problem whose contents allow for it: ``run, split, problem_id``, ``n`` samples,
             ``copies``, ``again`` (whether they are), and the ``chance`` that the same contents in
-            any order would be.
+            any order would be. ``begun`` are those at the start of a problem with more samples than
+            others: where a run broke off within it, they are there again.
         """
         return self._chosen(copies_of(self._parts))
 

@@ -140,7 +140,9 @@ class ProblemValues:
                 if odd:
                     raise ValueError(
                         f"seeds {first.group[-1]} and {other.group[-1]} of {group} differ in "
-                        f"problem {min(odd)!r}; evaluate every seed on the same problems"
+                        f"problem {min(odd)!r}; evaluate every seed on the same problems. If they "
+                        "are seeds of sampling, take them together: --pool-seeds (over_seeds="
+                        "False or pool_seeds=True in Python)"
                     )
                 # Files may hold the problems of each seed in another order.
                 seeds[place] = other.take(

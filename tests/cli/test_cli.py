@@ -286,6 +286,20 @@ class TestConvert:
         fails(capsys, ["convert", form, source, target, *given], *words)
         assert not target.exists()
 
+    def test_words_for_no_answer(self, tmp_path, capsys):
+        """As `convert` reads a file, so does `report`."""
+        rows = rollouts("a", 2).assign(answer="7")
+        rows.loc[~rows["correct"], "answer"] = "[none]"
+        rows.loc[rows["sample_id"] == 3, "answer"] = "can't tell"
+        source, target = tmp_path / "a.csv", tmp_path / "r.parquet"
+        rows.to_csv(source, index=False)
+        words = ["--placeholders", "Can't tell,none"]
+        assert main(["convert", "plain", str(source), str(target), *words]) == 0
+        assert read_rollouts(target)["answer"].dropna().unique().tolist() == ["7"]
+        for options, said in ((words, False), ([*words[:1], "idk"], True)):
+            assert report(source, *options, "--out", tmp_path / "out") == 0
+            assert ("of the answers stand for none" in capsys.readouterr().out) is said
+
     def test_missing_source(self, tmp_path, capsys):
         source, target = tmp_path / "no.csv", tmp_path / "r.jsonl"
         fails(capsys, ["convert", "plain", source, target], "no such file")
@@ -297,6 +311,10 @@ class TestConvert:
         (["--help"], ["usage: passk-lab"]),
         (["report", "--help"], ["usage: passk-lab"]),
         (["convert", "--help"], FORMATS),
+        *(
+            ([name, "--help"], ["--columns", "--normalize-answers", "--placeholders"])
+            for name in ("report", "convert", "score", "plan")
+        ),
     ],
 )
 def test_help(arguments, words, capsys):

@@ -65,6 +65,8 @@ READ = {
     "unpacked.jsonl.gz": "\n".join(LINES).encode(),
     "packed.jsonl": gzip.compress("\n".join(LINES).encode()),
     "semicolon.csv": CSV.replace(",", ";").encode(),
+    "tabs.csv": CSV.replace(",", "\t").encode(),
+    "bars.csv": CSV.replace(",", "|").encode(),
     "bom.csv": b"\xef\xbb\xbf" + CSV.encode(),
     "crlf.csv": CSV.replace("\n", "\r\n").encode(),
     "cr.csv": CSV.replace("\n", "\r").encode(),
@@ -92,6 +94,40 @@ REFUSED = {
         "'correct', row 0: 0.5 is neither true nor false; say what is correct: --threshold T",
     ),
     "null": (parquet(column("correct", [None, *RIGHT[1:]])), "row 0: value is missing"),
+    "time_step": (
+        parquet(TABLE.append_column("step", pa.array([datetime.datetime(2024, 1, 1)] * N))),
+        r"'step', row 0: Timestamp\('2024-01-01 00:00:00'\) is not a number",
+    ),
+    "time_score": (
+        parquet(TABLE.append_column("score", pa.array([datetime.timedelta(1)] * N))),
+        r"'score', row 0: Timedelta\('1 days 00:00:00'\) is not a number",
+    ),
+    "struct_seed": (
+        parquet(TABLE.append_column("seed", pa.array([{"a": 1}] * N))),
+        r"'seed', row 0: \{'a': 1\} is not a number",
+    ),
+    "run.jsonl": (
+        b'{"problem_id": 1, "run": {"name": "a"}, "correct": true}\n',
+        r"'run', row 0: \{'name': 'a'\} is neither text nor .*--columns run=run.FIELD",
+    ),
+    "counted.jsonl": (
+        b'{"problem_id": {"a": 1}, "n_samples": 4, "n_correct": 2}\n',
+        r"'problem_id', row 0: \{'a': 1\} is neither text nor",
+    ),
+    "none_counted.csv": (
+        b"problem_id,n_samples,n_correct\na,4,2\nb,0,0\n",
+        "column 'n_samples', row 1: no samples; drop this row",
+    ),
+    "many_counted.csv": (
+        b"problem_id,n_samples,n_correct\na,1000000000,2\n",
+        "1,000,000,000 samples in all, of which 50,000,000 fit",
+    ),
+    "twice.csv": (b"problem_id,correct,correct\na,1,0\n", "column 'correct' occurs twice"),
+    "ragged.csv": (b"problem_id,correct\na,1,x\nb,0\n", "needs the header's number of fields"),
+    "split.json": (
+        json.dumps(FRAME.iloc[:4].to_dict("split")).encode(),
+        "is a mapping of index, columns, data; say where its records are",
+    ),
     "large": (
         parquet(TABLE.append_column("sample_id", pa.array([2**63] * N, pa.uint64()))),
         "'sample_id', row 0: 9223372036854775808 is too large",

@@ -42,6 +42,8 @@ def test_logs_with_scores_and_generations():
     assert table.equals(read_bigcode_harness(PACK / "logs.json", task=TASK))
     assert set(table["run"]) == {"toy-model"}
     assert set(table["temperature"]) == {0.8}
+    assert "seed" not in table  # which would be of training
+    assert set(table["sampling_seed"]) == {7}
     first = table[table["problem_id"] == f"{TASK}/0"]
     assert first["sample_id"].tolist() == [0, 1, 2, 3]
     assert first["correct"].tolist() == [True, False, True, False]

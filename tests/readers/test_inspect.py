@@ -54,7 +54,8 @@ def test_plain_log():
     assert table.groupby("problem_id")["sample_id"].apply(sorted).tolist() == [[0, 1, 2, 3]] * 4
     assert set(table["run"]) == {"mockllm/model"}
     assert set(table["temperature"]) == {0.7}
-    assert set(table["seed"]) == {11}
+    assert "seed" not in table  # which would be of training
+    assert set(table["sampling_seed"]) == {11}
     two = table[table["problem_id"] == "plain/two"].sort_values("sample_id")
     assert two["text"].tolist() == ["It is 2", "It is 2", "Surely 2", "It is 3"]
     assert two["answer"].tolist() == two["text"].tolist()  # what match() says it compared

@@ -52,7 +52,8 @@ def test_one_response():
     assert table["correct"].mean() == REPORTED["toy_one|0"]["em"]
     assert set(table["run"]) == {"tiny-llama"}
     assert set(table["temperature"]) == {0.7}
-    assert set(table["seed"]) == {3}
+    assert "seed" not in table  # which would be of training
+    assert set(table["sampling_seed"]) == {3}
     assert {"score", "answer"}.isdisjoint(table.columns)
 
 

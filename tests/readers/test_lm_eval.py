@@ -48,7 +48,8 @@ def test_one_response():
     assert table["answer"].tolist() == [row["filtered_resps"][0] for row in rows]
     assert set(table["run"]) == {"tiny-llama"}
     assert set(table["temperature"]) == {0.7}
-    assert set(table["seed"]) == {1234}
+    assert "seed" not in table  # which would be of training
+    assert set(table["sampling_seed"]) == {1234}
     assert "score" not in table.columns
     assert 0 < table["correct"].mean() < 1
     assert table["correct"].mean() == REPORTED["toy_single"]["exact_match,none"]

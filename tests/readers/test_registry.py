@@ -93,6 +93,21 @@ def test_no_such_file(tmp_path, name):
         read(name, tmp_path / "nowhere")
 
 
+def test_how_answers_are_spelled_in_every_format(tmp_path):
+    """verl-project/verl: ``pred`` is in a normal form after "Answer:", not in a box."""
+    said = (("016", 1.0), ("$16$", 1.0), ("idk", 0.0), ("None", 0.0))
+    rows = [{"input": "q", "output": "o", "score": s, "pred": pred} for pred, s in said]
+    path = tmp_path / "1.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read("verl", path)["answer"].tolist() == ["016", "$16$", "idk", "None"]
+    found = read("verl", path, normalize_answers=True, placeholders="IDK")["answer"]
+    assert found.dropna().tolist() == ["16", "16"]
+    table = convert("verl", path, tmp_path / "r.parquet", placeholders=["idk"])
+    assert table["answer"].dropna().tolist() == ["016", "$16$", "None"]
+    options = read_metadata(tmp_path / "r.parquet")["converted_from"]["options"]
+    assert options == {"placeholders": ["idk"]}
+
+
 def test_run_and_split_for_all_rollouts():
     table = read("human-eval", RESULTS, run="base", split="ood")
     assert set(table["run"]) == {"base"}

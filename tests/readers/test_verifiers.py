@@ -132,6 +132,45 @@ def test_rewards_have_weights_and_agents_names(tmp_path):
     assert table[["correct", "error"]].to_numpy().tolist() == [[False, "not completed"]]
 
 
+def saved(folder, name, *, step):
+    """Save the episodes as prime-rl does (its FileMonitor), which adds group, run and env.name."""
+    episodes = [json.loads(line) for line in (TRACES / "traces.jsonl").read_text().splitlines()]
+    for one in episodes:
+        kind = {"type": name.split("/")[0], "step": step}
+        one["env"]["name"] = "sums-1"
+        one |= {"group": {"id": "g"}, "run": {"type": "train", "id": "r", "work": kind}}
+    path = folder / "rollouts" / f"step_{step}" / name
+    path.parent.mkdir(parents=True)
+    return written(path.parent, *episodes, name=path.name)
+
+
+def test_a_training_run_of_prime_rl(tmp_path):
+    for step in (20, 100):
+        for subset in ("train/all", "train/effective", "eval/all"):
+            saved(tmp_path, f"{subset}/traces.jsonl", step=step)
+    refuses("several subsets; choose subset= one of 'eval/all', 'train/all', 'train/effective'",
+            read_verifiers, tmp_path, unscored="drop")  # fmt: skip
+    table = read_verifiers(tmp_path, subset="eval/all", unscored="incorrect")
+    assert table["step"].tolist() == [100] * 4 + [20] * 4
+    assert table["correct"].tolist() == [True, False, True, False] * 2
+    assert table["problem_id"].nunique() == 2
+    assert set(table["run"]) == {"tiny-model"}
+    one = tmp_path / "rollouts" / "step_20" / "eval" / "all" / "traces.jsonl"
+    for path in (one, one.parent.parent):
+        assert read_verifiers(path, unscored="drop")["step"].tolist() == [20] * 3
+    refuses("no subset 'eval'", read_verifiers, one, subset="eval")
+
+
+def test_rollouts_of_prime_rl_before_traces(tmp_path):
+    folder = tmp_path / "step_7"
+    folder.mkdir()
+    written(folder, row(), row(reward=0.0), name="train_rollouts.jsonl")
+    path = written(folder, row(), name="eval_rollouts_sums.jsonl")
+    refuses("several subsets; choose subset= one of 'eval', 'train'", read_verifiers, tmp_path)
+    assert read_verifiers(folder, subset="train")["step"].tolist() == [7, 7]
+    assert read_verifiers(path)["correct"].tolist() == [True]
+
+
 def test_refusals(tmp_path):
     refuses("no results.jsonl or traces.jsonl here", read_verifiers, tmp_path)
     without = row()

@@ -99,6 +99,48 @@ def test_a_resumed_run():
     assert said(pd.concat([frame, again.sample(frac=1, random_state=0)])) == []
 
 
+def broken_off(frame, problem, j):
+    """Break off after j samples of a problem, and begin again with that problem."""
+    end = frame.index[frame["problem_id"] == problem][0]
+    return pd.concat([frame[: end + j], frame[end:]], ignore_index=True)
+
+
+def test_a_run_that_broke_off_within_a_problem():
+    frame = table(n=16)
+    frame["text"] = [f"reply {i}" for i in range(len(frame))]
+    words = (
+        "in 1 of 12 problems the first samples are there twice, in the same order, as a run that "
+        "broke off and was resumed writes them again: 10 of 202 rollouts are counted again.",
+    )
+    only(said(broken_off(frame, "p3", 10)), *words)
+    twice = broken_off(broken_off(frame, "p3", 10), "p7", 6)
+    only(said(twice), "in 2 of 12 problems the first samples are there twice", "16 of 208")
+    # Two samples of the same words prove nothing, nor do other samples.
+    assert said(broken_off(frame, "p3", 2)) == []
+    other = broken_off(frame, "p3", 10)
+    other["text"] = [f"reply {i}" for i in range(len(other))]
+    assert said(other) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("peak", "others"), [(0.9, 1), (0.6, 2)])
+def test_more_samples_than_usual_are_no_run_that_broke_off(peak, others):
+    """Simulated: a fifth of 100 problems has more samples; no word in 20 runs."""
+    rng = np.random.default_rng(0)
+    frame = table(12, 100).drop(columns=["text", "answer"])
+    many = frame["problem_id"].isin([f"p{i}" for i in range(0, 100, 5)])
+    uneven = frame[many | (frame["j"] < 8)].copy()
+    again = 0
+    for _ in range(20):
+        kinds = rng.integers(1, 1 + others, len(uneven))
+        kinds[rng.random(len(uneven)) < peak] = 0
+        uneven["text"] = [f"the answer is {kind}" for kind in kinds]
+        looked = look(uneven)
+        again += (looked.copies["again"] & looked.copies["begun"]).sum()
+        assert list(oddities(looked)) == []
+    assert again
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["text", "answer"])
 @pytest.mark.parametrize(("n", "peak", "others"), [(4, 0.9, 1), (4, 0.6, 2), (8, 0.9, 1)])
@@ -271,6 +313,14 @@ def test_problems_of_several_tasks_with_one_name():
     assert said(both) == []
 
 
+def test_names_that_differ_in_blanks_only():
+    frame, tuned = table(), table(run="tuned")
+    tuned["problem_id"] = tuned["problem_id"].replace({"p3": "p3 ", "p4": "\tp4"})
+    only(said(pd.concat([frame, tuned])), "2 problems", "in blanks only ('p4' and '\\tp4')")
+    frame.loc[0, "problem_id"] = " p0"
+    only(said(frame), "1 problem and others", "(' p0' and 'p0')")
+
+
 def test_texts_that_are_missing_are_no_copies():
     """Of errors, for example; case 55."""
     frame = table(text="")
@@ -291,6 +341,11 @@ def test_normal_forms_stay_apart():
     assert len({normal_form(a) for a in different}) == len(different)
     for a in different:
         assert normal_form(normal_form(a)) == normal_form(a)
+
+
+def test_numbers_too_long_for_python_are_texts():
+    long = "9" * 5000
+    assert normal_form(f"${long}$") == long
 
 
 def test_a_word_that_is_right_is_an_answer():
@@ -344,6 +399,36 @@ def test_what_else_fails_never_stops_pass_at_k(tmp_path):
     frame.loc[0, ["text", "n_tokens"]] = ["", 0]
     report = build_report(frame, out=tmp_path, n_resamples=50)
     assert "token_entropy" in set(report.sections[0].diversity["metric"])
+
+
+@pytest.mark.slow
+def test_a_bad_entropy_leaves_out_its_rollout_alone(tmp_path):
+    frame = pd.concat([table(), table(run="tuned")], ignore_index=True)
+    frame = frame.assign(token_entropy=0.5, logprob=-1.0, n_tokens=4.0)
+    frame.loc[[0, 1], "token_entropy"] = [np.inf, np.nan]
+    frame.loc[2, "logprob"], frame.loc[3, "n_tokens"] = -np.inf, 0  # all of p0 of 'base'
+    options = {"baseline": "base", "out": tmp_path, "n_resamples": 50}
+    report = build_report(frame, **options)
+    notes = [note for note in report.notes if "usable" in note]
+    assert notes == [
+        "Split 'id': 4 of 96 rollouts looked at have no usable logprob or n_tokens or "
+        "token_entropy and are left out of the entropies."
+    ]
+    found = report.sections[0].diversity.set_index(["run", "family", "metric"])
+    rows = found.loc[(["base", "tuned"], "entropy", "token_entropy"), :]
+    assert rows["estimate"].tolist() == [0.5, 0.5]
+    assert rows["n_defined"].tolist() == [11, 12]
+    assert found.loc[("base", "ngram", "distinct_2"), "n_defined"] == 12
+    # A run that has none has no counterpart; without tokens there is no entropy to speak of.
+    frame.loc[frame["run"] == "tuned", "token_entropy"] = np.nan
+    report = build_report(frame, **options)
+    notes = [note for note in report.notes if "usable" in note]
+    assert notes[0] == "Split 'id': run 'tuned' has no usable token_entropy, which is left out."
+    assert notes[1].startswith("Split 'id': 2 of 96 rollouts looked at have no usable logprob or")
+    assert "entropy_rate" in set(report.sections[0].diversity["metric"])
+    report = build_report(frame.drop(columns=["token_entropy", "logprob"]), **options)
+    assert not [note for note in report.notes if "usable" in note]
+    assert set(report.sections[0].diversity["family"]) == {"ngram"}
 
 
 @pytest.mark.slow

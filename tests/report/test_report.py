@@ -42,7 +42,7 @@ def compared():
 def _no_text_diversity(request, monkeypatch):
     """Left out of the other tests, to save their time."""
     if "compared" not in request.fixturenames:
-        monkeypatch.setattr("passk_lab.report.analysis.text_diversity", lambda *_: (None, 0))
+        monkeypatch.setattr("passk_lab.report.analysis.text_diversity", lambda *_: (None, []))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 """Rows of other people's files as rollouts: names, nested fields, lists, chats, counts, grades."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,10 @@ import pytest
 
 from passk_lab.metrics import distinct_at_k, pass_at_k
 from passk_lab.rollouts import Layout, Study, read_rollouts
+from passk_lab.rollouts._answers import PLACEHOLDERS
 from tests.helpers import refuses
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "rollouts.md"
 
 
 def jsonl(folder, *rows, name="r.jsonl"):
@@ -287,3 +292,24 @@ def test_no_table():
     refuses("no rollouts file given", Study, [])
     frame = FRAME.assign(run=["a", "a", "b"])
     refuses(r"rollouts\['x'\]: holds several runs", Study, {"x": frame})
+
+
+def test_the_guide_lists_the_placeholders():
+    section = GUIDE.read_text().partition("### What stands for no answer")[2].partition(">>>")[0]
+    listed = section.partition("maj@k: ")[2].partition(", and nothing at all")[0]
+    assert {"", *re.findall("`(.+?)`", listed)} == PLACEHOLDERS
+
+
+def test_words_of_ones_own_for_no_answer():
+    said = ["7", "idk", " <IDK> ", "[idk]", "n/a", "idk?"]
+    rows = [{"problem_id": 1, "correct": a == "7", "answer": a} for a in said]
+
+    def kept(**options):
+        answers = Study(rows, layout=Layout(**options)).rows()["answer"]
+        return answers.dropna().tolist()
+
+    assert kept(placeholders="IDK") == ["7", "n/a", "idk?"]
+    assert kept(placeholders=["IDK", "idk?"], normalize_answers=True) == ["7"]
+    # Right in one problem, it is an answer in all.
+    rows.append({"problem_id": 2, "correct": True, "answer": "idk"})
+    assert kept(placeholders="idk") == ["7", "idk", "n/a", "idk?", "idk"]
