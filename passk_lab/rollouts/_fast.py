@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.json
 
 from passk_lab.rollouts._sources import open_bytes
 
+BLOCK = 1 << 20  # bytes of CSV
 _TYPES = {
     frozenset({str}): pa.string(),
     frozenset({int}): pa.int64(),
@@ -84,8 +86,23 @@ def _series(column: pa.ChunkedArray) -> pd.Series:
 # ---------------------------------------------------------------------------------------- CSV
 
 
+class _Ended:
+    """A file with one more line break at its end."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._end = file, b"\n"
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if not data:
+            data, self._end = self._end, b""
+        return data
+
+
 def frame_of_csv(
-    path: Path, between: str, names: Sequence[str], texts: Collection[str]
+    path: Path, between: str, names: Sequence[str], wanted: Collection[str], texts: Collection[str]
 ) -> pd.DataFrame | None:
     """Read columns of a CSV file, if their values are spelled as usual.
 
@@ -95,7 +112,9 @@ def frame_of_csv(
     between : str
         What separates the columns.
     names : sequence of str
-        The columns to read.
+        All columns.
+    wanted : collection of str
+        Those to read.
     texts : collection of str
         Those that are text, whatever it looks like.
     """
@@ -105,25 +124,28 @@ def frame_of_csv(
         strings_can_be_null=True,
         include_columns=names,
     )
-    batches = []
+    tables = []
     with open_bytes(path) as file:
         try:
             reader = pa.csv.open_csv(
-                file,
-                pa.csv.ReadOptions(use_threads=False),
+                _Ended(file),
+                pa.csv.ReadOptions(use_threads=False, block_size=BLOCK),
                 pa.csv.ParseOptions(delimiter=between, newlines_in_values=True),
                 options,
             )
             for batch in reader:
-                columns = [
-                    column if name in texts else _as_pandas_would(column)
+                columns = {
+                    name: column if name in texts else _as_pandas_would(column)
                     for name, column in zip(names, batch.columns, strict=True)
-                ]
-                batches.append(pa.table(columns, names))
-            table = pa.concat_tables(batches)
-        except pa.ArrowException:
+                    if name in wanted
+                }
+                tables.append(pa.table(columns))
+            table = pa.concat_tables(tables)
+            # Quotation marks that are never closed hold the last line break, too.
+            end = batch.column(len(names) - 1)[-1].as_py()
+        except (pa.ArrowException, IndexError):
             return None
-    return table.to_pandas()
+    return None if (end or "").endswith("\n") else table.to_pandas()
 
 
 def _as_pandas_would(column: pa.Array) -> pa.Array:

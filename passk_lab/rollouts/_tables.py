@@ -318,7 +318,7 @@ def _from_csv(
         between = ";"
     names = list(_csv(path, between, nrows=0).columns)
     chosen = _chosen(names, wanted)
-    frame = frame_of_csv(path, between, chosen, texts)
+    frame = frame_of_csv(path, between, names, chosen, texts)
     if frame is None:
         frame = _csv(
             path,
@@ -326,7 +326,7 @@ def _from_csv(
             # Rows longer than the header would lose data, or shift it.
             index_col=False,
             dtype=dict.fromkeys(texts, "str"),
-            usecols=chosen,
+            usecols=None if wanted is None else chosen,
             keep_default_na=False,
             na_values=[""],
         )
