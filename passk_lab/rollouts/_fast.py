@@ -125,6 +125,7 @@ def frame_of_csv(
         include_columns=names,
     )
     tables = []
+    end = None
     with open_bytes(path) as file:
         try:
             reader = pa.csv.open_csv(
@@ -133,18 +134,18 @@ def frame_of_csv(
                 pa.csv.ParseOptions(delimiter=between, newlines_in_values=True),
                 options,
             )
-            for batch in reader:
+            for batch in filter(len, reader):
                 columns = {
                     name: column if name in texts else _as_pandas_would(column)
                     for name, column in zip(names, batch.columns, strict=True)
                     if name in wanted
                 }
                 tables.append(pa.table(columns))
+                end = batch.columns[-1][len(batch) - 1].as_py()
             table = pa.concat_tables(tables)
-            # Quotation marks that are never closed hold the last line break, too.
-            end = batch.column(len(names) - 1)[-1].as_py()
-        except (pa.ArrowException, IndexError):
+        except pa.ArrowException:
             return None
+    # Quotation marks that are never closed hold the last line break, too.
     return None if (end or "").endswith("\n") else table.to_pandas()
 
 
