@@ -275,7 +275,7 @@ def _from_jsonl(path: Path, wanted: Collection[str] | None) -> tuple[pd.DataFram
                 for name, value in record.items():
                     kinds.setdefault(name, set()).add(type(value))
             frame = _frame_of(records, wanted)
-        frames.append(frame[_chosen(frame, wanted)])
+        frames.append(frame[_chosen(frame.columns, wanted)])
         first += block.count(b"\n")
     frames = [frame for frame in frames if len(frame)]
     if not frames:
