@@ -92,16 +92,24 @@ def function_of_file(package: str, file: str, name: str) -> Callable[..., float]
 
 def run_script(code: str, path: Path) -> tuple[float, float]:
     """Seconds and peak memory in GB of a Python process."""
+    start = time.perf_counter()
+    memory = run_process(code, path)[2]
+    return time.perf_counter() - start, memory
+
+
+def run_process(code: str, *arguments: Path) -> tuple[str, float, float]:
+    """What a Python process prints, its processor's seconds and its peak memory in GB."""
     # The child prints its own peak: RUSAGE_CHILDREN would be the largest of all children, and
     # RUSAGE_SELF at least this process's own.
     report = (
-        '\nimport re\nprint(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])'
+        "\nimport re, time\nprint()\nprint(time.process_time(), "
+        're.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])'
     )
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code + report, str(path)], check=True, capture_output=True, text=True
-    )
-    return time.perf_counter() - start, int(done.stdout.split()[-1]) * 1024 / 1e9
+    command = [sys.executable, "-c", code + report, *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    printed, _, last = done.stdout.rstrip().rpartition("\n")
+    busy, peak = last.split()
+    return printed.strip(), float(busy), int(peak) * 1024 / 1e9
 
 
 def row(what: str, times: int, result: str) -> None:

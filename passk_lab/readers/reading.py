@@ -17,7 +17,7 @@ from passk_lab.readers._shared import LEFT_OUT
 from passk_lab.readers.formats import FORMATS, reader
 from passk_lab.rollouts._cells import DEFAULTS, escape_surrogates
 from passk_lab.rollouts._sources import find_sources
-from passk_lab.rollouts.files import write_rollouts
+from passk_lab.rollouts.files import write_validated
 from passk_lab.rollouts.layout import Layout
 from passk_lab.rollouts.table import validate_rollouts
 
@@ -144,7 +144,7 @@ def convert(format: str, source: PathLike, target: PathLike, **keywords: Any) ->
     if (table["run"] == DEFAULTS["run"]).all() and "run" not in keywords:
         table = table.assign(run=Path(target).name.split(".")[0])
     table = _storable(table)
-    write_rollouts(table, target, metadata={"converted_from": note})
+    write_validated(table, Path(target), {"converted_from": note})
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import gammaln
 
 from passk_lab.rollouts._rows import Part, Rows, database, key_column, source_of
 from passk_lab.rollouts.table import MAIN_KEYS
@@ -140,7 +140,12 @@ def _copies(contents: npt.NDArray[np.uint64]) -> Iterator[tuple[int, bool, float
         if (times % copies).any():
             continue
         size = len(contents) // copies
-        orders = gammaln(len(contents) + 1) - gammaln(times + 1).sum()
-        within = gammaln(size + 1) - gammaln(times // copies + 1).sum()
+        orders = _log_orders(times)
+        within = _log_orders(times // copies)
         blocks = contents.reshape(copies, size)
-        yield copies, bool((blocks == blocks[0]).all()), float(np.exp(within - orders))
+        yield copies, bool((blocks == blocks[0]).all()), math.exp(within - orders)
+
+
+def _log_orders(times: npt.NDArray[np.int64]) -> float:
+    """How many orders there are of contents that occur so often, in logarithms."""
+    return math.lgamma(times.sum() + 1) - sum(math.lgamma(n + 1) for n in times.tolist())

@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 
 from passk_lab.rollouts._cells import KNOWN, STRINGS, escape_surrogates, repeated_column
+from passk_lab.rollouts._fast import frame_of_csv, frame_of_lines
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts._sources import ENDINGS, PACKED_ENDINGS, kind, open_bytes, separator
 
 _PARQUET_MAGIC = b"PAR1"
+_BLOCK = 1 << 22  # bytes of JSONL
 
 
 def read_table(
@@ -44,7 +46,7 @@ def read_table(
         case "parquet":
             return _from_parquet(path, wanted)
         case "jsonl" if not _is_list(path):
-            return _from_records((record for _, record in numbered_jsonl(path)), path, wanted)
+            return _from_jsonl(path, wanted)
         case "jsonl" | "json":
             return _from_records(_json_records(path, records, known), path, wanted)
         case "csv":
@@ -98,13 +100,19 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     ValueError
         A line is not a JSON object, or not UTF-8; the message names it.
     """
-    number = 0
+    with open_bytes(path) as file:
+        yield from _numbered(file, path)
+
+
+def _numbered(
+    lines: Iterable[bytes], path: Path, first: int = 1
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Binary lines: text mode would also split at the line separators inside JSON strings.
+    number = first
     try:
-        # Binary lines: text mode would also split at the line separators inside JSON strings.
-        with open_bytes(path) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, _object(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        for number, line in enumerate(lines, start=first):
+            if line.strip():
+                yield number, _object(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
@@ -243,16 +251,57 @@ def _are_records(value: Any) -> bool:
 
 
 def _from_records(
-    found: Iterable[dict[str, Any]], path: Path, wanted: Collection[str] | None
+    records: Sequence[dict[str, Any]], path: Path, wanted: Collection[str] | None
 ) -> tuple[pd.DataFrame, list[str]]:
-    names: dict[str, None] = {}
-    records = []
-    for record in found:
-        names |= dict.fromkeys(record)
-        records.append({name: record[name] for name in _chosen(record, wanted)})
+    names = dict.fromkeys(name for record in records for name in record)
     if not records:
         raise ValueError(f"{path}: the file holds no rollouts")
-    return frame_of(records), list(names)
+    return _frame_of(records, wanted), list(names)
+
+
+def _frame_of(records: Iterable[dict[str, Any]], wanted: Collection[str] | None) -> pd.DataFrame:
+    return frame_of([{name: one[name] for name in _chosen(one, wanted)} for one in records])
+
+
+def _from_jsonl(path: Path, wanted: Collection[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    """Read blocks of lines, one by one where the fast reader can't vouch for a block."""
+    frames = []
+    kinds: dict[str, set[type]] = {}
+    first = 1
+    for block in _blocks(path):
+        frame = frame_of_lines(block, kinds)
+        if frame is None:
+            records = [record for _, record in _numbered(io.BytesIO(block), path, first)]
+            for record in records:
+                for name, value in record.items():
+                    kinds.setdefault(name, set()).add(type(value))
+            frame = _frame_of(records, wanted)
+        frames.append(frame[_chosen(frame.columns, wanted)])
+        first += block.count(b"\n")
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        raise ValueError(f"{path}: the file holds no rollouts")
+    return _joined(frames), list(kinds)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    size = _BLOCK >> 6  # from which the fast reader learns the fields
+    with open_bytes(path) as file:
+        while block := file.read(size) + file.readline():
+            yield block
+            size = _BLOCK
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join the blocks of a file; columns of several types hold objects, as if read at once."""
+    names = dict.fromkeys(name for frame in frames for name in frame)
+    mixed = [
+        name
+        for name in names
+        if len({frame[name].dtype if name in frame else None for frame in frames}) > 1
+    ]
+    alike = [frame.astype({name: object for name in mixed if name in frame}) for frame in frames]
+    return settle(pd.concat(alike, ignore_index=True))
 
 
 # ---------------------------------------------------------------------------------------- CSV
@@ -272,16 +321,19 @@ def _from_csv(
     given = _csv(path, between, header=None, nrows=1, dtype="str", na_values=[""]).iloc[0].dropna()
     if given.duplicated().any():  # pandas would number them
         raise repeated_column(str(path), given[given.duplicated()].iloc[0])
-    frame = _csv(
-        path,
-        between,
-        # Rows longer than the header would lose data, or shift it.
-        index_col=False,
-        dtype=dict.fromkeys(texts, "str"),
-        usecols=None if wanted is None else _chosen(names, wanted),
-        keep_default_na=False,
-        na_values=[""],
-    )
+    chosen = _chosen(names, wanted)
+    frame = frame_of_csv(path, between, names, chosen, texts)
+    if frame is None:
+        frame = _csv(
+            path,
+            between,
+            # Rows longer than the header would lose data, or shift it.
+            index_col=False,
+            dtype=dict.fromkeys(texts, "str"),
+            usecols=None if wanted is None else chosen,
+            keep_default_na=False,
+            na_values=[""],
+        )
     ids = texts[0]
     # Whole numbers that pandas wrote beside a missing value.
     if ids in frame and frame[ids].str.fullmatch(r"-?[0-9]+\.0").all():

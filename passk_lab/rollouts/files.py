@@ -158,8 +158,11 @@ def write_rollouts(
     ...     read_metadata(f"{folder}/r.parquet")["seed"]
     0
     """
-    path = Path(path)
-    table = validate_rollouts(rollouts)
+    write_validated(validate_rollouts(rollouts), Path(path), metadata)
+
+
+def write_validated(table: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | None) -> None:
+    """Write a table that `validate_rollouts` gave."""
     name = path.name.lower()
     if name.endswith(".parquet"):
         arrow = pa.Table.from_pandas(table, preserve_index=False)

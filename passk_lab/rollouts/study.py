@@ -120,6 +120,8 @@ class Study:
                 columns[name] = pa.Array.from_pandas(table[name])
         path = self._folder / f"{at}.parquet"
         pq.write_table(pa.table(columns), path)
+        del frame, table, columns
+        pa.default_memory_pool().release_unused()  # for DuckDB
         return Part(path, name=given.name)
 
     def _check_cluster(self, names: Sequence[str], source: str) -> None:
