@@ -26,7 +26,7 @@ BASES = {
     "obedient": "obedient teacher",
     "stubborn": "stubborn teacher",
     "short": "short lengths seen",
-    "copying": "copied chain",
+    "copying": "teacher copies the chain",
 }
 # The paper's name of a run.
 OTHER = {"grpo+diversity": "grpo-diversity"}

@@ -145,7 +145,7 @@ _PLACES = (
     ("teacher", "composed", "obedient", "sdsd-composed", "grpo"),
     ("base", "short lengths seen", "short", "sdsd", "grpo"),
     ("base", "stubborn teacher", "stubborn", "sdsd", "grpo"),
-    ("base", "copied chain", "copying", "sdsd", "grpo"),
+    ("base", "copying the chain", "copying", "sdsd", "grpo"),
 )
 _CLAIMS = (
     ("a", "id", "pass_at_k", 1, "(a) pass@1,\nin distribution"),

@@ -57,8 +57,9 @@ SHOWN = {LARGER: "pass@1, larger graphs", HARDER: "pass@64, harder graphs",
 def settings(data: Concepts) -> Drawn:
     """Rows b, c and e over rate, KL weight, the teacher's EMA rate and four bases."""
     figure, axes = plt.subplots(
-        len(SHOWN), len(AXES), figsize=(9.6, 7.6), sharex="col", sharey="row"
-    )
+        len(SHOWN), len(AXES), figsize=(10.4, 7.6), sharex="col", sharey="row",
+        width_ratios=[len(values) + 1.5 * (axis == "base") for axis, values in AXES.items()],
+    )  # fmt: skip
     styles, parts = lab_styles(MAIN), []
     for column, (axis, values) in zip(axes.T, AXES.items(), strict=True):
         for ax, (measure, title) in zip(column, SHOWN.items(), strict=True):
@@ -170,9 +171,9 @@ def where_it_fails(tables: Tables) -> str:
 
 
 def _nearest(least: pd.Series) -> str:
-    held = "is below" if least["high"] < 0.05 else "is not below"
-    return f"""The least of any run is {span(least, 3)} (`{least["run"]}`, {least["condition"]}
-        base), which {held} the 0.05 that row (e) asks for."""
+    held = "passes" if least["estimate"] < 0.05 else "misses"
+    return f"""The least of any run of SDSD, {span(least, 3)} (`{least["run"]}`,
+        {least["condition"]} base), {held} row (e)'s rule of 0.05."""
 
 
 def _odds(p: float) -> float:

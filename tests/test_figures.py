@@ -112,6 +112,16 @@ def test_words_about_rows_b_and_e_are_true():
     entropy = entropy.pivot_table("estimate", ["axis", "value"], "run")
     assert ((entropy["grpo-diversity"] - entropy["grpo"]).dropna() > 0.05).all()
     assert (entropy["sdsd"] > 0.05).all()
+    # Where the base copies the chain.
+    found = pd.read_csv(FIGURES / "findings-concepts.csv")
+    found = found.set_index(["condition", "measure", "run"])["estimate"]
+    for measure in ("token_entropy id", "chain_entropy id"):
+        assert found["copying", measure, "sdsd"] < found["copying", measure, "grpo"]
+        assert found["copying", measure, "sdsd"] < found["obedient", measure, "sdsd"]
+    assert (
+        found["copying", "chain_entropy id", "sdsd"]
+        < 0.5 * found["copying", "chain_entropy id", "grpo"]
+    )
 
 
 def test_a_method_is_shown_at_the_rate_that_keeps_most():
