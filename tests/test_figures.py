@@ -196,6 +196,7 @@ COMPANIES = [
     ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara"),
     ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05"),
     ("base", "grpo", "sdsd", "pkpo"),
+    ("base", "grpo", "dkpo", "sdsd/repeated", "sdsd/different", "sdsd/copying"),
 ]
 
 

@@ -1,9 +1,9 @@
 """Join what the Concept Graph suite wrote into the files beside this one.
 
 ``python data/concepts/make.py lab`` reads ``lab``, of the obedient base, and the folders
-``lab-stubborn``, ``lab-short`` and ``lab-copying`` beside it, as far as they are there; what the files hold of other
-runs stays. Log-probabilities are rounded to 0.001 nats, and an answer is its place among the
-correct ones of its problem.
+``lab-stubborn``, ``lab-short`` and ``lab-copying`` beside it, as far as they are there; what the
+files hold of other runs stays. Log-probabilities are rounded to 0.001 nats, and an answer is its
+place among the correct ones of its problem.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_work_side_by_side_gives_the_same_numbers_and_a_failing_worker_is_heard(
         torch.set_num_threads(2)
         strange = tmp_path / "two" / "runs" / "sdsd-0"
         shutil.copytree(tmp_path / "one" / "runs" / "grpo-0", strange)
-        with pytest.raises(ValueError, match="sdsd-0.*was saved with another config"):
+        with pytest.raises(ValueError, match=r"sdsd-0.*was saved with another config"):
             run_suite(suite, base, tmp_path / "two", ["grpo", "sdsd"], [0], 2, progress=False)
     finally:
         torch.set_num_threads(threads)
