@@ -348,3 +348,30 @@ def _tests(tables: Tables) -> str:
         Correlation of members' log-probabilities after training with the template's forecast,
         given the base's, on held-out categories: {gained}; without a demonstration (GRPO, dkpo,
         each template) {null["partial"].min():.2f} to {null["partial"].max():.2f}."""
+
+
+SHOWN = {
+    "sdsd/repeated": "SDSD, teacher: the answered question, and the question again (`repeated`)",
+    "sdsd/different": "SDSD, teacher: examples that differ from the answers (`different`)",
+    "sdsd/copying": "SDSD, teacher: examples that are the answers (`copying`)",
+    "grpo": "GRPO",
+    "dkpo": "distinct@2 policy optimisation",
+}
+
+
+def categories_in_short(tables: Tables) -> str:
+    """Forecast and found ratios of effective answers, and accuracy, run by run."""
+    ratios = tables["signs-categories"].set_index(["split", "run"])
+    last = tables["ends-categories"].set_index(["split", "run"])
+    heads = ["", "forecast before training", "found", "forecast, held out", "found, held out",
+             "pass@1"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for run, words in SHOWN.items():
+        cells = [words]
+        for split in SPLITS:
+            row = np.exp(ratios.loc[(split, run), ["forecast", "estimate", "low", "high"]])
+            cells += ["" if np.isnan(row["forecast"]) else f"x {row['forecast']:.2f}"]
+            cells += [f"x {span(row)}"]
+        before, after = (last.loc[("id", name), "pass@1"] for name in ("base", run))
+        lines.append(f"| {' | '.join(cells)} | {before:.2f} -> {after:.2f} |")
+    return "\n".join([*lines, "", " ".join(_tests(tables).split())]) + "\n"

@@ -60,11 +60,11 @@ def test_real_data(name):
 
 @pytest.mark.slow
 def test_independent_samples_of_a_peaked_model_are_no_copies():
-    """Simulated: the likeliest text has 90 %; no word in 100 runs of 40 problems."""
+    """Simulated: the likeliest text has 90 %; no word in 50 runs of 40 problems."""
     rng = np.random.default_rng(0)
     frame = table(problems=40, split="id").drop(columns="answer")
     words = 0
-    for _ in range(100):
+    for _ in range(50):
         texts = np.where(rng.random((40, 4)) < 0.9, 0, rng.integers(1, 99, (40, 4)))
         frame["text"] = [f"{t} is the answer to this problem" for t in texts.flat]
         words += bool(said(frame))
