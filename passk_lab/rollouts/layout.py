@@ -163,8 +163,8 @@ class Layout:
         --------
         >>> said = {"answer": ["016", "$16$", "idk"], "correct": [True, True, False]}
         >>> layout = Layout(normalize_answers=True, placeholders=["IDK"])
-        >>> layout.with_answers(pd.DataFrame(said))["answer"].tolist()
-        ['16', '16', None]
+        >>> layout.with_answers(pd.DataFrame(said))["answer"].dropna().tolist()
+        ['16', '16']
         """
         none = {*map(bare, self.placeholders), *(PLACEHOLDERS if self.normalize_answers else ())}
         if not none or "answer" not in table:
