@@ -20,6 +20,7 @@ import pandas as pd
 
 from passk_lab._text import check_choice
 from passk_lab.readers._shared import LEFT_OUT, found_answers, left_out, short
+from passk_lab.rollouts._cells import reached
 from passk_lab.rollouts.table import PathLike, validate_rollouts
 
 _TOLERANCE = 1e-9
@@ -75,7 +76,7 @@ def rollouts_table(
         group = table.groupby(["run", "problem_id"], dropna=False)
         table["sample_id"] = group.cumcount()
     score = table["score"]
-    correct = score.fillna(-float("inf")) >= threshold
+    correct = reached(score.fillna(-float("inf")), threshold)
     table.insert(table.columns.get_loc("score"), "correct", correct)  # type: ignore[arg-type]
     if "answer" in table.columns:
         table["answer"] = found_answers(table["answer"], correct)

@@ -113,6 +113,13 @@ def named_by(frame: pd.DataFrame, fields: str | Sequence[str]) -> pd.Series:
     return pd.Series([stable_id(_spell(list(name))) for name in names], index=frame.index)
 
 
+def named(name: Any, where: str) -> str:
+    """Spell a problem's name; ValueError where it has none."""
+    if pd.api.types.is_scalar(name) and pd.isna(name):
+        raise ValueError(f"{where}: the problem has no name; give it one, or take this out")
+    return str(name)
+
+
 def refuse_two_truths(frame: pd.DataFrame, field: str, truth: str, source: str) -> None:
     """Refuse that the field which names problems gives two of them one name."""
     if truth not in frame.columns:

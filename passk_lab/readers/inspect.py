@@ -32,6 +32,7 @@ from passk_lab.readers._shared import (
     Unscored,
     choose,
     find_files,
+    named,
     parse_json,
     read_json,
     reads_files,
@@ -223,7 +224,7 @@ def _read_log(
         rollouts.append(
             {
                 "run": str(spec["model"]),
-                "problem_id": f"{spec['task']}/{sample['id']}",
+                "problem_id": f"{spec['task']}/{named(sample['id'], where)}",
                 "sample_id": int(sample["epoch"]) - 1,
                 "score": value,
                 "task": str(spec["task"]),

@@ -28,7 +28,7 @@ import pandas as pd
 import pyarrow as pa
 
 from passk_lab.readers import _harness as harness
-from passk_lab.readers._shared import choose, find_files, read_json, reads_files
+from passk_lab.readers._shared import choose, find_files, named, read_json, reads_files
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts.table import PathLike
 
@@ -174,6 +174,7 @@ def _rollouts(
     for file, origin, task, row in documents:
         problem = f"{task}/{row['doc']['id']}"
         where = f"{file}, document {problem!r}"
+        named(row["doc"]["id"], where)
         if (file, problem) in seen:
             raise ValueError(f"{where}: occurs twice in the file; keep one of them")
         seen.add((file, problem))

@@ -112,8 +112,8 @@ class _Question:
 
     @property
     def problem_id(self) -> str:
-        parts = [self.record[name] for name in _TASKS[self.task]]
-        return "/".join(map(str, (self.task, *parts)))
+        parts = [shared.named(self.record[name], self.where) for name in _TASKS[self.task]]
+        return "/".join((self.task, *parts))
 
     @property
     def grades(self) -> list[Any]:

@@ -192,7 +192,8 @@ def _read_file(
         seen.add(str(row["doc_id"]))
         if chosen_metric is not None and chosen_metric not in row:
             raise ValueError(f"{where}: metric {chosen_metric!r} is missing")
-        name = str(row["doc_id"]) if file.task is None else f"{file.task}/{row['doc_id']}"
+        name = shared.named(row["doc_id"], where)
+        name = name if file.task is None else f"{file.task}/{name}"
         common = {
             "run": file.run,
             "problem_id": name,

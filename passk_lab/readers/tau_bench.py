@@ -99,7 +99,7 @@ def _trials(content: list[Any], file: Path) -> Iterator[dict[str, Any]]:
         shared.require_fields(fields, ("task_id", "reward"), where, "a trial of tau-bench")
         info = trial.get("info")
         error = info.get("error") if isinstance(info, dict) else None
-        made = _row(str(trial["task_id"]), trial, trial.get("traj"), error)
+        made = _row(shared.named(trial["task_id"], where), trial, trial.get("traj"), error)
         yield made | {"score": trial["reward"] if error is None else None}
 
 
@@ -124,6 +124,7 @@ def _simulations(
         reward, reason = (one.get("reward_info") or {}).get("reward"), one.get("termination_reason")
         failed = reward is None or reason == "infrastructure_error"
         why = (one.get("info") or {}).get("error") or reason or "no reward"
+        shared.named(one["task_id"], where)
         made = _row(_name(domain, one), one, one.get("messages"), why if failed else None)
         made |= {"score": None if failed else reward, "termination_reason": reason}
         yield common | made

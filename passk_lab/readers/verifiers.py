@@ -184,7 +184,11 @@ def _problems(
     if asked is not None:
         return shared.named_by(frame, asked)
     shared.refuse_two_truths(frame, "example_id", "answer", str(file))
-    ids = frame["example_id"].astype(str)
+    named = (
+        shared.named(name, f"{file}, rollout {at}")
+        for at, name in enumerate(frame["example_id"], start=1)
+    )
+    ids = pd.Series(named, index=frame.index)
     environment = frame["env"] if "env" in frame else about.get("env_id") or about.get("env")
     return ids if environment is None else environment + "/" + ids
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def _as_strings(column: pd.Series, name: str, source: str, nullable: bool) -> pd
         return column
     if not nullable:
         refuse_nested(column, name, source)
-    cells = [_spell(value) for value in column.to_numpy(object)]
+    cells = [spell(value) for value in column.to_numpy(object)]
     return pd.Series(cells, index=column.index, name=column.name, dtype=STRING)
 
 
@@ -122,7 +123,8 @@ def refuse_nested(column: pd.Series, name: str, source: str) -> None:
         )
 
 
-def _spell(value: Any) -> Any:
+def spell(value: Any) -> Any:
+    """Spell a value as text; what is missing is NaN."""
     if isinstance(value, str):
         # A lone surrogate (half of an emoji cut by a tokenizer) has no UTF-8 form; it is spelled
         # out as \udXXX so that nothing is lost and every later writer can store it.
@@ -290,6 +292,13 @@ def grade(values: pd.Series, threshold: float, source: str) -> pd.Series:
         values.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v)
     ).astype("float64")
     refuse_ungraded(numbers.isna(), values, source, "a number or true/false")
+    return reached(numbers, threshold)
+
+
+def reached(numbers: pd.Series, threshold: float) -> pd.Series:
+    """Say which numbers are at least a threshold; ValueError if that is no number."""
+    if not isinstance(threshold, Real) or not np.isfinite(float(threshold)):
+        raise ValueError(f"threshold={threshold!r} is no number; give one such as 0.5 or 1")
     return numbers >= threshold
 
 

@@ -21,6 +21,7 @@ from passk_lab.rollouts._cells import (
     refuse_nested,
     refuse_repeated_columns,
     refuse_ungraded,
+    spell,
 )
 from passk_lab.rollouts._tables import settle
 
@@ -162,8 +163,8 @@ class Layout:
         --------
         >>> said = {"answer": ["016", "$16$", "idk"], "correct": [True, True, False]}
         >>> layout = Layout(normalize_answers=True, placeholders=["IDK"])
-        >>> layout.with_answers(pd.DataFrame(said))["answer"].tolist()
-        ['16', '16', None]
+        >>> layout.with_answers(pd.DataFrame(said))["answer"].dropna().tolist()
+        ['16', '16']
         """
         none = {*map(bare, self.placeholders), *(PLACEHOLDERS if self.normalize_answers else ())}
         if not none or "answer" not in table:
@@ -269,7 +270,10 @@ class Layout:
 def _in_words(values: pd.Series, right: Sequence[str], source: str) -> pd.Series:
     good = {word.strip().lower() for word in right}
     refuse_ungraded(values.isna(), values, source, "a word")
-    return values.map(lambda value: str(value).strip().lower() in good).astype(bool)
+    # A number is also its word without ".0".
+    return values.map(
+        lambda value: not good.isdisjoint({str(value).strip().lower(), str(spell(value)).lower()})
+    ).astype(bool)
 
 
 # ------------------------------------------------------------------------------------- messages

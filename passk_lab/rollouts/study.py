@@ -22,7 +22,7 @@ from passk_lab._text import plural
 from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, typed
 from passk_lab.rollouts._inputs import inputs
 from passk_lab.rollouts._looks import copies_of, missing_of
-from passk_lab.rollouts._parquet import open_parquet
+from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts._reading import read_source, several_runs
 from passk_lab.rollouts._rows import Part, count_parts, counts_as_is
 from passk_lab.rollouts._sources import Source, kind
@@ -359,7 +359,8 @@ class Study:
             return None
         table = self._scores
         if not isinstance(table, pd.DataFrame):
-            table = pd.read_parquet(table)
+            with open_parquet(Path(table)) as file:
+                table = read_parquet(file, file.schema_arrow.names, Path(table)).to_pandas()
         if "problem_id" not in table.columns:
             raise ValueError(
                 "scores: column 'problem_id' is missing; make the file with passk-lab score"

@@ -124,6 +124,53 @@ def test_no_answer_is_none_in_every_reader(tmp_path, reader):
     assert found == [None] * 5 + ["[1, 2]", "None of them", "[none]", "4"]
 
 
+def nameless_lighteval(folder):
+    path = folder / "details_sums_2026-01-01T10-00-00.parquet"
+    rows = [{"doc": {"id": name, "task_name": "sums", "choices": ["4"], "gold_index": 0},
+             "metric": {"em": 1.0}, "model_response": {"text": ["4"]}}
+            for name in ("a", None)]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+NAMELESS = {
+    "inspect": lambda folder: dumped(
+        folder / "log.json",
+        {"status": "success", "eval": {"task": "t", "model": "m"},
+         "samples": [{"id": None, "epoch": 1, "output": {}, "scores": {"s": {"value": 1}}}]},
+    ),
+    "lm-eval": lambda folder: jsonl(
+        folder / "samples.jsonl",
+        {"doc_id": None, "target": "4", "arguments": {}, "resps": [["r"]], "metrics": ["em"],
+         "filtered_resps": ["r"], "em": 1.0},
+    ),
+    "lighteval": nameless_lighteval,
+    "verifiers": lambda folder: jsonl(
+        folder / "results.jsonl",
+        *({"example_id": name, "completion": "c", "reward": 1.0} for name in (0, None)),
+    ),
+    "tau-bench": lambda folder: dumped(
+        folder / "r.json", [{"task_id": None, "reward": 1.0, "trial": 0, "traj": []}]
+    ),
+    "livecodebench": lambda folder: dumped(
+        folder / "x_eval_all.json",
+        [{"question_id": None, "output_list": ["x"], "code_list": ["c"], "graded_list": [True]}],
+    ),
+    "nemo-skills": lambda folder: jsonl(
+        folder / "output.jsonl", {"id": None, "generation": "g", "is_correct": True}
+    ),
+    "human-eval": lambda folder: jsonl(
+        folder / "s.jsonl_results.jsonl", {"task_id": None, "completion": "c", "passed": True}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_a_problem_without_a_name_is_no_problem_none(name, tmp_path):
+    refuses("the problem has no name|'problem_id', row 0: value is missing", read, name,
+            NAMELESS[name](tmp_path))  # fmt: skip
+
+
 # --- Without a grade, in every reader that may meet it ---
 
 

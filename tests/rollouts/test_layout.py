@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from passk_lab.metrics import distinct_at_k, pass_at_k
+from passk_lab.readers import read
 from passk_lab.rollouts import Layout, Study, read_rollouts
 from passk_lab.rollouts._answers import PLACEHOLDERS
 from tests.helpers import refuses
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "rollouts.md"
 
 
@@ -82,9 +84,9 @@ def test_the_row_is_the_problem(tmp_path):
 )  # fmt: skip
 def test_likely_columns_are_said_and_never_taken(row, said, tmp_path):
     path = jsonl(tmp_path, row)
-    for read in (read_rollouts, lambda path: Study(path).counts()):
+    for reading in (read_rollouts, lambda path: Study(path).counts()):
         with pytest.raises(ValueError, match="is missing") as error:
-            read(path)
+            reading(path)
         assert f"--columns {said}" in str(error.value)
         assert f"(columns: {', '.join(row)})" in str(error.value)
     if "NAME" not in said:
@@ -191,6 +193,26 @@ def test_grades_from_a_threshold_on(tmp_path):
     refuses("row 0: 0.2 is neither .*--threshold T", read_rollouts, path)
     found = cells(path, Layout(threshold=0.5), ["correct", "score"])
     assert found == [[False, 0.2], [True, 0.5], [True, 1.0]]
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), "high"])
+@pytest.mark.parametrize("name", ["plain", "nemo-rl", "inspect"])
+def test_a_threshold_is_a_number(name, threshold):
+    paths = {
+        "plain": "plain/flat.csv",
+        "nemo-rl": "nemo-rl/evaluation",
+        "inspect": "inspect/eval",
+    }
+    columns = {"columns": {"problem_id": "task", "correct": "grade"}} if name == "plain" else {}
+    with pytest.raises(ValueError, match=f"threshold={threshold!r} is no number; give one"):
+        read(name, FIXTURES / paths[name], threshold=threshold, **columns)
+
+
+def test_numbers_as_right_words():
+    rows = [{"problem_id": 1, "correct": grade} for grade in (1.0, 0.0, 2, "2 ", "A")]
+    for right, expected in (("1", [0]), ("1.0", [0]), (["2", "a"], [2, 3, 4])):
+        found = Study(rows, layout=Layout(right=right)).rows()["correct"]
+        assert found[found].index.tolist() == expected
 
 
 def test_nothing_was_verified(tmp_path):
