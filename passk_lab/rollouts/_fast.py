@@ -30,8 +30,8 @@ _TYPES = {
 }
 _EXACT = 1 << 53
 _TRUE, _FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
-# What pandas may take for a number or a boolean starts so.
-_NO_TEXT = r"(?i)^\s*([-+.0-9]|nan|inf|true|false|$)"
+# All that pandas may take for a number or a boolean, and more.
+_NO_TEXT = r"(?i)^\s*([-+]?([0-9.][-+0-9.e]*|nan|inf|infinity)|true|false)?\s*$"
 
 
 # --------------------------------------------------------------------------------------- JSON
@@ -118,6 +118,8 @@ def frame_of_csv(
     texts : collection of str
         Those that are text, whatever it looks like.
     """
+    if len(names) < 2:  # where a line of blanks is a value to Arrow alone
+        return None
     options = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[""],
