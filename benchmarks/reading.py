@@ -38,7 +38,7 @@ sample, verdict, answer, and a text of twelve words. Processor's seconds and pea
 process. `passk-lab convert` also checks every value, refuses rollouts that occur twice, and notes
 the file's SHA-256; DuckDB does none of this. Our counting reads every column, for a report asks for
 the others later; DuckDB reads those that it counts. Imports are in the times: {:.2f} s of ours
-(pandas, pyarrow and duckdb among them), at most {:.2f} s of DuckDB's (pyarrow, too, where it counts).
+(with pandas, pyarrow and duckdb), at most {:.2f} s of DuckDB's (pyarrow, too, where it counts).
 """
 DOUBTS = """Arrow reads what is certain to come out as the strict reader has it. Lines with nested
 fields, fields left out or numbers of two types are parsed one by one, in blocks of four megabytes.
