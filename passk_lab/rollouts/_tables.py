@@ -271,8 +271,9 @@ def _from_jsonl(path: Path, wanted: Collection[str] | None) -> tuple[pd.DataFram
         frame = frame_of_lines(block, seen)
         if frame is None:
             records = [record for _, record in _numbered(io.BytesIO(block), path, first)]
-            for record in records:
-                seen |= dict.fromkeys(zip(record, map(type, record.values()), strict=True))
+            shapes = dict.fromkeys((tuple(r), tuple(map(type, r.values()))) for r in records)
+            for fields, types in shapes:  # few
+                seen |= dict.fromkeys(zip(fields, types, strict=True))
             frame = _frame_of(records, wanted)
         frames.append(frame[_chosen(frame.columns, wanted)])
         first += block.count(b"\n")
