@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -30,23 +30,26 @@ _TYPES = {
 }
 _EXACT = 1 << 53
 _TRUE, _FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
-# What pandas may take for a number or a boolean starts so.
-_NO_TEXT = r"(?i)^\s*([-+.0-9]|nan|inf|true|false|$)"
+# All that pandas may take for a number or a boolean, and more.
+_NO_TEXT = r"(?i)^\s*([-+]?([0-9.][-+0-9.e]*|nan|inf|infinity)|true|false)?\s*$"
 
 
 # --------------------------------------------------------------------------------------- JSON
 
 
-def frame_of_lines(block: bytes, kinds: Mapping[str, set[type]]) -> pd.DataFrame | None:
+def frame_of_lines(block: bytes, seen: Iterable[tuple[str, type]]) -> pd.DataFrame | None:
     """Read whole lines of JSON, if each is an object of fields seen before.
 
     Parameters
     ----------
     block : bytes
-    kinds : mapping of str to set of type
-        Types that the values of each field have had in earlier lines.
+    seen : iterable of (str, type)
+        The fields of earlier lines, with each type that their values had.
     """
-    types = {name: _TYPES.get(frozenset(seen - {type(None)})) for name, seen in kinds.items()}
+    kinds: dict[str, set[type]] = {}
+    for name, kind in seen:
+        kinds.setdefault(name, set()).add(kind)
+    types = {name: _TYPES.get(frozenset(own - {type(None)})) for name, own in kinds.items()}
     # Arrow takes several objects of a line, or one of several lines. Each line break lies between
     # two objects, so if there are as many objects as lines, each line is one.
     n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
@@ -118,6 +121,8 @@ def frame_of_csv(
     texts : collection of str
         Those that are text, whatever it looks like.
     """
+    if len(names) < 2:  # where a line of blanks is a value to Arrow alone
+        return None
     options = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[""],

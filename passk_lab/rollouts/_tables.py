@@ -266,22 +266,22 @@ def _frame_of(records: Iterable[dict[str, Any]], wanted: Collection[str] | None)
 def _from_jsonl(path: Path, wanted: Collection[str] | None) -> tuple[pd.DataFrame, list[str]]:
     """Read blocks of lines, one by one where the fast reader can't vouch for a block."""
     frames = []
-    kinds: dict[str, set[type]] = {}
+    seen: dict[tuple[str, type], None] = {}  # fields and the types of their values
     first = 1
     for block in _blocks(path):
-        frame = frame_of_lines(block, kinds)
+        frame = frame_of_lines(block, seen)
         if frame is None:
             records = [record for _, record in _numbered(io.BytesIO(block), path, first)]
-            for record in records:
-                for name, value in record.items():
-                    kinds.setdefault(name, set()).add(type(value))
+            shapes = dict.fromkeys((tuple(r), tuple(map(type, r.values()))) for r in records)
+            for fields, types in shapes:  # few
+                seen |= dict.fromkeys(zip(fields, types, strict=True))
             frame = _frame_of(records, wanted)
         frames.append(frame[_chosen(frame.columns, wanted)])
         first += block.count(b"\n")
     frames = [frame for frame in frames if len(frame)]
     if not frames:
         raise ValueError(f"{path}: the file holds no rollouts")
-    return _joined(frames), list(kinds)
+    return _joined(frames), list(dict.fromkeys(name for name, _ in seen))
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

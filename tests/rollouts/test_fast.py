@@ -233,12 +233,14 @@ def test_jsonl_as_strictly(
 @example(b'a,b\n1,"x', None)
 @example(b'a,b\n1,x"\n2,"y\n', None)
 @example(b"a,b\n1,0x1F\n", None)
+@example(b"a\n  \n", None)
+@example(b"a\tb\n \t \n", None)
 @example(b"a,b\n1,nan\n", None)
 @example(b"a,b\n1,007\n", None)
 def test_csv_as_strictly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, wanted: list[str] | None
 ) -> None:
-    path = tmp_path / "r.csv"
+    path = tmp_path / ("r.tsv" if b"\t" in content.partition(b"\n")[0] else "r.csv")
     path.write_bytes(content)
     check(path, wanted, monkeypatch)
 
