@@ -302,7 +302,7 @@ def _draw_ends(ax: Axes, table: pd.DataFrame) -> None:
                         markerfacecolor=look.color if split == "id" else "none",
                         label=run if split == "id" else None)  # fmt: skip
     ax.set(title="Accuracy and distinct members", xlabel="pass@1", ylabel="distinct@64")
-    ax.legend()
+    ax.legend(loc="lower left")
 
 
 @categories.found
@@ -338,16 +338,26 @@ def _tests(tables: Tables) -> str:
              for row in ratios[~same].to_dict("records")]  # fmt: skip
     first = "every template and split" if not words else f"all but {', '.join(words)}"
     second = (tables["difference-categories"]["low"] > 0).all()
-    table = tables["survival-categories"]
-    own = table[table["run"] == "sdsd/" + table["template"]].set_index(["run", "split"])
-    null = table[~table["run"].str.startswith("sdsd")]
-    gained = ", ".join(f"{name.removeprefix('sdsd/')} {span(own.loc[(name, 'ood')], 2, 'partial')}"
-                       for name in dict.fromkeys(own.index.get_level_values(0)))  # fmt: skip
+    members = [_survived(tables["survival-categories"], split) for split in SPLITS]
     return f"""Tests fixed before training: the sign is the forecast's, and its interval excludes
-        zero, for {first}; the difference is {"positive" if second else "not clearly positive"}.
-        Correlation of members' log-probabilities after training with the template's forecast,
-        given the base's, on held-out categories: {gained}; without a demonstration (GRPO, dkpo,
-        each template) {null["partial"].min():.2f} to {null["partial"].max():.2f}."""
+        zero, for {first}; the difference of "repeated" and "different" is
+        {"positive" if second else "not clearly positive"}, trained on and held out. Correlation
+        of the members' log-probabilities after training with the forecast, given the base's:
+        {"; ".join(members)}."""
+
+
+def _survived(table: pd.DataFrame, split: str) -> str:
+    """Say how members went along with each template's forecast, and with the nulls."""
+    table = table[table["split"] == split]
+    mine = table["run"] == "sdsd/" + table["template"]
+    trained = table["run"].str.startswith("sdsd")
+    own = ", ".join(f"{row['template']} {span(row, 2, 'partial')}"
+                    for row in table[mine].to_dict("records"))  # fmt: skip
+    other, none = table[trained & ~mine]["partial"], table[~trained]
+    most = none.loc[none["partial"].idxmax()]
+    return f"""{SPLITS[split]} {own}, with another template's forecast {other.min():.2f} to
+        {other.max():.2f}, without a demonstration {none["partial"].min():.2f} to
+        {most["partial"]:.2f} ({most["run"]} with "{most["template"]}")"""
 
 
 SHOWN = {

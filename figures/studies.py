@@ -2,6 +2,7 @@
 
 import paths  # noqa: F401 - registers most figures of PATHS
 import settings  # noqa: F401 - registers the last figure of CONCEPTS
+from categories import CATEGORIES
 from conditions import CONCEPTS
 from countdown import COUNTDOWN
 from paper import PAPER
@@ -11,4 +12,4 @@ from teacher import TEACHER
 from theory import THEORY
 from tradeoff import PATHS
 
-STUDIES = (PUBLISHED, PATHS, TEACHER, SCIENCE, CONCEPTS, PAPER, THEORY, COUNTDOWN)
+STUDIES = (PUBLISHED, PATHS, TEACHER, SCIENCE, CATEGORIES, CONCEPTS, PAPER, THEORY, COUNTDOWN)

@@ -124,6 +124,21 @@ def test_words_about_rows_b_and_e_are_true():
     )
 
 
+def test_words_about_the_categories_are_true():
+    """README: the wording decides whether it narrows, and the forecast said so before."""
+    signs = pd.read_csv(FIGURES / "signs-categories.csv").dropna(subset="forecast")
+    trained = signs[signs["split"] == "id"].set_index("run")
+    assert trained.loc["sdsd/repeated", "low"] > 0
+    assert trained.loc[["sdsd/different", "sdsd/copying"], "high"].max() < 0
+    assert (np.sign(trained["forecast"]) == np.sign(trained["estimate"])).all()
+    # What is drawn is the forecast that was committed.
+    made = pd.read_csv(ROOT / "data" / "categories" / "forecast.csv")
+    means = made.groupby(["template", "split"])["log_ratio_3"].mean()
+    for row in signs.to_dict("records"):
+        told = means[row["run"].removeprefix("sdsd/"), row["split"]]
+        assert row["forecast"] == pytest.approx(told)
+
+
 def test_a_method_is_shown_at_the_rate_that_keeps_most():
     fronts = importlib.import_module("conditions").fronts
     table = pd.DataFrame(
