@@ -354,7 +354,7 @@ def _survived(table: pd.DataFrame, split: str) -> str:
     own = ", ".join(f"{row['template']} {span(row, 2, 'partial')}"
                     for row in table[mine].to_dict("records"))  # fmt: skip
     other, none = table[trained & ~mine]["partial"], table[~trained]
-    most = none.loc[none["partial"].idxmax()]
+    most = none.sort_values("partial").iloc[-1]
     return f"""{SPLITS[split]} {own}, with another template's forecast {other.min():.2f} to
         {other.max():.2f}, without a demonstration {none["partial"].min():.2f} to
         {most["partial"]:.2f} ({most["run"]} with "{most["template"]}")"""
