@@ -200,13 +200,21 @@ def findings(data: Concepts) -> pd.DataFrame:
         measured["effective_answers id"] = data.values("id", "effective_answers", 1, condition)
         measured["token_entropy id"] = data.entropies(condition)
         measured |= _choices(data.at(condition))
-        for measure, values in measured.items():
-            for run, array in values.items():
-                low, high = bootstrap_mean(array, **HOW)
-                row = {"condition": condition, "measure": measure, "run": run}
-                row |= {"estimate": array.mean(), "low": low[0], "high": high[0]}
-                parts.append({**row, "n_seeds": len(array)})
-    return pd.DataFrame(parts)
+        runs = dict.fromkeys(run for values in measured.values() for run in values)
+        for run in runs:
+            mine = {name: values[run] for name, values in measured.items() if run in values}
+            together = np.concatenate(list(mine.values()), axis=2)
+            low, high = bootstrap_mean(together, **HOW)
+            found = {"estimate": together.mean(axis=(0, 1)), "low": low, "high": high}
+            row = {"condition": condition, "measure": list(mine), "run": run}
+            parts.append(pd.DataFrame({**row, **found, "n_seeds": len(together)}))
+    table = pd.concat(parts)
+    order = dict.fromkeys(table["measure"])
+    return table.sort_values(
+        ["condition", "measure"],
+        key=lambda column: column.map((list(BASES) + list(order)).index),
+        kind="stable",
+    )
 
 
 def _by_run(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
