@@ -1,7 +1,8 @@
 """Carry the obedient base on, with authors who copy a demonstration's chain, too.
 
-``python data/concepts/copying.py lab-copying/base`` takes ten minutes on one core and resumes. Such
-an author prefers the chain by log(1.99 / 0.01) = 5.3 nats, as much as the obedient prefer a route.
+``python data/concepts/copying.py lab-copying/base`` takes ten to twenty minutes on a core and
+resumes. Such an author prefers the chain by log(1.99 / 0.01) = 5.3 nats, as much as the obedient
+prefer a route.
 """
 
 from __future__ import annotations
