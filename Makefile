@@ -46,7 +46,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n 2 --cov=passk_lab --cov-report=term
@@ -57,7 +57,7 @@ minimal:
 	build/minimal/bin/python -m pip install --quiet '.[test]' -c $(CONSTRAINTS)
 	build/minimal/bin/passk-lab report data/countdown/rollouts.parquet --baseline T=1.0 \
 	    --out build/minimal/report
-	cd build/minimal && bin/python -m pytest -q -o pythonpath= $(CORE) --pyargs passk_lab
+	cd build/minimal && bin/python -m pytest -q -n 2 -o pythonpath= $(CORE) --pyargs passk_lab
 	build/minimal/bin/python -m pytest -q -n 2 -m 'not slow and not train' $(CORE) tests
 
 # NO_MKDOCS_2_WARNING: no advertisement of the theme's successor.

@@ -131,7 +131,7 @@ def test_more_samples_than_usual_are_no_run_that_broke_off(peak, others):
     many = frame["problem_id"].isin([f"p{i}" for i in range(0, 100, 5)])
     uneven = frame[many | (frame["j"] < 8)].copy()
     again = 0
-    for _ in range(20):
+    for _ in range(10):
         kinds = rng.integers(1, 1 + others, len(uneven))
         kinds[rng.random(len(uneven)) < peak] = 0
         uneven["text"] = [f"the answer is {kind}" for kind in kinds]
@@ -145,10 +145,10 @@ def test_more_samples_than_usual_are_no_run_that_broke_off(peak, others):
 @pytest.mark.parametrize("column", ["text", "answer"])
 @pytest.mark.parametrize(("n", "peak", "others"), [(4, 0.9, 1), (4, 0.6, 2), (8, 0.9, 1)])
 def test_samples_that_repeat_by_chance_are_no_resumed_run(column, n, peak, others):
-    """Simulated: two or three texts a problem; no word in 20 runs of 100 problems."""
+    """Simulated: two or three texts a problem; no word in 10 runs of 100 problems."""
     rng = np.random.default_rng(0)
     frame = table(n, 100).drop(columns=["text", "answer"])
-    for _ in range(20):
+    for _ in range(10):
         kinds = np.where(rng.random(len(frame)) < peak, 0, rng.integers(1, 1 + others, len(frame)))
         frame["correct"] = kinds == 0
         frame[column] = [f"the answer is {kind}" for kind in kinds]
