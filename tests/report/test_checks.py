@@ -125,7 +125,7 @@ def test_a_run_that_broke_off_within_a_problem():
 @pytest.mark.slow
 @pytest.mark.parametrize(("peak", "others"), [(0.9, 1), (0.6, 2)])
 def test_more_samples_than_usual_are_no_run_that_broke_off(peak, others):
-    """Simulated: a fifth of 100 problems has more samples; no word in 20 runs."""
+    """Simulated: a fifth of 100 problems has more samples; no word in 10 runs."""
     rng = np.random.default_rng(0)
     frame = table(12, 100).drop(columns=["text", "answer"])
     many = frame["problem_id"].isin([f"p{i}" for i in range(0, 100, 5)])
