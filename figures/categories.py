@@ -5,6 +5,7 @@ The tests were written down before any run was trained; `passes` is the forecast
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,21 @@ class Names:
         self.steps = pd.read_parquet(data / "steps.parquet")
         self.forecast = pd.read_csv(data / "forecast.csv")
         self.members = pd.read_parquet(data / "forecast.parquet")
+
+    @cached_property
+    def signs(self) -> pd.DataFrame:
+        """Test 1."""
+        return signs(self.policies, self.forecast)
+
+    @cached_property
+    def survival(self) -> pd.DataFrame:
+        """Test 3."""
+        return survival(self.policies, self.members)
+
+    @cached_property
+    def ends(self) -> pd.DataFrame:
+        """Accuracy and distinct members before and after, with intervals."""
+        return ends(self.steps)
 
 
 CATEGORIES = Study("categories", Names, "data/categories", HOW.n_resamples)
@@ -189,7 +205,7 @@ def _partial(moments: Floats) -> Floats:
 @CATEGORIES.table("signs-categories")
 def signs_table(names: Names) -> pd.DataFrame:
     """Test 1."""
-    return signs(names.policies, names.forecast)
+    return names.signs
 
 
 @CATEGORIES.table("difference-categories")
@@ -201,14 +217,18 @@ def difference_table(names: Names) -> pd.DataFrame:
 @CATEGORIES.table("survival-categories")
 def survival_table(names: Names) -> pd.DataFrame:
     """Test 3."""
-    return survival(names.policies, names.members)
+    return names.survival
 
 
 @CATEGORIES.table("ends-categories")
-def ends(names: Names) -> pd.DataFrame:
+def ends_table(names: Names) -> pd.DataFrame:
+    """Accuracy and distinct members."""
+    return names.ends
+
+
+def ends(steps: pd.DataFrame) -> pd.DataFrame:
     """Accuracy and distinct members before and after, with intervals over categories and seeds."""
-    table = names.steps
-    table = table[table["step"] == table.groupby("run")["step"].transform("max")]
+    table = steps[steps["step"] == steps.groupby("run")["step"].transform("max")]
     rows = []
     for (run, split), part in table.groupby(["run", "split"], observed=True):
         row: dict[str, Any] = {"run": run, "split": split, "n_seeds": part["seed"].nunique()}
@@ -223,13 +243,12 @@ def ends(names: Names) -> pd.DataFrame:
 @CATEGORIES.figure("categories", "A real model, forecast before it was trained", number=19)
 def categories(names: Names) -> Drawn:
     """Effective answers by run and by category, members that survive, accuracy."""
-    found, survived, last = signs_table.make(names), survival_table.make(names), ends.make(names)
     each = _each_category(names)
     figure, axes = plt.subplots(2, 2, figsize=(10.6, 8.6))
-    _draw_signs(axes[0, 0], found)
+    _draw_signs(axes[0, 0], names.signs)
     _draw_categories(axes[0, 1], each)
-    _draw_survival(axes[1, 0], survived)
-    _draw_ends(axes[1, 1], last)
+    _draw_survival(axes[1, 0], names.survival)
+    _draw_ends(axes[1, 1], names.ends)
     return figure, each
 
 

@@ -200,21 +200,16 @@ def findings(data: Concepts) -> pd.DataFrame:
         measured["effective_answers id"] = data.values("id", "effective_answers", 1, condition)
         measured["token_entropy id"] = data.entropies(condition)
         measured |= _choices(data.at(condition))
-        runs = dict.fromkeys(run for values in measured.values() for run in values)
-        for run in runs:
+        found = []
+        for run in dict.fromkeys(run for values in measured.values() for run in values):
             mine = {name: values[run] for name, values in measured.items() if run in values}
             together = np.concatenate(list(mine.values()), axis=2)
             low, high = bootstrap_mean(together, **HOW)
-            found = {"estimate": together.mean(axis=(0, 1)), "low": low, "high": high}
-            row = {"condition": condition, "measure": list(mine), "run": run}
-            parts.append(pd.DataFrame({**row, **found, "n_seeds": len(together)}))
-    table = pd.concat(parts)
-    order = dict.fromkeys(table["measure"])
-    return table.sort_values(
-        ["condition", "measure"],
-        key=lambda column: column.map((list(BASES) + list(order)).index),
-        kind="stable",
-    )
+            row: dict[str, Any] = {"condition": condition, "measure": list(mine), "run": run}
+            row |= {"estimate": together.mean(axis=(0, 1)), "low": low, "high": high}
+            found.append(pd.DataFrame({**row, "n_seeds": len(together)}))
+        parts += [part for _, part in pd.concat(found).groupby("measure", sort=False)]
+    return pd.concat(parts)
 
 
 def _by_run(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:

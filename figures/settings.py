@@ -131,10 +131,9 @@ def where_it_fails(tables: Tables) -> str:
     entropy = entropy[entropy["run"].str.startswith("sdsd")]
     least = entropy.loc[entropy["estimate"].idxmin()]
     falls = table.loc[(slice(None), LARGER, "grpo"), "estimate"].min()
-    start = use.loc[("obedient", "base", "student", 0, "easy")]
-    route, own = start["same_route"], start["same_answer"] / start["same_route"]
-    start = use.loc[("copying", "base", "student", 0, "easy")]
-    copied = start["same_answer"] / start["same_route"]
+    start = use.xs(("base", "student", 0, "easy"), level=["run", "who", "step", "demo"])
+    route, chain = start["same_route"]["obedient"], start["same_answer"] / start["same_route"]
+    own, copied = chain["obedient"], chain["copying"]
     lines = [
         f"""**(b) needs a GRPO that fails by length.** With a KL weight of 0, 0.1 and 0.3 GRPO's
         pass@1 on larger graphs is {of("grpo/kl-0")}, {of("grpo")} and {of("grpo/kl-0.3")}, SDSD's
