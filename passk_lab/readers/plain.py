@@ -68,6 +68,5 @@ def read_plain(
     ...     read_plain(path, columns=names)[["text", "correct", "level"]].to_numpy().tolist()
     [['5', True, 1], ['6', False, 1]]
     """
-    words = [right] if isinstance(right, str) else right
-    layout = Layout(columns or {}, threshold, words, records, normalize_answers, placeholders)
+    layout = Layout(columns or {}, threshold, right, records, normalize_answers, placeholders)
     return read_rollouts(path, run=DEFAULTS["run"], layout=layout)

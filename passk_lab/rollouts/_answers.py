@@ -65,9 +65,9 @@ def normal_form(answer: str) -> str:
     while found := _WRAPPED.fullmatch(text):
         text = next(part for part in found.groups() if part is not None).strip()
     text = _FRACTION.sub(r"\1/\2", text).replace("\\,", "").replace("\\!", "")
-    bare = re.sub(r"(?<=[0-9]),(?=[0-9]{3}\b)", "", text).removesuffix("\\%").lower()
-    if len(bare) <= _DIGITS and _NUMBER.fullmatch(bare):
-        whole, _, below = bare.partition("/")
+    number = re.sub(r"(?<=[0-9]),(?=[0-9]{3}\b)", "", text).removesuffix("\\%").lower()
+    if len(number) <= _DIGITS and _NUMBER.fullmatch(number):
+        whole, _, below = number.partition("/")
         if not below or int(below):
             return str(Fraction(whole) / int(below or 1))
     return " ".join(text.lower().split())

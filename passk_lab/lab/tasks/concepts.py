@@ -392,6 +392,7 @@ class ConceptTask:
         if rng.random() < self.stray:
             route = ""
         chain = _any(prompt, route, rng)
+        # Without copies nothing is drawn: seeds give the documents that the shipped bases saw.
         if self.copies and demo and route == demo.route and rng.random() < self.copies:
             chain = demo
         slip = self.slip_after_demo if demo else self.slip
