@@ -97,7 +97,7 @@ def run_script(code: str, path: Path) -> tuple[float, float]:
     return time.perf_counter() - start, memory
 
 
-def run_process(code: str, *arguments: Path) -> tuple[str, float, float]:
+def run_process(code: str, *arguments: str | Path) -> tuple[str, float, float]:
     """What a Python process prints, its processor's seconds and its peak memory in GB."""
     # The child prints its own peak: RUSAGE_CHILDREN would be the largest of all children, and
     # RUSAGE_SELF at least this process's own.

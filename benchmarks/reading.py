@@ -129,7 +129,7 @@ def measure(folder: Path, name: str, codes: dict[str, str]) -> dict[str, tuple[f
     said = set()
     for _ in range(ROUNDS):
         for program, code in codes.items():
-            arguments = (folder / name, folder / "out.parquet", Path(function))
+            arguments = (folder / name, folder / "out.parquet", function)
             printed, busy, memory = run_process(code, *arguments)
             spent[program].append((busy, memory))
             said.add(printed)
