@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ from matplotlib.axes import Axes
 
 from passk_lab._text import shorten, visible
 
-_NAME_WIDTH = 36
+_LINE = 60  # letters
+_LONGEST = 4 * _LINE
 
 
 def draw_legend(
@@ -25,10 +27,10 @@ def draw_legend(
     notes : mapping, optional
         Run -> a second line.
     """
-    labels = [
-        "\n".join(filter(None, (shorten(visible(run), _NAME_WIDTH), (notes or {}).get(run))))
-        for run in handles
-    ]
+    labels = []
+    for run in handles:
+        lines = textwrap.wrap(shorten(visible(run), _LONGEST), _LINE) or [""]
+        labels.append("\n".join(filter(None, (*lines, (notes or {}).get(run)))))
     legend = ax.legend(
         list(handles.values()), [str(i) for i in range(len(labels))], ncols=_columns(labels),
         loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.0, columnspacing=1.6,
@@ -49,7 +51,7 @@ def fit_legend(ax: Axes) -> None:
     figure = ax.get_figure(root=True)
     if legend is not None and figure is not None:
         labels = [text.get_text() for text in legend.get_texts()]
-        lines = len(labels) + sum("\n" in label for label in labels)
+        lines = len(labels) + sum(label.count("\n") for label in labels)
         rows = -(-lines // _columns(labels))
         figure.set_figheight(figure.get_figheight() + 0.2 * (rows - 1))
 

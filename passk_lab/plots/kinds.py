@@ -109,11 +109,7 @@ def _plot_curve(
     x: str = "k",
 ) -> Axes:
     with _canvas(ax, curve, ("run", x, "estimate", "low", "high"), styles) as (ax, runs):
-        one = curve[x].min() == curve[x].max()
-        for place, (rows, look) in enumerate(runs.values()):
-            # Points of a single k lie side by side.
-            aside = 1.07 ** (place - (len(runs) - 1) / 2) if one else 1.0
-            _band(ax, rows.assign(**{x: rows[x] * aside}), "estimate", look, len(runs), x)
+        _bands(ax, runs, "estimate", x)
         if x == "k":
             _log2_axis(ax, curve["k"])
         draw_legend(ax, {run: look.handle() for run, (_, look) in runs.items()})
@@ -239,8 +235,7 @@ def plot_differences(
     with _canvas(ax, differences, columns, styles) as (ax, runs):
         ink = ax.spines["left"].get_edgecolor()
         ax.axhline(0, color=ink, linewidth=1.1, zorder=1.5)
-        for rows, look in runs.values():
-            _band(ax, rows, "difference", look, len(runs))
+        _bands(ax, runs, "difference")
         _log2_axis(ax, differences["k"])
         notes = {}
         for place, row in enumerate(_determined(differences, crossings)):
@@ -274,9 +269,9 @@ def _crossing(ax: Axes, row: dict[Any, Any], look: MethodStyle, place: int) -> N
     paper = ax.get_facecolor()
     for color, width in ((paper, 5.5), (look.color, 3.0)):
         ax.plot(span, [0, 0], color=color, linewidth=width, transform=at, zorder=4,
-                solid_capstyle="butt")  # fmt: skip
+                solid_capstyle="butt", gid=look.gid)  # fmt: skip
     ax.plot(row["k_cross"], 0, marker="*", markersize=15, color=look.color, transform=at,
-            markeredgecolor=paper, markeredgewidth=1.0, zorder=5)  # fmt: skip
+            markeredgecolor=paper, markeredgewidth=1.0, zorder=5, gid=look.gid)  # fmt: skip
 
 
 def _crossing_note(row: dict[Any, Any]) -> str:
@@ -365,7 +360,7 @@ def plot_pass_rates(
             left = np.arange(len(PASS_RATE_BINS)) - 0.42 + index * width
             handles[run] = ax.bar(
                 left, shares, width, align="edge", label="", color=look.color,
-                edgecolor=paper, linewidth=0.6, hatch=hatched * look.hatch,
+                edgecolor=paper, linewidth=0.6, hatch=hatched * look.hatch, gid=look.gid,
             )  # fmt: skip
         ax.set_xticks(range(len(PASS_RATE_BINS)), PASS_RATE_BINS)
         ax.grid(axis="x", visible=False)
@@ -458,6 +453,17 @@ def _canvas(
             fit_legend(canvas)
 
 
+def _bands(
+    ax: Axes, runs: Mapping[str, tuple[pd.DataFrame, MethodStyle]], column: str, x: str = "k"
+) -> None:
+    one = len({value for rows, _ in runs.values() for value in rows[x]}) == 1
+    apart = min(1.07, 1.4 ** (2 / max(len(runs) - 1, 1)))
+    for place, (rows, look) in enumerate(runs.values()):
+        # Points of a single k lie side by side.
+        aside = apart ** (place - (len(runs) - 1) / 2) if one else 1.0
+        _band(ax, rows.assign(**{x: rows[x] * aside}), column, look, len(runs), x)
+
+
 def _band(
     ax: Axes, rows: pd.DataFrame, column: str, look: MethodStyle, n_runs: int, x: str = "k"
 ) -> None:
@@ -466,9 +472,11 @@ def _band(
     rows = rows.sort_values(x)
     at = rows[x].to_numpy(float)
     ax.fill_between(at, rows["low"].to_numpy(float), rows["high"].to_numpy(float),
-                    color=look.color, alpha=alpha, linewidth=0, zorder=1.8)  # fmt: skip
+                    color=look.color, alpha=alpha, linewidth=0, zorder=1.8,
+                    gid=look.gid)  # fmt: skip
     if len(rows) == 1:  # a band of no width
-        ax.vlines(at, rows["low"], rows["high"], color=look.color, linewidth=1.5, zorder=2)
+        ax.vlines(at, rows["low"], rows["high"], color=look.color, linewidth=1.5, zorder=2,
+                  gid=look.gid)  # fmt: skip
     if "basis" in rows:
         least, most = (rows[end].to_numpy(float) for end in ("fit_low", "fit_high"))
         ax.fill_between(at, least, most, color=look.color, alpha=2 * alpha, linewidth=0, zorder=1.9)
@@ -476,7 +484,7 @@ def _band(
         ax.plot(led[x], led[column], color=look.color, linewidth=1, zorder=2.9)
         rows = rows[rows["basis"] == "samples"]
     ax.plot(rows[x], rows[column], color=look.color, linestyle=look.linestyle,
-            marker=look.marker, markeredgewidth=look.edge, zorder=3)  # fmt: skip
+            marker=look.marker, markeredgewidth=look.edge, zorder=3, gid=look.gid)  # fmt: skip
 
 
 def _log2_axis(ax: Axes, k: pd.Series) -> None:
@@ -491,6 +499,7 @@ def _log2_axis(ax: Axes, k: pd.Series) -> None:
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda value, _: f"{round(value):d}")
-    ax.set_xlim(first / 1.12, max(last, first * 2) * 1.12)
+    far = max(last, first * 2) * 1.12
+    ax.set_xlim(*(first / 1.5, first * 1.5) if first == last else (first / 1.12, far))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     ax.set_xlabel("k (samples per problem)")

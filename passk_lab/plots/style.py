@@ -48,13 +48,20 @@ _CYCLE: tuple[tuple[str, str, Any, str, str], ...] = (
 )
 
 
+_THEMES = ("#22262b", "#d9dce0", "#ffffff"), ("#e6e8eb", "#3c434b", "#1b1f24")  # ink, grid, paper
+
+# Of every colour on white that on a dark page.
+DARK = {look[0]: look[1] for look in (_NEUTRAL, *_CYCLE)} | dict(zip(*_THEMES, strict=True))
+
+
 class MethodStyle(NamedTuple):
-    """How one run is drawn in every figure."""
+    """How one run is drawn in every figure; ``gid`` is the id of what is drawn of it in an SVG."""
 
     color: str
     linestyle: Any
     marker: str
     hatch: str
+    gid: str | None = None
 
     @property
     def edge(self) -> float:
@@ -129,9 +136,7 @@ def style(dark: bool = False) -> Iterator[None]:
     ...     mpl.rcParams["svg.fonttype"]
     'path'
     """
-    ink, faint, paper = (
-        ("#e6e8eb", "#3c434b", "#1b1f24") if dark else ("#22262b", "#d9dce0", "#ffffff")
-    )
+    ink, faint, paper = _THEMES[int(dark)]
     settings: Any = {
         "axes.axisbelow": True,
         "axes.edgecolor": ink,

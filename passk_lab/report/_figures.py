@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_lab import plots
-from passk_lab._text import csv_safe
+from passk_lab._text import csv_safe, interval, plural, shorten
 from passk_lab.plots._legend import fit_legend
+from passk_lab.report._inline import inline
 from passk_lab.report.model import FigureFiles, Section
 from passk_lab.rollouts.files import atomic_write
 from passk_lab.rollouts.table import PathLike
@@ -26,12 +26,13 @@ __all__ = ["write_figures"]
 
 @dataclass(frozen=True)
 class _Plan:
-    """A figure to draw: on given axes, with given styles."""
+    """A figure to draw: on given axes, with given styles; what its marks stand for."""
 
     title: str
     stem: str
     note: str
     alt: str
+    marks: tuple[str, str]
     table: pd.DataFrame
     draw: Callable[[Axes, Mapping[str, plots.MethodStyle]], Any]
 
@@ -43,6 +44,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
         "pass_at_k",
         "The share of problems that at least one of k samples solves; shaded: its interval.",
         _alt_curve("pass@k", curve, "estimate"),
+        ("k", "estimate"),
         curve,
         lambda ax, styles: plots.plot_pass_at_k(curve, ax, styles),
     )
@@ -57,6 +59,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
             _alt_curve("pass@k minus the baseline's", differences, "difference")
             + " "
             + " ".join(crossing_words(row) for row in crossings.to_dict("records")),
+            ("k", "difference"),
             _with_crossings(differences, crossings),
             lambda ax, styles: plots.plot_differences(differences, crossings, ax, styles),
         )
@@ -67,6 +70,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
             "distinct_at_k",
             "The number of different correct answers among k samples, mean over problems.",
             _alt_curve("Distinct correct answers among k samples", distinct, "estimate"),
+            ("k", "estimate"),
             distinct,
             lambda ax, styles: plots.plot_distinct_at_k(distinct, ax, styles),
         )
@@ -77,6 +81,7 @@ def _plans(section: Section, baseline: str | None) -> Iterable[_Plan]:
         "pass_rates",
         "How many problems are never, sometimes and always solved.",
         "Histogram of pass rates. " + " ".join(_alt_rates(rates)),
+        ("bin", "share"),
         rates,
         lambda ax, styles: plots.plot_pass_rates(rates, ax, styles),
     )
@@ -94,6 +99,7 @@ def _over_training(table: pd.DataFrame) -> Iterable[_Plan]:
             f"steps-{name.replace('@', '_at_')}",
             "A mark is a checkpoint; shaded: its interval. The other figures show the last one.",
             f"{name} by training step. " + " ".join(_alt_steps(rows)),
+            ("step", "estimate"),
             rows,
             draw,
         )
@@ -145,34 +151,52 @@ def write_figures(
     out = Path(out)
     figures = []
     files: list[Path] = []
+    styles = plots.method_styles(runs, baseline)
+    apart = {run: styles[run]._replace(gid=f"run-{place}") for place, run in enumerate(runs)}
     for plan in _plans(section, baseline):
         stem = f"{plan.stem}{suffix}"
-        fig = _draw(plan, runs, baseline, dark=False)
-        png, svg = plots.save_figure(fig, out / stem)
-        path = write_table(out / f"{stem}.csv", plan.table)
-        files += [png, svg, path]
-        csv = path.read_bytes().decode()
-        light = base64.b64encode(svg.read_bytes()).decode()
-        dark = _svg(_draw(plan, runs, baseline, dark=True))
-        figures.append(FigureFiles(plan.title, stem, plan.alt, plan.note, csv, light, dark))
+        files += plots.save_figure(_draw(plan, styles), out / stem)
+        files.append(write_table(out / f"{stem}.csv", plan.table))
+        csv = files[-1].read_bytes().decode()
+        tips = {str(place): _tips(plan, run) for place, run in enumerate(runs)}
+        svg = inline(_svg(_draw(plan, apart, legend=False)), f"{stem}-", plan.alt, tips)
+        figures.append(FigureFiles(plan.title, stem, plan.note, csv, svg))
     if section.worst is not None:
         files.append(write_table(out / f"worst_problems{suffix}.csv", section.worst))
     return tuple(figures), files
 
 
-def _draw(plan: _Plan, runs: Sequence[str], baseline: str | None, dark: bool) -> Figure:
-    with plots.style(dark):
+def _tips(plan: _Plan, run: str) -> list[str]:
+    """Say what each mark of a run stands for, in the order in which they are drawn."""
+    at, value = plan.marks
+    name, mine = shorten(run, 60), plan.table[plan.table["run"] == run]
+    if at == "bin":
+        return [
+            f"{name}, {row[at]}: {plural(row['problems'], 'problem')}"
+            for row in mine.to_dict("records")
+        ]
+    return [
+        f"{name}, {at} = {row[at]}: {row[value]:.3f} {interval(row['low'], row['high'], 3)}"
+        for row in mine.sort_values(at).to_dict("records")
+    ]
+
+
+def _draw(plan: _Plan, styles: Mapping[str, plots.MethodStyle], legend: bool = True) -> Figure:
+    with plots.style():
         fig = Figure()
         ax = fig.subplots()
-        plan.draw(ax, plots.method_styles(runs, baseline, dark))
-        fit_legend(ax)
+        plan.draw(ax, styles)
+        if legend:
+            fit_legend(ax)
+        elif drawn := ax.get_legend():
+            drawn.remove()
     return fig
 
 
-def _svg(fig: Figure) -> str:
+def _svg(fig: Figure) -> bytes:
     buffer = BytesIO()
     plots.write_figure(fig, buffer, "svg")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def write_text(path: Path, text: str) -> Path:

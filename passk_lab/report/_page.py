@@ -15,14 +15,15 @@ import pandas as pd
 from markupsafe import Markup
 
 from passk_lab import __version__
-from passk_lab._text import interval, shorten, visible
+from passk_lab._text import interval, visible
 from passk_lab.report._diversity import metrics_view, panel_view
 from passk_lab.report._figures import crossing_words
+from passk_lab.report._inline import colors, keys
+from passk_lab.report._matrix import anchors, matrix_view
+from passk_lab.report._problems import problems_view
 from passk_lab.report.model import Report, Section, Settings
 
-TEXT_PROBLEMS = 5  # problems whose samples are shown
-_TEXT_SHOWN = 1200  # characters
-_SAMPLES_SHOWN = 2  # a run and problem
+_OPEN = 3  # runs; with more, sections are closed
 
 
 def render_page(
@@ -38,11 +39,22 @@ def render_page(
         # Every string that reaches the page passes here, whatever the template does with it.
         finalize=lambda v: visible(v, lines=True) if type(v) is str else v,
     )
-    css, _, _ = environment.loader.get_source(environment, "report.css")  # type: ignore[union-attr]
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    css, script = (
+        environment.loader.get_source(environment, f"report.{ending}")[0]  # type: ignore[union-attr]
+        for ending in ("css", "js")
+    )
+    css += colors()
+    problems = problems_view(report.sections, report.baseline, texts, settings.n_texts)
+    links = anchors(report.sections)
     return environment.get_template("report.html").render(
-        css=Markup(css),  # the project's own file
-        css_hash=digest,
+        css=Markup(css),  # the project's own files
+        css_hash=_digest(css),
+        script=Markup(script),
+        script_hash=_digest(script),
+        matrix=matrix_view(report.sections),
+        links=links,
+        open=len(runs) - (report.baseline is not None) <= _OPEN,
+        places={run: place for place, run in enumerate(runs)},
         version=__version__,
         baseline=report.baseline,
         notes=report.notes,
@@ -56,8 +68,26 @@ def render_page(
         },
         seeds=any("seeds" in s.overview(report.baseline) for s in report.sections),
         n_compared=len(runs) - (report.baseline is not None),
-        sections=[_section_view(s, report.baseline, texts) for s in report.sections],
+        sections=[
+            {**_section_view(s, report.baseline), "problems": rows, "keys": _keys(s, runs)}
+            for s, rows in zip(report.sections, problems, strict=True)
+        ],
     )
+
+
+def _digest(content: str) -> str:
+    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _keys(section: Section, runs: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the legend of a split's figures."""
+    here = set(section.curve["run"])
+    places = {str(place): run for place, run in enumerate(runs) if run in here}
+    pictures = keys(section.figures[0].svg, places)
+    return [
+        {"place": place, "run": run, "picture": Markup(pictures.get(place, ""))}
+        for place, run in places.items()
+    ]
 
 
 def _accounts_view(table: pd.DataFrame) -> dict[str, Any]:
@@ -74,7 +104,7 @@ def _accounts_view(table: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(shown.columns), "rows": shown.to_dict("records")}
 
 
-def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -> dict[str, Any]:
+def _section_view(section: Section, baseline: str | None) -> dict[str, Any]:
     table = section.overview(baseline)
     return {
         "split": section.split,
@@ -82,13 +112,14 @@ def _section_view(section: Section, baseline: str | None, texts: pd.DataFrame) -
         "columns": list(table.columns),
         "rows": table.to_dict("records"),
         "changes": _change_rows(section),
-        "figures": [(f, base64.b64encode(f.csv.encode()).decode()) for f in section.figures],
+        "figures": [
+            (f, Markup(f.svg), base64.b64encode(f.csv.encode()).decode()) for f in section.figures
+        ],
         "checkpoints": _checkpoints_view(section.checkpoints),
         "metrics": None
         if section.metrics is None
         else metrics_view(section.metrics, [str(run) for run in table["run"]]),
         "diversity": _diversity_view(section, baseline),
-        "worst": _worst_view(section, baseline, texts),
     }
 
 
@@ -142,49 +173,6 @@ def _change_rows(section: Section) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _worst_view(
-    section: Section, baseline: str | None, texts: pd.DataFrame
-) -> list[dict[str, Any]]:
-    if section.worst is None or baseline is None:
-        return []
-    groups = []
-    for run, rows in section.worst.groupby("run", sort=False):
-        problems = rows.to_dict("records")
-        for place, row in enumerate(problems):
-            row["samples"] = []
-            if place < TEXT_PROBLEMS:
-                where = (texts, section.split, row["problem_id"])
-                before = _samples(*where, baseline, right_first=True)
-                after = _samples(*where, str(run), right_first=False)
-                row["samples"] = [(baseline, s) for s in before] + [(run, s) for s in after]
-        groups.append({"run": run, "problems": problems, "distinct": "distinct" in rows})
-    return groups
-
-
-def _samples(
-    texts: pd.DataFrame, split: str, problem: str, run: str, right_first: bool
-) -> list[dict[str, Any]]:
-    if "text" not in texts:
-        return []
-    mine = texts[
-        (texts["split"] == split) & (texts["problem_id"] == problem) & (texts["run"] == run)
-    ]
-    mine = mine.assign(text=mine["text"].str.replace("\r\n", "\n", regex=False))
-    mine = mine[mine["text"].notna()].sort_values(
-        ["correct", "sample_id"], ascending=[not right_first, True], kind="stable"
-    )
-    return [
-        {
-            "correct": bool(row["correct"]),
-            "sample_id": int(row["sample_id"]),
-            "text": row["text"][:_TEXT_SHOWN],
-            "length": len(row["text"]),
-            "answer": shorten(str(row["answer"]), 120) if pd.notna(row.get("answer")) else None,
-        }
-        for row in mine.head(_SAMPLES_SHOWN).to_dict("records")
-    ]
 
 
 def render_summary(report: Report, settings: Settings) -> str:

@@ -2,8 +2,8 @@
 
 `build_report` computes the curves, the paired comparisons and a verdict for each run, and writes
 figures (PNG, SVG), a tidy CSV beside each, ``summary.json`` and ``index.html``. The page stands
-alone: it loads nothing, runs no script, and treats every name and text of the rollouts as
-untrusted.
+alone: it loads nothing, runs one script of its own (sort, filter, values under the pointer), and
+treats every name and text of the rollouts as untrusted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
 from passk_lab.report._outlook import Outlook, outlook
-from passk_lab.report._page import TEXT_PROBLEMS, render_page, render_summary
+from passk_lab.report._page import render_page, render_summary
+from passk_lab.report._problems import PROMPTS
 from passk_lab.report._read import Read, read_all
 from passk_lab.report._worst import worst_problems
 from passk_lab.report.model import Report, Section, Settings
@@ -77,7 +78,8 @@ def build_report(
         Called with a short text at each step.
     **settings
         Fields of `passk_lab.report.Settings`: ``k``, ``distinct``, ``embedder``, ``metrics``,
-        ``n_worst``, ``margin``, ``pool_seeds``, ``confidence``, ``n_resamples``, ``random_state``.
+        ``n_worst``, ``n_texts``, ``margin``, ``pool_seeds``, ``confidence``, ``n_resamples``,
+        ``random_state``.
 
     Returns
     -------
@@ -132,7 +134,7 @@ def build_report(
         files.append(write_text(out / "forecast.csv", text))
     say("texts")
     shown = {*_shown(sections), *chain(*read.compared.values())}
-    texts = study.some(shown, ("answer", "text", *ENTROPIES))
+    texts = study.some(shown, ("answer", "text", *PROMPTS, *ENTROPIES))
     for place, section in enumerate(sections):
         say(f"diversity of texts, split {visible(section.split)}")
         sections[place] = _with_diversity(
@@ -215,7 +217,7 @@ def _shown(sections: Sequence[Section]) -> set[str]:
         problem
         for section in sections
         if section.worst is not None
-        for problem in section.worst.groupby("run").head(TEXT_PROBLEMS)["problem_id"]
+        for problem in section.worst["problem_id"]
     }
 
 

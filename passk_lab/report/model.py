@@ -35,7 +35,9 @@ class Settings:
     metrics : sequence of str
         Further metrics by their names, such as "g_pass_at_k:0.5": see `passk_lab.metric_table`.
     n_worst : int
-        Problems listed for each run.
+        Problems listed for each run, with their prompt and answers.
+    n_texts : int
+        Texts shown of each of them, of the baseline and of the run.
     margin : float
         See `passk_lab.stats.verdict`: "level" is a change that is surely smaller.
     pool_seeds : bool
@@ -50,6 +52,7 @@ class Settings:
     embedder: str | Embedder | None = None
     metrics: Sequence[str] = ()
     n_worst: int = 10
+    n_texts: int = 2
     margin: float = MARGIN
     pool_seeds: bool = False
     confidence: float = 0.95
@@ -68,15 +71,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class FigureFiles:
-    """A figure on disk and on the page: its title, stem, alternative text and CSV."""
+    """A figure on disk and on the page: its title, stem and CSV, and the page's SVG element."""
 
     title: str
     stem: str
-    alt: str
     note: str
     csv: str
-    svg_light: str = field(repr=False)
-    svg_dark: str = field(repr=False)
+    svg: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def checkpoints(
     -------
     DataFrame
         ``run, split, step, metric`` ("pass@1", "pass@K" and, where some problem has two correct
-        answers, "distinct@K"), ``estimate, low, high, n_problems``; and ``first_try, reach, label``
-        of the step, see `passk_lab.stats.Verdict`, missing where a step is what others are compared
-        with. Where nothing changed, at most 1 - ``confidence`` of all calls say a single word of
-        change, over all runs, splits and steps together.
+        answers, "distinct@K"), ``estimate, low, high, n_problems``; and ``first_try, reach,
+        distinct, label`` of the step, see `passk_lab.stats.Verdict`, missing where a step is what
+        others are compared with. Where nothing changed, at most 1 - ``confidence`` of all calls say
+        a single word of change, over all runs, splits and steps together.
 
     Raises
     ------
@@ -91,9 +91,9 @@ def checkpoints(
         named += [(run, names[pair.run]) for pair in made]
         pairs += made
     found = judge(pairs, baseline or "", margin=margin)
+    said = ("split", "first_try", "reach", "distinct", "label")
     words = [
-        {"run": run, "step": step}
-        | {name: getattr(one, name) for name in ("split", "first_try", "reach", "label")}
+        {"run": run, "step": step} | {name: getattr(one, name) for name in said}
         for (run, step), one in zip(named, found, strict=True)
     ]
     mine = counts[counts["run"].isin(runs)].astype({"step": "int64"})

@@ -18,6 +18,7 @@ MARGIN = 0.05  # a change that nobody would want to overlook
 
 FirstTry = Literal["better", "level", "worse", "unclear"]
 Reach = Literal["wider", "level", "narrower", "mixed", "unclear"]
+Distinct = Literal["more", "level", "fewer", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Verdict:
         One line a measure: the change, its interval and its p-value.
     cautions : tuple of str
         What limits the finding.
+    distinct : str or None
+        Distinct correct answers at the largest k: "more", "fewer", "level" or "unclear". None where
+        they weren't compared.
+    clear : tuple of bool
+        Whether each line of the evidence is a change beyond chance.
     lost : bool
         Something fell that more tries don't bring back: narrower or mixed; or worse at the first
         try and not wider. ``--fail-if-narrower`` exits with 1.
@@ -103,6 +109,8 @@ class Verdict:
     sentence: str
     evidence: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    distinct: Distinct | None = None
+    clear: tuple[bool, ...] = ()
     lost: bool = False
 
     @property
@@ -180,6 +188,8 @@ def verdict(
         sentence=_sentence(subject, measures),
         evidence=tuple(measure.line for measure in measures),
         cautions=tuple(_cautions(solved)),
+        distinct=None if distinct is None else _distinct(measures[-1]),
+        clear=tuple(measure.change.direction != 0 for measure in measures),
         lost=reach in ("narrower", "mixed") or (first_try == "worse" and reach != "wider"),
     )
 
@@ -366,6 +376,12 @@ def _reach(far: Sequence[_Measure]) -> Reach:
     if 1 in signs:
         return "wider"
     return "unclear" if any(measure.unclear for measure in far) else "level"
+
+
+def _distinct(measure: _Measure) -> Distinct:
+    if measure.change.direction:
+        return "more" if measure.change.direction > 0 else "fewer"
+    return "unclear" if measure.unclear else "level"
 
 
 def _label(first_try: FirstTry, reach: Reach | None, first_k: int, last_k: int) -> str:
