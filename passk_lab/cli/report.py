@@ -55,6 +55,8 @@ def _run(options: argparse.Namespace) -> int:
             distinct=options.distinct,
             embedder=options.embedder,
             metrics=options.metrics,
+            n_worst=options.problems,
+            n_texts=options.texts,
             margin=options.margin,
             pool_seeds=options.pool_seeds,
             confidence=options.confidence,
@@ -184,6 +186,18 @@ COMMAND = Command(
             "lists all",
             type=lambda text: text.split(","),
             default=(),
+        ),
+        argument(
+            "--problems N",
+            "problems to list for each run, those that fell most (default: %(default)s)",
+            type=not_negative,
+            default=10,
+        ),
+        argument(
+            "--texts N",
+            "texts to show of each, of the baseline and of the run (default: %(default)s)",
+            type=not_negative,
+            default=2,
         ),
         argument(
             "--cluster NAME",

@@ -50,9 +50,10 @@ def _rows(section: Section, place: int) -> list[dict[str, Any]]:
         }
         for number, one in enumerate(section.verdicts)
     ]
-    # Without a baseline steps are compared with the first.
+    # Without a baseline steps are compared with the first: the last says what became of the run.
     alone = [
-        {"run": run, "link": f"steps-{place}", "cells": [], "steps": s} for run, s in steps.items()
+        {"run": run, "link": f"steps-{place}", "cells": said[-1]["cells"], "steps": said}
+        for run, said in steps.items()
     ]
     return found + alone
 

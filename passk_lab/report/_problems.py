@@ -14,31 +14,50 @@ from passk_lab.report.model import Section
 PROMPTS = ("prompt", "question", "problem")
 _ANSWERS_SHOWN = 8
 _MOST, _LEAST = 1200, 200  # characters of a text
-_ALL = 500_000  # characters of all texts, for the page to open on a phone
+# Of all runs and splits together, for the page to open on a phone.
+_PROBLEMS = 250
+_CHARACTERS = 400_000
+
+
+def problems_shown(sections: Sequence[Section]) -> set[str]:
+    """Name the problems whose samples the page shows."""
+    n = _opened(sections)
+    tables = [section.worst for section in sections if section.worst is not None]
+    return {problem for worst in tables for problem in worst.groupby("run").head(n)["problem_id"]}
+
+
+def _opened(sections: Sequence[Section]) -> int:
+    """Say how many problems of each run and split can be opened."""
+    groups = sum(
+        section.worst["run"].nunique() for section in sections if section.worst is not None
+    )
+    return max(1, _PROBLEMS // max(1, groups))
 
 
 def problems_view(
     sections: Sequence[Section], baseline: str | None, texts: pd.DataFrame, n_texts: int
 ) -> list[list[dict[str, Any]]]:
     """Arrange the worst problems of each split, with all that is known of their samples."""
-    found = [_of_section(section, str(baseline), texts, n_texts) for section in sections]
+    opened = _opened(sections)
+    found = [_of_section(section, str(baseline), texts, n_texts, opened) for section in sections]
     shown = [text for rows in found for row in rows for text in row["texts"]]
-    width = max(_LEAST, min(_MOST, _ALL // max(1, len(shown))))
+    width = max(_LEAST, min(_MOST, _CHARACTERS // max(1, len(shown))))
     for text in shown:
         text["text"] = text["text"][:width]
     return found
 
 
 def _of_section(
-    section: Section, baseline: str, texts: pd.DataFrame, n_texts: int
+    section: Section, baseline: str, texts: pd.DataFrame, n_texts: int, opened: int
 ) -> list[dict[str, Any]]:
     if section.worst is None:
         return []
     mine = texts[texts["split"] == section.split]
     by_problem = {str(problem): rows for problem, rows in mine.groupby("problem_id", sort=False)}
     rows: list[dict[str, Any]] = section.worst.astype({"run": str}).to_dict("records")  # type: ignore[assignment]
-    for row in rows:
-        some = by_problem.get(str(row["problem_id"]), mine[:0])
+    places = section.worst.groupby("run", sort=False).cumcount()
+    for row, place in zip(rows, places, strict=True):
+        some = by_problem.get(str(row["problem_id"]), mine[:0]) if place < opened else mine[:0]
         before, after = (some[some["run"] == run] for run in (baseline, row["run"]))
         row["prompt"] = _prompt(some)
         row["answers"], row["others"] = _answers(before, after)

@@ -27,7 +27,7 @@ from passk_lab.report._diversity import ENTROPIES, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
 from passk_lab.report._outlook import Outlook, outlook
 from passk_lab.report._page import render_page, render_summary
-from passk_lab.report._problems import PROMPTS
+from passk_lab.report._problems import PROMPTS, problems_shown
 from passk_lab.report._read import Read, read_all
 from passk_lab.report._worst import worst_problems
 from passk_lab.report.model import Report, Section, Settings
@@ -133,7 +133,7 @@ def build_report(
         text = ahead.table.to_csv(index=False, float_format="%.6g")
         files.append(write_text(out / "forecast.csv", text))
     say("texts")
-    shown = {*_shown(sections), *chain(*read.compared.values())}
+    shown = {*problems_shown(sections), *chain(*read.compared.values())}
     texts = study.some(shown, ("answer", "text", *PROMPTS, *ENTROPIES))
     for place, section in enumerate(sections):
         say(f"diversity of texts, split {visible(section.split)}")
@@ -209,16 +209,6 @@ def _forecast(
         )
     k = max(settings.k) if settings.k else min(64, int(sizes.min()))
     return outlook(scores, table, k, **settings.resampling)
-
-
-def _shown(sections: Sequence[Section]) -> set[str]:
-    """Problems whose samples the page shows."""
-    return {
-        problem
-        for section in sections
-        if section.worst is not None
-        for problem in section.worst["problem_id"]
-    }
 
 
 def _with_diversity(

@@ -35,9 +35,9 @@ class Settings:
     metrics : sequence of str
         Further metrics by their names, such as "g_pass_at_k:0.5": see `passk_lab.metric_table`.
     n_worst : int
-        Problems listed for each run, with their prompt and answers.
+        Problems listed for each run. Up to 250 in all can be opened, those that fell most.
     n_texts : int
-        Texts shown of each of them, of the baseline and of the run.
+        Texts shown of each of these, of the baseline and of the run.
     margin : float
         See `passk_lab.stats.verdict`: "level" is a change that is surely smaller.
     pool_seeds : bool

@@ -117,13 +117,15 @@ class TestReport:
     def test_options_arrive(self, data, tmp_path, capsys):
         out = tmp_path / "out"
         options = ["--k", "4,1", "--seed", "7", "--confidence", "0.9", "--no-distinct", "--quiet"]
-        assert report(data, "--baseline", "base", "--out", out, *options) == 0
+        options += ["--problems", "3"]
+        assert report(data, "--baseline", "tuned", "--out", out, *options) == 0
         assert capsys.readouterr() == ("", "")
         assert (out / "index.html").exists()
         summary = json.loads((out / "summary.json").read_text())
         found = [summary[name] for name in ("seed", "confidence", "n_resamples")]
         assert found == [7, 0.9, 200]
         assert {row["k"] for row in summary["splits"][0]["pass_at_k"]} == {1, 4}
+        assert len(summary["splits"][0]["worst_problems"]) == 3
 
     @pytest.mark.slow
     def test_clusters_and_seeds_arrive(self, data, tmp_path, capsys):

@@ -298,3 +298,20 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "figure"
     refuses("can't write into", plots.save_figure, plt.figure(), target, error=OSError)
+
+
+@pytest.mark.parametrize("n_runs", [2, 12, 40])
+def test_intervals_of_a_single_k_lie_side_by_side(n_runs):
+    names = [f"r{i:02d}" for i in range(n_runs)]
+    spread = {"k": 1, "low": 0.2, "high": 0.6}
+    curve = pd.DataFrame({"run": names, "estimate": 0.4, **spread})
+    for ax in (
+        plots.plot_pass_at_k(curve),
+        plots.plot_differences(curve.rename(columns={"estimate": "difference"})),
+    ):
+        drawn = [line for line in ax.collections if isinstance(line, LineCollection)]
+        at = [line.get_segments()[0][:, 0] for line in drawn]
+        assert {tuple(line.get_segments()[0][:, 1]) for line in drawn} == {(0.2, 0.6)}
+        low, high = ax.get_xlim()
+        assert low < np.min(at) < 1 < np.max(at) < high
+        assert len(np.unique(at)) == n_runs

@@ -576,6 +576,77 @@ class TestPage:
             assert f"tuned tried {number}: wrong" in text
         assert len(re.findall("tried", text)) == 3 * 4
 
+    def test_as_many_problems_and_texts_as_asked_for(self, tmp_path):
+        data = planted("worse at the first try, narrower at 16", 0)
+        report = build_report(data, "base", out=tmp_path, n_worst=7, n_texts=5, **FAST)
+        page = Page(report.page)
+        assert len(re.findall("tried", page.text)) == 7 * 2 * 5
+        assert len(report.sections[0].worst) == 7
+        page = Page(build_report(data, "base", out=tmp_path, n_worst=0, **FAST).page)
+        assert "tried" not in page.text
+
+    def test_problems_of_very_many_runs_are_listed_but_not_all_opened(self, tmp_path):
+        data = planted("worse at the first try, narrower at 16", 0)
+        runs = [data[data["run"] == "tuned"].assign(run=f"r{i}") for i in range(30)]
+        base = data[data["run"] == "base"]
+        raw = build_report(table(base, *runs), "base", out=tmp_path, **FAST).page.read_text()
+        assert raw.count("<tbody data-run") == 30 * 10
+        assert raw.count('class="drill"') == 30 * (250 // 30)
+
+    def test_answers_and_prompt(self, tmp_path):
+        """Counts of baseline and run side by side, none is an answer, too."""
+        base = rollouts("base", [8, 16], 2).assign(prompt=lambda t: "ask " + t["problem_id"])
+        tuned = rollouts("tuned", [0, 16], 2)
+        tuned.loc[tuned.index[:3], "answer"] = None
+        data = table(base, tuned)
+        report = build_report(data, "base", out=tmp_path, distinct=True, **FAST)
+        raw = report.page.read_text()
+        (drill,) = re.findall(r'<div class="drill">.*?</div>', raw, re.S)
+        assert "ask p000" in drill
+        rows = re.findall(r"<tr>(<td.*?)</tr>", drill, re.S)
+        cells = {tuple(re.findall(r"<td[^>]*>(.*?)</td>", row)) for row in rows}
+        assert cells == {
+            ("wrong", "no", "8", "13"),
+            ("a0", "yes", "4", "0"),
+            ("a1", "yes", "4", "0"),
+            ("<em>none</em>", "no", "0", "3"),
+        }
+
+    @pytest.mark.parametrize("label", PLANTED)
+    def test_matrix(self, label, tmp_path):
+        report = build_report(planted(label, 0), "base", out=tmp_path, **FAST)
+        (found,) = report.verdicts
+        raw = report.page.read_text()
+        matrix = re.search(r'<table class="matrix">.*?</table>', raw, re.S)[0]
+        cells = re.findall(r'<td class="(\w+)"><span aria-hidden="true">(.)</span> (\w+)', matrix)
+        words = [found.first_try, found.reach, found.distinct]
+        assert [word for _, _, word in cells] == words
+        tones = {"better": ("good", "▲"), "more": ("good", "▲"), "wider": ("good", "▲"),
+                 "worse": ("bad", "▼"), "fewer": ("bad", "▼"), "narrower": ("bad", "▼"),
+                 "mixed": ("mixed", "◆"), "level": ("level", "＝"),
+                 "unclear": ("unclear", "?")}  # fmt: skip
+        assert [cell[:2] for cell in cells] == [tones[word] for word in words]
+        (said,) = re.findall(r'<ul class="evidence">.*?</ul>', raw, re.S)
+        bold = ["<strong>" in line for line in re.findall("<li>.*?</li>", said)]
+        assert tuple(bold) == found.clear
+
+    @pytest.mark.parametrize("baseline", ["base", None])
+    def test_matrix_of_steps(self, baseline, tmp_path):
+        data = planted("worse at the first try, narrower at 16", 0)
+        parts = [data[data["run"] == "base"].assign(step=0)]
+        parts += [
+            data[data["run"] == run].assign(run="rl", step=step)
+            for run, step in (("base", 10), ("tuned", 20))
+        ]
+        whole = table(*parts)
+        if baseline is None:
+            whole = whole[whole["run"] == "rl"]
+        page = build_report(whole, baseline, out=tmp_path, **FAST).page
+        matrix = re.search(r'<table class="matrix">.*?</table>', page.read_text(), re.S)[0]
+        steps = re.findall(r'step (\d+)</td>\s*<td class="\w+"><[^>]*>.</span> (\w+)', matrix)
+        assert steps[-1] == ("20", "worse")
+        assert len(steps) == (2 if baseline else 1)
+
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
