@@ -43,8 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that can't show a character must not end the program.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what can be written here
+        with contextlib.suppress(ImportError):
+            from argcomplete import autocomplete
+
+            autocomplete(parser)
     try:
-        options = _parser().parse_args(arguments)
+        options = parser.parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:

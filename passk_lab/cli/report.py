@@ -9,13 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from passk_lab._text import visible
 from passk_lab.cli._arguments import (
     LAYOUT,
     Command,
@@ -24,14 +20,12 @@ from passk_lab.cli._arguments import (
     layout_options,
     not_negative,
     numbers,
-    out,
     positive,
     share,
 )
+from passk_lab.cli._printed import as_csv, as_markdown, as_terminal
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from passk_lab.report.model import Report
 
 
@@ -65,15 +59,7 @@ def _run(options: argparse.Namespace) -> int:
             progress=say,
         )
     if not options.quiet:
-        # Not printed by rich itself, which ends the program where nobody reads on.
-        console = Console(highlight=False)
-        with console.capture() as capture:
-            tables = [
-                [section.overview(report.baseline), section.metrics_overview(report.baseline)]
-                for section in report.sections
-            ]
-            _print_report(report, tables, console)
-        sys.stdout.write(capture.get())
+        print(_FORMATS[options.format](report), end="")
     return int(options.fail_if_narrower and any(v.lost for v in report.verdicts))
 
 
@@ -87,52 +73,20 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None] | None]:
         yield lambda step: status.update(Text(f"{step} ..."))
 
 
-def _print_report(report: Report, tables: list[list[pd.DataFrame]], console: Console) -> None:
-    for section, shown in zip(report.sections, tables, strict=True):
-        if len(report.sections) > 1:
-            console.print(Text(visible(f"Split: {section.split}"), style="bold underline"))
-        for table in shown:
-            if len(table):
-                _print_table(table, console)
-        for v in section.verdicts:
-            tone = "red" if v.lost else "green" if v.gained else ""
-            console.print(Text(visible(f"{v.run}: {v.label}"), style=f"bold {tone}"))
-            cautions = (f"Note: {caution}." for caution in v.cautions)
-            _print_indented([v.sentence, *v.evidence, *cautions], console)
-        console.print()
-    if report.outlook is not None:
-        console.print(Text(f"Forecast of self-distillation: {report.outlook.label}", style="bold"))
-        _print_indented([report.outlook.sentence, *report.outlook.lines], console)
-        console.print()
-    for note in report.notes:
-        console.print(Text(visible(note)))
-    more = len(report.files) - 1
-    console.print(Text(visible(f"Wrote {report.page} and {more} files beside it.")))
+def _as_json(report: Report) -> str:
+    from passk_lab.report._page import render_summary
+
+    return render_summary(report)
 
 
-def _print_table(table: pd.DataFrame, console: Console) -> None:
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for place, name in enumerate(map(str, table.columns)):
-        if not place:
-            grid.add_column(name, overflow="fold", min_width=4)
-        else:
-            grid.add_column(name, justify="right", no_wrap=True)
-    for row in table.itertuples(index=False):
-        # Text, not markup: a name like "[red]" is only a name.
-        name, *cells = (visible(str(cell)) for cell in row)
-        grid.add_row(Text(name), *(Text(cell.replace(" ", "\n", 1)) for cell in cells))
-    console.print(grid)
-
-
-def _print_indented(lines: list[str], console: Console) -> None:
-    for line in lines:
-        console.print(Padding(Text(visible(line)), (0, 0, 0, 2), expand=False))
+_FORMATS = {"table": as_terminal, "json": _as_json, "markdown": as_markdown, "csv": as_csv}
 
 
 COMMAND = Command(
     "report",
     _run,
-    "compare runs with a baseline: a table, figures, CSV files and one HTML page",
+    "compare runs with a baseline: a table, and with --out figures, CSV files and one HTML page",
+    "  passk-lab report base.parquet tuned.parquet --baseline base\n"
     "  passk-lab report base.parquet tuned.parquet --baseline base --out report\n"
     "  passk-lab report rollouts.parquet --baseline base --k 1,8,64 --out report\n"
     "  passk-lab report tuned=runs/tuned base=runs/base --baseline base --out report\n"
@@ -148,7 +102,17 @@ COMMAND = Command(
             nargs="+",
         ),
         argument("--baseline RUN", "the run to compare the others with"),
-        out("DIR", "folder to write into"),
+        argument(
+            "--out DIR",
+            "folder for the page, figures and tables (default: nothing is written)",
+            type=Path,
+        ),
+        argument(
+            "--format FORMAT",
+            "what is printed: table, json (all numbers), markdown or csv (default: %(default)s)",
+            choices=tuple(_FORMATS),
+            default="table",
+        ),
         argument(
             "--k K,K,...",
             "numbers of samples, for example 1,8,64 (default: 1, 2, 4, ... up to all samples)",
@@ -240,6 +204,6 @@ COMMAND = Command(
             "answers fell), or worse at the first try and not wider; else with 0, also where too "
             "few problems tell",
         ),
-        flag("--quiet", "print neither progress nor the table"),
+        flag("--quiet", "print neither progress nor the result"),
     ),
 )

@@ -21,15 +21,14 @@ from passk_lab.report._figures import crossing_words
 from passk_lab.report._inline import colors, keys
 from passk_lab.report._matrix import anchors, matrix_view
 from passk_lab.report._problems import problems_view
-from passk_lab.report.model import Report, Section, Settings
+from passk_lab.report.model import Report, Section
 
 _OPEN = 3  # runs; with more, sections are closed
 
 
-def render_page(
-    report: Report, settings: Settings, texts: pd.DataFrame, runs: Sequence[str]
-) -> str:
+def render_page(report: Report, texts: pd.DataFrame, runs: Sequence[str]) -> str:
     """Fill the template."""
+    settings = report.settings
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("passk_lab.report"),
         autoescape=True,
@@ -57,7 +56,7 @@ def render_page(
         places={run: place for place, run in enumerate(runs)},
         version=__version__,
         baseline=report.baseline,
-        notes=report.notes,
+        notes=[*report.notes, *report.advice],
         alpha=100 - settings.confidence * 100,
         accounts=_accounts_view(report.accounts),
         ahead=report.outlook,
@@ -69,7 +68,7 @@ def render_page(
         seeds=any("seeds" in s.overview(report.baseline) for s in report.sections),
         n_compared=len(runs) - (report.baseline is not None),
         sections=[
-            {**_section_view(s, report.baseline), "problems": rows, "keys": _keys(s, runs)}
+            {**_section_view(s, report), "problems": rows, "keys": _keys(s, runs)}
             for s, rows in zip(report.sections, problems, strict=True)
         ],
     )
@@ -104,8 +103,9 @@ def _accounts_view(table: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(shown.columns), "rows": shown.to_dict("records")}
 
 
-def _section_view(section: Section, baseline: str | None) -> dict[str, Any]:
-    table = section.overview(baseline)
+def _section_view(section: Section, report: Report) -> dict[str, Any]:
+    baseline = report.baseline
+    table = section.overview(baseline, report.settings.k is not None)
     return {
         "split": section.split,
         "verdicts": section.verdicts,
@@ -175,9 +175,9 @@ def _change_rows(section: Section) -> list[dict[str, Any]]:
     return rows
 
 
-def render_summary(report: Report, settings: Settings) -> str:
+def render_summary(report: Report) -> str:
     """Give the numbers as JSON."""
-    ahead = report.outlook
+    ahead, settings = report.outlook, report.settings
 
     def records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
         if table is None:
@@ -214,6 +214,7 @@ def render_summary(report: Report, settings: Settings) -> str:
                         "sentence": v.sentence,
                         "evidence": list(v.evidence),
                         "cautions": list(v.cautions),
+                        "advice": list(v.advice),
                     }
                     for v in s.verdicts
                 ],

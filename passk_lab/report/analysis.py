@@ -22,6 +22,7 @@ import pandas as pd
 
 from passk_lab import plots
 from passk_lab._text import visible
+from passk_lab.metrics.embedders import find_embedder
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report._diversity import ENTROPIES, text_diversity
 from passk_lab.report._figures import write_figures, write_table, write_text
@@ -47,14 +48,14 @@ def build_report(
     rollouts: Study | pd.DataFrame | PathLike | Sequence[PathLike],
     baseline: str | None = None,
     *,
-    out: PathLike,
+    out: PathLike | None = None,
     run: str | None = None,
     scores: pd.DataFrame | PathLike | None = None,
     cluster: str | None = None,
     progress: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Report:
-    """Compute everything and write the page with its figures and tables.
+    """Compute everything and, where a folder is given, write the page, its figures and tables.
 
     Parameters
     ----------
@@ -63,9 +64,9 @@ def build_report(
         texts only for the problems that the page shows or compares.
     baseline : str, optional
         The run to compare with. Without it the report describes each run and compares none.
-    out : path
-        Folder to write into; it is made if it is missing. Files in it of the same names are
-        replaced, each whole or not at all.
+    out : path, optional
+        Folder to write into; default: nothing is written. It is made if it is missing. Files in it
+        of the same names are replaced, each whole or not at all.
     run : str, optional
         Name for files without a column ``run``.
     scores : DataFrame or path, optional
@@ -106,32 +107,23 @@ def build_report(
     ('index.html', 'better at the first try, wider at 4')
     """
     say = progress or (lambda _: None)
-    chosen, out = Settings(**settings), Path(out)
-    _check_writable(out)
-    say("counting samples")
+    chosen = Settings(**settings)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        _check_writable(folder)
     study = rollouts if isinstance(rollouts, Study) else Study(rollouts, run, scores, cluster)
+    chosen = _found(chosen, study)
+    say("counting samples")
     read = read_all(study, baseline, chosen)
-    counted, runs, notes = read.counted, read.runs, read.notes
+    counted, notes = read.counted, read.notes
     study = read.study
-    stems = _stems(list(read.modes))
     say("comparisons with the baseline")
-    sections = []
-    files: list[Path] = []
     measured = _metrics(study, counted, baseline, chosen, notes)
-    for section in _sections(read, baseline, chosen):
-        say(f"figures, split {visible(section.split)}")
-        mine = _of_split(measured, section.split)
-        section = replace(section, metrics=mine)
-        if mine is not None:
-            files.append(write_table(out / f"metrics{stems[section.split]}.csv", mine))
-        suffix = stems[section.split]
-        figures, written = write_figures(section, runs, baseline, out=out, suffix=suffix)
-        files += written
-        sections.append(replace(section, figures=figures))
+    sections = [
+        replace(section, metrics=_of_split(measured, section.split))
+        for section in _sections(read, baseline, chosen)
+    ]
     ahead = _forecast(study, baseline, chosen, say)
-    if ahead is not None:
-        text = ahead.table.to_csv(index=False, float_format="%.6g")
-        files.append(write_text(out / "forecast.csv", text))
     say("texts")
     shown = {*problems_shown(sections), *chain(*read.compared.values())}
     texts = study.some(shown, ("answer", "text", *PROMPTS, *ENTROPIES))
@@ -140,17 +132,53 @@ def build_report(
         sections[place] = _with_diversity(
             section, read.compared, texts, baseline, chosen, "seed" in counted, notes
         )
-        found = sections[place].diversity
-        if found is not None:
-            files.append(write_table(out / f"diversity{stems[section.split]}.csv", found))
+    report = Report(baseline, tuple(sections), tuple(notes), read.accounts, ahead, chosen)
+    return report if folder is None else _written(report, folder, read.runs, texts, say)
+
+
+def _found(settings: Settings, study: Study) -> Settings:
+    """Find metrics and embedder, before work starts."""
+    for name in settings.metrics:
+        find_metric(name)
+    if settings.embedder is None:
+        return settings
+    if not study.has("text"):
+        raise ValueError("no file has the column 'text', whose meanings the embedder compares")
+    return replace(settings, embedder=find_embedder(settings.embedder))
+
+
+def _written(
+    report: Report,
+    out: Path,
+    runs: Sequence[str],
+    texts: pd.DataFrame,
+    say: Callable[[str], None],
+) -> Report:
+    """Write a report; give it with its figures and files."""
+    stems = _stems([section.split for section in report.sections])
+    sections = []
+    files: list[Path] = []
+    for section in report.sections:
+        say(f"figures, split {visible(section.split)}")
+        suffix = stems[section.split]
+        tables = {"metrics": section.metrics, "diversity": section.diversity}
+        for name, table in tables.items():
+            if table is not None:
+                files.append(write_table(out / f"{name}{suffix}.csv", table))
+        figures, written = write_figures(section, runs, report.baseline, out=out, suffix=suffix)
+        files += written
+        sections.append(replace(section, figures=figures))
+    if report.outlook is not None:
+        text = report.outlook.table.to_csv(index=False, float_format="%.6g")
+        files.append(write_text(out / "forecast.csv", text))
     say("page")
     page, summary = out / "index.html", out / "summary.json"
     files += [summary, page]
-    report = Report(
-        baseline, tuple(sections), tuple(notes), read.accounts, ahead, page, summary, tuple(files)
+    report = replace(
+        report, sections=tuple(sections), page=page, summary=summary, files=tuple(files)
     )
-    write_text(summary, render_summary(report, chosen))
-    write_text(page, render_page(report, chosen, texts, runs))
+    write_text(summary, render_summary(report))
+    write_text(page, render_page(report, texts, runs))
     return report
 
 
@@ -221,8 +249,6 @@ def _with_diversity(
     notes: list[str],
 ) -> Section:
     if "text" not in texts:
-        if settings.embedder is not None:
-            raise ValueError("no file has the column 'text', whose meanings the embedder compares")
         return section
     mine = texts["problem_id"].isin(compared[section.split])
     some = texts[(texts["split"] == section.split) & mine]

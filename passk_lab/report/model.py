@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +130,15 @@ class Section:
         found = {} if self.checkpoints is None else first_narrower(self.checkpoints)
         return {run: step for (run, _), step in found.items()}
 
-    def overview(self, baseline: str | None = None) -> pd.DataFrame:
+    def overview(self, baseline: str | None = None, whole: bool = False) -> pd.DataFrame:
         """Condense the split to one row a run, the baseline first, as terminal and page show it.
 
-        For the smallest, a middle and the largest k that all runs have: "estimate [low, high]" of
-        ``pass@k``, and of ``distinct@k`` for the largest.
+        For the smallest, a middle and the largest k that all runs have, or for the ``whole`` of
+        them: "estimate [low, high]" of ``pass@k``, and of ``distinct@k`` for the largest.
         """
         shared = set.intersection(*(set(g["k"]) for _, g in self.curve.groupby("run")))
         ks = sorted(shared)
-        picks = sorted({ks[0], ks[len(ks) // 2], ks[-1]}) if ks else []
+        picks = ks if whole or not ks else sorted({ks[0], ks[len(ks) // 2], ks[-1]})
         runs = sorted(dict.fromkeys(self.curve["run"]), key=lambda name: name != baseline)
         rows = []
         for run in runs:
@@ -154,7 +155,7 @@ class Section:
         return pd.DataFrame(rows)
 
     def metrics_overview(self, baseline: str | None = None) -> pd.DataFrame:
-        """One row a metric that was asked for, one column a run, as `overview` does."""
+        """One row a run, one column a metric that was asked for, as `overview` does."""
         if self.metrics is None:
             return pd.DataFrame()
         table = self.metrics
@@ -162,9 +163,9 @@ class Section:
         cells = pd.Series([_cell(row, 3) for _, row in table.iterrows()], index=table.index)
         named = table.assign(metric=table["metric"] + k, cell=cells)
         wide = named.pivot_table(
-            "cell", "metric", "run", aggfunc="first", sort=False, fill_value=""
-        )
-        return wide[sorted(wide, key=lambda run: run != baseline)].reset_index()
+            "cell", "run", "metric", aggfunc="first", sort=False, fill_value=""
+        ).rename_axis(columns=None)
+        return wide.loc[sorted(wide.index, key=lambda run: run != baseline)].reset_index()
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,9 @@ class Report:
         ``no_answer, no_text, cut_off, errors`` of the rollouts, as far as columns say so.
     outlook : Outlook or None
         Forecast of self-distillation from the baseline, where teacher scores were given.
-    page, summary : Path
-        The HTML page and the numbers as JSON.
+    settings : Settings
+    page, summary : Path or None
+        The HTML page and the numbers as JSON, if they were written.
     files : tuple of Path
         Every file that was written.
     """
@@ -195,14 +197,21 @@ class Report:
     notes: tuple[str, ...]
     accounts: pd.DataFrame
     outlook: Outlook | None
-    page: Path
-    summary: Path
-    files: tuple[Path, ...]
+    settings: Settings
+    page: Path | None = None
+    summary: Path | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The verdicts of all splits."""
         return tuple(v for section in self.sections for v in section.verdicts)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What the verdicts say would tell more, once."""
+        said = dict.fromkeys(chain(*(v.advice for v in self.verdicts)))
+        return tuple(f"{line[0].upper()}{line[1:]}." for line in said)
 
 
 def _cell(row: pd.Series, digits: int) -> str:

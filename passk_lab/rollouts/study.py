@@ -145,6 +145,10 @@ class Study:
         with open_parquet(part.rows) as file:
             return part.names(file.schema_arrow.names)
 
+    def has(self, column: str) -> bool:
+        """Whether some of the rollouts have a column."""
+        return any(column in self._columns(part) for part in self._parts)
+
     def counts(self, by: Sequence[str] = MAIN_KEYS, modes: bool | None = None) -> pd.DataFrame:
         """Count all rollouts together.
 

@@ -90,6 +90,8 @@ class Verdict:
         One line a measure: the change, its interval and its p-value.
     cautions : tuple of str
         What limits the finding.
+    advice : tuple of str
+        What would tell more, in the same words for every run.
     distinct : str or None
         Distinct correct answers at the largest k: "more", "fewer", "level" or "unclear". None where
         they weren't compared.
@@ -109,6 +111,7 @@ class Verdict:
     sentence: str
     evidence: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     distinct: Distinct | None = None
     clear: tuple[bool, ...] = ()
     lost: bool = False
@@ -188,6 +191,7 @@ def verdict(
         sentence=_sentence(subject, measures),
         evidence=tuple(measure.line for measure in measures),
         cautions=tuple(_cautions(solved)),
+        advice=tuple(_advice(solved)),
         distinct=None if distinct is None else _distinct(measures[-1]),
         clear=tuple(measure.change.direction != 0 for measure in measures),
         lost=reach in ("narrower", "mixed") or (first_try == "worse" and reach != "wider"),
@@ -415,16 +419,17 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def _cautions(solved: Sequence[_Measure]) -> list[str]:
-    found = []
     vague = [f"{m.change.reach:.2f} in {m.name}" for m in solved if m.unclear]
-    if vague:
-        found.append(
-            f"a change of up to {' and '.join(vague)} can't be excluded; passk-lab plan says how "
-            "many problems or samples would"
-        )
+    return [f"a change of up to {' and '.join(vague)} can't be excluded"] if vague else []
+
+
+def _advice(solved: Sequence[_Measure]) -> list[str]:
+    found = []
+    if any(measure.unclear for measure in solved):
+        found.append("how many problems or samples tell a smaller change, passk-lab plan says")
     if len(solved) == 1:
         found.append(
-            f"only {solved[0].name} was compared: whether the run is narrower shows with more "
+            f"only {solved[0].name} was compared: whether a run is narrower shows with more "
             "samples per problem"
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -108,8 +109,8 @@ class TestReport:
         names = "g_pass_at_k:0.5,support_kept"
         assert report(data, "--baseline", "base", "--out", tmp_path, "--metrics", names) == 0
         printed = capsys.readouterr().out
-        assert re.search(r"metric +base +tuned", printed)
-        assert re.search(r"support_kept k=4 +1\.000", printed)
+        assert re.search(r"run +g_pass_at_k:0\.5 k=1 .* support_kept k=4", printed)
+        assert re.search(r"tuned .* 1\.000\n", printed)
         assert report(data, "--out", tmp_path, "--metrics", "pass@1") == 2
         assert "metric 'pass@1' is unknown" in capsys.readouterr().err
 
@@ -144,6 +145,80 @@ class TestReport:
         assert "tuned: too few problems to tell" in words["--cluster", "template"]
         assert report(data, "--out", tmp_path / "out", "--cluster", "family") == 2
         assert "no column 'family'" in capsys.readouterr().err
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("width", [60, 80])
+    @pytest.mark.parametrize("length", [4, 30, 200])
+    def test_narrow_terminals(self, width, length, tmp_path, capsys, monkeypatch):
+        """Every k that was asked for is there, and nothing but a name is longer than a line."""
+        monkeypatch.setenv("COLUMNS", str(width))
+        long = "tuned" + "x" * length
+        table = pd.concat([rollouts("base", 1, n=8), rollouts(long, 3, n=8)])
+        table.to_parquet(tmp_path / "r.parquet")
+        names = "support_kept,g_pass_at_k:0.5"
+        options = ["--baseline", "base", "--k", "1,2,3,4,5,6,7,8", "--metrics", names]
+        assert report(tmp_path / "r.parquet", *options) == 0
+        lines = capsys.readouterr().out.split("\n")
+        printed = "\n".join(lines)
+        assert [f"pass@{k}" for k in range(1, 9)] == re.findall(
+            r" (pass@\d)(?= |$)", printed, re.M
+        )[:8]
+        assert "…" not in printed
+        assert not [line for line in lines if len(line) > width and not line.startswith(long)]
+        assert not [line for line in lines if line != line.rstrip()]
+        if length > 4:
+            assert long in lines
+
+    @pytest.mark.slow
+    def test_needs_no_folder(self, data, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert report(data, "--baseline", "base") == 0
+        printed = capsys.readouterr().out
+        assert "tuned: better at the first try" in printed
+        assert "Wrote" not in printed
+        assert [path.name for path in tmp_path.iterdir()] == ["r.parquet"]
+
+    @pytest.mark.slow
+    def test_formats(self, data, tmp_path, capsys):
+        found = {}
+        for name in ("json", "csv", "markdown"):
+            out = tmp_path / name
+            assert report(data, "--baseline", "base", "--format", name, "--out", out) == 0
+            found[name], error = capsys.readouterr()
+            assert error == ""
+        assert found["json"] == (tmp_path / "json" / "summary.json").read_text()
+        table = pd.read_csv(io.StringIO(found["csv"]))
+        curve = pd.read_csv(tmp_path / "csv" / "pass_at_k.csv")
+        assert table["estimate"].tolist() == curve["estimate"].tolist()
+        changes = pd.read_csv(tmp_path / "csv" / "differences.csv")
+        assert table["difference"].dropna().tolist() == changes["difference"].tolist()
+        lines = found["markdown"].split("\n")
+        assert lines[0] == "| run | problems | pass@1 | pass@2 | pass@4 | verdict |"
+        assert {line.count("|") for line in lines[:4]} == {7}
+        assert lines[3].startswith("| tuned | 20 | 0.750 ")
+
+    @pytest.mark.slow
+    def test_markdown_and_csv_keep_names_as_text(self, tmp_path, capsys):
+        bad = "=x|<b>*y*\x1b[2J"
+        table = pd.concat([rollouts("base", 1), rollouts(bad, 3)])
+        table.to_parquet(tmp_path / "r.parquet")
+        assert report(tmp_path / "r.parquet", "--baseline", "base", "--format", "markdown") == 0
+        printed = capsys.readouterr().out
+        assert r"| =x\|\<b\>\*y\*\\x1b\[2J |" in printed
+        assert report(tmp_path / "r.parquet", "--baseline", "base", "--format", "csv") == 0
+        assert "id,'=x|<b>*y*" in capsys.readouterr().out.replace("default,", "id,")
+
+    @pytest.mark.slow
+    def test_advice_is_said_once(self, tmp_path, capsys):
+        runs = ["base", "a", "b", "c"]
+        table = pd.concat([rollouts(run, 1, 5, 2) for run in runs])
+        table["correct"] ^= table["run"].isin(["b"]) & (table["problem_id"] == "p00")
+        table.to_parquet(tmp_path / "r.parquet")
+        assert report(tmp_path / "r.parquet", "--baseline", "base", "--k", "1") == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert printed.count("Only pass@1 was compared") == 1
+        assert printed.count("passk-lab plan says") == 1
+        assert printed.count("can't be excluded") == 3
 
     @pytest.mark.slow
     def test_run_names_a_file_without_runs(self, tmp_path, capsys):
@@ -240,7 +315,7 @@ class TestErrors:
         arguments = ["report", data, "--out", tmp_path, f"{option}={value}"]
         fails(capsys, arguments, words, "" if value == "1,5" else option)
 
-    @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["report"], ["report", "x.parquet"]])
+    @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["report"], ["train", "--suite", "x"]])
     def test_usage(self, capsys, arguments):
         fails(capsys, arguments, "usage: passk-lab")
 
@@ -256,6 +331,21 @@ class TestErrors:
         build.side_effect = KeyboardInterrupt
         assert report(data, "--out", tmp_path) == 130
         assert "interrupted" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("option", "value", "words"),
+        [
+            ("--embedder", "no/such-model", "embedder='no/such-model'"),
+            ("--metrics", "pass@1", "metric 'pass@1' is unknown"),
+        ],
+    )
+    def test_what_is_missing_is_said_before_work_starts(
+        self, data, monkeypatch, capsys, option, value, words
+    ):
+        monkeypatch.setattr("passk_lab.report.analysis.read_all", Mock(side_effect=AssertionError))
+        table = pd.read_parquet(data).assign(text="x")
+        table.to_parquet(data)
+        fails(capsys, ["report", data, option, value], words)
 
 
 class TestConvert:
@@ -343,6 +433,20 @@ class TestProcess:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "tuned: better" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [("passk-lab rep", ["report"]), ("passk-lab report --format m", ["markdown"]),
+         ("passk-lab report --form", ["--format"])],
+    )  # fmt: skip
+    def test_completion(self, line, words, tmp_path):
+        """What a shell asks, and what it is told."""
+        pytest.importorskip("argcomplete")
+        told = tmp_path / "told"
+        asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+        asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(told), "_ARGCOMPLETE_IFS": "\n"}
+        subprocess.run([sys.executable, "-m", "passk_lab"], env={**os.environ, **asked}, check=True)
+        assert [word.strip() for word in told.read_text().split("\n")] == words
 
     @pytest.mark.slow
     def test_nobody_reads(self, data, tmp_path):

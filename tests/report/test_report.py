@@ -160,7 +160,7 @@ class TestVerdict:
         assert found.label == "better at the first try"
         assert found.reach is None
         assert len(found.evidence) == 1
-        assert any("only pass@1" in c for c in found.cautions)
+        assert any("only pass@1" in line for line in found.advice)
 
     def test_an_interval_that_touches_zero_is_not_clear(self):
         assert Change(1, 0.5, 0.6, 0.1, 0.0, 0.2, 100).direction == 0
@@ -332,7 +332,7 @@ class TestTables:
         data = table(rollouts("base", [1, 0] * 10, n=1), rollouts("tuned", [1] * 20, n=1))
         (found,) = build_report(data, "base", out=tmp_path, **FAST).verdicts
         assert found.label == "better at the first try"
-        assert any("only pass@1" in c for c in found.cautions)
+        assert any("only pass@1" in line for line in found.advice)
 
 
 class TestInputs:
