@@ -82,12 +82,13 @@ def _short(match: re.Match[str]) -> str:
 def keys(svg: str, runs: Collection[str]) -> dict[str, str]:
     """Take from a figure what stands for each run: a line and its mark, as a small picture."""
     root = ET.fromstring(svg)
+    shapes = {f"#{path.get('id')}": path for path in root.iter("path")}
     found: dict[str, str] = {}
     for group in root.iter("g"):
-        run, line, mark = group.get("data-run", ""), group.find("path"), group.find("defs/path")
-        use = group.find(".//use")
-        if run not in runs or line is None or mark is None or use is None:
+        run, line, use = group.get("data-run", ""), group.find("path"), group.find(".//use")
+        if run not in runs or line is None or use is None:
             continue
+        mark = shapes[use.get("href", "")]
         picture = ET.Element("svg", {"viewBox": "-18 -6 36 12", "class": "key"})
         for part, d in ((line, "M-18 0H18"), (use, mark.get("d", ""))):
             kept = {k: v for k, v in part.items() if k.startswith(("stroke", "fill"))}

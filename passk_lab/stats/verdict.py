@@ -426,7 +426,7 @@ def _cautions(solved: Sequence[_Measure]) -> list[str]:
 def _advice(solved: Sequence[_Measure]) -> list[str]:
     found = []
     if any(measure.unclear for measure in solved):
-        found.append("how many problems or samples tell a smaller change, passk-lab plan says")
+        found.append("smaller changes take more problems or samples; passk-lab plan says how many")
     if len(solved) == 1:
         found.append(
             f"only {solved[0].name} was compared: whether a run is narrower shows with more "

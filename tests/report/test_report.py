@@ -249,6 +249,25 @@ class TestVerdict:
         assert same.verdicts == pooled.verdicts
         assert same.verdicts[0].first_try == "better"
 
+    @pytest.mark.parametrize(
+        ("low", "high", "p", "word"),
+        [(-3.2, -2.4, 0.001, "fewer"), (2.4, 3.2, 0.001, "more"), (-0.1, 0.1, 1, "level"),
+         (-2, 1, 0.4, "unclear")],
+    )  # fmt: skip
+    def test_distinct_answers_alone_and_what_is_clear(self, low, high, p, word):
+        middle = (low + high) / 2
+        found = verdict(
+            Change(1, 0.4, 0.48, 0.08, 0.05, 0.11, 200, p_value=0.001),
+            Change(64, 0.95, 0.94, -0.01, -0.08, 0.06, 200, p_value=0.7),
+            Change(64, 5.1, 5.1 + middle, middle, low, high, 200, p_value=p),
+        )
+        assert found.distinct == word
+        assert found.clear == (True, False, p < 0.05)
+        assert len(found.clear) == len(found.evidence)
+        alone = verdict(Change(1, 0.4, 0.4, 0.0, -0.2, 0.2, 20, p_value=1))
+        assert (alone.distinct, alone.clear) == (None, (False,))
+        assert len(alone.advice) == 2
+
 
 class TestTables:
     def test_report_holds_what_the_library_computes(self, two_splits, whole):
@@ -466,7 +485,7 @@ def test_a_failed_write_keeps_the_old_page(two_splits, tmp_path, monkeypatch):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "wbr", "source", "br", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
@@ -645,6 +664,7 @@ class TestPage:
         matrix = re.search(r'<table class="matrix">.*?</table>', page.read_text(), re.S)[0]
         steps = re.findall(r'step (\d+)</td>\s*<td class="\w+"><[^>]*>.</span> (\w+)', matrix)
         assert steps[-1] == ("20", "worse")
+        assert "fewer" in matrix.rpartition("step 20")[2]
         assert len(steps) == (2 if baseline else 1)
 
 
