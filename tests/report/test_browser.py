@@ -201,6 +201,14 @@ def test_runs_are_switched_off(window, hostile):
     assert window.run(count) == 0
     window.run("document.querySelector('.legend button').click()")
     assert window.run(count) == before
+    window.run("document.querySelector('.legend .all').click()")
+    every = "return [...document.querySelectorAll('[data-run]:not(.off)')]"
+    assert window.run(f"{every}.length") == 0
+    window.run("document.querySelectorAll('.legend button')[2].click()")
+    assert {*window.run(f"{every}.map((one) => one.dataset.run)")} == {"2"}
+    window.run("document.querySelector('.legend .all').click()")
+    window.run("document.querySelector('.legend .all').click()")
+    assert window.run(count) == before
 
 
 def test_values_under_the_pointer(window, small):
@@ -238,7 +246,7 @@ def test_names_stay_names(window, hostile):
     window.run(OPEN_ALL)
     assert window.run("return window.hacked ?? null") is None
     assert window.run("return document.images.length") == 0
-    for selector in (".matrix a", ".legend li", ".verdict h3"):
+    for selector in (".matrix a", ".legend button", ".verdict h3"):
         assert set(HOSTILE) <= set(texts(window, selector))
 
 

@@ -37,19 +37,31 @@ for (const table of document.querySelectorAll("table.sortable")) {
   table.parentElement.before(search);
 }
 
-for (const entry of document.querySelectorAll("[data-toggle]")) {
-  const button = make("button", { type: "button", title: "Show or hide this run" });
-  button.setAttribute("aria-pressed", "true");
-  button.append(...entry.childNodes);
-  entry.append(button);
-  button.addEventListener("click", () => {
-    const shown = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(shown));
-    const run = `[data-run="${entry.dataset.toggle}"]`;
-    for (const part of entry.closest("section").querySelectorAll(run)) {
-      part.classList.toggle("off", !shown);
-    }
+for (const legend of document.querySelectorAll(".legend")) {
+  const section = legend.closest("section");
+  const buttons = [...legend.children].map((entry) => {
+    const button = make("button", { type: "button", title: "Show or hide this run" });
+    button.append(...entry.childNodes);
+    entry.append(button);
+    return button;
   });
+  const isShown = (button) => button.getAttribute("aria-pressed") !== "false";
+  const show = (button, shown) => {
+    button.setAttribute("aria-pressed", String(shown));
+    const run = `[data-run="${button.parentElement.dataset.toggle}"]`;
+    section.querySelectorAll(run).forEach((part) => part.classList.toggle("off", !shown));
+  };
+  for (const button of buttons) {
+    show(button, true);
+    button.addEventListener("click", () => show(button, !isShown(button)));
+  }
+  const all = make("button", { type: "button", className: "all", textContent: "all or none" });
+  all.addEventListener("click", () => {
+    const shown = !buttons.some(isShown);
+    buttons.forEach((button) => show(button, shown));
+  });
+  legend.append(make("li"));
+  legend.lastChild.append(all);
 }
 
 const tip = make("div", { className: "tip", hidden: true });
