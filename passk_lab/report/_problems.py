@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from passk_lab._text import shorten
@@ -72,8 +73,15 @@ def _of_section(
 def _prompt(rows: pd.DataFrame) -> str | None:
     for name in PROMPTS:
         if name in rows and rows[name].notna().any():
-            return shorten(str(rows[name].dropna().iloc[0]), _MOST)
+            return shorten(_spelled(rows[name].dropna().iloc[0]), _MOST)
     return None
+
+
+def _spelled(prompt: Any) -> str:
+    """Write a prompt; messages by who says what."""
+    if isinstance(prompt, Sequence | np.ndarray) and all(isinstance(m, dict) for m in prompt):
+        return "\n\n".join(f"{m.get('role')}: {m.get('content')}" for m in prompt)
+    return str(prompt)
 
 
 def _answers(before: pd.DataFrame, after: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:

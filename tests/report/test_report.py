@@ -631,6 +631,15 @@ class TestPage:
             ("<em>none</em>", "no", "0", "3"),
         }
 
+    def test_a_prompt_of_messages(self, tmp_path):
+        base, tuned = rollouts("base", [8, 16], 2), rollouts("tuned", [0, 16], 2)
+        base["prompt"] = [[{"role": "user", "content": "How many?"}]] * len(base)
+        base.to_parquet(tmp_path / "base.parquet")
+        tuned.to_parquet(tmp_path / "tuned.parquet")
+        files = [tmp_path / "base.parquet", tmp_path / "tuned.parquet"]
+        page = build_report(files, "base", out=tmp_path / "out", **FAST).page
+        assert "<pre>user: How many?</pre>" in page.read_text()
+
     @pytest.mark.parametrize("label", PLANTED)
     def test_matrix(self, label, tmp_path):
         report = build_report(planted(label, 0), "base", out=tmp_path, **FAST)
