@@ -83,7 +83,7 @@ from passk_lab.lab.pretrain import PretrainConfig
 folder = Path(sys.argv[1])
 runs = {n: TrainConfig(n, prompts_per_step=2, group_size=4, save_every=1) for n in ("sdsd", "grpo")}
 tiny = s.Suite(pretrain=PretrainConfig(steps=30, batch_size=8, warmup=1), runs=runs, steps=(8,),
-               policy_steps=(4, 8), learning_rates=(1e-3,), seeds=(0,), n_problems=6, n_samples=4,
+               policy_steps=(4, 8), seeds=(0,), n_problems=6, n_samples=4,
                d_model=32, n_layers=2, n_heads=2)
 base = tiny.make_base(folder / "base", progress=False)
 run_suite(tiny, base, folder, progress=False)
@@ -97,7 +97,7 @@ def snapshot(folder: Path) -> dict[str, str]:
         name = str(file.relative_to(folder))
         if not file.is_file() or file.name.startswith("."):
             continue
-        if name.startswith(("base/", "runs/", "sweep/")):
+        if name.startswith(("base/", "runs/")):
             continue  # checkpoints hold times; what they lead to is compared
         if file.suffix == ".parquet":
             content = pd.read_parquet(file).to_csv(index=False).encode()

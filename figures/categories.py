@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from palette import lab_styles, spans
 from registry import Drawn, Study, Tables
+from survival import moments, partial_correlation
 from words import span
 
 from passk_lab.stats import Resampling
@@ -170,33 +171,15 @@ def survival(policies: pd.DataFrame, members: pd.DataFrame, passes: int = PASSES
     for run, after in policies[policies["run"] != "base"].groupby("run", sort=False):
         for (template, split), told in shown.groupby(["template", "split"], sort=False):
             pairs = after[[*keys, "seed", "logprob"]].merge(told, on=keys, suffixes=("_after", ""))
-            moments = _moments(pairs, f"forecast_{passes}")
-            low, high = HOW.percentiles(
-                _partial(HOW.replicates(moments))[:, None], moments.shape[1]
-            )
-            estimate = _partial(moments.mean(axis=(0, 1))[None])
+            found = moments(pairs, f"forecast_{passes}", "logprob")
+            replicates = partial_correlation(HOW.replicates(found))[:, None]
+            low, high = HOW.percentiles(replicates, found.shape[1])
+            estimate = partial_correlation(found.mean(axis=(0, 1))[None])
             rows.append(
                 {"run": run, "template": template, "split": split, "partial": estimate[0],
-                 "low": low[0], "high": high[0], "n_categories": moments.shape[1]}
+                 "low": low[0], "high": high[0], "n_categories": found.shape[1]}
             )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _moments(pairs: pd.DataFrame, told: str) -> Floats:
-    """Sums of products of what is forecast, found and given, [seeds, categories, 3 x 3]."""
-    groups = pairs.groupby(["seed", "problem_id"], sort=True)
-    columns = [told, "logprob_after", "logprob"]
-    centred = (pairs[columns] - groups[columns].transform("mean")).to_numpy()
-    products = np.einsum("ni,nj->nij", centred, centred).reshape(len(pairs), 9)
-    table = pd.DataFrame(products).groupby(groups.ngroup().to_numpy()).sum().to_numpy()
-    return table.reshape(pairs["seed"].nunique(), -1, 9)
-
-
-def _partial(moments: Floats) -> Floats:
-    """Correlation of the first two given the third, from moments [n, 9]."""
-    m = moments.reshape(-1, 3, 3)
-    rest = m[:, :2, :2] - m[:, :2, 2:] * m[:, 2:, :2] / m[:, 2:, 2:]
-    return np.asarray(rest[:, 0, 1] / np.sqrt(rest[:, 0, 0] * rest[:, 1, 1]))
 
 
 # --- The figure ---

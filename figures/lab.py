@@ -21,7 +21,8 @@ from passk_lab.stats import (
     policy_values,
 )
 
-MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-uniform", "mara")
+MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-composed", "mara")
+RATE = 1e-4  # of the main experiment, the same for every run
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 BY = ("run", "split", "step")
 HOW = ResamplingOptions(n_resamples=4_000, random_state=0)
@@ -51,6 +52,26 @@ class Lab:
         self.last = int(self.policies["step"].max())
         seen = with_start(pd.read_parquet(data / "seen.parquet"))
         self.seen = seen[seen["step"] == seen["step"].max()]
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """Accuracy and distinct paths of each problem, every run at every rate."""
+        table = pd.read_parquet(self.data / "rates.parquet")
+        names = {"run": str, "problem_id": str, "learning_rate": str}
+        table = table.astype(names).astype({"learning_rate": float})
+        n_paths = self.policies[self.policies["split"] == "id"].drop_duplicates(
+            ["problem_id", "answer"]
+        )
+        sizes = n_paths.astype({"problem_id": str})["problem_id"].value_counts()
+        return table.assign(
+            **{"coverage@64": table["distinct@64"] / table["problem_id"].map(sizes)}
+        )
+
+    @cached_property
+    def use(self) -> pd.DataFrame:
+        """How student and teacher use a demonstration in training."""
+        table = pd.read_parquet(self.data / "use.parquet")
+        return table.astype({"run": str, "who": str, "problem_id": str})
 
     @cached_property
     def entropy(self) -> pd.DataFrame:

@@ -279,7 +279,11 @@ def runs_table(tables: Tables) -> str:
     names = [*(title for *_, title in COLUMNS), "slope"]
     lines = [f"| run | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for run in order:
-        cells = [span(found.loc[(split, m, run)], digits) for split, m, digits, _ in COLUMNS]
+        rows = [(split, m, run) for split, m, *_ in COLUMNS]
+        cells = [
+            span(found.loc[row], digits) if row in found.index else ""
+            for row, (*_, digits, _) in zip(rows, COLUMNS, strict=True)
+        ]
         cells.append(span(slopes.loc[run]) if run in slopes.index else "1")
         lines.append(f"| {run} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 from palette import lab_styles, spans
 from registry import Drawn, Study, Tables
-from scipy.stats import spearmanr
 from words import span
 
-from passk_lab.stats import ResamplingOptions, bootstrap_mean
+from passk_lab.stats import ResamplingOptions
 from passk_lab.teacher import (
     expected_tilt,
-    forecast_generations,
     paired_logprobs,
     slope_table,
     source_table,
@@ -205,101 +203,3 @@ def example(own: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     matrix = part.pivot_table(index="sample_id", columns="demo_id", values="pcmi")
     matrix = matrix.loc[order, order]
     return matrix.set_axis(names[order], axis=0).set_axis(names[order], axis=1)
-
-
-@TEACHER.figure("forecast-paths", "Forecast and outcome", number=8)
-def forecasts(bias: Bias) -> Drawn:
-    """Forecast from the base alone, against what training did, problem by problem.
-
-    Measured on problems that training never saw, and where it was trained on these very problems.
-    """
-    measured = {"new": bias.policies, "trained-on": bias.seen}
-    updates = int(bias.policies["step"].max())
-    # A teacher that takes a share of the student at every update has gone through as many
-    # generations as shares; beyond a few of them nothing is left to move.
-    moved = {"sdsd": 0.01 * updates, "sdsd/ema-0.05": 0.05 * updates}
-    times = {run: min(time, 8.0) for run, time in moved.items()}
-    given = bias.own, bias.answers
-    moving = forecast_generations(*given, [0.0, *times.values()], [1, K], split_path)
-    told = {run: moving[moving["generation"].isin([0, time])] for run, time in times.items()}
-    frozen = forecast_generations(*given, [0, 1], [1, K], split_path, teacher="frozen")
-    told["sdsd/frozen"] = frozen
-    runs = ["sdsd/frozen", *moved]
-    figure, axes = plt.subplots(2, len(runs), figsize=(13, 8), sharex=True, sharey=True)
-    records = []
-    for row, (problems, policies) in zip(axes, measured.items(), strict=True):
-        for ax, run in zip(row, runs, strict=True):
-            record, drops = against_forecast(told[run], policies, run)
-            records.append({"problems": problems, "generations": moved.get(run, np.nan), **record})
-            ax.plot(*drops, ".", color=lab_styles([run])[run].color, alpha=0.6)
-            ax.axline((0, 0), slope=1, color=ax.spines["left"].get_edgecolor(), linewidth=1)
-            means = f"mean {drops[0].mean():.2f} forecast, {drops[1].mean():.2f} measured"
-            ax.set_title(f"{run}, {problems} problems\n{means}")
-        row[0].set_ylabel("measured drop of effective paths")
-    for ax in axes[-1]:
-        ax.set_xlabel("forecast drop of effective paths")
-    return figure, pd.DataFrame(records)
-
-
-@forecasts.found
-def _(tables: Tables) -> str:
-    table = tables["forecast-paths"]
-    name = "effective_answers"
-    told = [
-        f"""{row["run"]}, {row["problems"]} problems: forecast drop
-        {row[f"{name}_drop_forecast"]:.2f}, measured
-        {span(row, 2, f"{name}_drop", f"{name}_drop_")}, rank correlation over problems
-        {row[f"{name}_rank"]:.2f} (the base's own number of effective paths alone:
-        {row[f"{name}_rank_of_base"]:.2f})"""
-        for _, row in table.iterrows()
-    ]
-    return f"Drop of effective correct paths, problem by problem. {'; '.join(told)}."
-
-
-def against_forecast(
-    told: pd.DataFrame, policies: pd.DataFrame, run: str
-) -> tuple[dict[str, object], tuple[np.ndarray, np.ndarray]]:
-    """Forecast and outcome of a run; and each problem's drop of effective paths, both ways."""
-    problems, changes = measured_changes(policies, run)
-    generations = told.groupby("generation")
-    before, after = (part.set_index("problem_id").loc[problems] for _, part in generations)
-    record: dict[str, object] = {"run": run, "pass@1_base": before["pass@1"].mean()}
-    record |= {"pass@1_forecast": after["pass@1"].mean(), "pass@1": changes[..., 2].mean()}
-    low, high = bootstrap_mean(changes, **HOW)
-    mean = changes.mean(axis=0)
-    for at, name in enumerate(("effective_answers", f"distinct@{K}")):
-        drop = (before[name] - after[name]).to_numpy()
-        record |= {
-            f"{name}_drop_forecast": drop.mean(),
-            f"{name}_drop": mean[:, at].mean(),
-            f"{name}_drop_low": low[at],
-            f"{name}_drop_high": high[at],
-            f"{name}_error": np.abs(drop - mean[:, at]).mean(),
-            f"{name}_calibration": np.polyfit(drop, mean[:, at], 1)[0],
-            f"{name}_rank": spearmanr(drop, mean[:, at]).statistic,
-            # What one would say who knows the base's paths and nothing of the teacher.
-            f"{name}_rank_of_base": spearmanr(before[name], mean[:, at]).statistic,
-        }
-    drops = before["effective_answers"] - after["effective_answers"]
-    return record, (drops.to_numpy(), mean[:, 0])
-
-
-def split_path(answer: str) -> list[str]:
-    """Tokens of a path."""
-    return answer.split("-")
-
-
-def measured_changes(policies: pd.DataFrame, run: str) -> tuple[list[str], np.ndarray]:
-    """Problems, and [seeds, problems, 3]: drop of effective and distinct paths, accuracy after."""
-    seeds = []
-    for _, modes in before_and_after(policies, run).groupby("seed"):
-        logs = modes[["logprob_before", "logprob_after"]]
-        p, law = (table.transform(np.exp) for table in (logs, logs.astype(float)))
-        problems = modes["problem_id"].unique()
-        total, sums, squares, found = (
-            part.groupby(modes["problem_id"]).sum().loc[problems]
-            for part in (p, law, law**2, 1 - (1 - p) ** K)
-        )
-        drops = (d["logprob_before"] - d["logprob_after"] for d in (sums**2 / squares, found))
-        seeds.append(np.column_stack([*drops, total["logprob_after"].clip(upper=1)]))
-    return list(problems), np.stack(seeds)

@@ -15,6 +15,7 @@ from words import span
 from passk_lab.plots import plot_tradeoff
 from passk_lab.stats import (
     ResamplingOptions,
+    bootstrap_mean,
     matched_differences,
     paired_differences,
     policy_curve,
@@ -23,37 +24,108 @@ from passk_lab.stats import (
 HALF = ResamplingOptions(n_resamples=2_000, random_state=0)
 
 
-@PATHS.figure("tradeoff-paths", "Accuracy and coverage in training")
+FRONT = ("pass@1", "coverage@64", "distinct@64")
+SLACK = 0.01  # of the accuracy of the best GRPO that a fix may miss on the validation problems
+
+
+@PATHS.table("front-paths")
+def front(lab: Lab) -> pd.DataFrame:
+    """Every run at every rate after the last update, against GRPO at the same rate and the base."""
+    rates = lab.rates
+    values: dict[Any, Any] = {
+        key: np.stack(
+            [part.pivot_table(index="seed", columns="problem_id", values=name) for name in FRONT],
+            axis=2,
+        )
+        for key, part in rates.groupby(["run", "learning_rate"])
+    }
+    base = values.pop(("base", 0.0))
+    validation = pd.read_csv(lab.data / "validation.csv").groupby(["run", "learning_rate"])
+    chosen = validation[["pass@1", "distinct@64"]].mean()
+    rows = []
+    for (run, rate), array in values.items():
+        low, high = bootstrap_mean(array, **HALF)
+        row: dict[str, Any] = {"run": run, "rate": rate}
+        for place, name in enumerate(FRONT):
+            row |= {name: array[..., place].mean(), f"{name} low": low[place]}
+            row[f"{name} high"] = high[place]
+        for other, theirs in (("grpo", values["grpo", rate] if rate >= 3e-5 else None),
+                              ("base", base)):  # fmt: skip
+            if theirs is not None and run != other:
+                pair = paired_differences({"other": theirs, "run": array}, "other", **HALF)
+                less, kept = pair.iloc[0], pair.iloc[2]
+                row |= three(less, f"pass@1 less {other}", "difference", "")
+                row |= three(kept, f"distinct@64 of {other}")
+        row |= {f"validation {name}": chosen[name][run, rate] for name in chosen}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    best = table.loc[table["run"] == "grpo", "validation pass@1"].max()
+    table["reaches"] = table["validation pass@1"] >= best - SLACK
+    return table
+
+
+@PATHS.figure("tradeoff-paths", "Accuracy and coverage, at every rate")
 def tradeoff(lab: Lab) -> Drawn:
-    """Accuracy against coverage@64 in training, every method: comparison at equal accuracy."""
+    """Accuracy against coverage@64: in training, and of every method at every rate."""
     usual = lab.policies[lab.policies["split"] == "id"]
     tables = []
     for metric, k, name in (("pass_at_k", 1, "pass@1"), ("coverage_at_k", 64, "coverage@64")):
-        part = policy_curve(usual, metric, k, BY, **HOW).set_index(["run", "step"])
+        part = policy_curve(usual[usual["run"].isin(MAIN)], metric, k, BY, **HOW)
+        part = part.set_index(["run", "step"])
         tables.append(part[["estimate", "low", "high"]].add_prefix(f"{name} "))
     table = tables[0].join(tables[1]).reset_index()
     table = table.rename(columns=lambda name: name.replace(" estimate", ""))
-    runs = table["run"].unique()
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), sharex=True, sharey=True)
-    groups = [[r for r in runs if r in MAIN], [r for r in runs if r not in MAIN or r == "base"]]
-    for ax, names in zip(axes, groups, strict=True):
-        part = table[table["run"].isin(names)]
-        plot_tradeoff(part, "pass@1", "coverage@64", ax, lab_styles(names), lines=True)
+    means = lab.rates.groupby(["run", "learning_rate"])[["pass@1", "coverage@64"]].mean()
+    means = means.reset_index().sort_values("learning_rate")
+    figure, axes = plt.subplots(1, 3, figsize=(16, 5.2), sharey=True)
+    plot_tradeoff(table, "pass@1", "coverage@64", axes[0], lab_styles(MAIN), lines=True)
+    for ax, names in zip(axes[1:], (WITH_TEACHER, WITHOUT_TEACHER), strict=True):
+        for run, look in lab_styles(names).items():
+            part = means[means["run"] == run]
+            ax.plot(part["pass@1"], part["coverage@64"], color=look.color, marker=look.marker,
+                    linestyle=look.linestyle, linewidth=1.2, label=run)  # fmt: skip
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3, fontsize=9)
+        ax.set_xlim(0.67, 0.83)
+    for ax in axes:
         ax.set(xlabel="pass@1", ylabel="coverage@64 (share of the correct paths)")
-    axes[0].set_title("Main runs in training")
-    axes[1].set_title("The other runs")
+    axes[0].set_title("Main runs in training, rate 1e-4")
+    axes[1].set_title("Self-distillation after 240 updates, three rates")
+    axes[2].set_title("Policy gradients and fine-tuning, three rates")
     return figure, table
+
+
+WITH_TEACHER = (
+    "grpo", "sdsd", "sdsd/frozen", "sdsd-uniform", "sdsd-composed", "sdsd-composed/balanced",
+    "sdsd-anchored", "sdsd-anchored/dkpo",
+)  # fmt: skip
+WITHOUT_TEACHER = ("grpo", "grpo/kl", "rft", "rft/balanced", "mara", "pkpo", "dkpo", "dkpo/mixed")
 
 
 @tradeoff.found
 def _(tables: Tables) -> str:
-    table = tables["matched-paths"].set_index(["metric", "baseline", "run"])
-    told = []
-    for run in ("sdsd", "sdsd/frozen", "sdsd-uniform", "mara"):
-        row = table.loc[("coverage@64", "grpo", run)]
-        told.append(f"{run} {span(row, 2, 'ratio', 'ratio_')} (at pass@1 {row['target']:.2f})")
-    return f"""Coverage@64 relative to GRPO's where both are equally accurate, nine tenths of the
-        way to the best accuracy that both reach: {"; ".join(told)}."""
+    table = tables["front-paths"].set_index(["run", "rate"])
+    less, kept = "pass@1 less grpo", "distinct@64 of grpo"
+
+    def against(run: str) -> str:
+        rows = [
+            f"""{rate:g} {span(row, 2, less, f"{less} ")} and
+            {span(row, 2, kept, f"{kept} ")}"""
+            for rate, row in table.loc[run].sort_index().iterrows()
+            if row[less] == row[less]
+        ]
+        return f"{run}: {'; '.join(rows)}"
+
+    told = ". ".join(against(run) for run in ("sdsd", "sdsd/frozen", "sdsd-composed"))
+    of_base = "distinct@64 of base"
+    reach = table[table["reaches"]].sort_values("validation distinct@64", ascending=False)
+    (run, rate), first = reach.index[0], reach.iloc[0]
+    best = table.loc["grpo"].sort_values("validation pass@1").iloc[-1]
+    return f"""Every run at the same rates; difference of pass@1 to GRPO's and ratio of distinct@64
+        to GRPO's at the same rate, {told}. Of all runs whose pass@1 on the validation problems is
+        within {SLACK:g} of the best GRPO's, {run} at {rate:g} has the most distinct paths there; on
+        the problems of the figure it has pass@1 {span(first, 2, "pass@1", "pass@1 ")} and
+        {span(first, 2, of_base, f"{of_base} ")} of the base's distinct@64, where that GRPO has
+        {span(best, 2, "pass@1", "pass@1 ")} and {span(best, 2, of_base, f"{of_base} ")}."""
 
 
 @PATHS.table("matched-paths")
@@ -94,8 +166,7 @@ def conditions(lab: Lab) -> Drawn:
     """Where self-distillation narrows: one condition changed at a time."""
     mapped = pd.read_parquet(lab.data / "map.parquet")
     last = int(mapped["step"].max())
-    every = [lab.policies.assign(condition="main"), with_starts(mapped, lab.policies)]
-    everything = pd.concat(every)
+    everything = with_starts(mapped)
     everything = everything[(everything["split"] == "id") & (everything["step"] <= last)]
     rows = []
     for (condition, run, other), label in CONDITIONS.items():
@@ -166,12 +237,11 @@ def three(row: pd.Series, name: str, middle: str = "ratio", ends: str = "ratio_"
     return dict(zip((name, f"{name} low", f"{name} high"), found, strict=True))
 
 
-def with_starts(mapped: pd.DataFrame, policies: pd.DataFrame) -> pd.DataFrame:
+def with_starts(mapped: pd.DataFrame) -> pd.DataFrame:
     """Start every run of the map at the base of its condition."""
     parts = []
     for condition, part in mapped.groupby("condition", observed=True):
-        source = policies if condition == "main" else part
-        base = source[(source["run"] == "base") & (source["step"] == 0)]
+        base = part[part["run"] == "base"]
         runs = [run for run in part["run"].unique() if run != "base"]
         starts = [base.assign(run=run, condition=condition) for run in runs]
         parts += [part[part["run"] != "base"], *starts]

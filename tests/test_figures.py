@@ -139,6 +139,45 @@ def test_words_about_the_categories_are_true():
         assert row["forecast"] == pytest.approx(told)
 
 
+def test_words_about_the_path_lab_are_true():
+    """README, docs/training.md and docs/teacher.md."""
+    front = pd.read_csv(FIGURES / "front-paths.csv").set_index(["run", "rate"])
+    less, kept = "pass@1 less grpo", "distinct@64 of grpo"
+    sdsd = front.loc["sdsd"]
+    assert (sdsd[f"{less} high"] < 0).all()
+    assert sdsd[kept].round(2).between(0.81, 0.88).all()
+    for run in ("sdsd/frozen", "sdsd-anchored", "sdsd-composed"):
+        assert (front.loc[run, less] > -0.04).all(), run
+    assert (front.loc["sdsd-composed", f"{kept} high"] < 1).all()
+    # Bars of the composed teacher: accuracy within 0.03 and at most 0.9 of the paths, at one rate.
+    composed = front.loc["sdsd-composed"]
+    bars = (composed[less] > -0.03) & (composed[kept] <= 0.9)
+    assert bars[bars].index.tolist() == [3e-4]
+    # The fixes, at the main rate.
+    of_base = "distinct@64 of base"
+    reach = front[front["reaches"]].sort_values("validation distinct@64")
+    assert reach.index[-1] == ("sdsd-anchored/dkpo", 1e-4)
+    assert 0.925 < reach.iloc[-1][of_base] < 0.935
+    assert reach[of_base].max() < 0.95
+    assert front.loc[("dkpo/mixed", 1e-4), of_base] == pytest.approx(0.99, abs=0.005)
+    assert front.loc[("dkpo/mixed", 1e-4), less] == pytest.approx(-0.017, abs=0.001)
+    # Which answers survive.
+    found = pd.read_csv(FIGURES / "survival-paths.csv")
+    found = found[found["problems"] == "new"].set_index("run")
+    taught = found.index.str.startswith("sdsd")
+    assert (found.loc[taught, "auc_gain low"] > 0).all()
+    assert (found.loc[~taught, "auc_gain low"] < 0).all()
+    assert found.loc["sdsd", "auc_gain"] == pytest.approx(0.026, abs=0.0006)
+    # The teacher forgets.
+    use = pd.read_csv(FIGURES / "mechanism-paths.csv").set_index(["measure", "run", "step"])
+    use = use.sort_index()["estimate"]
+    assert use["correct_given_demo", "sdsd", 0] == pytest.approx(0.95, abs=0.005)
+    assert use["correct_given_demo", "sdsd", 240] == pytest.approx(0.87, abs=0.005)
+    for run in ("sdsd/frozen", "sdsd-anchored", "sdsd-composed"):
+        assert use["correct_given_demo", run, 240] > 0.93
+    assert use["below", "sdsd", 240] == pytest.approx(0.10, abs=0.005)
+
+
 def test_a_method_is_shown_at_the_rate_that_keeps_most():
     fronts = importlib.import_module("conditions").fronts
     table = pd.DataFrame(

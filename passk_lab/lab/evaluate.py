@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from passk_lab.lab._decoding import padded
 from passk_lab.lab.sampling import Decoding, sample, score
 from passk_lab.lab.tasks.base import Task
 
@@ -70,12 +71,27 @@ def answer_logprobs(
     prompt: Any,
     answers: Sequence[str],
     demo: str | None = None,
+    base: PreTrainedModel | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Exact log-probability of each answer, its end token included, with or without a demo."""
-    context = task.encode(prompt, demo)
+    """Exact log-probability of each answer, its end token included, with or without a demo.
+
+    With ``base``, ``model`` doesn't see the demonstration: at each token its law is multiplied by
+    what the demonstration changes in the base, as in ``sdsd-composed``.
+    """
     tokens = [task.encode_answer(answer) for answer in answers]
+
+    def law(of: PreTrainedModel, shown: str | None) -> torch.Tensor:
+        contexts = [task.encode(prompt, shown)] * len(tokens)
+        return score(of, contexts, tokens, task.pad_id, return_logits=True).log_softmax(-1)
+
     with torch.no_grad():
-        values = score(model, [context] * len(tokens), tokens, task.pad_id)
+        if base is None:
+            contexts = [task.encode(prompt, demo)] * len(tokens)
+            values = score(model, contexts, tokens, task.pad_id)
+        else:
+            both = (law(model, None) + law(base, demo) - law(base, None)).log_softmax(-1)
+            taken, mask = padded(tokens, task.pad_id, both.device)
+            values = both.gather(2, taken[..., None])[..., 0] * mask
     return np.asarray(values.double().sum(1).cpu().numpy())
 
 
@@ -106,12 +122,16 @@ def correct_answer_policy(
 
 
 def follows_demonstration(
-    model: PreTrainedModel, task: Any, prompts: Sequence[Any], seed: int = 0
+    model: PreTrainedModel,
+    task: Any,
+    prompts: Sequence[Any],
+    seed: int = 0,
+    base: PreTrainedModel | None = None,
 ) -> pd.DataFrame:
     """Compare what a demonstration changes in the model with what it should, by Bayes' rule.
 
     For each prompt a demonstration is drawn from the exact law of the documents,
-    ``task.document_law(prompt, demo)``, as `PathTask` has it.
+    ``task.document_law(prompt, demo)``, as `PathTask` has it. ``base`` is for `answer_logprobs`.
 
     Returns
     -------
@@ -130,7 +150,7 @@ def follows_demonstration(
         given = task.document_law(prompt, demo)
         exact = np.array([given[a] for a in answers])
         mine = np.exp(answer_logprobs(model, task, prompt, answers))
-        shown = np.exp(answer_logprobs(model, task, prompt, answers, demo))
+        shown = np.exp(answer_logprobs(model, task, prompt, answers, demo, base))
         at = answers.index(demo)
         rows.append(
             {

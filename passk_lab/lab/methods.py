@@ -9,6 +9,7 @@ docs/training.md has the formulas.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,8 +47,13 @@ class LossOptions:
         Bounds of the probability ratio below and above 1.
     at_k : int
         k of the pass@k and distinct@k that ``pkpo`` and ``dkpo`` climb.
-    baseline, standardise : bool
-        Of ``dkpo``: subtract the leave-one-out baseline; standardise in the group.
+    baseline, standardise, mix : bool, bool, float
+        Of ``dkpo``: subtract the leave-one-out baseline; standardise in the group; the share of
+        distinct@k in the reward, whose rest is plain accuracy.
+    balanced : bool
+        Of ``sdsd-composed`` and ``rft``: distinct correct answers of a group count alike.
+    reward : float
+        Weight of the policy gradient of distinct@k that ``sdsd-anchored`` adds.
     diversity, tau, floor, anchor : float
         Weight of the disjoint concepts of ``grpo-diversity``; the tilt of ``ucpo``; the weights of
         the support floor and of what ``sdsd-anchored`` keeps.
@@ -60,6 +66,9 @@ class LossOptions:
     at_k: int = 4
     baseline: bool = False
     standardise: bool = True
+    mix: float = 1.0
+    balanced: bool = False
+    reward: float = 0.0
     diversity: float = 1.0
     tau: float = 0.2
     floor: float = 1.0
@@ -312,7 +321,7 @@ def _sdsd_composed(batch: Batch) -> Tensor:
     T proportional to teacher(.|x) base(.|x,c) / base(.|x): the policy moves, the effect of a
     demonstration doesn't.
     """
-    demos = _peers(batch)
+    demos = (_distinct_peers if batch.options.balanced else _peers)(batch)
     shown = _shown(demos)
     with torch.no_grad():
         given = batch.logits_of(batch.base, demos).log_softmax(-1)
@@ -332,7 +341,8 @@ def _sdsd_anchored(batch: Batch) -> Tensor:
     now = batch.logits_of(batch.student, demos)
     mask = batch.rows(shown)
     moved = losses.divergence(now, kept, mask, "reverse")
-    return loss + batch.options.anchor * losses.reduce(moved, mask, batch.options.reduction)
+    loss = loss + batch.options.anchor * losses.reduce(moved, mask, batch.options.reduction)
+    return loss + batch.options.reward * _dkpo(batch) if batch.options.reward else loss
 
 
 @method("sdsd-centred")
@@ -389,7 +399,19 @@ def _rft(batch: Batch) -> Tensor:
     """Cross-entropy on the correct rollouts."""
     mask = batch.rows(batch.correct)
     logprob = losses.token_logprob(batch.student_logits, batch.samples.tokens, mask)
+    if batch.options.balanced:
+        logprob = logprob * _share_of_answer(batch)[:, None]
     return losses.reduce(-logprob, mask, batch.options.reduction)
+
+
+def _share_of_answer(batch: Batch) -> Tensor:
+    """Weights of correct rows [B], the same for each distinct answer of a group; mean 1 in it."""
+    weights = np.zeros(batch.correct.shape)
+    for g, hits in enumerate(batch.correct):
+        mine = [batch.answers[g * batch.n + j] for j in np.flatnonzero(hits)]
+        counts = Counter(mine)
+        weights[g, hits] = [len(mine) / len(counts) / counts[answer] for answer in mine]
+    return torch.as_tensor(weights.ravel(), dtype=torch.float32, device=batch.mask.device)
 
 
 @method("rl-modulated")
@@ -442,6 +464,9 @@ def _dkpo(batch: Batch) -> Tensor:
     ]
     k = min(options.at_k, batch.n - options.baseline)
     found = batch.n * rewards.dkpo_rewards(groups, k, options.baseline)
+    found = (
+        options.mix * found / k + (1 - options.mix) * batch.correct if options.mix < 1 else found
+    )
     return _reinforce(
         batch, rewards.group_advantages(found, "grpo") if options.standardise else found
     )

@@ -1,5 +1,8 @@
+import copy
+
 import numpy as np
 import pytest
+import torch
 
 from passk_lab.lab import evaluate as module
 from passk_lab.lab.evaluate import answer_logprobs, evaluate, follows_demonstration
@@ -48,3 +51,22 @@ def test_exact_columns_are_bayes_rule(model, prompts):
         right = TASK.correct_answers(prompt)
         total = np.exp(answer_logprobs(model, TASK, prompt, right)).sum()
         assert row.correct == pytest.approx(total)
+
+
+def test_a_composed_teacher_has_its_own_policy_and_the_base_s_use(model, prompts):
+    """As its own base it is the model itself; of another policy it takes all but the use."""
+    prompt = prompts[0]
+    right = TASK.correct_answers(prompt)
+    given = answer_logprobs(model, TASK, prompt, right, right[0])
+    assert answer_logprobs(model, TASK, prompt, right, right[0], model) == pytest.approx(
+        given, abs=1e-4
+    )
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter.mul_(1.1)
+    composed = answer_logprobs(moved, TASK, prompt, right, right[0], model)
+    assert np.abs(composed - given).max() > 1e-3
+    # Without an effect in the base, nothing is left of the demonstration.
+    alone = answer_logprobs(moved, TASK, prompt, right, None, model)
+    assert alone == pytest.approx(answer_logprobs(moved, TASK, prompt, right), abs=1e-4)

@@ -14,6 +14,7 @@ from passk_lab.lab.methods import (
     LossOptions,
     _distinct_peers,
     _peers,
+    _share_of_answer,
     _strangers,
     _wrong_peers,
     get_method,
@@ -154,3 +155,40 @@ def test_unknown_methods_are_refused():
     refuses("is unknown", TrainConfig, method="sdsd2")
     for bad in ({"steps": 0}, {"teacher": "old"}, {"ema_rate": 0.0}, {"group_size": 0}):
         refuses(next(iter(bad)), TrainConfig, **bad)
+
+
+def test_balanced_rows_count_distinct_answers_alike(batch):
+    """Of the first prompt's correct rows two agree: each weighs half of the third; mean 1."""
+    weights = _share_of_answer(batch).numpy().reshape(3, 4)
+    assert weights[0].tolist() == pytest.approx([0.75, 0.75, 1.5, 0])
+    assert (weights[2] == 0).all()
+    logits = batch.student_logits.detach().requires_grad_()
+    batch.__dict__["student_logits"] = logits
+    batch.options = LossOptions(balanced=True)
+    balanced = METHODS["rft"](batch).item()
+    batch.options = LossOptions()
+    assert balanced != pytest.approx(METHODS["rft"](batch).item())
+
+
+def test_mixed_rewards_lie_between_accuracy_and_distinct_answers(batch, monkeypatch):
+    seen = {}
+    for mix in (0.0, 0.5, 1.0):
+        batch.options = LossOptions(at_k=2, mix=mix, standardise=False)
+        monkeypatch.setattr(
+            "passk_lab.lab.methods._reinforce", lambda _, found, mix=mix: seen.update({mix: found})
+        )
+        METHODS["dkpo"](batch)
+    assert seen[0.0].tolist() == batch.correct.astype(float).tolist()
+    # The policy gradient of distinct@2, whose largest reward is k = 2.
+    assert seen[0.5] == pytest.approx(0.5 * seen[0.0] + 0.25 * seen[1.0])
+
+
+def test_the_anchored_teacher_takes_a_reward(batch):
+    batch.samples.logprob.copy_(batch.student_logprob.detach())
+    losses = []
+    for reward in (0.0, 1.0, 2.0):
+        batch.options = LossOptions(at_k=2, reward=reward)
+        losses.append(METHODS["sdsd-anchored"](replace(batch, rng=np.random.default_rng(1))).item())
+    added = METHODS["dkpo"](batch).item()
+    assert losses[1] - losses[0] == pytest.approx(added, abs=1e-5)
+    assert losses[2] - losses[0] == pytest.approx(2 * added, abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import platform
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from passk_lab._text import look_up
+from passk_lab.lab._checkpoint import load_checkpoint
 from passk_lab.lab.model import ModelConfig, load_model
 from passk_lab.lab.pretrain import PretrainConfig, pretrain
 from passk_lab.rollouts.files import atomic_write
@@ -110,6 +112,13 @@ class FromScratch:
                     "of this suite"
                 )
         return base
+
+
+def moving_average(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The teacher of a run at its last checkpoint, a moving average of the student."""
+    model = copy.deepcopy(base)
+    model.load_state_dict(load_checkpoint(folder)["teacher"])
+    return model.eval()
 
 
 def made_on(base: PreTrainedModel) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from passk_lab.lab.evaluate import answer_logprobs, correct_answer_policy, evalu
 from passk_lab.lab.experiments._runs import (
     FromScratch,
     made_on,
+    moving_average,
     run_file,
     side_by_side,
     write_noted,
@@ -149,7 +150,7 @@ class ConceptSuite(FromScratch):
                 model = train(
                     self.task, base, until, kept, progress=False, demonstrator=demonstrator
                 ).eval()
-                teacher = _teacher(base, kept) if config.teacher == "ema" else None
+                teacher = moving_average(base, kept) if config.teacher == "ema" else None
             last = run == "base" or step == self.steps[-1]
             for split, prompts in plan.items():
                 at: dict[str, Any] = {"run": run, "split": split, "seed": seed, "step": step}
@@ -176,13 +177,6 @@ class ConceptSuite(FromScratch):
         kept = run_file(folder, "runs", source, self.seeds[0]).with_suffix("")
         load_checkpoint(kept, model)
         return model.eval()
-
-
-def _teacher(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The moving average of a run at its last checkpoint."""
-    model = copy.deepcopy(base)
-    model.load_state_dict(load_checkpoint(folder)["teacher"])
-    return model.eval()
 
 
 def _policy(

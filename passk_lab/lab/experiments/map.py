@@ -29,11 +29,19 @@ AUTHORS: dict[str, PathTask] = {
     "fallible-after-demonstration": replace(PATHS, wrong_after_demo=0.1),
     "even-authors": replace(PATHS, style_shares=(0.25, 0.25, 0.25, 0.25)),
     "unequal-authors": replace(PATHS, style_shares=(0.7, 0.1, 0.1, 0.1)),
+    # No context that says "what follows is right": as many documents are wrong with a demonstration
+    # as without, and authors leave it often enough that a departure is no sign of a mistake.
+    "no-switch": replace(PATHS, follow=0.8, wrong=0.15, wrong_after_demo=0.15),
 }
 
 
+# The same for both methods, the highest of the main experiment's.
+_RATE = 3e-4
+
+
 def _config(name: str, **options: object) -> TrainConfig:
-    return replace(TrainConfig(name, prompts_per_step=8, ema_rate=0.01), **options)  # type: ignore[arg-type]
+    usual = TrainConfig(name, prompts_per_step=8, ema_rate=0.01, learning_rate=_RATE)
+    return replace(usual, **options)  # type: ignore[arg-type]
 
 
 _BOTH = {"sdsd": _config("sdsd"), "grpo/kl": _config("grpo/kl", options=LossOptions(kl_coef=0.1))}
@@ -44,9 +52,10 @@ CONDITIONS: dict[str, dict[str, TrainConfig]] = {
         "sdsd/trust-1": _config("sdsd/trust-1", options=LossOptions(trust=1.0)),
     },
     **{name: _BOTH for name in AUTHORS if name != "main"},
+    "no-switch": _BOTH
+    | {name: _config(name) for name in ("grpo", "sdsd-composed", "control-other", "control-wrong")}
+    | {"sdsd/frozen": _config("sdsd/frozen", teacher="frozen")},
 }
-# What the main experiment's sweep chose for both methods.
-_RATE = 3e-4
 _ADAPTATION = PretrainConfig(steps=300, learning_rate=1e-3, warmup=30, seed=1)
 
 
@@ -66,9 +75,7 @@ def run_map(
     learned them by ``adaptation``. Of a given suite, task and runs are replaced. An unknown
     condition is a ValueError.
     """
-    suite = suite or Suite(
-        n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140), learning_rates=(_RATE,)
-    )
+    suite = suite or Suite(n_samples=0, steps=(140,), policy_steps=(20, 60, 100, 140))
     files = []
     for name in CONDITIONS if conditions is None else conditions:
         runs = look_up("condition", name, CONDITIONS)

@@ -1,14 +1,13 @@
 """The path-finding experiment: one base, every method from it, rollouts of all of them.
 
-A suite's folder holds ``base/`` (checkpoints); ``sweep/``, one file a learning rate, and
-``sweep.csv``; ``runs/<run>-<seed>/`` (checkpoints and metrics); and, as
-``<run>-<seed>.parquet``, ``rollouts/``, sampled answers, and ``policies/``, exact probabilities of
-every correct answer. What is there already is not made again.
+A suite's folder holds ``base/`` and ``runs/<run>-<seed>/`` (checkpoints and metrics) and, as
+``<run>-<seed>.parquet``, ``rollouts/``, sampled answers, ``policies/``, exact probabilities of
+every correct answer, and ``use/``, how student and teacher use a demonstration. What is there
+already is not made again.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,8 +26,8 @@ from passk_lab.lab.evaluate import (
 from passk_lab.lab.experiments._runs import (
     FromScratch,
     made_on,
+    moving_average,
     run_file,
-    side_by_side,
     write_noted,
 )
 from passk_lab.lab.loop import TrainConfig, train
@@ -38,16 +37,22 @@ from passk_lab.lab.tasks.paths import PathPrompt, PathTask
 from passk_lab.metrics.functional import hill_number
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.rollouts.counting import counts
-from passk_lab.rollouts.files import atomic_write, write_rollouts
-from passk_lab.stats.policies import policy_summary, policy_values
+from passk_lab.rollouts.files import write_rollouts
+from passk_lab.stats.policies import policy_summary
 
 __all__ = ["SUITES", "Suite"]
 
-# Prompts of an evaluation and of the sweep's validation come from seeds that no training step uses.
+# Prompts of an evaluation come from seeds that no training step uses.
 _PROMPT_SEED = 1_000_003
 _VALIDATION_SEED = 1_000_033
+# The same for every run: the middle rate in the main experiment, the others in "paths-rates".
+RATES = (3e-5, 1e-4, 3e-4)
+MAIN_RATE = 1e-4
 
 ALL_SPLITS = ("id", "ood-blocked", "ood-larger", "ood-waypoint")
+# Where methods are chosen; nothing is sampled there.
+VALIDATION = "validation"
+_N_USE = 64  # problems on which the use of a demonstration is measured
 
 # Half of the documents are wrong, but none that shows a demonstration: who solves a problem
 # correctly once does so again. Were some of these wrong, a model that sees a demonstration would
@@ -62,12 +67,7 @@ PATHS = PathTask(
 )
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What all runs of a suite share: prompts of every split, and the rate of every run."""
-
-    prompts: Mapping[str, Sequence[PathPrompt]]
-    rates: Mapping[str, float]
+Prompts = Mapping[str, Sequence[PathPrompt]]
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,11 @@ class Suite(FromScratch):
         Name in the column ``run`` -> how it is trained; the seed is filled in.
     steps, policy_steps : tuple of int
         Training steps after which answers are sampled, and exact probabilities of correct answers
-        are kept: in distribution, and after the last one of ``steps`` (probabilities: all of them,
-        which are among ``policy_steps``) on every split.
+        are kept (the former are among the latter): in distribution, after the last also on every
+        split.
     seeds : tuple of int
     n_problems, n_samples : int
         Size of an evaluation, for each split; without samples, exact probabilities alone are kept.
-    learning_rates : tuple of float
-        Those that the sweep tries, the same for every run; a single one is taken as it is.
-    rate_of : mapping of str to str
-        Runs that aren't swept -> the run, one of ``runs``, whose learning rate they take.
-    sweep_steps, sweep_seed : int
-        Length and seed of the sweep's runs; the seed is none of ``seeds``.
     d_model, n_layers, n_heads : int
         Shape of the model.
     seen : bool
@@ -107,10 +101,6 @@ class Suite(FromScratch):
     seeds: tuple[int, ...] = (0, 1, 2)
     n_problems: int = 200
     n_samples: int = 128
-    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4)
-    rate_of: Mapping[str, str] = field(default_factory=dict)
-    sweep_steps: int = 240
-    sweep_seed: int = 1_000
     d_model: int = 128
     n_layers: int = 4
     n_heads: int = 4
@@ -119,7 +109,7 @@ class Suite(FromScratch):
     def evaluation_prompts(
         self, base: PreTrainedModel, splits: Sequence[str] = ("id",)
     ) -> dict[str, list[PathPrompt]]:
-        """Prompts of each split in `ALL_SPLITS` that is asked for, the same for every run.
+        """Prompts of each split that is asked for, the same for every run.
 
         The base decides what "blocked" blocks: its most likely correct path.
         """
@@ -131,6 +121,8 @@ class Suite(FromScratch):
             found: Sequence[PathPrompt | None]
             if split == "id":
                 found = usual
+            elif split == VALIDATION:
+                found = task.sample(n, np.random.default_rng(_VALIDATION_SEED))
             elif split == "ood-larger":
                 found = task.larger(n, rng)
             elif split == "ood-waypoint":
@@ -138,7 +130,8 @@ class Suite(FromScratch):
             elif split == "ood-blocked":
                 found = [task.blocked(p, _favourite(base, task, p), rng) for p in usual]
             else:
-                raise ValueError(f"split {split!r} is none of {', '.join(map(repr, ALL_SPLITS))}")
+                known = ", ".join(map(repr, (*ALL_SPLITS, VALIDATION)))
+                raise ValueError(f"split {split!r} is none of {known}")
             made[split] = [prompt for prompt in found if prompt is not None]
         return made
 
@@ -171,16 +164,11 @@ class Suite(FromScratch):
 
     def plan(
         self, base: PreTrainedModel, folder: Path, runs: Sequence[str], jobs: int, progress: bool
-    ) -> _Plan:
-        """Sweep the learning rates that the runs need, and draw the prompts."""
-        rates = dict.fromkeys(self.runs, self.learning_rates[0])
-        if len(self.learning_rates) > 1:
-            swept = _sweep_learning_rates(self, base, folder, runs, jobs, progress)
-            best = swept[swept["chosen"]].set_index("run")["learning_rate"]
-            rates = {name: float(best[self.rate_of.get(name, name)]) for name in runs}
-        return _Plan(self.evaluation_prompts(base, ALL_SPLITS), rates)
+    ) -> Prompts:
+        """Draw the prompts."""
+        return self.evaluation_prompts(base, (*ALL_SPLITS, VALIDATION))
 
-    def complete(self, folder: Path, plan: _Plan, run: str, seed: int) -> bool:
+    def complete(self, folder: Path, plan: Prompts, run: str, seed: int) -> bool:
         """Whether all files of a run are there."""
         return all(run_file(folder, kind, run, seed).exists() for kind in self._kinds)
 
@@ -190,44 +178,48 @@ class Suite(FromScratch):
 
     @property
     def _kinds(self) -> tuple[str, ...]:
-        return ("rollouts", "policies") if self.n_samples else ("policies",)
+        return ("rollouts", "policies", "use") if self.n_samples else ("policies", "use")
 
-    def make(self, base: PreTrainedModel, folder: Path, plan: _Plan, run: str, seed: int) -> None:
-        """Train one run with one seed, and write its rollouts and its exact policies."""
+    def make(self, base: PreTrainedModel, folder: Path, plan: Prompts, run: str, seed: int) -> None:
+        """Train one run with one seed, and measure it as often as ``policy_steps`` says."""
         note: dict[str, Any] = {"task": asdict(self.task), "run": run, "seed": seed}
-        config = None
-        steps: tuple[int, ...] = (0,)
-        if run != "base":
-            steps = self.policy_steps
-            config = replace(self.runs[run], seed=seed, learning_rate=plan.rates[run])
-            note["train"] = asdict(config)
-        rollouts, policies = [], []
+        found: dict[str, list[pd.DataFrame]] = {kind: [] for kind in self._kinds}
+        kept = run_file(folder, "runs", run, seed).with_suffix("")
+        steps = (0,) if run == "base" else self.policy_steps
         for step in steps:
-            model = base
-            if config is not None:
-                kept = run_file(folder, "runs", run, seed).with_suffix("")
-                only = plan.prompts["id"] if self.seen else None
+            model, teacher = base, None
+            if run != "base":
+                config = replace(self.runs[run], seed=seed)
+                note["train"] = asdict(config)
+                only = plan["id"] if self.seen else None
                 until = replace(config, steps=step)
                 model = train(self.task, base, until, kept, progress=False, prompts=only).eval()
-            sampled = step in self.steps or config is None
-            for split in ALL_SPLITS if sampled else ("id",):
+                teacher = moving_average(base, kept) if config.teacher == "ema" else None
+            last = step == steps[-1]
+            for split, prompts in plan.items():
                 at: dict[str, Any] = {"run": run, "split": split, "seed": seed, "step": step}
-                prompts = plan.prompts[split]
-                policies.append(_policy(model, self.task, prompts).assign(**at))
-                if self.n_samples and sampled and (split == "id" or step == steps[-1]):
-                    rollouts.append(evaluate(model, self.task, prompts, self.n_samples, **at))
+                if last or split == "id":
+                    found["policies"].append(_policy(model, self.task, prompts).assign(**at))
+                sampled = last if split in ALL_SPLITS[1:] else split == "id" and step in self.steps
+                if self.n_samples and (sampled or (run == "base" and split != VALIDATION)):
+                    table = evaluate(model, self.task, prompts, self.n_samples, **at)
+                    found["rollouts"].append(table)
+            for who, one in (("student", model), ("teacher", teacher)):
+                if one is not None:
+                    composed = base if who == "teacher" and "composed" in run else None
+                    some = plan["id"][:_N_USE]
+                    use = follows_demonstration(one, self.task, some, base=composed)
+                    found["use"].append(use.assign(who=who, run=run, seed=seed, step=step))
         note |= made_on(base)
-        if rollouts:
-            target = run_file(folder, "rollouts", run, seed)
-            write_rollouts(pd.concat(rollouts, ignore_index=True), target, note)
-        write_noted(policies, run_file(folder, "policies", run, seed), note)
+        if self.n_samples:
+            rollouts = pd.concat(found.pop("rollouts"), ignore_index=True)
+            write_rollouts(rollouts, run_file(folder, "rollouts", run, seed), note)
+        for kind, parts in found.items():
+            write_noted(parts, run_file(folder, kind, run, seed), note)
 
 
-# Methods that the Concept Graph compares.
-_OF_CONCEPTS = (
-    "sdsd-3", "sdsd-external", "sdsd-composed", "sdsd-anchored", "dkpo", "grpo-diversity", "ucpo",
-    "grpo-floor",
-)  # fmt: skip
+# Methods that only the Concept Graph compares.
+_OF_CONCEPTS = ("sdsd-3", "sdsd-external", "grpo-diversity", "ucpo", "grpo-floor")
 
 
 def _runs() -> dict[str, TrainConfig]:
@@ -241,25 +233,30 @@ def _runs() -> dict[str, TrainConfig]:
         "sdsd/live": {"teacher": "live"},
         "sdsd/frozen": {"teacher": "frozen"},
         "mara": {"options": anchored},
+        "sdsd-composed": {},
+        "sdsd-composed/balanced": {"options": LossOptions(balanced=True)},
+        "sdsd-anchored": {},
+        "sdsd-anchored/dkpo": {"options": LossOptions(at_k=2, reward=1.0)},
+        "dkpo": {"options": LossOptions(at_k=2)},
+        "dkpo/mixed": {"options": LossOptions(at_k=2, mix=0.5)},
+        "rft/balanced": {"options": LossOptions(balanced=True)},
     }
     options |= {name: {} for name in METHODS if name not in (*options, *_OF_CONCEPTS)}
     # Here a student learns most of what it learns within a hundred updates, so that a teacher that
     # moves slowly in comparison takes a hundredth of the student at each. (SDPO's code takes a
     # twentieth, at learning rates a hundred times smaller.)
-    slow = {"prompts_per_step": 8, "ema_rate": 0.01}
-    return {name: TrainConfig(name, **(slow | o)) for name, o in options.items()}
+    usual = {"prompts_per_step": 8, "ema_rate": 0.01, "learning_rate": MAIN_RATE}
+    return {name: TrainConfig(name, **(usual | o)) for name, o in options.items()}
 
 
-# What a variant or a control is compared with decides its learning rate, too.
-_RATE_OF = {"grpo/kl": "grpo"} | dict.fromkeys(
-    (
-        "sdsd/ema-0.05",
-        "sdsd/live",
-        "sdsd/frozen",
-        *(m for m in METHODS if m.startswith("control-")),
-    ),
-    "sdsd",
-)
+def _at(runs: Mapping[str, TrainConfig], rates: Sequence[float]) -> dict[str, TrainConfig]:
+    """Runs at other rates, as ``<run>@<rate>``."""
+    return {
+        f"{name}@{rate:g}": replace(config, learning_rate=rate)
+        for rate in rates
+        for name, config in runs.items()
+    }
+
 
 # For one GPU: larger graphs, ten million parameters.
 _LARGE = Suite(
@@ -272,86 +269,48 @@ _LARGE = Suite(
         name: replace(config, prompts_per_step=32, autocast=True, compile=True)
         for name, config in _runs().items()
     },
-    rate_of=_RATE_OF,
     d_model=384,
     n_layers=6,
     n_heads=6,
 )  # fmt: skip
 
-# The runs that the forecast is held against, and RL; the rate is what the sweep chose for both.
-_SEEN = Suite(
-    runs={
-        name: _runs()[name] for name in ("sdsd", "grpo", "grpo/kl", "sdsd/ema-0.05", "sdsd/frozen")
-    },
-    steps=(240,),
-    policy_steps=(60, 240),
-    n_samples=0,
-    learning_rates=(3e-4,),
-    seen=True,
-)
+_OTHER_RATES = tuple(rate for rate in RATES if rate != MAIN_RATE)
+# Controls, and variants of the teacher's pace, are compared with `sdsd` at the main rate alone.
+_COMPARED = {
+    name: config
+    for name, config in _runs().items()
+    if not name.startswith(("control-", "sdsd/ema", "sdsd/live"))
+}
+# Those that learn least at the lowest of the rates that all have.
+_SLOWER = {name: _runs()[name] for name in ("sdsd-forward", "sdsd-jsd")}
+# The runs that the forecast is held against, and RL; at the highest rate, the farthest.
+_ON_SEEN = {
+    name: replace(_runs()[name], learning_rate=max(RATES))
+    for name in ("sdsd", "grpo", "grpo/kl", "sdsd/ema-0.05", "sdsd/frozen")
+}
 
 SUITES: dict[str, Suite] = {
-    "paths": Suite(runs=_runs(), rate_of=_RATE_OF),
+    "paths": Suite(runs=_runs()),
     "paths-large": _LARGE,
-    "paths-seen": _SEEN,
+    "paths-rates": Suite(
+        runs=_at(_COMPARED, _OTHER_RATES) | _at(_SLOWER, (1e-5,)),
+        steps=(240,),
+        policy_steps=(240,),
+        n_samples=0,
+    ),
+    "paths-seen": Suite(
+        runs=_ON_SEEN,
+        steps=(240,),
+        policy_steps=(60, 240),
+        n_samples=0,
+        seen=True,
+    ),
 }
 
 
 def _favourite(model: PreTrainedModel, task: PathTask, prompt: PathPrompt) -> str:
     answers = task.correct_answers(prompt)
     return answers[int(np.argmax(answer_logprobs(model, task, prompt, answers)))]
-
-
-def _sweep_learning_rates(
-    suite: Suite,
-    base: PreTrainedModel,
-    folder: Path,
-    runs: Sequence[str],
-    jobs: int,
-    progress: bool,
-) -> pd.DataFrame:
-    """Try every learning rate on prompts that nothing else uses, once for runs that share it.
-
-    One row a run and rate, also in ``sweep.csv``: what `policy_summary` gives, ``pass@1_error``
-    (standard error over problems) and ``chosen``, the rate with the highest pass@1.
-    """
-    for name in runs:
-        if suite.rate_of.get(name, name) not in suite.runs:
-            raise ValueError(
-                f"rate_of: {name!r} takes the learning rate of {suite.rate_of[name]!r}, which is "
-                f"no run of the suite; add that run, or drop this entry to sweep {name!r} itself"
-            )
-    names = dict.fromkeys(suite.rate_of.get(name, name) for name in runs)
-    tried = [(name, rate) for name in names for rate in suite.learning_rates]
-    missing = [one for one in tried if not _tried(folder, *one).exists()]
-    side_by_side(_try_rate, (base, suite, folder), missing, jobs, "sweep", progress)
-    table = pd.DataFrame([json.loads(_tried(folder, *one).read_text()) for one in tried])
-    # Of equal ones the smallest, which comes first.
-    table["chosen"] = table.index.isin(table.groupby("run")["pass@1"].idxmax())
-    with atomic_write(folder / "sweep.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
-    return table
-
-
-def _tried(folder: Path, run: str, rate: float) -> Path:
-    return folder / "sweep" / f"{run.replace('/', '-')}-{rate:g}.json"
-
-
-def _try_rate(base: PreTrainedModel, suite: Suite, folder: Path, name: str, rate: float) -> None:
-    """Train with one learning rate and measure it on the validation prompts."""
-    target = _tried(folder, name, rate)
-    config = replace(
-        suite.runs[name], steps=suite.sweep_steps, learning_rate=rate, seed=suite.sweep_seed
-    )
-    model = train(suite.task, base, config, target.with_suffix(""), progress=False)
-    prompts = suite.task.sample(suite.n_problems, np.random.default_rng(_VALIDATION_SEED))
-    policy = correct_answer_policy(model, suite.task, prompts)
-    solved = policy_values(policy, "pass_at_k", 1, by=())[0].values[0, :, 0]
-    record = {"run": name, "learning_rate": rate, "seed": config.seed, "step": config.steps}
-    record |= policy_summary(policy)
-    record["pass@1_error"] = float(solved.std(ddof=1) / np.sqrt(len(solved)))
-    with atomic_write(target) as temporary:
-        temporary.write_text(json.dumps(record))
 
 
 def _policy(model: PreTrainedModel, task: PathTask, prompts: Sequence[PathPrompt]) -> pd.DataFrame:

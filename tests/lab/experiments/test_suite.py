@@ -27,7 +27,6 @@ TINY = suites.Suite(
         for name in ("sdsd", "grpo", "grpo/kl")
     },
     steps=(2,), policy_steps=(1, 2), seeds=(0, 1), n_problems=6, n_samples=4,
-    learning_rates=(1e-4, 1e-3), rate_of={"grpo/kl": "grpo"}, sweep_steps=1,
     d_model=32, n_layers=2, n_heads=2,
 )  # fmt: skip
 
@@ -80,48 +79,53 @@ def test_a_suite_writes_every_run_and_resumes(base, tmp_path):
     # The exact probabilities agree with what was sampled, at every step that was asked for.
     policy = pd.read_parquet(tmp_path / "policies" / "sdsd-0.parquet")
     assert set(policy.loc[policy["split"] == "id", "step"]) == {1, 2}
-    assert set(policy["split"]) == set(suites.ALL_SPLITS)
+    assert set(policy["split"]) == {*suites.ALL_SPLITS, suites.VALIDATION}
     drawn = first.dropna(subset="answer").merge(
         policy, on=["run", "split", "seed", "step", "problem_id", "answer"], suffixes=("", "_exact")
     )
     assert np.allclose(drawn["logprob"], drawn["logprob_exact"], atol=1e-3)
 
-    # The learning rate is the sweep's.
-    sweep = pd.read_csv(tmp_path / "sweep.csv")
-    assert set(sweep["run"]) == {"sdsd", "grpo"}
-    assert len(sweep) == 4
-    for name, tried in sweep.groupby("run"):
-        rate = tried.loc[tried["pass@1"].idxmax(), "learning_rate"]
-        assert tried.loc[tried["chosen"], "learning_rate"].tolist() == [rate]
-        used = [
-            read_metadata(f)["train"]["learning_rate"] for f in files if f.stem.startswith(name)
-        ]
-        assert used == [pytest.approx(rate)] * len(used)
+    # What student and teacher make of a demonstration, at every step.
+    use = pd.read_parquet(tmp_path / "use" / "sdsd-0.parquet")
+    assert set(zip(use["who"], use["step"], strict=True)) == {
+        (who, step) for who in ("student", "teacher") for step in (1, 2)
+    }
+    assert use["correct_given_demo"].between(0, 1).all()
+    # Methods are chosen on problems of their own.
+    assert set(policy.loc[policy["split"] == suites.VALIDATION, "step"]) == {2}
+
+
+def test_every_run_at_every_rate():
+    main = suites.SUITES["paths"].runs
+    assert {config.learning_rate for config in main.values()} == {suites.MAIN_RATE}
+    others = suites.SUITES["paths-rates"].runs
+    for name, config in others.items():
+        run, _, rate = name.partition("@")
+        assert config == replace(main[run], learning_rate=float(rate))
+        assert config.learning_rate != suites.MAIN_RATE
+    for run in ("sdsd", "grpo", "grpo/kl", "sdsd-composed", "dkpo/mixed", "mara"):
+        rates = {
+            config.learning_rate for name, config in others.items() if name.startswith(f"{run}@")
+        }
+        assert rates | {suites.MAIN_RATE} == set(suites.RATES)
 
 
 @pytest.mark.slow
 def test_work_side_by_side_gives_the_same_numbers_and_a_failing_worker_is_heard(base, tmp_path):
     """Two processes with one thread each against one process with one thread."""
-    suite = replace(TINY, learning_rates=(1e-4,), rate_of={"sdsd": "grpo", "grpo/kl": "grpo"})
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        (_, one) = run_suite(suite, base, tmp_path / "one", ["grpo"], [0], progress=False)
+        (_, one) = run_suite(TINY, base, tmp_path / "one", ["grpo"], [0], progress=False)
         torch.set_num_threads(2)
         strange = tmp_path / "two" / "runs" / "sdsd-0"
         shutil.copytree(tmp_path / "one" / "runs" / "grpo-0", strange)
         with pytest.raises(ValueError, match=r"sdsd-0.*was saved with another config"):
-            run_suite(suite, base, tmp_path / "two", ["grpo", "sdsd"], [0], 2, progress=False)
+            run_suite(TINY, base, tmp_path / "two", ["grpo", "sdsd"], [0], 2, progress=False)
     finally:
         torch.set_num_threads(threads)
     two = tmp_path / "two" / one.relative_to(tmp_path / "one")
     assert read_rollouts(one).equals(read_rollouts(two))
-
-
-def test_a_rate_of_a_run_that_is_not_there_is_refused(base, tmp_path):
-    alone = replace(TINY, runs={"grpo/kl": TINY.runs["grpo/kl"]})
-    said = "rate_of: 'grpo/kl' takes the learning rate of 'grpo'"
-    refuses(said, run_suite, alone, base, tmp_path, progress=False)
 
 
 def test_a_saved_base_is_loaded(base, tmp_path):
