@@ -168,6 +168,12 @@ def test_words_about_the_path_lab_are_true():
     assert (found.loc[taught, "auc_gain low"] > 0).all()
     assert (found.loc[~taught, "auc_gain low"] < 0).all()
     assert found.loc["sdsd", "auc_gain"] == pytest.approx(0.026, abs=0.0006)
+    # A wrong demonstration helps at first.
+    policies = pd.read_parquet(ROOT / "data" / "paths" / "policies.parquet")
+    policies = policies[(policies["run"] == "control-wrong") & (policies["split"] == "id")]
+    solved = np.exp(policies["logprob"]).groupby([policies["step"], policies["seed"]]).sum()
+    solved = solved.groupby("step").mean() / policies["problem_id"].nunique()
+    assert solved.loc[[60, 240]].round(2).tolist() == [0.58, 0.51]
     # The teacher forgets.
     use = pd.read_csv(FIGURES / "mechanism-paths.csv").set_index(["measure", "run", "step"])
     use = use.sort_index()["estimate"]
