@@ -48,8 +48,9 @@ def moments(pairs: pd.DataFrame, told: str, *given: str) -> Floats:
 def partial_correlation(moments: Floats) -> Floats:
     """Correlation of the first two columns given the others, from moments [n, columns squared]."""
     size = round(np.sqrt(moments.shape[1]))
-    inverse = np.linalg.inv(moments.reshape(-1, size, size))
-    return np.asarray(-inverse[:, 0, 1] / np.sqrt(inverse[:, 0, 0] * inverse[:, 1, 1]))
+    m = moments.reshape(-1, size, size)
+    rest = m[:, :2, :2] - m[:, :2, 2:] @ np.linalg.solve(m[:, 2:, 2:], m[:, 2:, :2])
+    return np.asarray(rest[:, 0, 1] / np.sqrt(rest[:, 0, 0] * rest[:, 1, 1]))
 
 
 def survivals(pairs: pd.DataFrame) -> Floats:

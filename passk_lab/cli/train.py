@@ -88,8 +88,8 @@ COMMAND = Command(
     (
         argument(
             "--suite NAME",
-            "the experiment: categories, concepts, concepts-lm, paths, paths-seen, paths-large, "
-            "science or science-large",
+            "the experiment: categories, concepts, concepts-lm, paths, paths-rates, paths-seen, "
+            "paths-large, science or science-large",
             required=True,
         ),
         out("DIR", "folder for checkpoints and rollouts"),

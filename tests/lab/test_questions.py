@@ -218,7 +218,7 @@ def test_training_on_questions(folder, tmp_path, capsys, monkeypatch):
     assert main([*command[:-4], "--out", str(tmp_path)]) == 2
     assert "--suite science needs --questions" in capsys.readouterr().err
     assert main([*command[:2], "science-huge", *command[3:]]) == 2
-    known = "suite 'science-huge' is unknown; the known ones: paths, paths-large, paths-seen, "
+    known = "suite 'science-huge' is unknown; the known ones: paths, paths-large, paths-rates, "
     assert known in capsys.readouterr().err
     said = "n_test=5 must leave some of the 5 questions"
     refuses(said, _split_questions, load_questions(folder), 5)
