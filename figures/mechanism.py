@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from lab import BY, HOW, PATHS, Lab
 from palette import lab_styles
@@ -23,60 +24,57 @@ PANELS = {
     "pass@1": "student: pass@1",
     "below": f"student: problems with accuracy below {LOW}",
 }
+Values = dict[Any, npt.NDArray[np.float64]]  # run and step -> [seeds, problems]
 
 
-def teachers(lab: Lab) -> pd.DataFrame:
-    """What each run's teacher makes of a demonstration at each step, one row a seed and problem.
+def teachers(lab: Lab, column: str) -> Values:
+    """What each run's teacher makes of a demonstration at each step.
 
     The moving average of the student; for GRPO, which has no use for it, the same average. A frozen
     teacher is the base at every step. A composed one shows the base's use on top of its own policy.
     """
     use = lab.use
-    base = use[(use["run"] == "base") & (use["seed"] == 0)]
-    steps = sorted(set(use["step"]) - {0})
-    found = [use[(use["run"] == run) & (use["who"] == "teacher")] for run in RUNS]
-    starts = [base.assign(run=run) for run in RUNS]
-    still = [base.assign(run="sdsd/frozen", step=step) for step in steps]
-    return pd.concat([*found, *starts, *still], ignore_index=True)
+    teaching = use[use["run"].isin(RUNS) & (use["who"] == "teacher")]
+    found: Values = {
+        key: part.pivot_table(column, "seed", "problem_id").to_numpy()
+        for key, part in teaching.groupby(["run", "step"])
+    }
+    base = use[(use["run"] == "base") & (use["seed"] == 0)].sort_values("problem_id")
+    alone = base[column].to_numpy()[None]
+    found |= {(run, 0): alone for run in RUNS}
+    return found | {("sdsd/frozen", step): alone for step in use["step"].unique()}
 
 
-def students(lab: Lab) -> pd.DataFrame:
-    """Accuracy of each problem, and whether it is low, one row a seed and step."""
+def students(lab: Lab) -> Values:
+    """Accuracy of each run at each step."""
     usual = lab.policies[(lab.policies["split"] == "id") & lab.policies["run"].isin(RUNS)]
-    parts = []
-    for found in policy_values(usual, "pass_at_k", 1, BY):
-        run, _, step = found.group
-        for seed, values in enumerate(found.values[:, :, 0]):
-            parts.append(
-                pd.DataFrame({"problem_id": found.problem_id, "pass@1": values}).assign(
-                    run=run, step=step, seed=seed
-                )
-            )
-    table = pd.concat(parts, ignore_index=True)
-    return table.assign(below=(table["pass@1"] < LOW).astype(float))
+    accuracy = policy_values(usual, "pass_at_k", 1, BY)
+    return {(of.group[0], of.group[2]): of.values[:, :, 0] for of in accuracy}
 
 
-def by_step(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean of a column at each step with its interval over seeds and problems."""
+def by_step(measure: str, values: Values) -> pd.DataFrame:
+    """Mean at each step with its interval over seeds and problems."""
     rows = []
-    for (run, step), part in table.groupby(["run", "step"], sort=False):
-        values = part.pivot_table(index="seed", columns="problem_id", values=column).to_numpy()
-        low, high = bootstrap_mean(values[:, :, None], **HOW)
-        rows.append((run, step, values.mean(), low[0], high[0]))
-    found = pd.DataFrame(rows, columns=["run", "step", "estimate", "low", "high"])
-    found = found.assign(measure=column, k=1)
-    order = found["run"].map(list(RUNS).index)
-    return found.iloc[np.lexsort([found["step"], order])].reset_index(drop=True)
+    for (run, step), array in sorted(
+        values.items(), key=lambda one: (RUNS.index(one[0][0]), one[0][1])
+    ):
+        low, high = bootstrap_mean(array[:, :, None], **HOW)
+        rows.append((run, step, array.mean(), low[0], high[0], measure, 1))
+    names = ["run", "step", "estimate", "low", "high", "measure", "k"]
+    return pd.DataFrame(rows, columns=names)
 
 
 @PATHS.figure("mechanism-paths", "Why self-distillation stays behind")
 def mechanism(lab: Lab) -> Drawn:
     """The teacher's use of a demonstration in training, and the problems that are given up."""
-    sources = dict.fromkeys(PANELS, students(lab)) | dict.fromkeys(list(PANELS)[:2], teachers(lab))
+    solved = students(lab)
+    values = {column: teachers(lab, column) for column in list(PANELS)[:2]}
+    values["pass@1"] = solved
+    values["below"] = {key: (array < LOW).astype(float) for key, array in solved.items()}
     figure, axes = plt.subplots(2, 2, figsize=(11, 9))
     parts = []
-    for ax, (column, title) in zip(axes.flat, PANELS.items(), strict=True):
-        part = by_step(sources[column], column)
+    for ax, (measure, title) in zip(axes.flat, PANELS.items(), strict=True):
+        part = by_step(measure, values[measure])
         plot_progress(part, ax, lab_styles(RUNS))
         ax.set(title=title, ylabel="probability" if "teacher" in title else "mean over problems")
         parts.append(part)

@@ -24,6 +24,7 @@ NULL = "policy gradient, exact"
 RUNS = (
     "sdsd", "sdsd/frozen", "sdsd-composed", "sdsd-uniform", "grpo", "grpo/kl", "rft", "mara", NULL
 )  # fmt: skip
+RUNS_TOLD = ("sdsd", "sdsd/frozen", "sdsd-composed", "grpo", "grpo/kl", "rft", NULL)
 COLUMNS = ("pairs", "by_base", "by_forecast", "mode_by_base", "mode_by_forecast")
 
 Floats = npt.NDArray[np.float64]
@@ -112,9 +113,8 @@ def climbed(base: pd.DataFrame, accuracy: float) -> pd.DataFrame:
     names, code = np.unique(base["problem_id"], return_inverse=True)
     place = base.groupby("problem_id").cumcount().to_numpy()
     shape = len(names), int(place.max()) + 1
-    log_p, right = np.full(shape, -np.inf), np.zeros(shape)
-    log_p[code, place], right[code, place] = base["log_mass"], base["correct"]
-    theta = log_p
+    theta, right = np.full(shape, -np.inf), np.zeros(shape)
+    theta[code, place], right[code, place] = base["log_mass"], base["correct"]
     step = 0.05
 
     def law(theta: Floats) -> tuple[Floats, Floats]:
@@ -217,6 +217,3 @@ def _(tables: Tables) -> str:
         and after the exact policy gradient:
         {told("partial", RUNS_TOLD)}. The exact policy gradient, which sees no demonstration and is
         read where it is as accurate as GRPO, is the null."""
-
-
-RUNS_TOLD = ("sdsd", "sdsd/frozen", "sdsd-composed", "grpo", "grpo/kl", "rft", NULL)

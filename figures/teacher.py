@@ -22,7 +22,6 @@ from passk_lab.teacher import (
 
 HOW = ResamplingOptions(n_resamples=10_000, random_state=0)
 OTHERS = 1000  # demonstrations from other problems have numbers from here on
-K = 64
 CONTROLS = {"predicted": "predicted, weight 1", "null": "base again", "ideal_rl": "ideal RL"}
 SOURCES = {
     "any_context": "any context at all",

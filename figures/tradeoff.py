@@ -49,8 +49,7 @@ def front(lab: Lab) -> pd.DataFrame:
         for place, name in enumerate(FRONT):
             row |= {name: array[..., place].mean(), f"{name} low": low[place]}
             row[f"{name} high"] = high[place]
-        for other, theirs in (("grpo", values["grpo", rate] if rate >= 3e-5 else None),
-                              ("base", base)):  # fmt: skip
+        for other, theirs in (("grpo", values.get(("grpo", rate))), ("base", base)):
             if theirs is not None and run != other:
                 pair = paired_differences({"other": theirs, "run": array}, "other", **HALF)
                 less, kept = pair.iloc[0], pair.iloc[2]

@@ -153,9 +153,8 @@ def rates(lab: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return usual[[*keys, *usual.columns.drop(keys)]], means
 
 
-def joined(target: Path, new: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
-    """What a file holds of other runs, and the new rows."""
-    before = pd.read_parquet(target)
+def joined(before: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
+    """What a file held of other runs, and the new rows."""
     before = before.astype(dict.fromkeys(before.select_dtypes("category"), str))
     again = before.set_index(keys).index.isin(new.astype(before[keys].dtypes).set_index(keys).index)
     return [before[~again], new]
@@ -190,19 +189,20 @@ def main() -> None:
     write([entropies(table) for table in sampled], HERE / "entropy.parquet", note)
     usual, validation = rates(lab)
     keys = ["run", "learning_rate"]
-    write(joined(HERE / "rates.parquet", usual, keys), HERE / "rates.parquet", note)
+    before = pd.read_parquet(HERE / "rates.parquet")
+    write(joined(before, usual, keys), HERE / "rates.parquet", note)
     write([used(lab)], HERE / "use.parquet", note)
     with atomic_write(HERE / "validation.csv") as temporary:
         before = pd.read_csv(HERE / "validation.csv")
-        kept = before[~before.set_index(keys).index.isin(validation.set_index(keys).index)]
-        pd.concat([kept, validation]).to_csv(temporary, index=False)
+        pd.concat(joined(before, validation, keys)).to_csv(temporary, index=False)
     conditions = sorted((lab / "map").glob("*/policies/*.parquet"))
     if conditions:
         mapped = pd.concat(
             exact(file, 2).assign(condition=file.parent.parent.name) for file in conditions
         )
         mapped = mapped[mapped["split"] == "id"]
-        tables = joined(HERE / "map.parquet", mapped, ["condition", "run"])
+        before = pd.read_parquet(HERE / "map.parquet")
+        tables = joined(before, mapped, ["condition", "run"])
         write(tables, HERE / "map.parquet", note)
     seen = [exact(file) for file in sorted((lab / "seen" / "policies").glob("*.parquet"))]
     if seen:

@@ -23,10 +23,11 @@ _COLUMNS = ("first_try", "reach", "distinct")
 
 def matrix_view(sections: Sequence[Section]) -> list[dict[str, Any]]:
     """One group a split: a row a run, its steps below it."""
+    links = anchors(sections)
     return [
         {"split": section.split, "rows": rows, "place": place}
         for place, section in enumerate(sections)
-        if (rows := _rows(section, place))
+        if (rows := _rows(section, place, links))
     ]
 
 
@@ -39,16 +40,18 @@ def anchors(sections: Sequence[Section]) -> dict[tuple[str, str], str]:
     }
 
 
-def _rows(section: Section, place: int) -> list[dict[str, Any]]:
+def _rows(
+    section: Section, place: int, links: Mapping[tuple[str, str], str]
+) -> list[dict[str, Any]]:
     steps = _steps(section.checkpoints)
     found = [
         {
             "run": one.run,
-            "link": f"run-{place}-{number}",
+            "link": links[section.split, one.run],
             "cells": [_cell(getattr(one, name), change) for name, change in _changes(one).items()],
             "steps": steps.pop(one.run, []),
         }
-        for number, one in enumerate(section.verdicts)
+        for one in section.verdicts
     ]
     # Without a baseline steps are compared with the first: the last says what became of the run.
     alone = [
@@ -60,8 +63,7 @@ def _rows(section: Section, place: int) -> list[dict[str, Any]]:
 
 def _changes(one: Verdict) -> Mapping[str, str]:
     """What the evidence says of each column: the difference of the means."""
-    said = [line.partition(": ")[2].partition(" ")[0] for line in one.evidence]
-    first, last, distinct = [*said, "", "", ""][:3]
+    first, last, distinct = [*one.differences, "", "", ""][:3]
     if one.reach in ("wider", "narrower") and not one.clear[1]:
         last = ""  # the word is about distinct answers
     return dict(zip(_COLUMNS, (first, last, distinct), strict=True))

@@ -44,15 +44,15 @@ def render_page(report: Report, texts: pd.DataFrame, runs: Sequence[str]) -> str
     )
     css += colors()
     problems = problems_view(report.sections, report.baseline, texts, settings.n_texts)
-    links = anchors(report.sections)
+    n_compared = len(runs) - (report.baseline is not None)
     return environment.get_template("report.html").render(
         css=Markup(css),  # the project's own files
         css_hash=_digest(css),
         script=Markup(script),
         script_hash=_digest(script),
         matrix=matrix_view(report.sections),
-        links=links,
-        open=len(runs) - (report.baseline is not None) <= _OPEN,
+        links=anchors(report.sections),
+        open=n_compared <= _OPEN,
         places={run: place for place, run in enumerate(runs)},
         version=__version__,
         baseline=report.baseline,
@@ -66,7 +66,7 @@ def render_page(report: Report, texts: pd.DataFrame, runs: Sequence[str]) -> str
             "margin": settings.margin,
         },
         seeds=any("seeds" in s.overview(report.baseline) for s in report.sections),
-        n_compared=len(runs) - (report.baseline is not None),
+        n_compared=n_compared,
         sections=[
             {**_section_view(s, report), "problems": rows, "keys": _keys(s, runs)}
             for s, rows in zip(report.sections, problems, strict=True)

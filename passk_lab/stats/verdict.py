@@ -95,6 +95,8 @@ class Verdict:
     distinct : str or None
         Distinct correct answers at the largest k: "more", "fewer", "level" or "unclear". None where
         they weren't compared.
+    differences : tuple of str
+        Of each line of the evidence the difference of the means, as it is written there.
     clear : tuple of bool
         Whether each line of the evidence is a change beyond chance.
     lost : bool
@@ -113,6 +115,7 @@ class Verdict:
     cautions: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     distinct: Distinct | None = None
+    differences: tuple[str, ...] = ()
     clear: tuple[bool, ...] = ()
     lost: bool = False
 
@@ -193,6 +196,7 @@ def verdict(
         cautions=tuple(_cautions(solved)),
         advice=tuple(_advice(solved)),
         distinct=None if distinct is None else _distinct(measures[-1]),
+        differences=tuple(measure.difference for measure in measures),
         clear=tuple(measure.change.direction != 0 for measure in measures),
         lost=reach in ("narrower", "mixed") or (first_try == "worse" and reach != "wider"),
     )
@@ -215,13 +219,18 @@ class _Measure:
         return not self.change.direction and not self.change.within(self.margin)
 
     @property
+    def difference(self) -> str:
+        """Write the difference of the means."""
+        return number(self.change.difference, self.digits, signed=True)
+
+    @property
     def line(self) -> str:
         change, digits = self.change, self.digits
         limits = interval(change.low, change.high, digits, signed=True)
         p = "" if change.p_value is None else f", adjusted p = {_p_text(change.p_value)}"
         return (
             f"{self.name} {change.baseline:.{digits}f} -> {change.estimate:.{digits}f}: "
-            f"{number(change.difference, digits, signed=True)} {limits}{p}"
+            f"{self.difference} {limits}{p}"
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from passk_lab._text import look_up
 from passk_lab.lab._checkpoint import load_checkpoint
+from passk_lab.lab.loop import TrainConfig
 from passk_lab.lab.model import ModelConfig, load_model
 from passk_lab.lab.pretrain import PretrainConfig, pretrain
 from passk_lab.rollouts.files import atomic_write
@@ -112,6 +114,15 @@ class FromScratch:
                     "of this suite"
                 )
         return base
+
+
+def at_rates(runs: Mapping[str, TrainConfig], rates: Sequence[float]) -> dict[str, TrainConfig]:
+    """Runs at other learning rates, as ``<run>@<rate>``."""
+    return {
+        f"{name}@{rate:g}": replace(config, learning_rate=rate)
+        for rate in rates
+        for name, config in runs.items()
+    }
 
 
 def moving_average(base: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -22,6 +22,7 @@ from passk_lab.lab._checkpoint import load_checkpoint
 from passk_lab.lab.evaluate import answer_logprobs, correct_answer_policy, evaluate
 from passk_lab.lab.experiments._runs import (
     FromScratch,
+    at_rates,
     made_on,
     moving_average,
     run_file,
@@ -252,12 +253,12 @@ def _use(
     return pd.DataFrame(rows)
 
 
-def _config(method: str, rate: float = _MAIN_RATE, **options: Any) -> TrainConfig:
+def _config(method: str, **options: Any) -> TrainConfig:
     """The paper's batch; every method is held to the base by a KL term."""
     teacher = {name: options.pop(name) for name in ("teacher", "ema_rate") if name in options}
     chosen = LossOptions(**{"kl_coef": 0.1, "trust": 0.1, **options})
     return TrainConfig(
-        method, prompts_per_step=16, group_size=4, learning_rate=rate, options=chosen,
+        method, prompts_per_step=16, group_size=4, learning_rate=_MAIN_RATE, options=chosen,
         **{"ema_rate": 0.01, **teacher},
     )  # fmt: skip
 
@@ -300,13 +301,8 @@ def _runs() -> dict[str, TrainConfig]:
     found = {name: _config(name, **options) for name, options in _METHODS.items()}
     found |= {f"sdsd-external/{name}": _config("sdsd-external") for name in _DEMONSTRATORS}
     found |= {name: _config(name, **options) for name, options in _AXES.items()}
-    for rate in _RATES:
-        if rate != _MAIN_RATE:
-            found |= {
-                f"{name}@{rate:g}": _config(name, rate, **options)
-                for name, options in _METHODS.items()
-            }
-    return found
+    others = [rate for rate in _RATES if rate != _MAIN_RATE]
+    return found | at_rates({name: found[name] for name in _METHODS}, others)
 
 
 SUITES: dict[str, ConceptSuite] = {

@@ -25,6 +25,7 @@ from passk_lab.lab.evaluate import (
 )
 from passk_lab.lab.experiments._runs import (
     FromScratch,
+    at_rates,
     made_on,
     moving_average,
     run_file,
@@ -196,12 +197,12 @@ class Suite(FromScratch):
                 model = train(self.task, base, until, kept, progress=False, prompts=only).eval()
                 teacher = moving_average(base, kept) if config.teacher == "ema" else None
             last = step == steps[-1]
-            for split, prompts in plan.items():
+            for split in plan if last else ("id",):
+                prompts = plan[split]
                 at: dict[str, Any] = {"run": run, "split": split, "seed": seed, "step": step}
-                if last or split == "id":
-                    found["policies"].append(_policy(model, self.task, prompts).assign(**at))
-                sampled = last if split in ALL_SPLITS[1:] else split == "id" and step in self.steps
-                if self.n_samples and (sampled or (run == "base" and split != VALIDATION)):
+                found["policies"].append(_policy(model, self.task, prompts).assign(**at))
+                sampled = split != "id" or run == "base" or step in self.steps
+                if self.n_samples and sampled and split != VALIDATION:
                     table = evaluate(model, self.task, prompts, self.n_samples, **at)
                     found["rollouts"].append(table)
             for who, one in (("student", model), ("teacher", teacher)):
@@ -249,14 +250,7 @@ def _runs() -> dict[str, TrainConfig]:
     return {name: TrainConfig(name, **(usual | o)) for name, o in options.items()}
 
 
-def _at(runs: Mapping[str, TrainConfig], rates: Sequence[float]) -> dict[str, TrainConfig]:
-    """Runs at other rates, as ``<run>@<rate>``."""
-    return {
-        f"{name}@{rate:g}": replace(config, learning_rate=rate)
-        for rate in rates
-        for name, config in runs.items()
-    }
-
+_RUNS = _runs()
 
 # For one GPU: larger graphs, ten million parameters.
 _LARGE = Suite(
@@ -267,7 +261,7 @@ _LARGE = Suite(
     pretrain=PretrainConfig(steps=12_000, batch_size=512, learning_rate=1e-3, warmup=500),
     runs={
         name: replace(config, prompts_per_step=32, autocast=True, compile=True)
-        for name, config in _runs().items()
+        for name, config in _RUNS.items()
     },
     d_model=384,
     n_layers=6,
@@ -278,22 +272,22 @@ _OTHER_RATES = tuple(rate for rate in RATES if rate != MAIN_RATE)
 # Controls, and variants of the teacher's pace, are compared with `sdsd` at the main rate alone.
 _COMPARED = {
     name: config
-    for name, config in _runs().items()
+    for name, config in _RUNS.items()
     if not name.startswith(("control-", "sdsd/ema", "sdsd/live"))
 }
 # Those that learn least at the lowest of the rates that all have.
-_SLOWER = {name: _runs()[name] for name in ("sdsd-forward", "sdsd-jsd")}
+_SLOWER = {name: _RUNS[name] for name in ("sdsd-forward", "sdsd-jsd")}
 # The runs that the forecast is held against, and RL; at the highest rate, the farthest.
 _ON_SEEN = {
-    name: replace(_runs()[name], learning_rate=max(RATES))
+    name: replace(_RUNS[name], learning_rate=max(RATES))
     for name in ("sdsd", "grpo", "grpo/kl", "sdsd/ema-0.05", "sdsd/frozen")
 }
 
 SUITES: dict[str, Suite] = {
-    "paths": Suite(runs=_runs()),
+    "paths": Suite(runs=_RUNS),
     "paths-large": _LARGE,
     "paths-rates": Suite(
-        runs=_at(_COMPARED, _OTHER_RATES) | _at(_SLOWER, (1e-5,)),
+        runs=at_rates(_COMPARED, _OTHER_RATES) | at_rates(_SLOWER, (1e-5,)),
         steps=(240,),
         policy_steps=(240,),
         n_samples=0,
