@@ -22,9 +22,10 @@ from passk_lab.rollouts import atomic_write
 
 HEAD = """# Figures
 
-`make figures` draws these from `data/` and writes this page. Each is a PNG, an SVG and the CSV that
-it shows; `manifest.json` has the data's hashes, settings and versions. Numbers in brackets are 95 %
-intervals: over problems, and in the path-finding lab over training seeds, too.
+`make figures` draws these from `data/` and writes this page. Each is an SVG for light and dark
+pages and the CSV that it shows; `manifest.json` has the data's hashes, settings and versions.
+Numbers in brackets are 95 % intervals: over problems, and in the path-finding lab over training
+seeds, too.
 """
 
 
@@ -58,7 +59,7 @@ def write_gallery(figures: Path) -> Path:
     parts = [HEAD]
     for item in shown():
         title = item.heading
-        parts.append(f"## {title}\n\n![{title}]({item.name}.png)\n\n{found[item.name]}")
+        parts.append(f"## {title}\n\n![{title}]({item.name}.svg)\n\n{found[item.name]}")
     parts.append(f"## The paper and here\n\n{found['signature']}")
     parts.append(f"## Every run of the lab\n\n{found['runs']}")
     path = figures / "README.md"

@@ -4,8 +4,8 @@
     python figures/regenerate.py theory              one study of several
     python figures/regenerate.py --check paths       draw elsewhere and compare the numbers
 
-Each figure is a PNG, an SVG and the CSV that it shows; ``manifest.json`` says from which data,
-with which settings and versions. Everywhere the same data give the same numbers, to nine digits;
+Each figure is an SVG and the CSV that it shows; ``manifest.json`` says from which data, with which
+settings and versions. Everywhere the same data give the same numbers, to nine digits;
 the hashes of pictures only say which ones were committed.
 """
 
@@ -32,7 +32,6 @@ from passk_lab.rollouts import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn"]
-PACKAGES += ["pillow", "jinja2"]
 
 
 def main(arguments: list[str] | None = None) -> int:

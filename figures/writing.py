@@ -1,18 +1,23 @@
-"""How every study writes its figures: PNG, SVG and the CSV that they show."""
+"""How every study writes its figures: an SVG for light and dark pages, and the CSV shown."""
 
 from __future__ import annotations
 
 import re
+from colorsys import hls_to_rgb, rgb_to_hls
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from PIL import Image
+from matplotlib.colors import to_hex, to_rgb
 from registry import Study
 
-from passk_lab.plots import save_figure, style
+from passk_lab.plots import style, write_figure
+from passk_lab.plots.style import DARK
 from passk_lab.rollouts import atomic_write
+
+_THEME = {"#22262b", "#d9dce0", "#ffffff"}  # ink, grid, paper
 
 
 def write(study: Study, root: Path, folder: Path, pictures: bool = True) -> list[Path]:
@@ -22,38 +27,41 @@ def write(study: Study, root: Path, folder: Path, pictures: bool = True) -> list
         for item, figure, table in study.make(root):
             if figure is not None:
                 if pictures:
-                    png, svg = save_figure(figure, folder / item.name)
-                    shrink(png)
-                    round_off(svg)
-                    files += [png, svg]
+                    buffer = BytesIO()
+                    write_figure(figure, buffer, "svg")
+                    files.append(folder / f"{item.name}.svg")
+                    with atomic_write(files[-1]) as temporary:
+                        temporary.write_text(themed(rounded(buffer.getvalue().decode())))
                 plt.close(figure)
             files.append(folder / f"{item.name}.csv")
             table.to_csv(files[-1], index=False, float_format="%.12g", lineterminator="\n")
     return files
 
 
-def shrink(png: Path) -> None:
-    """Save a picture with 256 colours: the repository has to stay small."""
-    with Image.open(png) as opened:
-        rgb = opened.convert("RGB")
-    # Of Pillow's methods the one that keeps rare colours too, those of thin lines.
-    few = rgb.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    with atomic_write(png) as temporary:
-        few.save(temporary, "PNG", optimize=True)
+def rounded(svg: str) -> str:
+    """Write coordinates to a hundredth of a point: the repository has to stay small."""
 
-
-_PLACE = re.compile(r'(?<= )(d|x|y)="[^"]*"')
-
-
-def round_off(svg: Path) -> None:
-    """Save a drawing with coordinates to a hundredth of a point, for the same reason."""
-
-    def rounded(place: re.Match[str]) -> str:
+    def short(place: re.Match[str]) -> str:
         return re.sub(r"-?\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", place[0])
 
-    text = _PLACE.sub(rounded, svg.read_text())
-    with atomic_write(svg) as temporary:
-        temporary.write_text(text)
+    return re.sub(r'(?<= )(d|x|y)="[^"]*"', short, svg)
+
+
+def themed(svg: str) -> str:
+    """Give a drawing its colours for a dark page; what knows no styles sees the light ones."""
+    rules = "".join(
+        f'[style*="{what}: {color}"]{{{what}:{on_dark(color)}!important}}'
+        for what, color in sorted(set(re.findall(r"(fill|stroke): (#[0-9a-f]{6})", svg)))
+    )
+    return svg.replace("</style>", f"@media (prefers-color-scheme: dark){{{rules}}}</style>", 1)
+
+
+def on_dark(color: str) -> str:
+    """Choose the colour on a dark page: the theme's own, and for all others a lighter shade."""
+    if color in _THEME:
+        return DARK[color]
+    hue, light, strength = rgb_to_hls(*to_rgb(color))
+    return to_hex(hls_to_rgb(hue, 0.4 + 0.6 * light, strength))
 
 
 def differences(new: Path, old: Path, rtol: float = 1e-9, atol: float = 1e-12) -> list[str]:

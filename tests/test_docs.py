@@ -147,8 +147,8 @@ def test_architecture_is_that_of_the_code(monkeypatch):
 
 def test_every_figure_is_explained():
     page = (DOCS / "figures.md").read_text()
-    shown = set(re.findall(r"\(\.\./figures/([\w@-]+\.png)\)", page))
-    assert shown == {figure.name for figure in (ROOT / "figures").glob("*.png")}
+    shown = set(re.findall(r"\(\.\./figures/([\w@-]+\.svg)\)", page))
+    assert shown == {figure.name for figure in (ROOT / "figures").glob("*.svg")}
 
 
 @pytest.mark.slow

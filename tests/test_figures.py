@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "figures"
@@ -42,7 +40,7 @@ def test_manifest_lists_what_the_studies_make(manifest):
         entry = manifest[study.name]
         assert entry["tables"] == sorted(f"{item.name}.csv" for item in study.items)
         drawn = [item.name for item in study.items if item.title]
-        assert set(entry["pictures"]) == {f"{n}.{kind}" for n in drawn for kind in ("png", "svg")}
+        assert set(entry["pictures"]) == {f"{name}.svg" for name in drawn}
 
 
 def test_figures_are_those_of_the_manifest(manifest):
@@ -50,7 +48,7 @@ def test_figures_are_those_of_the_manifest(manifest):
         for name, digest in study["pictures"].items():
             assert sha256(FIGURES / name) == digest, f"{name}: run make figures"
     listed = {n for study in manifest.values() for n in (*study["pictures"], *study["tables"])}
-    assert listed == {p.name for kind in ("png", "svg", "csv") for p in FIGURES.glob(f"*.{kind}")}
+    assert listed == {p.name for kind in ("svg", "csv") for p in FIGURES.glob(f"*.{kind}")}
 
 
 def test_the_page_of_the_paper_follows_from_the_tables(tmp_path):
@@ -247,7 +245,7 @@ def test_the_page_says_what_the_tables_say(tmp_path):
         shutil.copy(path, tmp_path)
     assert write_gallery(tmp_path).read_text() == (FIGURES / "README.md").read_text()
     on_page = {item.name for item in shown()}
-    drawn = {path.stem for path in FIGURES.glob("*.png")}
+    drawn = {path.stem for path in FIGURES.glob("*.svg")}
     assert {name for name in drawn if name.endswith(("-paths", "-theory"))} <= on_page <= drawn
 
 
@@ -274,45 +272,34 @@ def test_colours_of_methods_differ_for_any_eyes(palette, runs, seen):
         assert apart > 9, (one, other)
 
 
-def pixels(png):
-    with Image.open(png) as image:
-        return np.asarray(image.convert("RGB"), dtype=int).reshape(-1, 3)
+@pytest.mark.parametrize("runs", COMPANIES)
+def test_colours_of_methods_differ_on_a_dark_page(palette, runs, seen):
+    from writing import on_dark
+
+    styles = palette.lab_styles(runs)
+    for one, other in itertools.combinations(runs, 2):
+        colors = (on_dark(styles[run].color) for run in (one, other))
+        assert np.linalg.norm(np.subtract(*map(seen, colors))) > 7, (one, other)
 
 
-def rgb(color):
-    return np.round(np.multiply(to_rgb(color), 255)).astype(int)
+def contrast(one, other):
+    """Of WCAG 2."""
+    found = []
+    for color in map(np.array, map(to_rgb, (one, other))):
+        linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+        found.append(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return max(found) / min(found)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stem", sorted(path.stem for path in FIGURES.glob("*.png")))
-def test_methods_keep_their_colours_in_pictures(stem, palette):
-    intended = set(re.findall("#[0-9a-f]{6}", (FIGURES / f"{stem}.svg").read_text()))
-    with Image.open(FIGURES / f"{stem}.png") as image:
-        drawn = np.array([color for _, color in image.convert("RGB").getcolors(1 << 24)])
-    for run, look in palette.STYLES.items():
-        if look.color in intended:
-            assert np.abs(drawn - rgb(look.color)).max(axis=1).min() <= 8, run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("first", [0, 1])
-def test_few_colours_are_the_right_ones(palette, tmp_path, first):
-    """In a picture of half of all runs; none has as many."""
-    from writing import shrink
-
-    styles = dict(list(palette.STYLES.items())[first::2])
-    figure = Figure(figsize=(12, 5))
-    left, right = figure.subplots(1, 2)
-    for place, look in enumerate(styles.values()):
-        left.plot([0, 1], [place, place + 0.5], color=look.color, linestyle=look.linestyle)
-    right.imshow(np.linspace(-1, 1, 10_000).reshape(100, 100), cmap="PuOr_r")
-    png = tmp_path / "figure.png"
-    figure.savefig(png)
-    before = pixels(png)
-    shrink(png)
-    after = pixels(png)
-    assert np.abs(after - before).max() <= 32
-    for run, look in styles.items():
-        lines = (before == rgb(look.color)).all(axis=1)
-        assert lines.any()
-        assert np.abs(after[lines] - rgb(look.color)).max() <= 8, run
+@pytest.mark.parametrize("stem", sorted(path.stem for path in FIGURES.glob("*.svg")))
+def test_every_colour_has_one_for_dark_pages(stem, palette):
+    text = (FIGURES / f"{stem}.svg").read_text()
+    used = set(re.findall(r"(fill|stroke): (#[0-9a-f]{6})", text))
+    rule = r'\[style\*="(fill|stroke): (#\w{6})"\]\{\1:(#\w{6})!important\}'
+    dark = {(what, light): color for what, light, color in re.findall(rule, text)}
+    assert set(dark) == used
+    paper = dark["fill", "#ffffff"]
+    for look in palette.STYLES.values():
+        for what in ("fill", "stroke"):
+            if (what, look.color) in used:
+                assert contrast(dark[what, look.color], paper) > 3, look

@@ -41,7 +41,7 @@ NAME = re.compile(r"(?<!<b>)<code>(?:passk_lab\.[a-z_.]*)?(\w+)</code>(?!</a)")
 def on_files(files: Any, config: Any) -> Any:
     """Add a page for each room of the package, the pages from outside docs/, and the figures."""
     outside = dict(PAGES)
-    for figure in sorted((ROOT / "figures").glob("*.png")):
+    for figure in sorted((ROOT / "figures").glob("*.svg")):
         outside[f"figures/{figure.name}"] = f"figures/{figure.name}"
     for path, place in outside.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
