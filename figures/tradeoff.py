@@ -157,6 +157,9 @@ CONDITIONS = {
     ("fallible-after-demonstration", "sdsd", "grpo/kl"): "1 in 10 errs after a demonstration",
     ("even-authors", "sdsd", "grpo/kl"): "authors equally frequent",
     ("unequal-authors", "sdsd", "grpo/kl"): "one author in 0.7 of the documents",
+    ("no-switch", "sdsd", "grpo/kl"): "a demonstration is no switch",
+    ("no-switch", "sdsd/frozen", "grpo/kl"): "no switch, teacher frozen",
+    ("no-switch", "sdsd-composed", "grpo/kl"): "no switch, teacher composed",
 }
 
 

@@ -172,6 +172,32 @@ def test_words_about_the_path_lab_are_true():
     solved = np.exp(policies["logprob"]).groupby([policies["step"], policies["seed"]]).sum()
     solved = solved.groupby("step").mean() / policies["problem_id"].nunique()
     assert solved.loc[[60, 240]].round(2).tolist() == [0.58, 0.51]
+    # Other divergences, and conditions.
+    others = front.loc[["sdsd-forward", "sdsd-jsd"], less].dropna()
+    assert others.between(-0.25, -0.07).all()
+    assert (others.loc["sdsd-jsd"] < sdsd[less]).all()
+    assert (others.loc["sdsd-forward"] < sdsd[less]).all()
+    changed = pd.read_csv(FIGURES / "map-paths.csv").set_index("condition")
+    assert len(changed) == 14
+    assert (changed["kept high"] < 1).sum() == 8
+    assert not (changed["difference low"] > 0).any()
+    more = changed.loc[changed["kept low"] > 1, "kept"].round(2)
+    assert sorted(more) == [1.18, 1.19, 1.21, 1.25]
+    # Without the switch.
+    policies = pd.read_parquet(ROOT / "data" / "paths" / "map.parquet")
+    policies = policies[policies["condition"] == "no-switch"]
+    p = np.exp(policies["logprob"].to_numpy(float))
+    found = policies.assign(solved=p, paths=1 - (1 - p) ** 64)
+    found = found.groupby(["run", "step", "seed", "problem_id"], observed=True)
+    found = found[["solved", "paths"]].sum().groupby(["run", "step"], observed=True).mean()
+    last = found.xs(140, level="step")["solved"].round(2)
+    assert found.loc[("base", 0), "solved"] == pytest.approx(0.65, abs=0.005)
+    assert last.to_dict() == {
+        "control-other": 0.43, "control-wrong": 0.52, "grpo": 0.80, "grpo/kl": 0.81,
+        "sdsd": 0.69, "sdsd-composed": 0.70, "sdsd/frozen": 0.67,
+    }  # fmt: skip
+    assert found.loc[("sdsd-composed", 140), "paths"] == pytest.approx(4.6, abs=0.05)
+    assert found.loc[("grpo/kl", 20)].round(2).tolist() == [0.72, 5.31]
     # The teacher forgets.
     use = pd.read_csv(FIGURES / "mechanism-paths.csv").set_index(["measure", "run", "step"])
     use = use.sort_index()["estimate"]
