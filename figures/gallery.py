@@ -49,8 +49,14 @@ def blocks(figures: Path) -> dict[str, str]:
     }
     for item in shown():
         assert item.told is not None
-        found[item.name] = " ".join(item.told(tables).split()) + "\n"
+        found[item.name] = flowed(item.told(tables))
     return found
+
+
+def flowed(text: str) -> str:
+    """Join the lines of each paragraph; those of a table stay."""
+    parts = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join(p if p.startswith("|") else " ".join(p.split()) for p in parts) + "\n"
 
 
 def write_gallery(figures: Path) -> Path:
