@@ -172,6 +172,9 @@ def test_words_about_the_path_lab_are_true():
     solved = np.exp(policies["logprob"]).groupby([policies["step"], policies["seed"]]).sum()
     solved = solved.groupby("step").mean() / policies["problem_id"].nunique()
     assert solved.loc[[60, 240]].round(2).tolist() == [0.58, 0.51]
+    slope = pd.read_csv(FIGURES / "amplification-paths.csv").set_index("run").loc["control-none"]
+    assert slope["estimate"] == pytest.approx(1, abs=0.005)
+    assert front.loc[("control-none", 1e-4), "pass@1"] == pytest.approx(0.41, abs=0.005)
     # Other divergences, and conditions.
     others = front.loc[["sdsd-forward", "sdsd-jsd"], less].dropna()
     assert others.between(-0.25, -0.07).all()
