@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 
-from categories import categories_in_short
-from concepts import signature_in_short, signature_table, what_decides
+from concepts import signature_table, what_decides
 from conditions import fronts
 from paths import runs_table
 from registry import Item, Tables
@@ -40,11 +39,9 @@ def blocks(figures: Path) -> dict[str, str]:
     tables = Tables(figures)
     found = {
         "signature": signature_table(tables),
-        "in short": signature_in_short(tables),
         "what decides": what_decides(tables),
         "where it fails": where_it_fails(tables),
         "fronts": fronts(tables),
-        "categories in short": categories_in_short(tables),
         "runs": runs_table(tables),
     }
     for item in shown():

@@ -55,10 +55,10 @@ def test_the_page_of_the_paper_follows_from_the_tables(tmp_path):
     from gallery import blocks, fill_page
 
     copy, found = tmp_path / "page.md", blocks(FIGURES)
-    for page in (ROOT / "README.md", ROOT / "docs" / "paper.md"):
-        copy.write_text(page.read_text())
-        fill_page(copy, found)
-        assert copy.read_text() == page.read_text(), "run make figures"
+    page = ROOT / "docs" / "paper.md"
+    copy.write_text(page.read_text())
+    fill_page(copy, found)
+    assert copy.read_text() == page.read_text(), "run make figures"
     # What is written by hand about the paper's own values.
     values = pd.read_csv(ROOT / "data" / "paper" / "curves.csv", dtype={"figure": str})
     values = values[values["quantity"] == "pass@k"]
@@ -75,7 +75,7 @@ def test_the_page_of_the_paper_follows_from_the_tables(tmp_path):
 
 
 def test_words_about_the_concept_graph_are_true():
-    """Sentences around the numbers that are written by hand, in docs/paper.md and the README."""
+    """Sentences around the numbers that are written by hand, in docs/paper.md."""
     found = pd.read_csv(FIGURES / "findings-concepts.csv")
     found = found[found["condition"] == "obedient"].set_index(["measure", "run"])["estimate"]
     # MARA solves the harder graphs by the other route; rewards for diversity keep both.
@@ -129,6 +129,9 @@ def test_words_about_the_categories_are_true():
     assert trained.loc["sdsd/repeated", "low"] > 0
     assert trained.loc[["sdsd/different", "sdsd/copying"], "high"].max() < 0
     assert (np.sign(trained["forecast"]) == np.sign(trained["estimate"])).all()
+    ratios = np.exp(signs.set_index(["split", "run"])[["estimate", "forecast"]]).round(1)
+    assert ratios.loc["id"].to_numpy().tolist() == [[0.3, 0.3], [0.8, 0.9], [1.5, 1.5]]
+    assert ratios.loc["ood", "estimate"].tolist() == [0.7, 1.1, 1.4]
     # What is drawn is the forecast that was committed.
     made = pd.read_csv(ROOT / "data" / "categories" / "forecast.csv")
     means = made.groupby(["template", "split"])["log_ratio_3"].mean()
@@ -138,7 +141,7 @@ def test_words_about_the_categories_are_true():
 
 
 def test_words_about_the_path_lab_are_true():
-    """README, docs/training.md and docs/teacher.md."""
+    """docs/training.md and docs/teacher.md."""
     front = pd.read_csv(FIGURES / "front-paths.csv").set_index(["run", "rate"])
     less, kept = "pass@1 less grpo", "distinct@64 of grpo"
     sdsd = front.loc["sdsd"]
