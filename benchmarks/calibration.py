@@ -32,6 +32,7 @@ from passk_lab.stats import (
     analytic_interval,
     bayes_interval,
     bootstrap_mean,
+    checkpoints,
     extrapolate_pass_at_k,
     nested_bootstrap,
     plan,
@@ -214,6 +215,27 @@ def seeds(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
         together = Samples(of.n.sum(axis=0, keepdims=True), of.c.sum(axis=0, keepdims=True))
         setattr(pooled, run, together)
     return {"old": pooled.old_word(rng), "new": apart.word(rng)}
+
+
+def over_training(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
+    """Four checkpoints of a method that changes nothing, and of one that adds 0.5 in log-odds."""
+    found = {}
+    for name, change in (("new", 0.0), ("seen", 0.5)):
+        law = rng.beta(0.5, 1, cell["problems"])
+        of_run = rng.normal(size=(cell["seeds"], 1))
+        parts = []
+        for step in range(5):
+            own = np.sqrt(0.7) * of_run + np.sqrt(0.3) * rng.normal(size=of_run.shape)
+            shift = cell["sd"] * own + change if step else np.zeros_like(of_run)
+            n_correct = rng.binomial(16, _moved(law, shift))
+            for seed, right in enumerate(n_correct):
+                part = {"step": step, "seed": seed, "problem_id": range(len(law))}
+                parts.append(pd.DataFrame({**part, "n_correct": right}))
+        table = pd.concat(parts).assign(run="run", split="id", n_samples=16)
+        said = checkpoints(table, over_seeds=cell["seeds"] > 1, n_resamples=50, random_state=rng)
+        words = said["first_try"].isin(["better", "worse"])
+        found[name] = bool((words | said["reach"].isin(["wider", "narrower", "mixed"])).any())
+    return found
 
 
 def families(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
@@ -463,6 +485,10 @@ GRIDS: dict[str, tuple[dict[str, tuple[Any, ...]], float]] = {
         },
         2.0,
     ),
+    "over_training": (
+        {"problems": (100,), "seeds": (1, 3, 5), "sd": (0.0, 0.2, 0.5)},
+        0.5,
+    ),
     "families": ({"families": ("10x3", "20x5", "50x10"), "sd": (0.5, 1.0)}, 2.0),
     "coverage": (_CURVES, 0.75),
     "default": (_CURVES, 5.0),
@@ -495,6 +521,8 @@ def cells(name: str) -> Iterator[tuple[dict[str, Any], float]]:
         one_sample_has_no_distinct_answers = cell.get("answers") and cell["n"] == "1"
         if one_sample_has_no_distinct_answers or cell.get("k", 1) not in (1, cell.get("n")):
             continue
+        if cell.get("seeds") == 1 and cell["sd"]:
+            continue
         if name == "planned" and not _planned(**cell):
             continue
         yield cell, share / 2 if cell.get("problems") == 500 else share
@@ -511,6 +539,7 @@ TABLES: dict[str, Cell] = {
     "noise": noise,
     "power": power,
     "seeds": seeds,
+    "over_training": over_training,
     "families": families,
     "coverage": coverage,
     "default": default,
@@ -519,7 +548,15 @@ TABLES: dict[str, Cell] = {
     "planned": planned,
     "beyond": beyond,
 }
-NULL = ("error", "many", "noise", "seeds", "families", "more")  # where any word is a false one
+NULL = (
+    "error",
+    "many",
+    "noise",
+    "seeds",
+    "over_training",
+    "families",
+    "more",
+)  # where any word is a false one
 
 
 # ----------------------------------------------------------------------------- running them

@@ -90,6 +90,18 @@ def seeds_table(found: dict[str, pd.DataFrame]) -> str:
     return table(header, lines)
 
 
+def over_training_table(found: dict[str, pd.DataFrame]) -> str:
+    rows = _sorted(found["over_training"], ["seeds", "sd"])
+    lines = [
+        [seeds, sd, str(int(rounds)), percent(new), percent(seen, 0)]
+        for seeds, sd, rounds, new, seen in rows[
+            ["seeds", "sd", "rounds", "new", "seen"]
+        ].itertuples(index=False)
+    ]
+    heads = ["seeds", "sd of seeds", "rounds", "false words, %", "change seen, %"]
+    return table(heads, lines)
+
+
 def families_table(found: dict[str, pd.DataFrame]) -> str:
     rows = _sorted(found["families"], ["families", "sd"])
     columns = ["old", "new", "curve_without", "curve_with"]
@@ -143,6 +155,7 @@ PAGE = (
     power_table,
     planned_table,
     seeds_table,
+    over_training_table,
     families_table,
     coverage_table,
     differences_table,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import MagicMock
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -69,6 +70,44 @@ def test_additions(code, tmp_path):
         pytest.importorskip("torch")
     path = os.pathsep.join(map(str, (ROOT, ROOT / "figures")))
     run(sys.executable, "-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+
+
+RECIPES = re.findall(r"```python\n(.*?)```", (DOCS / "recipes.md").read_text(), re.S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", RECIPES, ids=lambda code: code.split()[1])
+def test_recipes(code, monkeypatch):
+    """With stand-ins for services, which take whatever is logged."""
+    monkeypatch.chdir(ROOT)
+    service = MagicMock()
+    for name in ("wandb", "mlflow", "torch", "torch.utils", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, service)
+    exec(code, {})
+    logged = [name for name, *_ in service.mock_calls if re.search(r"log|add_scalar|set_tag", name)]
+    assert logged or "import passk_lab" in code.splitlines()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data/math500/counts.csv", "--baseline", "Qwen2.5-7B"],
+        ["data/countdown/rollouts.parquet", "--baseline", "T=1.0", "--metrics", "maj_at_k"],
+        ["data/countdown/rollouts.parquet"],
+    ],
+    ids=["counts", "answers", "alone"],
+)
+def test_the_report_keeps_its_schema(arguments, tmp_path, monkeypatch):
+    jsonschema = pytest.importorskip("jsonschema")
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["report", *arguments, "--out", str(tmp_path)]) == 0
+    schema = json.loads((ROOT / "passk_lab" / "report" / "summary.schema.json").read_text())
+    found = json.loads((tmp_path / "summary.json").read_text())
+    jsonschema.validate(found, schema, jsonschema.Draft202012Validator)
+    # Every field is described on its page.
+    page = (DOCS / "json.md").read_text()
+    assert not [name for name in {*found, *found["splits"][0]} - {"split"} if name not in page]
 
 
 class Links(HTMLParser):

@@ -7,6 +7,7 @@ backticks lead to their documentation.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import posixpath
 import re
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
+
+from passk_lab.cli import _parser as command_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = sorted(path.parent for path in (ROOT / "passk_lab").glob("*/__init__.py"))
@@ -45,10 +48,26 @@ def on_files(files: Any, config: Any) -> Any:
         outside[f"figures/{figure.name}"] = f"figures/{figure.name}"
     for path, place in outside.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
+    files.append(File.generated(config, "commands.md", content=command_page()))
     for room in ROOMS:
         page = api_page(room)
         files.append(File.generated(config, f"api/{room.name}.md", content=page))
     return files
+
+
+def command_page() -> str:
+    """Show the help of every command, as the command prints it."""
+    (commands,) = command_parser()._subparsers._group_actions
+    page = "# Commands\n\nWhat `passk-lab COMMAND --help` prints.\n"
+    for name, command in commands.choices.items():
+        command.formatter_class = _Wide
+        page += f"\n## passk-lab {name}\n\n```text\n{command.format_help()}```\n"
+    return page
+
+
+class _Wide(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=92)
 
 
 def api_page(room: Path) -> str:

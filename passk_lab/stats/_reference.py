@@ -12,12 +12,13 @@ its standard error. It is compared with what it would be
 
 A p-value is the larger of the two. Over several measures it is that of the largest statistic,
 step by step [1]. Where seeds were trained, a third one must agree: Student's t of D with the
-variance between seeds and Satterthwaite's degrees of freedom, adjusted by Holm [2].
+variance between seeds, by Cochran and Cox [3], adjusted by Holm [2].
 
 References
 ----------
 1. Westfall and Young (1993), Resampling-Based Multiple Testing.
 2. Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scand. J. Stat. 6.
+3. Cochran and Cox (1950), Experimental Designs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import stats
 
 from passk_lab.stats._precision import (
     Precision,
@@ -127,7 +128,7 @@ class Reference:
     def _around(self, quantiles: Sequence[Any], confidence: float) -> Floats:
         half = np.where(self.error > 0, np.maximum.reduce(quantiles), 0.0) * self.error
         if self.of_seeds is not None:
-            t = special.stdtrit(self.of_seeds.degrees_of_freedom(), (1 + confidence) / 2)
+            t = self._critical(self.of_seeds, (1 - confidence) / 2)
             half = np.maximum(half, t * np.sqrt(self.of_seeds.variance))
         low, high = self.difference - half, self.difference + half
         open_ = ((low <= SNAP) & (high >= -SNAP)) | (self.error == 0)
@@ -139,12 +140,22 @@ class Reference:
         known = self.of_seeds
         if known is None:
             return np.zeros_like(self.difference)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.abs(self.difference) / np.sqrt(known.variance)
+        # The chance whose critical value is the one that was found, by bisection.
+        low, high = np.full_like(found, -80.0), np.full_like(found, np.log(0.5))
+        for _ in range(50):
+            middle = (low + high) / 2
+            beyond = self._critical(known, np.exp(middle)) < found
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return np.where(np.abs(self.difference) < SNAP, 1.0, 2 * np.exp(high))
+
+    @staticmethod
+    def _critical(known: Precision, tail: Floats | float) -> Floats:
         # Two seeds in all: their variance is often close to 0 by chance, and its single degree of
         # freedom must not be made up for by the problems'.
-        freedom = np.where(known.seed_freedom < 2, 1.0, known.degrees_of_freedom())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.abs(self.difference) / np.sqrt(known.variance)
-        return np.where(np.abs(self.difference) < SNAP, 1.0, 2 * stats.t.sf(t, freedom))
+        units = np.where(known.seed_freedom < 2, 1.0, max(known.n_units - 1, 1))
+        return known.critical(tail, units)
 
 
 def _share(marks: npt.NDArray[np.bool_]) -> Floats:

@@ -38,9 +38,8 @@ def checkpoints(
     margin : float
         As for `passk_lab.stats.verdict`.
     over_seeds : bool
-        Take the column ``seed`` for training seeds, as `passk_lab.judge` does. With few of them the
-        error rate is approximate: of three, 7 % of 400 simulated tables of equal methods said a
-        word.
+        Take the column ``seed`` for training seeds, as `passk_lab.judge` does. Three of them see a
+        large change only; see docs/coverage.md.
     **resampling
         ``confidence, n_resamples, random_state``: see `passk_lab.stats.Resampling`.
 

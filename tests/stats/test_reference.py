@@ -10,7 +10,7 @@ from scipy import stats
 
 from passk_lab.metrics.functional import distinct_at_k
 from passk_lab.metrics.passk import pass_at_k
-from passk_lab.stats._precision import korn_graubard, precision, summed
+from passk_lab.stats._precision import Precision, korn_graubard, precision, summed
 from passk_lab.stats._reference import (
     Column,
     Samples,
@@ -217,7 +217,30 @@ def test_two_seeds_against_one_model_say_little():
     found = compared(mine, base, columns(1))
     assert 0.001 < found.p_values.item() < 0.2
     three = Samples(np.full((3, 80), 16), rng.binomial(16, 0.6, (3, 80)))
-    assert compared(three, base, columns(1)).p_values.item() < 0.001
+    assert compared(three, base, columns(1)).p_values.item() < 0.003
+
+
+def test_seeds_and_problems_have_critical_values_of_their_own():
+    """Cochran and Cox: each part's Student t, by its share of the variance."""
+    problems, seeds = np.array([1.0, 1.0, 0.0]), np.array([0.0, 3.0, 2.0])
+    flat = np.ones(3)
+    known = Precision(flat, problems, seeds, 2 * flat, flat, 41)
+    t = [stats.t.ppf(0.99, df) for df in (40, 2)]
+    expected = [t[0], (t[0] + 3 * t[1]) / 4, t[1]]
+    np.testing.assert_allclose(known.critical(0.01), expected)
+
+
+@pytest.mark.slow
+def test_three_seeds_keep_the_error_rate_far_out():
+    """A two-sided chance of 1 in 240; Satterthwaite's t is exceeded in 1.6 %."""
+    rng = np.random.default_rng(0)
+    n = 20_000
+    of_problems, of_seeds = 1.0, 3.0
+    difference = rng.normal(0, np.sqrt(of_problems + of_seeds), n)
+    seen = of_seeds * rng.chisquare(2, n) / 2
+    known = Precision(difference, np.full(n, of_problems), seen, np.full(n, 2.0), seen, 100)
+    beyond = np.abs(difference) > known.critical(0.5 / 240) * np.sqrt(known.variance)
+    assert beyond.mean() < 1.5 / 240
 
 
 class TestKornGraubard:
