@@ -65,7 +65,7 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 notebooks: $(VENV)/.dev
-	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/python notebooks/execute.py
+	$(BIN)/python notebooks/execute.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt -c $(CONSTRAINTS)
