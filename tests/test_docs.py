@@ -136,6 +136,8 @@ def test_site(tmp_path):
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         sections = [place for place in places if place.startswith(f"notebooks/{notebook.stem}/#")]
         assert len(sections) > 2, f"{notebook} can't be searched"
+        page = (site / "notebooks" / notebook.stem / "index.html").read_text()
+        assert page.count("<summary>Code</summary>") == notebook.read_text().count('"hide-input"')
     documented = set().union(*(links.ids for page, links in pages.items() if "api" in page.parts))
     # Re-exported names are documented at their homes.
     documented = {(*name.split(".")[:2], name.split(".")[-1]) for name in documented}

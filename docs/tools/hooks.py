@@ -46,6 +46,12 @@ FOREIGN = re.compile(
     r"|<style>\s*\[.*?</style>",
     re.DOTALL,
 )
+# A code cell with the tag hide-input: its list of tags, what stands before the code, the code.
+FOLDED = re.compile(
+    r'<div class="celltoolbar">(?:\s*<[^>]*>)*hide-input(?:\s*</\w+>){4}(.*?)'
+    r'(<div class="highlight-ipynb.*?</pre>\s*</div>)',
+    re.DOTALL,
+)
 NAME = re.compile(r"(?<!<b>)<code>(?:passk_lab\.[a-z_.]*)?(\w+)</code>(?!</a)")
 
 
@@ -121,7 +127,7 @@ def is_notebook(page: Any) -> bool:
 
 
 def fit_notebook(html: str, page: Any, files: Any) -> str:
-    """Turn a notebook's relative links into the site's; styled tables look as the others do."""
+    """Fold plumbing, turn relative links into the site's; styled tables look as others do."""
 
     def link(match: re.Match[str]) -> str:
         name, target, anchor = match.groups(default="")
@@ -132,6 +138,7 @@ def fit_notebook(html: str, page: Any, files: Any) -> str:
         return f' {name}="{file.url_relative_to(page.file)}{anchor}"' if file else ""
 
     html = FOREIGN.sub("", html).replace('<table id="T_', '<table class="dataframe" id="T_')
+    html = FOLDED.sub(r"\1<details><summary>Code</summary>\2</details>", html)
     return ADDRESS.sub(link, html)
 
 
