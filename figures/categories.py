@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from palette import lab_styles, spans
+from palette import lab_styles, name_of, spans
 from registry import Drawn, Study, Tables
 from survival import moments, partial_correlation
 from words import span
@@ -258,7 +258,7 @@ def _draw_signs(ax: Axes, table: pd.DataFrame) -> None:
                     markeredgewidth=2, color=ax.spines["left"].get_edgecolor(),
                     linestyle="none")  # fmt: skip
     ax.axvline(0, color=ax.spines["left"].get_edgecolor(), linewidth=0.8)
-    ax.set_yticks(range(len(styles)), list(styles))
+    ax.set_yticks(range(len(styles)), [name_of(run) for run in styles])
     ax.invert_yaxis()
     ax.set(title="Effective answers, after against before",
            xlabel="log ratio (bar: forecast; open: held-out categories)")  # fmt: skip
@@ -287,7 +287,7 @@ def _draw_survival(ax: Axes, table: pd.DataFrame) -> None:
                     color=look.color, marker=look.marker, linestyle="none", capsize=2,
                     label=template)  # fmt: skip
     ax.axvline(0, color=ax.spines["left"].get_edgecolor(), linewidth=0.8)
-    ax.set_yticks(range(len(styles)), list(styles))
+    ax.set_yticks(range(len(styles)), [name_of(run) for run in styles])
     ax.invert_yaxis()
     ax.set(title="Which members survive, held out",
            xlabel="correlation with each template's forecast, given the base")  # fmt: skip
@@ -309,27 +309,16 @@ def _draw_ends(ax: Axes, table: pd.DataFrame) -> None:
 
 @categories.found
 def _(tables: Tables) -> str:
-    ratios = tables["signs-categories"].set_index(["split", "run"])
-    last = tables["ends-categories"].set_index(["split", "run"])
-    said = [
-        f"""{name}: forecast {ratios.loc[(split, f"sdsd/{name}"), "forecast"]:+.2f}, found
-        {span(ratios.loc[(split, f"sdsd/{name}")])}, pass@1
-        {last.loc[(split, f"sdsd/{name}"), "pass@1"]:.2f}"""
-        for split in SPLITS
-        for name in TEMPLATES
-    ]
     gaps = [
         f"{SPLITS[row['split']]} {span(row)} ({row['positive']} of {row['n_categories']})"
         for row in tables["difference-categories"].to_dict("records")
     ]
-    n = len(TEMPLATES)
-    return f"""A language model of 135 million parameters names members of 60 categories; the
-        log ratio of its effective answers was forecast before training, from the base alone, for
-        three wordings of the teacher's prompt. Trained on: {"; ".join(said[:n])}. Held out:
-        {"; ".join(said[n:])}. The base's pass@1 is {last.loc[("id", "base"), "pass@1"]:.2f} and
-        {last.loc[("ood", "base"), "pass@1"]:.2f}. GRPO, which sees no demonstration:
-        {span(ratios.loc[("id", "grpo")])} and {span(ratios.loc[("ood", "grpo")])}. "repeated" less
-        "different", category by category: {"; ".join(gaps)}. {_tests(tables)}"""
+    return f"""A language model of 135 million parameters names members of 60 categories; three
+        wordings of its teacher's prompt, each with a forecast from the base alone, before training.
+        Log ratio of effective answers, "repeated" less "different", category by category:
+        {"; ".join(gaps)}.
+
+{categories_in_short(tables)}"""
 
 
 def _tests(tables: Tables) -> str:

@@ -11,9 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from lab import BY, HOW, side_by_side
-from palette import STYLES, lab_styles
+from palette import STYLES, lab_styles, name_of
 from registry import Drawn, Study, Tables
-from words import span
+from words import rows_of, span
 
 from passk_lab.plots import plot_pass_at_k, plot_progress
 from passk_lab.stats import bootstrap_mean, paired_differences, policy_curve, policy_values
@@ -115,8 +115,10 @@ def pass_at_k(data: Concepts) -> Drawn:
 
 @pass_at_k.found
 def _(tables: Tables) -> str:
-    table = tables["signature-concepts"].set_index("row")
-    return " ".join(f"({row}) {text}." for row, text in table["words"].items())
+    holds = tables["signature-concepts"]["holds"]
+    return f"""{holds.sum()} of {len(holds)} claims of the paper hold here.
+
+{signature_in_short(tables)}"""
 
 
 @CONCEPTS.figure("routes-concepts", "Routes and entropy over training", number=12)
@@ -154,7 +156,7 @@ def routes(data: Concepts) -> Drawn:
                 rows.append({**row, "metric": metric, "source": "here", "n_seeds": len(values)})
         table = pd.DataFrame(rows)
         plot_progress(table, ax, styles)
-        ax.set(title=title, ylabel=metric.replace("_", " "))
+        ax.set(title=title, ylabel=metric.replace("valid_", "").replace("_", " "))
         parts.append(table)
     axes[1].set_ylim(0.9, 2.1)
     axes[2].set_ylim(bottom=0)
@@ -170,14 +172,13 @@ def _(tables: Tables) -> str:
         (table["source"] == "here")
         & (table["step"] == table[table["source"] == "here"]["step"].max())
     ]
-    said = [
-        f"{run}: {part.set_index('metric')['estimate']['valid_concepts']:.2f} right concepts, "
-        f"token entropy {part.set_index('metric')['estimate']['token_entropy']:.2f} nats"
-        for run, part in last.groupby("run", sort=False)
-    ]
-    return f"""Mean over seeds (band: smallest to largest seed, as in the paper). At the end:
-        {"; ".join(said)}. A policy that has only the choice between the two chains of one route
-        left has {np.log(2) / 5:.2f} nats a token (log 2 over the five tokens of an easy answer)."""
+    ends = last.pivot_table("estimate", "run", "metric", sort=False)
+    ends = ends[["valid_concepts", "token_entropy"]]
+    rows = [[name_of(str(run)), *(f"{mean:.2f}" for mean in row)] for run, row in ends.iterrows()]
+    return f"""At the end of training; a policy that has only the choice between the two chains of
+        one route left has {np.log(2) / 5:.2f} nats a token.
+
+{rows_of(("", "right concepts in 64 samples", "token entropy (nats)"), rows)}"""
 
 
 @CONCEPTS.table("findings-concepts")
@@ -255,10 +256,9 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
 
     def row(name: str, claim: str, paper: str, gap: pd.Series, holds: bool, here: str) -> dict:
         low, high = gap["low"], gap["high"]
-        words = f"{claim}: {'holds' if holds else 'not here'} ({here}; the paper: {paper})"
         return {"row": name, "claim": claim, "paper": paper, "here": here,
-                "difference": gap["difference"], "low": low, "high": high, "holds": holds,
-                "words": words}  # fmt: skip
+                "difference": gap["difference"], "low": low, "high": high,
+                "holds": holds}  # fmt: skip
 
     gap = gap_between(first["id"], "sdsd", "grpo")
     yield row(
@@ -276,21 +276,21 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
     means = {run: reach[run].mean() for run in MAIN}
     yield row(
         "c", "on harder graphs SDSD's pass@64 is far below GRPO's, and GRPO+diversity solves them",
-        ", ".join(f"{run} {told['harder', run, 64]:.2f}" for run in ("grpo", "grpo-diversity")),
+        ", ".join(f"{name_of(run)} {told['harder', run, 64]:.2f}" for run in MAIN[:2]),
         gap, gap["high"] < 0 and means["grpo-diversity"] > means["grpo"],
-        ", ".join(f"{run} {mean:.2f}" for run, mean in means.items()),
+        ", ".join(f"{name_of(run)} {mean:.2f}" for run, mean in means.items()),
     )  # fmt: skip
     gap = gap_between(kept, "sdsd", "grpo")
     yield row(
         "d", "SDSD covers the fewest routes",
         "concepts in 64 samples 1.04, GRPO 1.15, GRPO+diversity 1.79", gap, gap["high"] < 0,
-        ", ".join(f"{run} {2 * kept[run].mean():.2f}" for run in MAIN),
+        ", ".join(f"{name_of(run)} {2 * kept[run].mean():.2f}" for run in MAIN),
     )  # fmt: skip
     entropy = ends.groupby("run", observed=True)["token_entropy"].mean()
     nothing = pd.Series({"difference": np.nan, "low": np.nan, "high": np.nan})
     yield row(
         "e", "SDSD's token entropy falls to 0", "0", nothing, entropy["sdsd"] < 0.05,
-        ", ".join(f"{run} {entropy[run]:.2f}" for run in MAIN),
+        ", ".join(f"{name_of(run)} {entropy[run]:.2f}" for run in MAIN),
     )  # fmt: skip
     far = entropy["grpo-diversity"] - entropy["grpo"]
     yield row(

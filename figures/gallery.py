@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 
-from categories import categories_in_short
-from concepts import signature_in_short, signature_table, what_decides
+from concepts import signature_table, what_decides
 from conditions import fronts
 from paths import runs_table
 from registry import Item, Tables
@@ -40,17 +39,21 @@ def blocks(figures: Path) -> dict[str, str]:
     tables = Tables(figures)
     found = {
         "signature": signature_table(tables),
-        "in short": signature_in_short(tables),
         "what decides": what_decides(tables),
         "where it fails": where_it_fails(tables),
         "fronts": fronts(tables),
-        "categories in short": categories_in_short(tables),
         "runs": runs_table(tables),
     }
     for item in shown():
         assert item.told is not None
-        found[item.name] = " ".join(item.told(tables).split()) + "\n"
+        found[item.name] = flowed(item.told(tables))
     return found
+
+
+def flowed(text: str) -> str:
+    """Join the lines of each paragraph; those of a table stay."""
+    parts = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join(p if p.startswith("|") else " ".join(p.split()) for p in parts) + "\n"
 
 
 def write_gallery(figures: Path) -> Path:

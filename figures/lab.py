@@ -22,6 +22,7 @@ from passk_lab.stats import (
 )
 
 MAIN = ("base", "grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd-composed", "mara")
+SHOWN = ("base", "grpo", "sdsd", "sdsd/frozen")  # of these in the pictures; tables have all
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 BY = ("run", "split", "step")
 HOW = ResamplingOptions(n_resamples=4_000, random_state=0)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from lab import BY, HOW, PATHS, Lab
-from palette import lab_styles
+from palette import lab_styles, name_of
 from registry import Drawn, Tables
-from words import span
+from words import rows_of, span
 
 from passk_lab.plots import plot_progress
 from passk_lab.stats import bootstrap_mean, policy_values
@@ -75,7 +75,8 @@ def mechanism(lab: Lab) -> Drawn:
     parts = []
     for ax, (measure, title) in zip(axes.flat, PANELS.items(), strict=True):
         part = by_step(measure, values[measure])
-        plot_progress(part, ax, lab_styles(RUNS))
+        drawn = [run for run in RUNS if run != ("grpo" if "teacher" in title else "sdsd/frozen")]
+        plot_progress(part[part["run"].isin(drawn)], ax, lab_styles(drawn))
         ax.set(title=title, ylabel="probability" if "teacher" in title else "mean over problems")
         parts.append(part)
     return figure, pd.concat(parts, ignore_index=True)
@@ -87,14 +88,14 @@ def _(tables: Tables) -> str:
     last = table[table["step"] == table["step"].max()].set_index(["measure", "run"])
     start = table[table["step"] == 0].set_index(["measure", "run"])
 
-    def told(measure: str, runs: Any = RUNS) -> str:
-        return ", ".join(f"{run} {span(last.loc[(measure, run)])}" for run in runs)
-
-    taught = RUNS[1:]
     first = start["estimate"]
-    return f"""Given a demonstration, the base gives a correct answer with probability
-        {first["correct_given_demo", "sdsd"]:.2f}, and the demonstration's own path is
-        {first["model_given_demo", "sdsd"]:.2f} of that. The teacher after the last update: correct
-        {told("correct_given_demo", taught)}; its own path {told("model_given_demo", taught)}. The
-        student's pass@1: {told("pass@1")}. Share of problems with accuracy below {LOW} (base
-        {first["below", "sdsd"]:.2f}): {told("below")}."""
+    rows = [["Base", *(f"{first[measure, 'sdsd']:.2f}" for measure in PANELS)]]
+    rows += [
+        [name_of(run), *(span(last.loc[(measure, run)]) for measure in PANELS)] for run in RUNS
+    ]
+    lost = last.loc[("correct_given_demo", "sdsd")]
+    return f"""Given a demonstration, the base is right with probability
+        {first["correct_given_demo", "sdsd"]:.2f}, and after training the teacher that follows its
+        student with {span(lost)}.
+
+{rows_of(("", *PANELS.values()), rows)}"""

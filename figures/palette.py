@@ -51,6 +51,51 @@ STYLES = {
     "control-none": MethodStyle("#a9afb6", (0, (1, 1.5)), "3", "oo"),
 }
 
+# As figures name them, where that isn't the name of the run.
+LABELS = {
+    "base": "Base",
+    "grpo": "GRPO",
+    "grpo/kl": "GRPO + KL",
+    "rloo": "RLOO",
+    "rft": "RFT",
+    "sdsd": "SDSD",
+    "sdsd/live": "SDSD, live teacher",
+    "sdsd/ema-0.05": "SDSD, faster teacher",
+    "sdsd/frozen": "SDSD, frozen teacher",
+    "sdsd-forward": "SDSD, forward KL",
+    "sdsd-jsd": "SDSD, JSD",
+    "sdsd-uniform": "SDSD, balanced",
+    "sdsd-centred": "SDSD, centred",
+    "rl-modulated": "GRPO, teacher's weights",
+    "mara": "MARA",
+    "srpo": "SRPO",
+    "pkpo": "PKPO",
+    "grpo-diversity": "GRPO + diversity",
+    "grpo-floor": "GRPO + floor",
+    "ucpo": "UCPO",
+    "dkpo/2": "DKPO, k = 2",
+    "dkpo/4": "DKPO, k = 4",
+    "sdsd-3": "SDSD, K = 3",
+    "sdsd-composed": "SDSD, composed teacher",
+    "dkpo": "DKPO",
+    "dkpo/mixed": "DKPO + GRPO",
+    "rft/balanced": "RFT, balanced",
+    "sdsd-composed/balanced": "SDSD, composed, balanced",
+    "sdsd-anchored/dkpo": "SDSD, anchored + DKPO",
+    "sdsd/repeated": "SDSD, “repeated”",
+    "sdsd/different": "SDSD, “different”",
+    "sdsd/copying": "SDSD, “copying”",
+    "sdsd-anchored": "SDSD, anchored teacher",
+    "control-other": "other prompt's answer",
+    "control-wrong": "wrong demonstration",
+    "control-none": "no demonstration",
+}
+
+
+def name_of(run: str) -> str:
+    """Name a run as figures and captions do."""
+    return LABELS.get(run, run)
+
 
 def spans(table: pd.DataFrame, name: str = "estimate", ends: str = "") -> np.ndarray:
     """Lengths of the error bars about an estimate, [2, rows]."""

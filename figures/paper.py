@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from palette import STYLES
 from registry import Drawn, Study, Tables
+from words import rows_of
 
 WIDTH = 12.0  # of the Gaussian kernel that the first panel shows
 TRAININGS = {
@@ -116,13 +117,20 @@ def _(tables: Tables) -> str:
     zero = rl[(rl["beta"] == 0) & (rl["training"] != "optimum")]
     both = [str(name) for name in zero.loc[zero["coverage"] > 0.75, "training"]]
     lost = [str(name) for name in zero.loc[zero["coverage"] <= 0.75, "training"]]
-    kept = rl[rl["beta"] > 0]["coverage"].min()
-    return f"""With a teacher that moves, SDSD ends in at most one of the two rewarded quarters in
-        {(moving["coverage"] < 0.75).sum()} of {len(moving)} settings (three kernels, four widths,
-        three betas, three ways to train), as in the paper. The optimum under a frozen teacher
-        (Proposition 2) is another: both in {(frozen["coverage"] > 0.75).sum()} of {len(frozen)}
-        settings, at a mean reward of {frozen["reward"].min():.2f} to {frozen["reward"].max():.2f},
-        where the base has 0.35. {(moving["reward"] < 0.1).sum()} of the moving ones, wide Gaussian
-        kernels without a penalty, end on actions that aren't rewarded at all. GRPO covers both for
-        every beta above 0 (least coverage {kept:.1f}); at beta 0 it depends on the optimiser: both
-        with {"; ".join(both) or "none"}, one with {"; ".join(lost) or "none"}."""
+    rows = [
+        ["SDSD, moving teacher", *_counts(moving)],
+        ["SDSD, optimum under a frozen teacher", *_counts(frozen)],
+        ["GRPO, beta above 0", *_counts(rl[rl["beta"] > 0])],
+        ["GRPO, beta 0", *_counts(zero)],
+    ]
+    heads = ("", "settings", "cover both rewarded quarters", "mean reward")
+    return f"""A setting is a kernel, its width, a beta and a way to train. At beta 0 GRPO covers
+        both quarters with {"; ".join(both) or "none"}, one with {"; ".join(lost) or "none"}.
+
+{rows_of(heads, rows)}"""
+
+
+def _counts(part: pd.DataFrame) -> list[str]:
+    reward = part["reward"]
+    return [str(len(part)), str(int((part["coverage"] > 0.75).sum())),
+            f"{reward.min():.2f} to {reward.max():.2f}"]  # fmt: skip

@@ -10,6 +10,7 @@ from lab import (
     HOW,
     MAIN,
     PATHS,
+    SHOWN,
     SPLITS,
     Found,
     Lab,
@@ -19,9 +20,9 @@ from lab import (
     per_seed,
     select,
 )
-from palette import lab_styles
+from palette import lab_styles, name_of
 from registry import Drawn, Tables
-from words import share, span
+from words import rows_of, share, span
 
 from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k, plot_progress, plot_tradeoff
 from passk_lab.stats import curve_crossings, policy_curve, policy_values
@@ -36,14 +37,11 @@ def pass_at_k(lab: Lab) -> Drawn:
     solved = select(exact(policies, "pass_at_k"), "id")
     covered = select(exact(policies[policies["split"] == "id"], "coverage_at_k"), "id")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    styles = lab_styles(MAIN)
-    plot_pass_at_k(solved, left, styles)
-    plot_distinct_at_k(covered, right, styles)
-    left.set_title("In distribution: some path is found")
-    right.set(
-        ylabel="coverage@k (share of the correct paths)",
-        title="In distribution: how many of them",
-    )
+    styles = lab_styles(SHOWN)
+    plot_pass_at_k(select(solved[solved["k"] <= 32], "id", SHOWN), left, styles)
+    plot_distinct_at_k(select(covered, "id", SHOWN), right, styles)
+    left.set_title("Some correct path is found")
+    right.set(ylabel="coverage@k (share of the correct paths)", title="How many of them")
     parts = [solved.assign(metric="pass_at_k"), covered.assign(metric="coverage_at_k")]
     return figure, pd.concat(parts)
 
@@ -51,15 +49,21 @@ def pass_at_k(lab: Lab) -> Drawn:
 @pass_at_k.found
 def _(tables: Tables) -> str:
     found = Found(tables)
-    return f"""Accuracy of one sample: base {found("pass@1", "base")}, GRPO
-        {found("pass@1", "grpo")}, SDSD {found("pass@1", "sdsd")} (SDSD less GRPO
-        {found.against("pass@1", "sdsd", "grpo")}). Of 64: base
-        {found("pass@64", "base", digits=3)}, GRPO {found("pass@64", "grpo", digits=3)}, SDSD
-        {found("pass@64", "sdsd", digits=3)} (SDSD less GRPO
-        {found.against("pass@64", "sdsd", "grpo")}). Against the base's curve, SDSD's
-        {crossing(tables, "sdsd", "base")}, GRPO's {crossing(tables, "grpo", "base")}. Share of
-        the correct paths found in 64 samples: base {found("coverage@64", "base")}, GRPO
-        {found("coverage@64", "grpo")}, SDSD {found("coverage@64", "sdsd")}."""
+    runs, measures = ("base", "grpo", "sdsd", "sdsd/frozen"), ("pass@1", "pass@64", "coverage@64")
+    rows = [
+        [name_of(run), *(found(name, run, digits=3) for name in measures),
+         "" if run == "base" else crossing(tables, run, "base")]
+        for run in runs
+    ]  # fmt: skip
+    ends = [float(found("coverage@64", run)) for run in runs]
+    return f"""At 64 samples each run solves all but {
+        1
+        - min(
+            found.table.loc[("id", "pass@64")]["estimate"][list(runs)]
+        ):.1%} of the problems or fewer, but finds {min(ends):.0%} to
+        {max(ends):.0%} of the correct paths.
+
+{rows_of(("", *measures, "its curve and the base's"), rows)}"""
 
 
 def crossing(tables: Tables, run: str, other: str, split: str = "id") -> str:
@@ -67,9 +71,9 @@ def crossing(tables: Tables, run: str, other: str, split: str = "id") -> str:
     table = tables["crossings-paths"].set_index(["split", "run", "baseline"])
     row = table.loc[(split, run, other)]
     if pd.isna(row["k_cross"]):
-        return f"does not cross up to k = 1,024 (in {row['share']:.0%} of the replicates it does)"
+        return f"don't cross up to k = 1,024 (do in {row['share']:.0%} of the replicates)"
     high = f"{row['high']:.0f}" if row["high"] < 1e9 else "beyond 1,024"
-    return f"crosses at k = {row['k_cross']:.0f} [{row['low']:.0f}, {high}]"
+    return f"cross at k = {row['k_cross']:.0f} [{row['low']:.0f}, {high}]"
 
 
 @PATHS.figure("distinct_at_k-paths", "Distinct correct paths", number=3)
@@ -82,10 +86,10 @@ def distinct_at_k(lab: Lab) -> Drawn:
         part = policy_curve(shown, metric, k, BY, **HOW)
         progress.append(select(part, "id").assign(metric=metric))
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6))
-    styles = lab_styles(MAIN)
-    plot_distinct_at_k(found, left, styles)
-    plot_progress(progress[0], middle, styles)
-    plot_progress(progress[1], right, styles)
+    styles = lab_styles(SHOWN)
+    plot_distinct_at_k(select(found, "id", SHOWN), left, styles)
+    for ax, part in zip((middle, right), progress, strict=True):
+        plot_progress(select(part, "id", SHOWN), ax, styles)
     left.set_title("Distinct correct paths")
     middle.set(ylabel="pass@1 (mean over problems)", title="Accuracy in training")
     right.set(ylabel="distinct@64 (correct paths per problem)", title="Distinct paths in training")
@@ -112,10 +116,16 @@ def entropy(lab: Lab) -> Drawn:
     table = distinct.join(entropies, how="inner").reset_index()
     # The base was copied to every step; once is enough.
     table = table[(table["run"] != "base") | (table["step"] == lab.last)]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 6))
-    styles = lab_styles(table["run"].unique())
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
+    styles = lab_styles((*SHOWN, "sdsd/ema-0.05"))
+    shown = table["run"].isin(styles)
     for ax, x in zip(axes, ("token_entropy", "pass@1"), strict=True):
-        plot_tradeoff(table, x, "distinct@64", ax, styles)
+        others = table[~shown]
+        ax.plot(others[x], others["distinct@64"], ".", color=ax.spines["left"].get_edgecolor(),
+                alpha=0.35)  # fmt: skip
+        # All start at the base, which is drawn once.
+        late = table[shown & (table["run"].eq("base") | table["step"].gt(0))]
+        plot_tradeoff(late, x, "distinct@64", ax, styles)
         ax.set_ylabel("distinct@64 (correct paths per problem)")
     axes[0].set_xscale("log")  # a collapsed model babbles at many times the others' entropy
     axes[0].set_xticks(TICKS, map(str, TICKS))
@@ -124,6 +134,7 @@ def entropy(lab: Lab) -> Drawn:
         xlabel="mean token entropy (nats, log scale)", title="Token entropy against distinct paths"
     )
     axes[1].set(xlabel="pass@1", title="Accuracy against distinct paths")
+    axes[1].annotate("dots: other methods", (0.98, 0.03), xycoords="axes fraction", ha="right")
     return figure, table
 
 
@@ -161,11 +172,11 @@ def out_of_distribution(lab: Lab) -> Drawn:
     """pass@k where another strategy is needed."""
     curves = exact(lab.at_end(lab.policies), "pass_at_k")
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
-    styles = lab_styles(MAIN)
+    styles = lab_styles(SHOWN)
     parts = []
     for ax, (split, title) in zip(axes, SPLITS.items(), strict=True):
         part = select(curves, split)
-        plot_pass_at_k(part, ax, styles)
+        plot_pass_at_k(select(part, split, SHOWN), ax, styles)
         ax.set_title(title[0].upper() + title[1:])
         parts.append(part)
     return figure, pd.concat(parts)
@@ -174,16 +185,22 @@ def out_of_distribution(lab: Lab) -> Drawn:
 @out_of_distribution.found
 def _(tables: Tables) -> str:
     found = Found(tables)
-    told = [
-        f"""{name}: base {found("pass@64", "base", split)}, GRPO {found("pass@64", "grpo", split)},
-        GRPO with a penalty {found("pass@64", "grpo/kl", split)}, SDSD
-        {found("pass@64", "sdsd", split)} (less GRPO
-        {found.against("pass@64", "sdsd", "grpo", split)}, less GRPO with a penalty
-        {found.against("pass@64", "sdsd", "grpo/kl", split)})"""
+    runs = ("base", "grpo", "grpo/kl", "sdsd")
+    rows = [
+        [name, *(found("pass@64", run, split) for run in runs),
+         *(found.against("pass@64", "sdsd", run, split) for run in ("grpo", "grpo/kl"))]
         for split, name in SPLITS.items()
+    ]  # fmt: skip
+    heads = ["pass@64", *(name_of(run) for run in runs), "SDSD less GRPO", "SDSD less GRPO + KL"]
+    clear = [
+        name
+        for split, name in SPLITS.items()
+        if found.pair("pass@64", "sdsd", "grpo", split)["high"] < 0
     ]
-    text = "; ".join(told)
-    return f"pass@64 out of distribution. {text[0].upper()}{text[1:]}."
+    return f"""SDSD's pass@64 is clearly below GRPO's in {len(clear)} of {len(SPLITS)}:
+        {", ".join(clear)}.
+
+{rows_of(heads, rows)}"""
 
 
 @PATHS.figure("seen-paths", "On the problems that were trained on")
@@ -193,12 +210,12 @@ def trained_on(lab: Lab) -> Drawn:
     solved = select(exact(lab.seen, "pass_at_k"), "id", runs)
     found = select(exact(lab.seen, "distinct_at_k"), "id", runs)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    styles = lab_styles(runs)
-    plot_pass_at_k(solved, left, styles)
-    plot_distinct_at_k(found, right, styles)
+    styles = lab_styles(SHOWN)
+    plot_pass_at_k(select(solved[solved["k"] <= 16], "id", SHOWN), left, styles)
+    plot_distinct_at_k(select(found, "id", SHOWN), right, styles)
     right.set_ylim(bottom=0)
-    left.set_title("Problems trained on: some path is found")
-    right.set_title("Problems trained on: how many of them")
+    left.set_title("Some correct path is found")
+    right.set_title("How many of them")
     table = pd.concat([solved.assign(metric="pass_at_k"), found.assign(metric="distinct_at_k")])
     return figure, table
 
@@ -206,17 +223,21 @@ def trained_on(lab: Lab) -> Drawn:
 @trained_on.found
 def _(tables: Tables) -> str:
     table = tables["seen-findings-paths"].set_index(["metric", "run"])
-    solved = [
-        f"{run} {span(table.loc[('pass@1', run)])}"
-        for run in ("grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05")
-    ]
-    found = []
-    for run in ("sdsd", "sdsd/frozen", "sdsd/ema-0.05"):
-        row = table.loc[("distinct@64", run)]
-        shares = " and ".join(f"{share(row, other)} of {other}'s" for other in ("grpo", "grpo/kl"))
-        found.append(f"{run} keeps {shares}")
-    return f"""Where the problems that are asked are those that were trained on, pass@1 is
-        {"; ".join(solved)}. Of the distinct correct paths in 64 samples, {"; ".join(found)}."""
+    rows = []
+    for run in ("grpo", "grpo/kl", "sdsd", "sdsd/frozen", "sdsd/ema-0.05"):
+        solved, kept = (table.loc[(metric, run)] for metric in ("pass@1", "distinct@64"))
+        shares = [share(kept, other) for other in ("grpo", "grpo/kl")]
+        rows.append(
+            [name_of(run), span(solved), span(kept), *(shares if "sdsd" in run else ("", ""))]
+        )
+    heads = ("", "pass@1", "distinct@64", "of GRPO's", "of that with KL")
+    sdsd, tail = table.loc[("pass@1", "sdsd")], " vs grpo"
+    less = sdsd.filter(like=tail).rename(lambda name: name.removesuffix(tail))
+    kept = share(table.loc[("distinct@64", "sdsd")], "grpo")
+    return f"""On the very problems that were trained on, SDSD's pass@1 less GRPO's is
+        {span(less, 2, "difference")}, and it keeps {kept} of its correct paths.
+
+{rows_of(heads, rows)}"""
 
 
 @PATHS.table("findings-paths")

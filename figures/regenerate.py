@@ -51,9 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"figures/regenerate.py: error: {error}", file=sys.stderr)
         return 2
     write_gallery(figures)
-    found = blocks(figures)
-    for page in (ROOT / "docs" / "paper.md", ROOT / "README.md"):
-        fill_page(page, found)
+    fill_page(ROOT / "docs" / "paper.md", blocks(figures))
     print("wrote figures/README.md: what each figure found")
     path = figures / "manifest.json"
     before = json.loads(path.read_text())["studies"] if path.exists() else {}

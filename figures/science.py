@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from lab import HOW, compared, per_seed, side_by_side
 from matplotlib.axes import Axes
-from palette import MethodStyle, lab_styles
+from palette import MethodStyle, lab_styles, name_of
 from registry import Drawn, Study, Tables
-from words import share, span
+from words import rows_of, span
 
 from passk_lab.plots import plot_distinct_at_k, plot_pass_at_k
 from passk_lab.rollouts import read_rollouts
@@ -79,25 +79,21 @@ def _(tables: Tables) -> str:
     table = tables["science-findings"].set_index(["metric", "run"])
     metrics = table.index.get_level_values("metric").unique()
     meanings = next(name for name in metrics if name.startswith("meanings@"))
-    said = []
-    for run in table.loc["pass@1"].index:
-        rows = {name: table.loc[(name, run)] for name in metrics}
-        said.append(
-            f"""{run}: pass@1 {span(rows["pass@1"])}, {meanings} {span(rows[meanings])}, token
-            entropy {span(rows["token_entropy"])} nats, {span(rows["n_tokens"], 0)} tokens a
-            reply, {span(rows["differing"])} of the pairs of correct replies differ in meaning"""
-        )
-    row = table.loc[(meanings, "sdsd")]
+    digits = {"n_tokens": 0}
+    names = ["pass@1", meanings, "token_entropy", "n_tokens", "differing"]
+    rows = [
+        [name_of(run), *(span(table.loc[(name, run)], digits.get(name, 2)) for name in names)]
+        for run in table.loc["pass@1"].index
+    ]
+    heads = ("", "pass@1", meanings, "token entropy", "tokens", "pairs that differ")
     teacher = tables["science-teacher"].set_index("quantity")
-    return f"""A language model of 135 million parameters on questions that training never saw
-        (three seeds, twelve updates). {"; ".join(said)}. Guessing has pass@1 0.25. SDSD keeps
-        {share(row, "base")} of the base's {meanings}. What the teacher knows: shown a correct
-        reply, the base's other correct replies change by {span(teacher.loc["correct"])} nats and
-        its wrong ones by {span(teacher.loc["wrong"])}, a difference of
-        {span(teacher.loc["correct - wrong"])} over {int(teacher.loc["correct", "n_problems"])}
-        questions; above zero a demonstration would tell right from wrong.
-        {teacher.loc["interaction", "estimate"]:.0%} of the PCMI among correct replies is neither
-        the rollout's nor the demonstration's own."""
+    told = span(teacher.loc["correct - wrong"])
+    return f"""On science questions this model of 135 million parameters can't use a demonstration,
+        and self-distillation makes it worse: shown a correct reply, its other correct replies gain
+        {told} nats on its wrong ones over {int(teacher.loc["correct", "n_problems"])} questions
+        (above zero a demonstration would tell right from wrong). Guessing has pass@1 0.25.
+
+{rows_of(heads, rows)}"""
 
 
 def averages(values: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float]]:
@@ -140,7 +136,7 @@ def intervals(
         estimate, low, high = values[run]
         ax.errorbar(estimate, place, xerr=[[estimate - low], [high - estimate]], fmt=look.marker,
                     color=look.color, capsize=3)  # fmt: skip
-    ax.set_yticks(range(len(styles)), list(styles))
+    ax.set_yticks(range(len(styles)), [name_of(run) for run in styles])
     ax.set_ylim(len(styles) - 0.5, -0.5)
     ax.set_xlim(left=0)
     ax.grid(axis="y", visible=False)

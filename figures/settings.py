@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from concepts import CONCEPTS, MAIN, Concepts
 from lab import HOW
-from palette import lab_styles, spans
+from palette import lab_styles, name_of, spans
 from registry import Drawn, Tables
-from words import span
+from words import rows_of, span
 
 from passk_lab.stats import bootstrap_mean
 
@@ -105,14 +105,16 @@ def _measured(data: Concepts, measure: str, condition: str) -> dict[str, np.ndar
 @settings.found
 def _(tables: Tables) -> str:
     table = tables["settings-concepts"]
-    said = []
-    for measure, part in table.groupby("measure", sort=False):
-        told = [
-            f"{axis} {value}: {', '.join(f'{mean:.2f}' for mean in rows['estimate'])}"
-            for (axis, value), rows in part.groupby(["axis", "value"], sort=False)
-        ]
-        said.append(f"{SHOWN[str(measure)]}: {'; '.join(told)}")
-    return f"""In the order {", ".join(MAIN)}, as far as trained. {". ".join(said)}."""
+    means = table.pivot_table("estimate", ["axis", "value"], ["measure", "run"], sort=False)
+    rows = [
+        [f"{axis} {value}", *(f"{mean:.2f}" for name in SHOWN for mean in row[name].reindex(MAIN))]
+        for (axis, value), row in means.iterrows()
+    ]
+    heads = [f"{title}: {name_of(run)}" if run == MAIN[0] else name_of(run)
+             for title in SHOWN.values() for run in MAIN]  # fmt: skip
+    return f"""Means over seeds, with one thing changed at a time; empty where it wasn't trained.
+
+{rows_of(["", *heads], rows).replace("nan", "")}"""
 
 
 def where_it_fails(tables: Tables) -> str:

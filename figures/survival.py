@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from palette import STYLES, spans
+from palette import STYLES, name_of, spans
 from registry import Drawn, Tables
 from scipy.special import logsumexp
 from teacher import TEACHER, Bias, before_and_after
-from words import span
+from words import rows_of, span
 
 from passk_lab.stats import Resampling, policy_values
 from passk_lab.teacher import expected_tilt
@@ -24,7 +22,6 @@ NULL = "policy gradient, exact"
 RUNS = (
     "sdsd", "sdsd/frozen", "sdsd-composed", "sdsd-uniform", "grpo", "grpo/kl", "rft", "mara", NULL
 )  # fmt: skip
-RUNS_TOLD = ("sdsd", "sdsd/frozen", "sdsd-composed", "grpo", "grpo/kl", "rft", NULL)
 COLUMNS = ("pairs", "by_base", "by_forecast", "mode_by_base", "mode_by_forecast")
 
 Floats = npt.NDArray[np.float64]
@@ -192,7 +189,7 @@ def survival(bias: Bias) -> Drawn:
             )
         ax.set(title=title, xlabel=label)
         ax.grid(axis="y", visible=False)
-    axes[0].set_yticks(list(places.values()), list(places))
+    axes[0].set_yticks(list(places.values()), [name_of(run) for run in places])
     ink = axes[0].spines["left"].get_edgecolor()
     for marker, fill, label in (("o", ink, "new problems"), ("s", "none", "problems trained on")):
         axes[2].plot([], [], marker, color=ink, markerfacecolor=fill, label=label)
@@ -205,15 +202,18 @@ def _(tables: Tables) -> str:
     table = tables["survival-paths"]
     new = table[table["problems"] == "new"].set_index("run")
 
-    def told(name: str, runs: Any) -> str:
-        return ", ".join(f"{run} {span(new.loc[run], 2, name, f'{name} ')}" for run in runs)
-
     sdsd = new.loc["sdsd"]
-    return f"""A correct path survives if 64 samples find it more likely than not. Of two paths of a
-        problem of which one survives SDSD, the base's own shares name the survivor in
-        {sdsd["auc_base"]:.3f} of the pairs, the forecast (the base tilted once by its teacher) in
-        {sdsd["auc_forecast"]:.3f}. Gain of the forecast: {told("auc_gain", RUNS_TOLD)}. Partial
-        correlation of a path's log-probability after training with its tilt, given that in the base
-        and after the exact policy gradient:
-        {told("partial", RUNS_TOLD)}. The exact policy gradient, which sees no demonstration and is
-        read where it is as accurate as GRPO, is the null."""
+    rows = [
+        [
+            name_of(run),
+            *(span(new.loc[run], 2, name, f"{name} ") for name in ("auc_gain", "partial")),
+        ]
+        for run in RUNS
+    ]
+    heads = ("", "gain in AUC by the forecast", "partial correlation with the tilt")
+    return f"""Of two correct paths of a problem of which one survives SDSD, the base's own shares
+        name the survivor in {sdsd["auc_base"]:.3f} of the pairs, the forecast (the base tilted once
+        by its teacher) in {sdsd["auc_forecast"]:.3f}. The exact policy gradient, which sees no
+        demonstration, is the null.
+
+{rows_of(heads, rows)}"""

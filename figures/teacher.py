@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from palette import lab_styles, spans
+from palette import lab_styles, name_of, spans
 from registry import Drawn, Study, Tables
 from words import span
 
@@ -22,6 +22,10 @@ from passk_lab.teacher import (
 
 HOW = ResamplingOptions(n_resamples=10_000, random_state=0)
 OTHERS = 1000  # demonstrations from other problems have numbers from here on
+SHOWN = (
+    "grpo", "grpo/kl", "mara", "dkpo", "rft", "sdsd", "sdsd/frozen", "sdsd/ema-0.05",
+    "sdsd-composed", "sdsd-uniform", "control-wrong", "control-other",
+)  # fmt: skip
 CONTROLS = {"predicted": "predicted, weight 1", "null": "base again", "ideal_rl": "ideal RL"}
 SOURCES = {
     "any_context": "any context at all",
@@ -83,39 +87,35 @@ def amplification(bias: Bias) -> Drawn:
             told = told[told["comparison"] != "trained"]
             rows.append(told.assign(run=told["comparison"].map(CONTROLS)))
     table = pd.concat(rows, ignore_index=True)
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5))
-    styles = lab_styles(["grpo/kl", "sdsd"])
-    for run, look in styles.items():
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.8))
+    axes[1].sharey(axes[0])
+    ink = axes[0].spines["left"].get_edgecolor()
+    for ax, (run, look) in zip(axes, lab_styles(["grpo", "sdsd"]).items(), strict=False):
         modes = before_and_after(policies, run)
         modes = modes[modes["seed"] == modes["seed"].min()]
         groups = modes.groupby("problem_id")
         x, y = (modes[n] - groups[n].transform("mean") for n in ("logprob_before", "logprob_after"))
-        axes[0].plot(x, y, ".", color=look.color, markersize=3, alpha=0.35, rasterized=True)
+        ax.plot(x, y, ".", color=look.color, markersize=3, alpha=0.35, rasterized=True)
         slope = table.loc[table["run"] == run, "estimate"].iloc[0]
-        span = np.array([x.min(), x.max()])
-        axes[0].plot(span, slope * span, color=look.color, linestyle=look.linestyle,
-                     label=f"{run}: slope {slope:.2f}")  # fmt: skip
-    ink = axes[0].spines["left"].get_edgecolor()
-    axes[0].plot(span, span, color=ink, linewidth=1, label="ratios kept: 1")
-    axes[0].legend(loc="upper left")
-    axes[0].set(
-        xlabel="log π before (nats, less the problem's mean)",
-        ylabel="log π after (nats, less the problem's mean)",
-        title="Correct paths before and after training (one seed)",
-    )
-    shown = table.sort_values("estimate")
-    axes[1].axvline(1, color=ink, linewidth=1)
+        ends = np.array([x.min(), x.max()])
+        ax.plot(ends, slope * ends, color=look.color, linestyle=look.linestyle,
+                label=f"slope {slope:.2f}")  # fmt: skip
+        ax.plot(ends, ends, color=ink, linewidth=1, label="ratios kept: 1")
+        ax.legend(loc="upper left")
+        ax.set(
+            xlabel="log π before (nats, less the problem's mean)", title=f"{name_of(run)}, one seed"
+        )
+    axes[0].set_ylabel("log π after (nats, less the problem's mean)")
+    shown = table[table["run"].isin([*SHOWN, *CONTROLS.values()])].sort_values("estimate")
+    axes[2].axvline(1, color=ink, linewidth=1)
     plain = lab_styles(["base"])["base"]
     known = dict.fromkeys(CONTROLS.values(), plain) | lab_styles(runs)
-    for place, (row, span) in enumerate(zip(shown.to_dict("records"), spans(shown).T, strict=True)):
-        axes[1].errorbar(row["estimate"], place, xerr=span[:, None], fmt=known[row["run"]].marker,
+    for place, (row, bar) in enumerate(zip(shown.to_dict("records"), spans(shown).T, strict=True)):
+        axes[2].errorbar(row["estimate"], place, xerr=bar[:, None], fmt=known[row["run"]].marker,
                          color=known[row["run"]].color, capsize=3)  # fmt: skip
-    axes[1].set_yticks(range(len(shown)), shown["run"])
-    axes[1].grid(axis="y", visible=False)
-    axes[1].set(
-        xlabel="slope (interval over seeds and problems)",
-        title="Amplification of gaps among correct paths",
-    )
+    axes[2].set_yticks(range(len(shown)), shown["run"].map(name_of))
+    axes[2].grid(axis="y", visible=False)
+    axes[2].set(xlabel="slope (interval over seeds and problems)", title="Slopes")
     return figure, table
 
 
@@ -123,7 +123,7 @@ def amplification(bias: Bias) -> Drawn:
 def _(tables: Tables) -> str:
     table = tables["amplification-paths"].set_index("run")
     told = [
-        f"{run} {span(table.loc[run])}"
+        f"{name_of(run)} {span(table.loc[run])}"
         for run in ("sdsd", "sdsd/frozen", "sdsd-uniform", "grpo", "grpo/kl", "mara")
     ]
     return f"""Slope of log π after against before over the correct paths (1: ratios kept):

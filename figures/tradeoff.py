@@ -7,10 +7,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from lab import BY, HOW, MAIN, PATHS, Lab, common_target, trajectories
-from palette import STYLES, lab_styles, spans
+from lab import BY, HOW, MAIN, PATHS, SHOWN, Lab, common_target, trajectories
+from palette import STYLES, lab_styles, name_of, spans
 from registry import Drawn, Tables
-from words import span
+from words import rows_of, span
 
 from passk_lab.plots import plot_tradeoff
 from passk_lab.stats import (
@@ -76,28 +76,32 @@ def tradeoff(lab: Lab) -> Drawn:
     table = table.rename(columns=lambda name: name.replace(" estimate", ""))
     means = lab.rates.groupby(["run", "learning_rate"])[["pass@1", "coverage@64"]].mean()
     means = means.reset_index().sort_values("learning_rate")
-    figure, axes = plt.subplots(1, 3, figsize=(16, 5.2), sharey=True)
-    plot_tradeoff(table, "pass@1", "coverage@64", axes[0], lab_styles(MAIN), lines=True)
-    for ax, names in zip(axes[1:], (WITH_TEACHER, WITHOUT_TEACHER), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(10.6, 9), sharey=True)
+    shown = table[table["run"].isin(SHOWN)]
+    plot_tradeoff(shown, "pass@1", "coverage@64", axes[0, 0], lab_styles(SHOWN), lines=True)
+    axes[0, 0].get_legend().remove()
+    axes[0, 0].legend([look.handle() for look in lab_styles(SHOWN).values()], SHOWN)
+    axes[0, 0].set_title("In training, rate 1e-4")
+    for ax, (title, names) in zip(axes.flat[1:], FAMILIES.items(), strict=True):
         for run, look in lab_styles(names).items():
             part = means[means["run"] == run]
             ax.plot(part["pass@1"], part["coverage@64"], color=look.color, marker=look.marker,
                     linestyle=look.linestyle, linewidth=1.2, label=run)  # fmt: skip
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3, fontsize=9)
-        ax.set_xlim(0.67, 0.83)
-    for ax in axes:
-        ax.set(xlabel="pass@1", ylabel="coverage@64 (share of the correct paths)")
-    axes[0].set_title("Main runs in training, rate 1e-4")
-    axes[1].set_title("Self-distillation after 240 updates, three rates")
-    axes[2].set_title("Policy gradients and fine-tuning, three rates")
+        ax.set(xlim=(0.67, 0.83), title=f"{title}, three rates")
+        ax.legend(loc="lower left")
+    for ax in axes.flat:
+        ax.set_xlabel("pass@1")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("coverage@64 (share of the correct paths)")
     return figure, table
 
 
-WITH_TEACHER = (
-    "grpo", "sdsd", "sdsd/frozen", "sdsd-uniform", "sdsd-composed", "sdsd-composed/balanced",
-    "sdsd-anchored", "sdsd-anchored/dkpo",
-)  # fmt: skip
-WITHOUT_TEACHER = ("grpo", "grpo/kl", "rft", "rft/balanced", "mara", "pkpo", "dkpo", "dkpo/mixed")
+# What is drawn in one panel, each after 240 updates.
+FAMILIES = {
+    "Teachers": ("grpo", "sdsd", "sdsd/frozen", "sdsd-composed"),
+    "Rewards for distinct answers": ("grpo", "grpo/kl", "dkpo", "mara"),
+    "Mixtures": ("grpo", "sdsd-anchored", "sdsd-anchored/dkpo", "dkpo/mixed"),
+}
 
 
 @tradeoff.found
@@ -105,26 +109,23 @@ def _(tables: Tables) -> str:
     table = tables["front-paths"].set_index(["run", "rate"])
     less, kept = "pass@1 less grpo", "distinct@64 of grpo"
 
-    def against(run: str) -> str:
-        rows = [
-            f"""{rate:g} {span(row, 2, less, f"{less} ")} and
-            {span(row, 2, kept, f"{kept} ")}"""
-            for rate, row in table.loc[run].sort_index().iterrows()
-            if row[less] == row[less]
-        ]
-        return f"{run}: {'; '.join(rows)}"
-
-    told = ". ".join(against(run) for run in ("sdsd", "sdsd/frozen", "sdsd-composed"))
     of_base = "distinct@64 of base"
+    rows = [
+        [name_of(run), f"{rate:g}", span(row, 2, "pass@1", "pass@1 "),
+         span(row, 2, less, f"{less} ") if run != "grpo" else "",
+         span(row, 2, kept, f"{kept} ") if run != "grpo" else "",
+         span(row, 2, of_base, f"{of_base} ")]
+        for run in dict.fromkeys(run for names in FAMILIES.values() for run in names)
+        for rate, row in table.loc[run].sort_index().iterrows()
+    ]  # fmt: skip
+    heads = ("", "rate", "pass@1", "less GRPO's", "distinct@64 of GRPO's", "of the base's")
     reach = table[table["reaches"]].sort_values("validation distinct@64", ascending=False)
     (run, rate), first = reach.index[0], reach.iloc[0]
-    best = table.loc["grpo"].sort_values("validation pass@1").iloc[-1]
-    return f"""Every run at the same rates; difference of pass@1 to GRPO's and ratio of distinct@64
-        to GRPO's at the same rate, {told}. Of all runs whose pass@1 on the validation problems is
-        within {SLACK:g} of the best GRPO's, {run} at {rate:g} has the most distinct paths there; on
-        the problems of the figure it has pass@1 {span(first, 2, "pass@1", "pass@1 ")} and
-        {span(first, 2, of_base, f"{of_base} ")} of the base's distinct@64, where that GRPO has
-        {span(best, 2, "pass@1", "pass@1 ")} and {span(best, 2, of_base, f"{of_base} ")}."""
+    return f"""Chosen on other problems, {name_of(run)} at {rate:g} keeps most distinct paths among
+        all whose accuracy is within {SLACK:g} of the best GRPO's:
+        {span(first, 2, of_base, f"{of_base} ")} of the base's.
+
+{rows_of(heads, rows)}"""
 
 
 @PATHS.table("matched-paths")
@@ -157,7 +158,12 @@ CONDITIONS = {
     ("fallible-after-demonstration", "sdsd", "grpo/kl"): "1 in 10 errs after a demonstration",
     ("even-authors", "sdsd", "grpo/kl"): "authors equally frequent",
     ("unequal-authors", "sdsd", "grpo/kl"): "one author in 0.7 of the documents",
+    ("no-switch", "sdsd", "grpo/kl"): "a demonstration is no switch",
+    ("no-switch", "sdsd/frozen", "grpo/kl"): "no switch, teacher frozen",
+    ("no-switch", "sdsd-composed", "grpo/kl"): "no switch, teacher composed",
 }
+
+CUT = {"difference": -0.3, "kept": 0.5, "ratio": 0.78}  # what lies below is written
 
 
 @PATHS.figure("map-paths", "Where self-distillation narrows")
@@ -179,9 +185,15 @@ def conditions(lab: Lab) -> Drawn:
     shown = (("difference", 0), ("kept", 1), ("ratio", 1))
     for ax, (name, none) in zip(axes, shown, strict=True):
         bars = spans(table, name, f"{name} ")
-        ax.axvline(none, color="black", linewidth=1)
+        ink = ax.spines["left"].get_edgecolor()
+        ax.axvline(none, color=ink, linewidth=1)
         ax.errorbar(table[name], at, xerr=bars, fmt="^", color=color, capsize=3)
         ax.grid(axis="y", visible=False)
+        ax.set_xlim(left=CUT[name])
+        for place, value in zip(at, table[name], strict=True):
+            if value < CUT[name]:
+                ax.annotate(f"◂ {value:.2f}", (CUT[name], place), (4, 0), va="center",
+                            textcoords="offset points", color=color)  # fmt: skip
     axes[0].set_yticks(at, table["condition"])
     ratio = "coverage@64 of SDSD / of GRPO"
     axes[0].set(
@@ -196,16 +208,22 @@ def conditions(lab: Lab) -> Drawn:
 def _(tables: Tables) -> str:
     table = tables["map-paths"]
 
-    def where(rows: pd.Series) -> str:
-        names = table.loc[rows, "condition"].tolist()
-        return f"{len(names)} ({'; '.join(names)})" if names else "none"
+    n = len(table)
+    rows = [
+        ["pass@1", *counts(table, "difference", 0)],
+        ["coverage@64", *counts(table, "kept", 1)],
+        ["coverage@64 at equal accuracy", *counts(table, "ratio", 1)],
+    ]
+    return f"""SDSD against GRPO with one condition changed at a time, {n} in all: in how many its
+        interval lies on one side after {table["step"].max()} updates.
 
-    return f"""One condition changed at a time, {len(table)} in all; what is counted has an interval
-        on one side. After {table["step"].max()} updates SDSD is more accurate than GRPO in
-        {where(table["difference low"] > 0)} and less in {where(table["difference high"] < 0)}; it
-        covers fewer correct paths in {where(table["kept high"] < 1)} and more in
-        {where(table["kept low"] > 1)}. At equal accuracy it covers fewer in
-        {where(table["ratio high"] < 1)} and more in {where(table["ratio low"] > 1)}."""
+{rows_of(("SDSD has", "less", "more", "neither"), rows)}"""
+
+
+def counts(table: pd.DataFrame, name: str, none: float) -> list[str]:
+    """In how many rows an interval lies below, above and on both sides of no change."""
+    less, more = table[f"{name} high"] < none, table[f"{name} low"] > none
+    return [str(int(rows.sum())) for rows in (less, more, ~(less | more))]
 
 
 def under_condition(part: pd.DataFrame, run: str, other: str) -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""Numbers with their intervals, as the page writes them."""
+"""Numbers with their intervals, and small tables, as the page writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -17,3 +18,10 @@ def share(row: Any, other: str) -> str:
     parts = (row[f"{part} vs {other}"] for part in ("ratio", "ratio_low", "ratio_high"))
     point, low, high = (f"{value:.0%}" for value in parts)
     return f"{point} [{low}, {high}]"
+
+
+def rows_of(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a table in Markdown."""
+    lines = [list(heads), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

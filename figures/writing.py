@@ -6,11 +6,14 @@ import re
 from colorsys import hls_to_rgb, rgb_to_hls
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from palette import LABELS, name_of
 from registry import Study
 
 from passk_lab.plots import style, write_figure
@@ -27,6 +30,7 @@ def write(study: Study, root: Path, folder: Path, pictures: bool = True) -> list
         for item, figure, table in study.make(root):
             if figure is not None:
                 if pictures:
+                    name_runs(figure)
                     buffer = BytesIO()
                     write_figure(figure, buffer, "svg")
                     files.append(folder / f"{item.name}.svg")
@@ -36,6 +40,28 @@ def write(study: Study, root: Path, folder: Path, pictures: bool = True) -> list
             files.append(folder / f"{item.name}.csv")
             table.to_csv(files[-1], index=False, float_format="%.12g", lineterminator="\n")
     return files
+
+
+def name_runs(figure: Figure) -> None:
+    """Write what runs are called into the legends; those of few runs become one for all panels."""
+    under = [legend for ax in figure.axes if (legend := ax.get_legend())]
+    for text in [text for legend in [*under, *figure.legends] for text in legend.get_texts()]:
+        text.set_text(name_of(text.get_text()))
+    handles: dict[str, Any] = {
+        text.get_text(): handle
+        for legend in under
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    alike = all(len(legend.get_texts()) == len(handles) for legend in under)
+    few_runs = len(handles) <= 6 and set(handles) <= set(LABELS.values())
+    if len(under) > 1 and (alike or few_runs):
+        room = figure.get_figwidth() * 11 / (max(map(len, handles)) + 6)  # letters in an inch
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", handlelength=3,
+            ncols=min(len(handles), int(room)),
+        )  # fmt: skip
+        for legend in under:
+            legend.remove()
 
 
 def rounded(svg: str) -> str:

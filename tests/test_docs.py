@@ -150,7 +150,7 @@ def test_architecture_is_that_of_the_code(monkeypatch):
     architecture = importlib.import_module("architecture")
     drawn = set(re.findall(r'<g id="(\w+)-(\w+)">', architecture.PICTURE.read_text()))
     assert drawn == architecture.arrows(), "run python docs/tools/architecture.py"
-    listed = architecture.TABLE.search(architecture.README.read_text())[0]
+    listed = architecture.TABLE.search(architecture.PAGE.read_text())[0]
     assert listed == architecture.table(), "run python docs/tools/architecture.py"
 
 

@@ -1,8 +1,8 @@
-"""Draw the package's rooms and list them in the README: python docs/tools/architecture.py.
+"""Draw the package's rooms and list them on their page: python docs/tools/architecture.py.
 
 Floors are the layers of the import contract in pyproject.toml; an arrow leads from a room to
 another that it imports from, unless a longer way leads there, too. The tests compare the picture
-and the README's table of rooms with the code.
+and the page's table of rooms with the code.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "assets" / "architecture.svg"
-README = ROOT / "README.md"
-TABLE = re.compile(r"(?<=\[start:rooms\] -->\n).*(?=<!-- --8<-- \[end:rooms\])", re.DOTALL)
+PAGE = ROOT / "docs" / "architecture.md"
+TABLE = re.compile(r"\| room \| what \|\n.*?\n(?=\n)", re.DOTALL)
 WIDTH, HEIGHT, FLOOR, COLUMN = 3.3, 0.85, 1.6, 4.0
 SIDE = {"report": -1, "plots": -1, "lab": 1, "readers": 1}  # columns beside the middle
 
@@ -56,7 +56,7 @@ def says(room: str) -> str:
 
 
 def table() -> str:
-    """List the rooms for the README, from the top down."""
+    """List the rooms, from the top down."""
     rows = [f"| `{room}` | {says(room)} |" for floor in floors() for room in floor]
     return "\n".join(["| room | what |", "|---|---|", *rows, ""])
 
@@ -100,4 +100,4 @@ def draw(path: Path) -> None:
 
 if __name__ == "__main__":
     draw(PICTURE)
-    README.write_text(TABLE.sub(lambda _: table(), README.read_text()))
+    PAGE.write_text(TABLE.sub(lambda _: table(), PAGE.read_text()))

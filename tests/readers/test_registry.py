@@ -34,10 +34,14 @@ def test_names():
     assert list(FORMATS) == known.split()
 
 
-def test_readme_lists_the_formats():
+def test_pages_list_the_formats():
     rows = [f"| `{name}` | {says} |\n" for name, says in FORMATS.items()]
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert "|---|---|\n" + "".join(rows) + "<!-- --8<-- [end:formats] -->" in readme
+    root = Path(__file__).parents[2]
+    guide = (root / "docs" / "guide" / "rollouts.md").read_text(encoding="utf-8")
+    assert "|---|---|\n" + "".join(rows) + "\n" in guide
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    named = readme[readme.index("**Works with**") : readme.index("`passk-lab convert")]
+    assert re.findall(r"`([\w-]+)`", named) == list(FORMATS)
 
 
 def test_import_is_light():
