@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import nbformat
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent
+# The id of a styled table, and an object's address.
+RANDOM = re.compile(r"(?<=T_)[0-9a-f]{5}(?=[_\"])|(?<= at 0x)[0-9a-f]+")
 
 
 def execute(path: Path) -> None:
@@ -26,6 +29,7 @@ def execute(path: Path) -> None:
     client.extra_arguments = ["--InlineBackend.figure_format=retina"]
     client.execute()
     shrink(notebook)
+    settle(notebook)
     nbformat.write(notebook, path)
 
 
@@ -36,6 +40,15 @@ def shrink(notebook: nbformat.NotebookNode) -> None:
             data = output.get("data", {})
             if "image/png" in data:
                 data["image/png"] = _small(data["image/png"])
+
+
+def settle(notebook: nbformat.NotebookNode) -> None:
+    """Number what is named at random, so that equal results are equal files."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            for kind in {"text/html", "text/plain"} & set(data):
+                data[kind] = RANDOM.sub(str(number), data[kind])
 
 
 def _small(picture: str) -> str:

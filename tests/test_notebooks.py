@@ -153,6 +153,15 @@ def test_printed_commands_run(path, workshop, capsys):
         assert cli.main(command) == 0, (command, capsys.readouterr().err)
 
 
+def test_words_about_coverage_are_true():
+    """Notebook 2, last part."""
+    found = pd.read_csv(ROOT / "figures" / "pass_at_k-paths.csv").query("split == 'id'")
+    found = found.set_index(["metric", "k", "run"]).sort_index()
+    assert found.loc[("pass_at_k", 32), "estimate"].min() > 0.99
+    shown = found.loc[("coverage_at_k", 64)].loc[["grpo", "sdsd", "sdsd/frozen"]]
+    assert shown["high"].max() < found.loc[("coverage_at_k", 64, "base"), "low"]
+
+
 def test_words_about_entropy_are_true():
     """Notebook 3, first part."""
     ends = pd.read_csv(ROOT / "figures" / "entropy-paths.csv").query("step == 240")
