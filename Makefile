@@ -3,6 +3,7 @@
 # make test      everything the tests need, then lint, types, contracts of imports and tests
 # make coverage  the tests once more, and the share of lines that they run
 # make docs      the documentation as a site in site/
+# make lab       opens the notebooks in Jupyter, with the light core
 # make notebooks executes the notebooks in place (some minutes)
 # make bench     speed as ratios against peers in one run
 PYTHON ?= python3
@@ -12,7 +13,7 @@ CONSTRAINTS := constraints.txt
 CORE := --ignore-glob='*/lab/*' --ignore-glob='*distributed.py' # needs no extra
 
 .DEFAULT_GOAL := help
-.PHONY: help figures check test coverage minimal lint docs notebooks bench clean
+.PHONY: help figures check test coverage minimal lint docs lab notebooks bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -64,8 +65,13 @@ minimal:
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# What a notebook needs besides, it says: .venv/bin/pip install -e '.[train,embed]'
+lab: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet -e '.[notebooks]' -c $(CONSTRAINTS)
+	$(BIN)/jupyter lab notebooks/1_your_own_rollouts.ipynb
+
 notebooks: $(VENV)/.dev
-	PYTHONWARNINGS='ignore:IProgress not found' $(BIN)/python notebooks/execute.py
+	$(BIN)/python notebooks/execute.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt -c $(CONSTRAINTS)

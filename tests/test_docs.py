@@ -154,6 +154,8 @@ def test_site(tmp_path):
             continue  # its links start at the site's root
         for target in (*links.loads, *links.leads):
             parts = urlsplit(target)
+            if parts.scheme == "data":
+                continue  # a picture in the page
             if parts.scheme or parts.netloc:
                 assert target in links.leads, f"{page} loads {target}"
                 continue
@@ -168,6 +170,13 @@ def test_site(tmp_path):
             assert not address.startswith(("http:", "https:", "//")), f"{style} loads {address}"
             if not address.startswith(("data:", "#")):
                 assert (style.parent / urlsplit(address).path).exists(), f"{style} needs {address}"
+    found = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    places = {entry["location"] for entry in found if len(entry["text"]) > 100}
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        sections = [place for place in places if place.startswith(f"notebooks/{notebook.stem}/#")]
+        assert len(sections) > 2, f"{notebook} can't be searched"
+        page = (site / "notebooks" / notebook.stem / "index.html").read_text()
+        assert page.count("<summary>Code</summary>") == notebook.read_text().count('"hide-input"')
     documented = set().union(*(links.ids for page, links in pages.items() if "api" in page.parts))
     # Re-exported names are documented at their homes.
     documented = {(*name.split(".")[:2], name.split(".")[-1]) for name in documented}
@@ -194,6 +203,9 @@ def test_every_figure_is_explained():
 @pytest.mark.skipif(shutil.which("node") is None, reason="KaTeX needs a JavaScript runtime")
 def test_formulas():
     text = (DOCS / "definitions.md").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        text += "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     shown = re.findall(r"\$\$(.+?)\$\$", text, re.S)
     inline = re.findall(r"\$([^$\n]+?)\$", re.sub(r"\$\$.+?\$\$", "", text, flags=re.S))
     assert len(shown) > 10

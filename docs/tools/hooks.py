@@ -1,4 +1,4 @@
-"""mkdocs hooks: API pages, pages and figures that lie outside docs/, and the links to all of them.
+"""mkdocs hooks: API pages, what lies outside docs/ (pages, figures, notebooks), and links to all.
 
 Every page keeps the links that work where it lies in the repository; here they are turned into
 those of the site. A link to a file that the site doesn't have becomes plain text. Public names in
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import logging
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 from passk_lab.cli import _parser as command_parser
 
+LOG = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = sorted(path.parent for path in (ROOT / "passk_lab").glob("*/__init__.py"))
 
@@ -38,9 +41,24 @@ PAGES = {
 }
 PLACES = {page: path for path, page in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+ADDRESS = re.compile(r' (href|src)="([^"#:]+)(#[^"]*)?"')
+# What mkdocs-jupyter adds and the site can't use: MathJax and Mermaid from a network (formulas are
+# KaTeX's here), and the style sheets a second time, written as a list.
+FOREIGN = re.compile(
+    r"<!-- Load mathjax -->.*?</script>\s*<!-- .*?-->|<script type.*?</script>"
+    r"|<style>\s*\[.*?</style>",
+    re.DOTALL,
+)
+# A code cell with the tag hide-input: its list of tags, what stands before the code, the code.
+FOLDED = re.compile(
+    r'<div class="celltoolbar">(?:\s*<[^>]*>)*hide-input(?:\s*</\w+>){4}(.*?)'
+    r'(<div class="highlight-ipynb.*?</pre>\s*</div>)',
+    re.DOTALL,
+)
 NAME = re.compile(r"(?<!<b>)<code>(?:passk_lab\.[a-z_.]*)?(\w+)</code>(?!</a)")
 
 
+@event_priority(50)  # before mkdocs-jupyter, which looks for notebooks
 def on_files(files: Any, config: Any) -> Any:
     """Add a page for each room of the package, the pages from outside docs/, and the figures."""
     outside = dict(PAGES)
@@ -49,6 +67,10 @@ def on_files(files: Any, config: Any) -> Any:
     for path, place in outside.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
     files.append(File.generated(config, "commands.md", content=command_page()))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        # mkdocs-jupyter knows files by their folder alone.
+        place = f"notebooks/{path.name}"
+        files.append(File(place, str(ROOT), config.site_dir, config.use_directory_urls))
     for room in ROOMS:
         page = api_page(room)
         files.append(File.generated(config, f"api/{room.name}.md", content=page))
@@ -98,25 +120,52 @@ def public_names() -> dict[str, str]:
 
 def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
     """Turn a page's relative links into the site's."""
-    here = page.file.src_uri
-    folder = posixpath.dirname(PLACES.get(here, f"docs/{here}"))
 
     def link(match: re.Match[str]) -> str:
         image, text, target, anchor = match.groups(default="")
-        path = posixpath.normpath(posixpath.join(folder, target))
-        inside = path.removeprefix("docs/") if path.startswith("docs/") else path
-        place = PAGES.get(path, inside)
-        if files.get_file_from_path(place) is None and not path.startswith("docs/"):
+        place, documentation = locate(target, page)
+        if files.get_file_from_path(place) is None and not documentation:
             return text
-        target = posixpath.relpath(place, posixpath.dirname(here) or ".")
+        target = posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
         return f"{image}[{text}]({target}{anchor})"
 
-    return LINK.sub(link, markdown)
+    return markdown if is_notebook(page) else LINK.sub(link, markdown)
 
 
-def on_page_content(html: str, **_: Any) -> str:
+def locate(target: str, page: Any) -> tuple[str, bool]:
+    """Place in the site of what a page's link leads to, and whether it lies in docs/."""
+    here = page.file.src_uri
+    home = here if is_notebook(page) else PLACES.get(here, f"docs/{here}")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(home), target))
+    return PAGES.get(path, path.removeprefix("docs/")), path.startswith("docs/")
+
+
+def is_notebook(page: Any) -> bool:
+    """Whether mkdocs-jupyter writes the page, and leaves its links as they are."""
+    return page.file.src_uri.endswith(".ipynb")
+
+
+def fit_notebook(html: str, page: Any, files: Any) -> str:
+    """Fold plumbing, turn relative links into the site's; styled tables look as others do."""
+
+    def link(match: re.Match[str]) -> str:
+        name, target, anchor = match.groups(default="")
+        place, documentation = locate(target, page)
+        file = files.get_file_from_path(place)
+        if file is None and documentation:
+            LOG.warning("%s leads to %s, which is no page", page.file.src_uri, target)
+        return f' {name}="{file.url_relative_to(page.file)}{anchor}"' if file else ""
+
+    html = FOREIGN.sub("", html).replace('<table id="T_', '<table class="dataframe" id="T_')
+    html = FOLDED.sub(r"\1<details><summary>Code</summary>\2</details>", html)
+    return ADDRESS.sub(link, html)
+
+
+def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
     """Link public names in running text to their documentation."""
     names = public_names()
+    if is_notebook(page):
+        html = fit_notebook(html, page, files)
 
     def link(match: re.Match[str]) -> str:
         path = names.get(match[1])
