@@ -79,7 +79,8 @@ def on_files(files: Any, config: Any) -> Any:
 
 def command_page() -> str:
     """Show the help of every command, as the command prints it."""
-    (commands,) = command_parser()._subparsers._group_actions
+    parser: Any = command_parser()
+    (commands,) = parser._subparsers._group_actions
     page = "# Commands\n\nWhat `passk-lab COMMAND --help` prints.\n"
     for name, command in commands.choices.items():
         command.formatter_class = _Wide
