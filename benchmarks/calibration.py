@@ -219,7 +219,7 @@ def seeds(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
 
 def over_training(rng: np.random.Generator, cell: dict[str, Any]) -> dict[str, float]:
     """Four checkpoints of a method that changes nothing, and of one that adds 0.5 in log-odds."""
-    found = {}
+    found: dict[str, float] = {}
     for name, change in (("new", 0.0), ("seen", 0.5)):
         law = rng.beta(0.5, 1, cell["problems"])
         of_run = rng.normal(size=(cell["seeds"], 1))
