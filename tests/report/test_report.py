@@ -856,6 +856,12 @@ class TestTextDiversity:
         )
         assert "7 of 1920 rollouts" in Page(report.page).text
 
+    def test_a_single_k_has_no_curve_to_speak_of(self, tmp_path):
+        for n in (1, 16):
+            runs = table(rollouts("base", [1, 0] * 10, n=n), rollouts("rl", [1, 1] * 10, n=n))
+            page = Page(build_report(runs, "base", out=tmp_path, **FAST).page).text
+            assert ("Crossing and flattening" in page) is (n > 1)
+
     def test_without_texts_or_pairs_of_them(self, two_splits, tmp_path):
         bare = two_splits.drop(columns="text")
         report = build_report(bare, "base", out=tmp_path / "bare", **FAST)
