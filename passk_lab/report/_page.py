@@ -157,7 +157,7 @@ def _diversity_view(section: Section, baseline: str | None) -> dict[str, Any] | 
 def _change_rows(section: Section) -> list[dict[str, Any]]:
     if section.differences is None or section.crossings is None or section.flattening is None:
         return []
-    if section.differences["k"].nunique() == 1:  # a single k is no curve
+    if section.differences["k"].min() == section.differences["k"].max():  # a single k is no curve
         return []
     rows = []
     for crossing, flat in zip(
