@@ -284,15 +284,16 @@ def _flipped(paired: _Paired, rng: np.random.Generator, n_draws: int) -> tuple[F
     sums = paired.sums
     live = np.flatnonzero((sums != 0).any(axis=1))
     if 2 ** len(live) <= n_draws + 1:
-        bits = np.arange(1, 2 ** len(live))[:, None] >> np.arange(len(live)) & 1
+        minus = (np.arange(1, 2 ** len(live))[:, None] >> np.arange(len(live)) & 1).astype(float)
     else:
         packed = rng.integers(0, 256, (n_draws, -(-len(sums) // 8)), dtype=np.uint8)
-        bits = np.unpackbits(packed, axis=1, count=len(sums))[:, live].astype(np.int64)
-    signs = 1.0 - 2.0 * bits
+        minus = np.unpackbits(packed, axis=1, count=len(sums))[:, live].astype(float)
     some, sizes = sums[live], paired.sizes[live, None]
-    total = signs @ some
+    total = some.sum(axis=0) - 2 * (minus @ some)
     squares = np.broadcast_to((some**2).sum(axis=0), total.shape)
-    weighted = total if (sizes == 1).all() else signs @ (some * sizes)
+    weighted = total
+    if (sizes != 1).any():
+        weighted = (some * sizes).sum(axis=0) - 2 * (minus @ (some * sizes))
     return total / paired.n_problems, paired.variance_of(total, squares, weighted)
 
 
