@@ -10,6 +10,7 @@ from math import factorial, log, pi
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,6 +114,13 @@ def log_binomial_pmf(x: Floats, n: Floats, p: Floats | float, q: Floats | float)
     return np.where(inner, value, edge)
 
 
+def binomial_pmf(x: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
+    """C(n,x) p^x (1-p)^(n-x), also where p is 0 or 1; scipy.stats takes half a second to load."""
+    x, n, p = (np.asarray(v, dtype=np.float64) for v in (x, n, p))
+    chosen = -special.betaln(n - x + 1, x + 1) - np.log1p(n)
+    return np.asarray(np.exp(chosen + special.xlogy(x, p) + special.xlog1py(n - x, -p)))
+
+
 def _log_pmf(x: Floats, n: Floats, c: Floats, k: Floats) -> Floats:
     """Log-probability that k of n items, drawn without replacement, hold x of the c marked ones."""
     possible = (x >= np.maximum(0, k - (n - c))) & (x <= np.minimum(k, c))
@@ -127,9 +135,11 @@ def _log_pmf(x: Floats, n: Floats, c: Floats, k: Floats) -> Floats:
     return np.where(possible, np.minimum(value, 0.0), -np.inf)
 
 
-def upper_tail(least: Floats, n: Floats, c: Floats, k: Floats) -> Floats:
+def upper_tail(
+    least: npt.ArrayLike, n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike
+) -> Floats:
     """Probability of at least ``least`` marked items among k drawn, from whole numbers."""
-    least, n, c, k = np.broadcast_arrays(least, n, c, k)
+    least, n, c, k = np.broadcast_arrays(*(np.asarray(v, float) for v in (least, n, c, k)))
     shape = least.shape
     least, n, c, k = (v.ravel() for v in (least, n, c, k))
     upward = least * n > c * k

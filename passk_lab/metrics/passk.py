@@ -256,8 +256,8 @@ def maj_at_k(
     """maj@k of one problem: the chance that the most frequent answer of k samples is correct.
 
     Wang et al. (2023), arXiv:2203.11171. Of answers equally frequent in a draw, each is as likely
-    to be taken. Exact up to k = 64 (a tenth of a second there) by generating functions, and the mean of
-    random draws above, with a standard error of at most 0.5 / sqrt(n_resamples).
+    to be taken. Exact up to k = 64 (in a tenth of a second) by generating functions, and the mean
+    of random draws above, with a standard error of at most 0.5 / sqrt(n_resamples).
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
-from passk_lab.metrics._hypergeometric import Floats
+from passk_lab.metrics._hypergeometric import Floats, binomial_pmf, upper_tail
 from passk_lab.stats._likelihood import Ints, Numbers, distinct_counts, fit_rows, seen_pass_at_k
 from passk_lab.stats._precision import korn_graubard, precision
 
@@ -66,7 +66,7 @@ class Bounds:
         self._p = np.concatenate([[0.0], rare, 1 - missed[::-1], [1.0]])
         tops = [top for top in _TOPS if top < least]
         given_p = _shares([special.bdtr(top, least, self._p) for top in tops])
-        seen = _shares([stats.hypergeom.cdf(top, n, c, least) for top in tops])
+        seen = _shares([1 - upper_tail(top + 1, n, c, least) for top in tops])
         each = 1 - (1 - confidence) / len(tops)
         low, high = korn_graubard(precision(np.clip(seen.T, 0.0, 1.0)[None], clusters), each)
         loose = np.full((len(tops), 1), -1.0)
@@ -139,7 +139,7 @@ def _beta(numbers: Numbers) -> Chance:
 def _log_normal(n: Ints, c: Ints, weights: Floats) -> Chance:
     x = np.linspace(np.log(1e-12), np.log(40.0), 600)  # log of the rate
     p = -np.expm1(-np.exp(x))
-    likelihood = stats.binom.pmf(c[:, None], n[:, None], p)
+    likelihood = binomial_pmf(c[:, None], n[:, None], p)
 
     def prior(shape: Sequence[float]) -> Floats:
         return np.asarray(special.softmax(-0.5 * ((x - shape[0]) / np.exp(shape[1])) ** 2))

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from passk_lab.stats._precision import (
     Precision,
@@ -338,7 +338,7 @@ def _sign_test(sums: Floats) -> Floats:
     moved = np.abs(sums) > SNAP
     alike = (~moved | (np.abs(sums) >= size * _TIE)).all(axis=0)
     up, down = (sums > SNAP).sum(axis=0), (sums < -SNAP).sum(axis=0)
-    found = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(up, down), up + down, 0.5))
+    found = np.minimum(1.0, 2 * special.bdtr(np.minimum(up, down), up + down, 0.5))
     return np.where(alike, found, 0.0)
 
 

@@ -29,8 +29,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtri
-from scipy.stats import beta as beta_distribution
+from scipy.special import betaincinv, ndtri
 
 from passk_lab.metrics._hypergeometric import Floats
 from passk_lab.metrics.passk import pass_at_k
@@ -142,8 +141,8 @@ def _interval(
         return low, high
     solved = int((c > 0).sum())
     unsolved = len(c) - solved
-    low_solved = beta_distribution.ppf(tail, solved, unsolved + 1) if solved else 0.0
-    low_unsolved = beta_distribution.ppf(tail, unsolved, solved + 1) if unsolved else 0.0
+    low_solved = betaincinv(solved, unsolved + 1, tail) if solved else 0.0
+    low_unsolved = betaincinv(unsolved, solved + 1, tail) if unsolved else 0.0
     return np.full(len(ks), low_solved), 1 - low_unsolved ** np.maximum(1.0, ks / n.min())
 
 

@@ -19,10 +19,10 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from passk_lab.metrics._counts import check_counts, whole_numbers
-from passk_lab.metrics._hypergeometric import log_ratio
+from passk_lab.metrics._hypergeometric import binomial_pmf, log_ratio
 from passk_lab.metrics.passk import bayes_pass_at_k, pass_at_k
 from passk_lab.stats.betabinomial import fit_beta_binomial
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
@@ -129,7 +129,7 @@ def nested_bootstrap(
         mine = n == m
         table = outcomes[at : at + m + 1]
         shift[mine] = (
-            table[c[mine]] - stats.binom.pmf(np.arange(m + 1), m, c[mine, None] / max(m, 1)) @ table
+            table[c[mine]] - binomial_pmf(np.arange(m + 1), m, c[mine, None] / max(m, 1)) @ table
         )
     p = c / np.maximum(n, 1)
     replicates = np.empty((how.n_resamples, len(ks)))
@@ -189,7 +189,7 @@ def analytic_interval(
     for m in np.unique(n):
         successes, repeats = np.unique(c[n == m], return_counts=True)
         table = np.reshape(statistic(int(m), np.arange(m + 1)[:, None], ks), (m + 1, -1))
-        weights = stats.binom.pmf(np.arange(m + 1), m, (successes[:, None] + 0.5) / (m + 1))
+        weights = binomial_pmf(np.arange(m + 1), m, (successes[:, None] + 0.5) / (m + 1))
         mean = weights @ table
         spread = weights @ table**2 - mean**2
         estimate += repeats @ table[successes]

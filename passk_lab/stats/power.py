@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
+from passk_lab.metrics._hypergeometric import binomial_pmf
 from passk_lab.metrics.passk import pass_at_k
 from passk_lab.rollouts.counting import as_counts
 from passk_lab.rollouts.table import PathLike
@@ -217,7 +218,7 @@ def _accuracy(p: Floats, k: int, change: float, spread: float) -> tuple[float, N
         values = pass_at_k(n, np.arange(n + 1), k)
         total = 0.0
         for accuracy in (p, after):
-            weights = stats.binom.pmf(np.arange(n + 1), n, accuracy[:, None])
+            weights = binomial_pmf(np.arange(n + 1), n, accuracy[:, None])
             total += float((weights @ values**2 - (weights @ values) ** 2).mean())
         return total
 
@@ -275,7 +276,8 @@ def _power(variance: float, change: float, alpha: float, n_problems: int) -> flo
     if variance == 0:
         return 1.0
     limit = special.stdtrit(n_problems - 1, 1 - alpha / 2)
-    return float(stats.nct.sf(limit, n_problems - 1, abs(change) * (n_problems / variance) ** 0.5))
+    shift = abs(change) * (n_problems / variance) ** 0.5
+    return float(1 - special.nctdtr(n_problems - 1, shift, limit))
 
 
 def _sentence(row: Mapping[str, Any], doubled: int) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from passk_lab import (
     bayes_pass_at_k,
@@ -18,6 +19,7 @@ from passk_lab import (
     pass_hat_k,
 )
 from passk_lab.metrics import mg_pass_at_k
+from passk_lab.metrics._hypergeometric import binomial_pmf
 
 EXACT = Fraction(1, 10**12)
 
@@ -361,3 +363,12 @@ def test_majority_above_the_exact_limit_is_sampled():
 def test_bad_modes_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_binomial_weights_are_scipys():
+    for n in (0, 1, 5, 64, 1000):
+        p = np.array([0, 1e-12, 0.1, 0.5, 0.9, 1 - 1e-12, 1])[:, None]
+        x = np.arange(n + 1)
+        np.testing.assert_allclose(
+            binomial_pmf(x, n, p), stats.binom.pmf(x, n, p), rtol=1e-11, atol=1e-15
+        )
