@@ -24,7 +24,7 @@ from passk_lab.rollouts._sources import open_bytes
 
 BLOCK = 1 << 20  # bytes of CSV
 TYPES = {
-    frozenset({str}): pa.string(),
+    frozenset({str}): pa.large_string(),  # as in pandas
     frozenset({int}): pa.int64(),
     frozenset({float}): pa.float64(),
     frozenset({bool}): pa.bool_(),
@@ -136,7 +136,7 @@ def frame_of_csv(
     if len(names) < 2:  # where a line of blanks is a value to Arrow alone
         return None
     options = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()),
+        column_types=dict.fromkeys(names, pa.large_string()),
         null_values=[""],
         strings_can_be_null=True,
         include_columns=names,
@@ -170,8 +170,8 @@ def _as_pandas_would(column: pa.Array) -> pa.Array:
     """Give values the type that pandas finds; ArrowInvalid where that isn't certain."""
     if column.null_count:
         raise pa.ArrowInvalid("missing values")
-    if pc.all(pc.is_in(column, pa.array([*_TRUE, *_FALSE]))).as_py():
-        return pc.is_in(column, pa.array(_TRUE))
+    if pc.all(pc.is_in(column, pa.array([*_TRUE, *_FALSE], column.type))).as_py():
+        return pc.is_in(column, pa.array(_TRUE, column.type))
     if not pc.any(pc.match_substring_regex(column, _NO_TEXT)).as_py():
         return column
     if pc.any(pc.match_substring(column, ".")).as_py():
@@ -179,7 +179,7 @@ def _as_pandas_would(column: pa.Array) -> pa.Array:
         certain = pc.all(pc.less(pc.abs(numbers), _EXACT)).as_py()
     else:
         numbers = column.cast(pa.int64())
-        certain = numbers.cast(pa.string()).equals(column)
+        certain = numbers.cast(column.type).equals(column)
     if not certain:
         raise pa.ArrowInvalid("numbers in a rare spelling")
     return numbers

@@ -291,14 +291,16 @@ def _from_jsonl(path: Path, wanted: Collection[str] | None) -> tuple[pd.DataFram
     first = 1
     for block in _blocks(path):
         frame = frame_of_lines(block, seen, wanted)
-        if frame is None:
+        if frame is not None:
+            first += len(frame)
+        else:
             records = _objects(block, path, first)
             for name in dict.fromkeys(chain.from_iterable(records)):
                 kinds = [type(one.get(name)) for one in records[:_FIRST]]
                 seen[name] = {*seen.get(name, ()), *kinds} - {type(None)}
             frame = frame_of(records, wanted)
+            first += block.count(b"\n")
         frames.append(frame)
-        first += block.count(b"\n")
     frames = [frame for frame in frames if len(frame)]
     if not frames:
         raise ValueError(f"{path}: the file holds no rollouts")
