@@ -177,12 +177,16 @@ def _storable(table: pd.DataFrame) -> pd.DataFrame:
         except (pa.ArrowException, UnicodeError, OverflowError):
             return False
 
+    encode = json.JSONEncoder(
+        default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)
+    ).encode
+
     def spell(value: Any) -> str | None:
         if pd.api.types.is_scalar(value) and pd.isna(value):
             return None
         if isinstance(value, str):
             return escape_surrogates(value)
-        return json.dumps(value, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+        return encode(value)
 
     table = table.copy(deep=False)
     for name in table.columns:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +23,8 @@ import pyarrow.json
 from passk_lab.rollouts._sources import open_bytes
 
 BLOCK = 1 << 20  # bytes of CSV
-_TYPES = {
-    frozenset({str}): pa.string(),
+TYPES = {
+    frozenset({str}): pa.large_string(),  # as in pandas
     frozenset({int}): pa.int64(),
     frozenset({float}): pa.float64(),
     frozenset({bool}): pa.bool_(),
@@ -37,24 +39,24 @@ _NO_TEXT = r"(?i)^\s*([-+]?([0-9.][-+0-9.e]*|nan|inf|infinity)|true|false)?\s*$"
 # --------------------------------------------------------------------------------------- JSON
 
 
-def frame_of_lines(block: bytes, seen: Iterable[tuple[str, type]]) -> pd.DataFrame | None:
-    """Read whole lines of JSON, if each is an object of fields seen before.
+def frame_of_lines(
+    block: bytes, seen: Mapping[str, AbstractSet[type]], wanted: Collection[str] | None
+) -> pd.DataFrame | None:
+    """Read wanted fields of whole lines of JSON, if each is an object of fields seen before.
 
     Parameters
     ----------
     block : bytes
-    seen : iterable of (str, type)
-        The fields of earlier lines, with each type that their values had.
+    seen : mapping of str to set of types
+        The fields of earlier lines, with types that their values had; never ``NoneType``.
+    wanted : collection of str, optional
+        Default: all.
     """
-    kinds: dict[str, set[type]] = {}
-    for name, kind in seen:
-        kinds.setdefault(name, set()).add(kind)
-    types = {name: _TYPES.get(frozenset(own - {type(None)})) for name, own in kinds.items()}
+    types = {name: TYPES.get(frozenset(kinds)) for name, kinds in seen.items()}
     # Arrow takes several objects of a line, or one of several lines. Each line break lies between
     # two objects, so if there are as many objects as lines, each line is one.
-    n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    whole = block.startswith(b"{") and block.endswith((b"}", b"}\n"))
-    if not types or None in types.values() or not whole or block.count(b"}\n{") != n_lines - 1:
+    n_lines = _lines(block)
+    if n_lines is None or not types or None in types.values():
         return None
     try:
         table = pa.json.read_json(
@@ -65,9 +67,19 @@ def frame_of_lines(block: bytes, seen: Iterable[tuple[str, type]]) -> pd.DataFra
         table.validate(full=True)  # that text is UTF-8
     except pa.ArrowException:
         return None
+    names = [name for name in types if wanted is None or name in wanted]
     if len(table) != n_lines or not all(_certain(table, name, block) for name in types):
         return None
-    return pd.DataFrame({name: _series(table[name]) for name in types})
+    return pd.DataFrame({name: _series(table[name]) for name in names}, index=range(n_lines))
+
+
+def _lines(block: bytes) -> int | None:
+    """Count lines that may be an object each."""
+    data = np.frombuffer(block, np.uint8)
+    breaks = np.flatnonzero(data[:-1] == ord("\n"))
+    between = (data[breaks - 1] == ord("}")) & (data[breaks + 1] == ord("{"))
+    whole = block.startswith(b"{") and block.endswith((b"}", b"}\n"))
+    return len(breaks) + 1 if whole and between.all() else None
 
 
 def _certain(table: pa.Table, name: str, block: bytes) -> bool:
@@ -124,7 +136,7 @@ def frame_of_csv(
     if len(names) < 2:  # where a line of blanks is a value to Arrow alone
         return None
     options = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()),
+        column_types=dict.fromkeys(names, pa.large_string()),
         null_values=[""],
         strings_can_be_null=True,
         include_columns=names,
@@ -158,8 +170,8 @@ def _as_pandas_would(column: pa.Array) -> pa.Array:
     """Give values the type that pandas finds; ArrowInvalid where that isn't certain."""
     if column.null_count:
         raise pa.ArrowInvalid("missing values")
-    if pc.all(pc.is_in(column, pa.array([*_TRUE, *_FALSE]))).as_py():
-        return pc.is_in(column, pa.array(_TRUE))
+    if pc.all(pc.is_in(column, pa.array([*_TRUE, *_FALSE], column.type))).as_py():
+        return pc.is_in(column, pa.array(_TRUE, column.type))
     if not pc.any(pc.match_substring_regex(column, _NO_TEXT)).as_py():
         return column
     if pc.any(pc.match_substring(column, ".")).as_py():
@@ -167,7 +179,7 @@ def _as_pandas_would(column: pa.Array) -> pa.Array:
         certain = pc.all(pc.less(pc.abs(numbers), _EXACT)).as_py()
     else:
         numbers = column.cast(pa.int64())
-        certain = numbers.cast(pa.string()).equals(column)
+        certain = numbers.cast(column.type).equals(column)
     if not certain:
         raise pa.ArrowInvalid("numbers in a rare spelling")
     return numbers

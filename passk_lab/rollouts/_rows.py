@@ -62,6 +62,7 @@ class Part:
     known: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
     cluster: str = "cluster"  # the column that holds the families of problems
+    columns: Sequence[str] = ()  # all there were, if a table is what was kept of a file
 
     def raw(self, name: str) -> str:
         """What these rows call a column of the table."""
@@ -447,7 +448,7 @@ def _loaded(part: Part, wanted: set[str], more: Sequence[str]) -> tuple[pa.Table
     """Bring rows to their types by pandas, in the columns wanted only; ``more`` become text."""
     raw = {*wanted, *map(part.raw, wanted)}
     if isinstance(part.rows, pd.DataFrame):
-        names = [str(name) for name in part.rows.columns]
+        names = [str(name) for name in part.columns or part.rows.columns]
         require_columns(names, part.source)
         frame = part.rows.loc[:, [name in raw for name in part.rows.columns]]
     else:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import secrets
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from passk_lab.rollouts._cells import KNOWN, STRINGS, escape_surrogates, repeated_column
-from passk_lab.rollouts._fast import frame_of_csv, frame_of_lines
+from passk_lab.rollouts._fast import TYPES, frame_of_csv, frame_of_lines
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
 from passk_lab.rollouts._sources import ENDINGS, PACKED_ENDINGS, kind, open_bytes, separator
 
 _PARQUET_MAGIC = b"PAR1"
 _BLOCK = 1 << 22  # bytes of JSONL
+_FIRST = 100  # lines whose types are looked at
+_MARK = secrets.token_hex()  # what no file holds
+_SURROGATE = re.compile(r"\\u[dD]")
 
 
 def read_table(
@@ -58,25 +67,41 @@ def read_table(
     )
 
 
-def frame_of(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Make a table of JSON objects without bending their values.
+def frame_of(
+    records: Sequence[Mapping[str, Any]], wanted: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Make a table of the wanted fields of JSON objects without bending their values.
 
     pandas would turn large integers beside a missing value into rounded floats.
     """
-    return settle(pd.DataFrame(records, dtype=object))
+    names = _chosen(dict.fromkeys(chain.from_iterable(records)), wanted)
+    columns = {name: _column([one.get(name, np.nan) for one in records]) for name in names}
+    return pd.DataFrame(columns, index=range(len(records)))
+
+
+def _column(values: list[Any]) -> pd.Series:
+    kind = TYPES.get(frozenset(map(type, values)))
+    if kind is not None:
+        # Else a lone surrogate, or an integer that takes more than 64 bits.
+        with suppress(UnicodeError, OverflowError, pa.ArrowException):
+            return pa.array(values, kind).to_pandas()
+    return _settled(pd.Series(values, dtype=object))
 
 
 def settle(frame: pd.DataFrame) -> pd.DataFrame:
     """Give the object columns that hold values of a single type this type."""
     frame = frame.copy(deep=False)
     for name in frame.columns:
-        column = frame[name]
-        if pd.api.types.is_object_dtype(column.dtype) and len(set(map(type, column))) == 1:
-            try:
-                frame[name] = column.infer_objects()
-            except (UnicodeError, OverflowError):
-                continue  # a lone surrogate, or an integer that no type holds
+        if pd.api.types.is_object_dtype(frame[name].dtype):
+            frame[name] = _settled(frame[name])
     return frame
+
+
+def _settled(column: pd.Series) -> pd.Series:
+    if len(set(map(type, column))) == 1:
+        with suppress(UnicodeError, OverflowError):
+            return column.infer_objects()
+    return column
 
 
 def _chosen(names: Iterable[str], wanted: Collection[str] | None) -> list[str]:
@@ -256,32 +281,42 @@ def _from_records(
     names = dict.fromkeys(name for record in records for name in record)
     if not records:
         raise ValueError(f"{path}: the file holds no rollouts")
-    return _frame_of(records, wanted), list(names)
-
-
-def _frame_of(records: Iterable[dict[str, Any]], wanted: Collection[str] | None) -> pd.DataFrame:
-    return frame_of([{name: one[name] for name in _chosen(one, wanted)} for one in records])
+    return frame_of(records, wanted), list(names)
 
 
 def _from_jsonl(path: Path, wanted: Collection[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    """Read blocks of lines, one by one where the fast reader can't vouch for a block."""
+    """Read blocks of lines, strictly where the fast reader can't vouch for a block."""
     frames = []
-    seen: dict[tuple[str, type], None] = {}  # fields and the types of their values
+    seen: dict[str, set[type]] = {}  # fields, and the types of their first values
     first = 1
     for block in _blocks(path):
-        frame = frame_of_lines(block, seen)
-        if frame is None:
-            records = [record for _, record in _numbered(io.BytesIO(block), path, first)]
-            shapes = dict.fromkeys((tuple(r), tuple(map(type, r.values()))) for r in records)
-            for fields, types in shapes:  # few
-                seen |= dict.fromkeys(zip(fields, types, strict=True))
-            frame = _frame_of(records, wanted)
-        frames.append(frame[_chosen(frame.columns, wanted)])
-        first += block.count(b"\n")
+        frame = frame_of_lines(block, seen, wanted)
+        if frame is not None:
+            first += len(frame)
+        else:
+            records = _objects(block, path, first)
+            for name in dict.fromkeys(chain.from_iterable(records)):
+                kinds = [type(one.get(name)) for one in records[:_FIRST]]
+                seen[name] = {*seen.get(name, ()), *kinds} - {type(None)}
+            frame = frame_of(records, wanted)
+            first += block.count(b"\n")
+        frames.append(frame)
     frames = [frame for frame in frames if len(frame)]
     if not frames:
         raise ValueError(f"{path}: the file holds no rollouts")
-    return _joined(frames), list(dict.fromkeys(name for name, _ in seen))
+    return _joined(frames), list(seen)
+
+
+def _objects(block: bytes, path: Path, first: int) -> list[dict[str, Any]]:
+    """Parse lines at once, or one by one if that isn't certain to give the same."""
+    with suppress(ValueError, RecursionError):
+        text = block.decode().removesuffix("\n")
+        values = json.loads("[" + text.replace("\n", f',"{_MARK}",') + "]")
+        records = values[::2]
+        # If no value holds a mark, each line is a value.
+        if values[1::2] == [_MARK] * text.count("\n") and set(map(type, records)) == {dict}:
+            return without_surrogates(records) if _SURROGATE.search(text) else records
+    return [record for _, record in _numbered(io.BytesIO(block), path, first)]
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

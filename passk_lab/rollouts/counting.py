@@ -55,7 +55,9 @@ def counts(rollouts: Any, by: Sequence[str] = MAIN_KEYS, modes: bool | None = No
     """
     if isinstance(rollouts, pd.DataFrame):
         return count_parts([Part(rollouts)], by, modes)
-    return (rollouts if isinstance(rollouts, Study) else Study(rollouts)).counts(by, modes)
+    if not isinstance(rollouts, Study):
+        rollouts = Study(rollouts, columns=[*by, *([] if modes is False else ["answer"])])
+    return rollouts.counts(by, modes)
 
 
 def as_counts(

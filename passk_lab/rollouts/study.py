@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from passk_lab._text import plural
-from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, REQUIRED, typed
+from passk_lab.rollouts._cells import DEFAULTS, IDENTITY, KNOWN, REQUIRED, typed
 from passk_lab.rollouts._inputs import inputs
 from passk_lab.rollouts._looks import copies_of, missing_of
 from passk_lab.rollouts._parquet import open_parquet, read_parquet
@@ -64,6 +64,8 @@ class Study:
         What files and tables call the columns, and what they call correct.
     min_samples : int
         Leave out a run's problems with fewer rollouts; `notes` says how many.
+    columns : sequence of str, optional
+        Of files other than parquet, keep only these and what identifies a rollout.
 
     Examples
     --------
@@ -85,9 +87,10 @@ class Study:
         cluster: str | None = None,
         layout: Layout | None = None,
         min_samples: int = 1,
+        columns: Sequence[str] | None = None,
     ) -> None:
         self._scores, self._cluster, self._least = scores, cluster, min_samples
-        self._layout = layout or Layout()
+        self._layout, self._only = layout or Layout(), columns
         self._last: dict[str, Any] = {}  # run -> the step that is taken
         self._origin: Study | None = None
         self._given = inputs(rollouts, run)
@@ -112,6 +115,8 @@ class Study:
                     self._check_cluster(file.schema_arrow.names, given.name)
                     known = {} if _own_run(file, given) else {"run": given.run}
                     return Part(given.path, known, given.name, self._cluster or "cluster")
+        if self._only is not None:
+            return self._narrow(given, self._only)
         frame, _ = read_source(given, self._layout)
         table = typed(self._with_cluster(frame, given.name), given.name)
         columns = {}
@@ -123,6 +128,15 @@ class Study:
         del frame, table, columns
         pa.default_memory_pool().release_unused()  # for DuckDB
         return Part(path, name=given.name)
+
+    def _narrow(self, source: Source, columns: Sequence[str]) -> Part:
+        """Keep few columns in memory; all that are known are checked."""
+        read = {*KNOWN, *columns, *filter(None, [self._cluster])}
+        frame, names = read_source(source, self._layout, read)
+        table = typed(self._with_cluster(frame, source.name), source.name)
+        left = [name for name in names if name in table or name not in read]
+        keep = [name for name in table if name in {*REQUIRED, *IDENTITY, "cluster", *columns}]
+        return Part(table[keep], name=source.name, columns=tuple(dict.fromkeys([*left, *table])))
 
     def _check_cluster(self, names: Sequence[str], source: str) -> None:
         if self._cluster is not None and self._cluster not in names:
