@@ -31,8 +31,7 @@ from writing import differences, write
 from passk_lab.rollouts import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn"]
-PACKAGES += ["pillow", "jinja2"]
+PACKAGES = ["passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "pillow", "jinja2"]
 
 
 def main(arguments: list[str] | None = None) -> int:
