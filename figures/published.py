@@ -13,6 +13,7 @@ from words import span
 from passk_lab import judge
 from passk_lab.plots import method_styles, plot_pass_at_k
 from passk_lab.rollouts import Study as Rollouts
+from passk_lab.stats import format_estimate
 from passk_lab.stats.compare import compare_runs
 from passk_lab.stats.curves import pass_at_k_curve
 
@@ -45,7 +46,7 @@ def _(tables: Tables) -> str:
     return f"""A 7B base model against its RL (GRPO) checkpoint, {int(first["n_problems"])}
         problems, {table.index[-1]} samples each: pass@1 changes by {span(first, 3, "difference")},
         pass@{table.index[-1]} by {span(last, 3, "difference")}; the curves cross at k =
-        {crossing.iloc[0]:.1f} [{crossing.iloc[1]:.1f}, {crossing.iloc[2]:.1f}]. The report's words:
+        {format_estimate(*crossing, digits=1)}. The report's words:
         {first["label"]}."""
 
 

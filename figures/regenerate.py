@@ -31,7 +31,7 @@ from writing import differences, write
 from passk_lab.rollouts import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn"]
+PACKAGES = ["passk-lab", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "jinja2"]
 
 
 def main(arguments: list[str] | None = None) -> int:

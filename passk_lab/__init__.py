@@ -6,8 +6,9 @@ Names are loaded on first use, so that ``import passk_lab`` stays light.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from passk_lab._lazy import lazy
 
 if TYPE_CHECKING:
     from passk_lab.metrics.functional import distinct_at_k, hill_number
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from passk_lab.stats.compare import compare_runs
     from passk_lab.stats.curves import distinct_at_k_curve, metric_curve, pass_at_k_curve
     from passk_lab.stats.diversity import diversity_summary
+    from passk_lab.stats.intervals import format_estimate
     from passk_lab.stats.metric_table import metric_table
     from passk_lab.stats.verdict import judge
 
@@ -50,6 +52,7 @@ _HOME = {
     "metric_curve": "stats",
     "metric_table": "stats",
     "judge": "stats",
+    "format_estimate": "stats",
 }
 
 __all__ = [
@@ -60,6 +63,7 @@ __all__ = [
     "distinct_at_k",
     "distinct_at_k_curve",
     "diversity_summary",
+    "format_estimate",
     "g_pass_at_k",
     "hill_number",
     "judge",
@@ -75,14 +79,4 @@ __all__ = [
     "write_rollouts",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'passk_lab' has no attribute {name!r}")
-    value = getattr(import_module(f"passk_lab.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+__getattr__, __dir__ = lazy(__name__, [*__all__, "__version__"], _HOME)

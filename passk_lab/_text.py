@@ -139,29 +139,20 @@ def _guard(cell: str) -> str:
     return visible(f"'{cell}" if _FORMULA.match(cell) else cell, lines=True)
 
 
-def number(value: float, digits: int, signed: bool = False) -> str:
+def number(value: float, digits: int, signed: bool = False, percent: bool = False) -> str:
     """Spell a number; no minus before a zero.
 
     Examples
     --------
-    >>> number(-0.0001, 2, signed=True), number(float("nan"), 2)
-    ('+0.00', 'n/a')
+    >>> number(-0.0001, 2, signed=True), number(float("nan"), 2), number(float("inf"), 2)
+    ('+0.00', 'n/a', '∞')
     """
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "n/a"
-    value = round(value, digits) + 0.0
-    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-
-
-def interval(low: float, high: float, digits: int, signed: bool = False) -> str:
-    """Spell an interval.
-
-    Examples
-    --------
-    >>> interval(0.125, 0.5, 2)
-    '[0.12, 0.50]'
-    """
-    return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
+    if math.isinf(value):
+        return f"{'-' if value < 0 else '+' * signed}∞"
+    value = round(100 * value if percent else value, digits) + 0.0
+    return f"{value:{'+' * signed}.{digits}f}{'%' * percent}"
 
 
 def plural(number: int, noun: str) -> str:

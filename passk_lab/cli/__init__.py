@@ -15,10 +15,13 @@ import sys
 from collections.abc import Sequence
 
 from passk_lab import __version__
+from passk_lab._lazy import lazy
 from passk_lab._text import visible
 from passk_lab.cli import convert, plan, report, sample, score, train
 
 __all__ = ["main"]
+
+__getattr__, __dir__ = lazy(__name__, __all__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """Estimators: arrays in, arrays out. All of them are importable from here."""
 
+from passk_lab._lazy import lazy
 from passk_lab.metrics.coverage import (
     cover_at_tau,
     pass_at_k_auc,
@@ -112,3 +113,5 @@ __all__ = [
     "utility_k",
     "vendi_score",
 ]
+
+__getattr__, __dir__ = lazy(__name__, __all__)

@@ -1,5 +1,6 @@
 """A tidy table in, an Axes out."""
 
+from passk_lab._lazy import lazy
 from passk_lab.plots.kinds import (
     PASS_RATE_BINS,
     pass_rates,
@@ -37,3 +38,5 @@ __all__ = [
     "style",
     "write_figure",
 ]
+
+__getattr__, __dir__ = lazy(__name__, __all__)

@@ -111,7 +111,7 @@ def method_styles(
 def method_colors(
     runs: Iterable[str], baseline: str | None = None, dark: bool = False
 ) -> dict[str, str]:
-    """Give each run its colour; see `method_styles`. Serves as a seaborn palette.
+    """Give each run its colour; see `method_styles`. Serves as a palette, seaborn's too.
 
     Examples
     --------

@@ -7,9 +7,9 @@ loaded on first use, for they need pandas, and the command lists formats in its 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from passk_lab._lazy import lazy
 from passk_lab.readers.common import stable_id
 from passk_lab.readers.formats import FORMATS, reader
 
@@ -18,8 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "convert", "read", "reader", "stable_id"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in ("convert", "read"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.reading"), name)
+__getattr__, __dir__ = lazy(__name__, __all__, {"convert": "reading", "read": "reading"})

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from passk_lab._text import interval
 from passk_lab.metrics.registry import find_metric
 from passk_lab.report.model import Settings
 from passk_lab.stats._families import entropies_of
 from passk_lab.stats.diversity import diversity_summary
+from passk_lab.stats.intervals import format_estimate
 
 # So that a report of millions of long texts stays a matter of seconds.
 MOST_PROBLEMS = 100
@@ -160,7 +160,8 @@ def _cell(row: Mapping[Any, Any]) -> dict[str, Any]:
     change, clear = None, False
     if row.get("n_paired"):
         low, high = row["difference_low"], row["difference_high"]
-        change = f"{row['difference']:+.3f} {interval(low, high, 3, signed=True)}"
+        change = format_estimate(row["difference"], low, high, digits=3, signed=True)
         clear = bool(low > 0 or high < 0)
-    limits = interval(row["low"], row["high"], 3)
-    return {"value": f"{row['estimate']:.3f}", "limits": limits, "change": change, "clear": clear}
+    found = format_estimate(row["estimate"], row["low"], row["high"], digits=3)
+    value, _, limits = found.partition(" ")
+    return {"value": value, "limits": limits, "change": change, "clear": clear}

@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_lab import plots
-from passk_lab._text import csv_safe, interval, plural, shorten
+from passk_lab._text import csv_safe, plural, shorten
 from passk_lab.plots._legend import fit_legend
 from passk_lab.report._inline import inline
 from passk_lab.report.model import FigureFiles, Section
 from passk_lab.rollouts.files import atomic_write
 from passk_lab.rollouts.table import PathLike
+from passk_lab.stats.intervals import format_estimate
 
 __all__ = ["write_figures"]
 
@@ -175,9 +176,10 @@ def _tips(plan: _Plan, run: str) -> list[str]:
             f"{name}, {row[at]}: {plural(row['problems'], 'problem')}"
             for row in mine.to_dict("records")
         ]
+    columns = [at, value, "low", "high"]
     return [
-        f"{name}, {at} = {row[at]}: {row[value]:.3f} {interval(row['low'], row['high'], 3)}"
-        for row in mine.sort_values(at).to_dict("records")
+        f"{name}, {at} = {place}: {format_estimate(*found, digits=3)}"
+        for place, *found in mine.sort_values(at)[columns].itertuples(index=False)
     ]
 
 

@@ -8,7 +8,8 @@ from typing import Any, Unpack
 
 import pandas as pd
 
-from passk_lab._text import interval, number
+from passk_lab._text import number
+from passk_lab.stats.intervals import format_estimate
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.teacher.forecast import TooFewSamples, expected_tilt, forecast, forecast_rows
 
@@ -108,10 +109,10 @@ def _by_quantity(table: pd.DataFrame) -> dict[str, dict[Any, Any]]:
 
 def _change(name: str, row: Mapping[Any, Any], digits: int) -> str:
     before = row["estimate"] - row["change"]
-    limits = interval(row["change_low"], row["change_high"], digits, signed=True)
+    change = (row["change"], row["change_low"], row["change_high"])
     return (
         f"{name} {number(before, digits)} -> {number(row['estimate'], digits)} "
-        f"({number(row['change'], digits, signed=True)} {limits})"
+        f"({format_estimate(*change, digits=digits, signed=True)})"
     )
 
 

@@ -15,13 +15,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from passk_lab import __version__
-from passk_lab._text import interval, visible
+from passk_lab._text import visible
 from passk_lab.report._diversity import metrics_view, panel_view
 from passk_lab.report._figures import crossing_words
 from passk_lab.report._inline import colors, keys
 from passk_lab.report._matrix import anchors, matrix_view
 from passk_lab.report._problems import problems_view
 from passk_lab.report.model import Report, Section
+from passk_lab.stats.intervals import format_estimate
 
 _OPEN = 3  # runs; with more, sections are closed
 
@@ -128,7 +129,7 @@ def _checkpoints_view(table: pd.DataFrame | None) -> dict[str, Any] | None:
     if table is None:
         return None
     cells = [
-        f"{row['estimate']:.3f} {interval(row['low'], row['high'], 3)}"
+        format_estimate(row["estimate"], row["low"], row["high"], digits=3)
         for row in table.to_dict("records")
     ]
     rows = [
@@ -163,14 +164,11 @@ def _change_rows(section: Section) -> list[dict[str, Any]]:
     for crossing, flat in zip(
         section.crossings.to_dict("records"), section.flattening.to_dict("records"), strict=True
     ):
-        ratio = "n/a"
-        if np.isfinite(flat["ratio"]):
-            ratio = f"{flat['ratio']:.2f} {interval(flat['low'], flat['high'], 2)}"
         rows.append(
             {
                 "run": crossing["run"],
                 "crossing": crossing_words(crossing).removeprefix(f"{crossing['run']}: "),
-                "flattening": ratio,
+                "flattening": format_estimate(flat["ratio"], flat["low"], flat["high"]),
                 "k_max": flat["k_max"],
             }
         )

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from passk_lab._text import interval
 from passk_lab.metrics.embedders import Embedder
 from passk_lab.report._outlook import Outlook
 from passk_lab.stats.checkpoints import first_narrower
+from passk_lab.stats.intervals import format_estimate
 from passk_lab.stats.resampling import ResamplingOptions
 from passk_lab.stats.verdict import MARGIN, Verdict
 
@@ -215,4 +215,4 @@ class Report:
 
 
 def _cell(row: pd.Series, digits: int) -> str:
-    return f"{row['estimate']:.{digits}f} {interval(row['low'], row['high'], digits)}"
+    return format_estimate(*row[["estimate", "low", "high"]], digits=digits)

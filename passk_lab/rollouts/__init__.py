@@ -1,5 +1,6 @@
 """What came in: the rollouts table, its files, and what is counted from them."""
 
+from passk_lab._lazy import lazy
 from passk_lab.rollouts.counting import as_counts, counts
 from passk_lab.rollouts.files import (
     atomic_write,
@@ -26,3 +27,5 @@ __all__ = [
     "validate_rollouts",
     "write_rollouts",
 ]
+
+__getattr__, __dir__ = lazy(__name__, __all__)

@@ -1,5 +1,6 @@
 """From values per problem to conclusions: curves, intervals, comparisons, verdicts."""
 
+from passk_lab._lazy import lazy
 from passk_lab.stats.betabinomial import BetaBinomial, fit_beta_binomial
 from passk_lab.stats.checkpoints import checkpoints, first_narrower
 from passk_lab.stats.compare import (
@@ -22,6 +23,7 @@ from passk_lab.stats.intervals import (
     analytic_interval,
     bayes_interval,
     bootstrap_mean,
+    format_estimate,
     nested_bootstrap,
 )
 from passk_lab.stats.metric_table import metric_table
@@ -57,6 +59,7 @@ __all__ = [
     "extrapolate_pass_at_k",
     "first_narrower",
     "fit_beta_binomial",
+    "format_estimate",
     "held_out_check",
     "judge",
     "matched_differences",
@@ -74,3 +77,5 @@ __all__ = [
     "verdict",
     "with_semantic_modes",
 ]
+
+__getattr__, __dir__ = lazy(__name__, __all__)

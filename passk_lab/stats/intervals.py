@@ -21,13 +21,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from passk_lab._text import number
 from passk_lab.metrics._counts import check_counts, whole_numbers
 from passk_lab.metrics._hypergeometric import binomial_pmf, log_ratio
 from passk_lab.metrics.passk import bayes_pass_at_k, pass_at_k
 from passk_lab.stats.betabinomial import fit_beta_binomial
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
-__all__ = ["analytic_interval", "bayes_interval", "bootstrap_mean", "nested_bootstrap"]
+__all__ = [
+    "analytic_interval",
+    "bayes_interval",
+    "bootstrap_mean",
+    "format_estimate",
+    "nested_bootstrap",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -277,3 +284,47 @@ def _counts(
     # k beyond n is refused by the statistic, where it makes no sense.
     check_counts(n, c, ks, beyond_n=True)
     return n, c, ks
+
+
+def format_estimate(
+    estimate: float,
+    low: float,
+    high: float,
+    *,
+    digits: int | None = None,
+    signed: bool = False,
+    percent: bool = False,
+) -> str:
+    """Write an estimate with its interval, as report and verdicts do.
+
+    Parameters
+    ----------
+    estimate, low, high : float
+        Of a table's row: ``format_estimate(*row[["estimate", "low", "high"]])``.
+    digits : int, optional
+        After the point, of all three; default 2, and 0 in per cent.
+    signed : bool
+        Write the plus, too: for differences.
+    percent : bool
+        Write 0.41 as 41%.
+
+    Returns
+    -------
+    str
+        "n/a" in the place of NaN, and alone where there is no estimate; ∞ where an interval has no
+        end. What rounds to zero has no minus.
+
+    Examples
+    --------
+    >>> format_estimate(0.41, 0.39, 0.4321)
+    '0.41 [0.39, 0.43]'
+    >>> format_estimate(-0.1, -0.123, 0.02, digits=3, signed=True)
+    '-0.100 [-0.123, +0.020]'
+    >>> format_estimate(0.41, 0.39, 0.43, percent=True)
+    '41% [39%, 43%]'
+    """
+    if np.isnan(estimate):
+        return "n/a"
+    places = (0 if percent else 2) if digits is None else digits
+    point, *ends = (number(one, places, signed, percent) for one in (estimate, low, high))
+    return f"{point} [{', '.join(ends)}]"

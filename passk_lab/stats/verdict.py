@@ -8,8 +8,9 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from passk_lab._text import interval, number, plural
+from passk_lab._text import number, plural
 from passk_lab.stats._pairs import Pair, distinct_adds, make_pairs
+from passk_lab.stats.intervals import format_estimate
 from passk_lab.stats.resampling import Resampling, ResamplingOptions
 
 __all__ = ["MARGIN", "Change", "Verdict", "judge", "verdict"]
@@ -226,11 +227,11 @@ class _Measure:
     @property
     def line(self) -> str:
         change, digits = self.change, self.digits
-        limits = interval(change.low, change.high, digits, signed=True)
+        found = (change.difference, change.low, change.high)
         p = "" if change.p_value is None else f", adjusted p = {_p_text(change.p_value)}"
         return (
             f"{self.name} {change.baseline:.{digits}f} -> {change.estimate:.{digits}f}: "
-            f"{self.difference} {limits}{p}"
+            f"{format_estimate(*found, digits=digits, signed=True)}{p}"
         )
 
 

@@ -1,5 +1,6 @@
 """What a demonstration-conditioned teacher does to the student: optima, slopes, sources of bias."""
 
+from passk_lab._lazy import lazy
 from passk_lab.teacher.count_slopes import count_slope, count_slope_table, paired_counts
 from passk_lab.teacher.decomposition import Decomposition, decompose
 from passk_lab.teacher.dynamics import (
@@ -57,3 +58,5 @@ __all__ = [
     "source_table",
     "tilt_sources",
 ]
+
+__getattr__, __dir__ = lazy(__name__, __all__)

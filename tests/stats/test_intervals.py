@@ -8,6 +8,7 @@ from passk_lab.stats.intervals import (
     analytic_interval,
     bayes_interval,
     bootstrap_mean,
+    format_estimate,
     nested_bootstrap,
 )
 from passk_lab.stats.resampling import Resampling
@@ -192,3 +193,25 @@ def test_coverage(k, interval, accuracies, rounds, least, most):
         truth = population if interval in (plain, nested) else (1 - (1 - p) ** k).mean()
         inside += low <= truth <= high
     assert least <= inside / rounds <= most
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "words"),
+    [
+        ((0.41, 0.39, 0.43), {}, "0.41 [0.39, 0.43]"),
+        ((0.4, 0.0, 1), {"digits": 3}, "0.400 [0.000, 1.000]"),
+        ((1234.5, -2, 7), {"digits": 0}, "1234 [-2, 7]"),
+        ((0.1, -0.02, 0.3), {"signed": True}, "+0.10 [-0.02, +0.30]"),
+        ((-0.001, -0.004, 0.2), {}, "0.00 [0.00, 0.20]"),
+        ((0.4567, 0.4, 0.5), {"percent": True}, "46% [40%, 50%]"),
+        ((0.4567, 0.4, 0.5), {"percent": True, "signed": True, "digits": 1},
+         "+45.7% [+40.0%, +50.0%]"),
+        ((np.nan, 0.4, 0.5), {}, "n/a"),
+        ((0.41, np.nan, np.nan), {"percent": True}, "41% [n/a, n/a]"),
+        ((2.5, -np.inf, np.inf), {"digits": 0}, "2 [-∞, ∞]"),
+        ((2.5, 0, np.inf), {"signed": True}, "+2.50 [+0.00, +∞]"),
+        (np.float32([0.5, 0.25, 0.75]), {}, "0.50 [0.25, 0.75]"),
+    ],
+)  # fmt: skip
+def test_estimates_in_words(found, options, words):
+    assert format_estimate(*found, **options) == words

@@ -8,6 +8,7 @@ paper's Concept Graph), ``suite`` (path finding) and ``science`` (questions in w
 from collections import ChainMap
 from typing import Any
 
+from passk_lab._lazy import lazy
 from passk_lab.lab.experiments import categories, concepts, science, suite
 from passk_lab.lab.experiments._runs import run_suite
 from passk_lab.lab.experiments.categories import CategorySuite
@@ -16,6 +17,8 @@ from passk_lab.lab.experiments.science import ScienceSuite
 from passk_lab.lab.experiments.suite import Suite
 
 __all__ = ["SUITES", "CategorySuite", "ConceptSuite", "ScienceSuite", "Suite", "run_suite"]
+
+__getattr__, __dir__ = lazy(__name__, __all__)
 
 SUITES: ChainMap[str, Any] = ChainMap(
     categories.SUITES, concepts.SUITES, science.SUITES, suite.SUITES

@@ -6,6 +6,7 @@ where every correct answer can be enumerated and the law of the pre-training doc
 ``categories``, ``concept_text``, ``countdown`` and ``science_qa`` do.
 """
 
+from passk_lab._lazy import lazy
 from passk_lab.lab.tasks.base import Encoder, Task, check_task
 from passk_lab.lab.tasks.categories import CategoryQuestion, CategoryTask, load_categories
 from passk_lab.lab.tasks.concept_text import ConceptQuestion, ConceptTextTask
@@ -37,6 +38,8 @@ __all__ = [
     "load_categories",
     "load_questions",
 ]
+
+__getattr__, __dir__ = lazy(__name__, __all__)
 
 TASKS = {
     task.name: task
