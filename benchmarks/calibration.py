@@ -548,15 +548,8 @@ TABLES: dict[str, Cell] = {
     "planned": planned,
     "beyond": beyond,
 }
-NULL = (
-    "error",
-    "many",
-    "noise",
-    "seeds",
-    "over_training",
-    "families",
-    "more",
-)  # where any word is a false one
+# Where any word is a false one.
+NULL = ("error", "many", "noise", "seeds", "over_training", "families", "more")
 
 
 # ----------------------------------------------------------------------------- running them

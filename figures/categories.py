@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from palette import lab_styles, name_of, spans
 from registry import Drawn, Study, Tables
 from survival import moments, partial_correlation
-from words import span
+from words import rows_of, span
 
 from passk_lab.stats import Resampling
 from passk_lab.stats.policies import policy_values
@@ -366,7 +366,7 @@ def categories_in_short(tables: Tables) -> str:
     last = tables["ends-categories"].set_index(["split", "run"])
     heads = ["", "forecast before training", "found", "forecast, held out", "found, held out",
              "pass@1"]  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    rows = []
     for run, words in SHOWN.items():
         cells = [words]
         for split in SPLITS:
@@ -374,5 +374,5 @@ def categories_in_short(tables: Tables) -> str:
             cells += ["" if np.isnan(row["forecast"]) else f"x {row['forecast']:.2f}"]
             cells += [f"x {span(row)}"]
         before, after = (last.loc[("id", name), "pass@1"] for name in ("base", run))
-        lines.append(f"| {' | '.join(cells)} | {before:.2f} -> {after:.2f} |")
-    return "\n".join([*lines, "", " ".join(_tests(tables).split())]) + "\n"
+        rows.append([*cells, f"{before:.2f} -> {after:.2f}"])
+    return f"{rows_of(heads, rows)}\n\n{_tests(tables)}"

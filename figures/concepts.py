@@ -314,20 +314,20 @@ def _signature(data: Concepts) -> Iterator[dict[str, Any]]:
 
 def signature_table(tables: Tables) -> str:
     """The paper's claims, its values, ours and whether a claim holds here."""
-    lines = ["| | the paper says | its values | here | |", "|---|---|---|---|---|"]
-    for row in tables["signature-concepts"].to_dict("records"):
-        verdict = "holds" if row["holds"] else "not here"
-        cells = [row["row"], row["claim"], row["paper"], row["here"], verdict]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
+    columns = ["row", "claim", "paper", "here", "holds"]
+    heads = ("", "the paper says", "its values", "here", "")
+    return rows_of(heads, _signature_rows(tables, columns)) + "\n"
 
 
 def signature_in_short(tables: Tables) -> str:
     """The claims alone, and whether they hold here."""
-    lines = ["| the paper says | here |", "|---|---|"]
-    for row in tables["signature-concepts"].to_dict("records"):
-        lines.append(f"| {row['claim']} | {'holds' if row['holds'] else 'not here'} |")
-    return "\n".join(lines) + "\n"
+    return rows_of(("the paper says", "here"), _signature_rows(tables, ["claim", "holds"])) + "\n"
+
+
+def _signature_rows(tables: Tables, columns: list[str]) -> list[list[str]]:
+    table = tables["signature-concepts"]
+    said = table.assign(holds=table["holds"].map({True: "holds", False: "not here"}))
+    return said[columns].astype(str).to_numpy().tolist()
 
 
 @CONCEPTS.table("use-concepts")

@@ -23,6 +23,7 @@ FAMILIES = {
     "Gradients of pass@k and distinct@k": ("grpo", "dkpo/2", "dkpo/4", "pkpo"),
     "Other rewards, a floor": ("grpo", "grpo-floor", "ucpo", "mara"),
 }
+METHODS = list(dict.fromkeys(run for runs in FAMILIES.values() for run in runs))
 SIZES = {1e-4: 4.0, 3e-4: 6.5, 6e-4: 9.0}  # of the marks, by rate
 ACCURATE = 0.95
 COSTS = (0.01, 0.02, 0.05)  # in pass@1, against the most accurate run
@@ -80,16 +81,15 @@ def _base_line(ax: Axes, routes: float) -> None:
 def fronts(tables: Tables) -> str:
     """Most routes that a method keeps at one of its rates, by the accuracy that it may cost."""
     table = tables["methods-concepts"]
-    names = list(dict.fromkeys(run for runs in FAMILIES.values() for run in runs))
-    table = table[table["method"].isin(names)]
+    table = table[table["method"].isin(METHODS)]
     best = table["accuracy"].max()
-    heads = " | ".join(f"at most {cost:g} less" for cost in COSTS)
-    lines = [f"| most routes where pass@1 is, against {best:.2f}, | {heads} |",
-             f"|---|{'---|' * len(COSTS)}"]  # fmt: skip
-    rows = {name: [_widest(table, name, best - cost) for cost in COSTS] for name in names}
-    for name, kept in sorted(rows.items(), key=lambda item: _order(item[1])):
-        cells = ["" if row is None else _kept(row) for row in kept]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    heads = [f"most routes where pass@1 is, against {best:.2f},",
+             *(f"at most {cost:g} less" for cost in COSTS)]  # fmt: skip
+    rows = {name: [_widest(table, name, best - cost) for cost in COSTS] for name in METHODS}
+    cells = [
+        [f"`{name}`", *("" if row is None else _kept(row) for row in kept)]
+        for name, kept in sorted(rows.items(), key=lambda item: _order(item[1]))
+    ]
     said = []
     for place, cost in enumerate(COSTS):
         name, widest = min(
@@ -97,8 +97,8 @@ def fronts(tables: Tables) -> str:
         )
         said.append(f"{cost:g} by `{name}`, {_kept(widest)}")
     sdsd = _kept(rows["sdsd"][-1])
-    lines.append(f"\nMost are kept at a cost of {'; '.join(said)}. SDSD keeps {sdsd}.")
-    return "\n".join(lines) + "\n"
+    told = f"Most are kept at a cost of {'; '.join(said)}. SDSD keeps {sdsd}."
+    return f"{rows_of(heads, cells)}\n\n{told}\n"
 
 
 def _widest(table: pd.DataFrame, method: str, level: float) -> pd.Series | None:
@@ -119,11 +119,10 @@ def _(tables: Tables) -> str:
     table = tables["methods-concepts"]
     table = table[table["method"] != "base"]
     best = table[table["accuracy"] >= ACCURATE].groupby("method")["routes"].max()
-    names = list(dict.fromkeys(run for runs in FAMILIES.values() for run in runs))
     rows = [
         [name_of(name), f"{part['accuracy'].max():.2f}", f"{part['routes'].max():.2f}",
          f"{best[name]:.2f}" if name in best else ""]
-        for name in names if not (part := table[table["method"] == name]).empty
+        for name in METHODS if not (part := table[table["method"] == name]).empty
     ]  # fmt: skip
     heads = ("", "largest pass@1", "most routes of 2", f"at pass@1 of {ACCURATE} or more")
     return f"""Small, middle and large marks are learning rates of 0.0001, 0.0003 and 0.0006; the

@@ -49,19 +49,18 @@ def pass_at_k(lab: Lab) -> Drawn:
 @pass_at_k.found
 def _(tables: Tables) -> str:
     found = Found(tables)
-    runs, measures = ("base", "grpo", "sdsd", "sdsd/frozen"), ("pass@1", "pass@64", "coverage@64")
+    measures = ("pass@1", "pass@64", "coverage@64")
     rows = [
         [name_of(run), *(found(name, run, digits=3) for name in measures),
          "" if run == "base" else crossing(tables, run, "base")]
-        for run in runs
+        for run in SHOWN
     ]  # fmt: skip
-    ends = [float(found("coverage@64", run)) for run in runs]
-    return f"""At 64 samples each run solves all but {
-        1
-        - min(
-            found.table.loc[("id", "pass@64")]["estimate"][list(runs)]
-        ):.1%} of the problems or fewer, but finds {min(ends):.0%} to
-        {max(ends):.0%} of the correct paths.
+    solved, kept = (
+        found.table.loc[("id", name)]["estimate"][list(SHOWN)]
+        for name in ("pass@64", "coverage@64")
+    )
+    return f"""At 64 samples each run solves all but {1 - solved.min():.1%} of the problems or
+        fewer, but finds {kept.min():.0%} to {kept.max():.0%} of the correct paths.
 
 {rows_of(("", *measures, "its curve and the base's"), rows)}"""
 
@@ -298,13 +297,11 @@ def runs_table(tables: Tables) -> str:
     slopes = tables["amplification-paths"].set_index("run")
     order = found.loc[("id", "pass@1")]["estimate"].sort_values(ascending=False).index
     names = [*(title for *_, title in COLUMNS), "slope"]
-    lines = [f"| run | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for run in order:
-        rows = [(split, m, run) for split, m, *_ in COLUMNS]
-        cells = [
-            span(found.loc[row], digits) if row in found.index else ""
-            for row, (*_, digits, _) in zip(rows, COLUMNS, strict=True)
-        ]
-        cells.append(span(slopes.loc[run]) if run in slopes.index else "1")
-        lines.append(f"| {run} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [run,
+         *(span(found.loc[split, name, run], digits) if (split, name, run) in found.index else ""
+           for split, name, digits, _ in COLUMNS),
+         span(slopes.loc[run]) if run in slopes.index else "1"]
+        for run in order
+    ]  # fmt: skip
+    return rows_of(("run", *names), rows) + "\n"

@@ -107,14 +107,16 @@ def _(tables: Tables) -> str:
     table = tables["settings-concepts"]
     means = table.pivot_table("estimate", ["axis", "value"], ["measure", "run"], sort=False)
     rows = [
-        [f"{axis} {value}", *(f"{mean:.2f}" for name in SHOWN for mean in row[name].reindex(MAIN))]
+        [f"{axis} {value}",
+         *("" if np.isnan(mean) else f"{mean:.2f}"
+           for name in SHOWN for mean in row[name].reindex(MAIN))]
         for (axis, value), row in means.iterrows()
-    ]
+    ]  # fmt: skip
     heads = [f"{title}: {name_of(run)}" if run == MAIN[0] else name_of(run)
              for title in SHOWN.values() for run in MAIN]  # fmt: skip
     return f"""Means over seeds, with one thing changed at a time; empty where it wasn't trained.
 
-{rows_of(["", *heads], rows).replace("nan", "")}"""
+{rows_of(["", *heads], rows)}"""
 
 
 def where_it_fails(tables: Tables) -> str:

@@ -79,7 +79,6 @@ def tradeoff(lab: Lab) -> Drawn:
     figure, axes = plt.subplots(2, 2, figsize=(10.6, 9), sharey=True)
     shown = table[table["run"].isin(SHOWN)]
     plot_tradeoff(shown, "pass@1", "coverage@64", axes[0, 0], lab_styles(SHOWN), lines=True)
-    axes[0, 0].get_legend().remove()
     axes[0, 0].legend([look.handle() for look in lab_styles(SHOWN).values()], SHOWN)
     axes[0, 0].set_title("In training, rate 1e-4")
     for ax, (title, names) in zip(axes.flat[1:], FAMILIES.items(), strict=True):
@@ -208,14 +207,13 @@ def conditions(lab: Lab) -> Drawn:
 def _(tables: Tables) -> str:
     table = tables["map-paths"]
 
-    n = len(table)
     rows = [
         ["pass@1", *counts(table, "difference", 0)],
         ["coverage@64", *counts(table, "kept", 1)],
         ["coverage@64 at equal accuracy", *counts(table, "ratio", 1)],
     ]
-    return f"""SDSD against GRPO with one condition changed at a time, {n} in all: in how many its
-        interval lies on one side after {table["step"].max()} updates.
+    return f"""SDSD against GRPO with one condition changed at a time, {len(table)} in all: in how
+        many its interval lies on one side after {table["step"].max()} updates.
 
 {rows_of(("SDSD has", "less", "more", "neither"), rows)}"""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from passk_lab.stats import format_estimate
@@ -21,8 +21,7 @@ def share(row: Any, other: str) -> str:
     return format_estimate(*parts, percent=True)
 
 
-def rows_of(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def rows_of(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """Write a table in Markdown."""
-    lines = [list(heads), *map(list, rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    head, *lines = (f"| {' | '.join(cells)} |" for cells in (heads, *rows))
+    return "\n".join([head, f"|{'---|' * len(heads)}", *lines])

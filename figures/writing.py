@@ -17,10 +17,8 @@ from palette import LABELS, name_of
 from registry import Study
 
 from passk_lab.plots import style, write_figure
-from passk_lab.plots.style import DARK
+from passk_lab.plots.style import THEME
 from passk_lab.rollouts import atomic_write
-
-_THEME = {"#22262b", "#d9dce0", "#ffffff"}  # ink, grid, paper
 
 
 def write(study: Study, root: Path, folder: Path, pictures: bool = True) -> list[Path]:
@@ -84,8 +82,8 @@ def themed(svg: str) -> str:
 
 def on_dark(color: str) -> str:
     """Choose the colour on a dark page: the theme's own, and for all others a lighter shade."""
-    if color in _THEME:
-        return DARK[color]
+    if color in THEME:
+        return THEME[color]
     hue, light, strength = rgb_to_hls(*to_rgb(color))
     return to_hex(hls_to_rgb(hue, 0.4 + 0.6 * light, strength))
 

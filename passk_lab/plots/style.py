@@ -51,7 +51,8 @@ _CYCLE: tuple[tuple[str, str, Any, str, str], ...] = (
 _THEMES = ("#22262b", "#d9dce0", "#ffffff"), ("#e6e8eb", "#3c434b", "#1b1f24")  # ink, grid, paper
 
 # Of every colour on white that on a dark page.
-DARK = {look[0]: look[1] for look in (_NEUTRAL, *_CYCLE)} | dict(zip(*_THEMES, strict=True))
+THEME = dict(zip(*_THEMES, strict=True))
+DARK = {look[0]: look[1] for look in (_NEUTRAL, *_CYCLE)} | THEME
 
 
 class MethodStyle(NamedTuple):

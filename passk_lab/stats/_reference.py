@@ -101,13 +101,13 @@ class Reference:
         """Two-sided, of each column alone."""
         found = [_share(part >= self.statistic * _TIE) for part in self.redrawn]
         found[-1] = np.where(self.exact > 0, self.exact, found[-1])
-        return np.maximum.reduce([*found, self._of_seeds()])
+        return np.maximum.reduce([*found, self._of_seeds])
 
     def adjusted(self, columns: Sequence[int]) -> Floats:
         """Adjusted for these columns together, by the largest statistic, step by step."""
         chosen = np.asarray(columns)
         found = [_step_down(self.statistic[chosen], part[:, chosen]) for part in self.redrawn]
-        alone = self._of_seeds()[chosen]
+        alone = self._of_seeds[chosen]
         order = np.argsort(alone)
         holm = np.empty(len(columns))
         holm[order] = np.maximum.accumulate(alone[order] * np.arange(len(columns), 0, -1))
@@ -136,6 +136,7 @@ class Reference:
         high = np.where(open_, np.fmax(high, self.limits[1]), high)
         return np.stack([low, high])
 
+    @cached_property
     def _of_seeds(self) -> Floats:
         known = self.of_seeds
         if known is None:
